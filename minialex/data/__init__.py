@@ -1,0 +1,49 @@
+"""Data: drawings, image folders and the pet photos; transforms; the loader."""
+
+from minialex.data.drawings import Drawings
+from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
+from minialex.data.image import MAX_PIXELS, open_rgb
+from minialex.data.loader import Batch, DataLoader
+from minialex.data.pets import download_pets
+from minialex.data.sources import Source, open_source
+from minialex.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CenterCrop,
+    Compose,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToArray,
+    Transform,
+)
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "MAX_PIXELS",
+    "Batch",
+    "CenterCrop",
+    "Compose",
+    "DataLoader",
+    "Dataset",
+    "Drawings",
+    "ImageFolder",
+    "LabelledDataset",
+    "Normalize",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "Resize",
+    "Source",
+    "Subset",
+    "ToArray",
+    "Transform",
+    "class_names",
+    "download_pets",
+    "open_rgb",
+    "open_source",
+    "split",
+]

@@ -1,0 +1,111 @@
+"""Opening one image file: any format that Pillow reads becomes an upright 8-bit RGB image."""
+
+import contextlib
+import os
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from minialex.errors import DataError
+
+# The largest image that is decoded, in pixels: Pillow's own default, 256 MiB of RGB.  A file of a few
+# kilobytes can declare far more ("decompression bomb").
+MAX_PIXELS = 1024**3 // 4 // 3
+
+# Above Pillow's limit `open_rgb` raises DataError, so Pillow's warning would only repeat it.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> Image.Image:
+    """The image in file `path` as an upright RGB image, fully decoded; of an animation the first frame.
+
+    `shorter_side`, in pixels, says how small the caller will shrink the image at most: a JPEG is then decoded
+    at 1/2, 1/4 or 1/8 of its size where both sides keep at least that many pixels, which saves most of the
+    work.  The image is not resized otherwise.
+
+    Rotated as its EXIF orientation says.  Transparent pixels are laid over white.  16-bit grey is scaled to 8
+    bits.  32-bit integers and floating-point numbers have no agreed range: see `_deep_grey_to_8_bits`.
+
+    Safe to call from several threads.  Raises DataError, naming the file, where it is missing, not a file,
+    empty, not an image, damaged, cut short, or has more than MAX_PIXELS pixels.
+    """
+    name = repr(os.fspath(path))  # repr: a file name may hold a newline, an error message must not
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
+        raise DataError(f"cannot open image {name}: {reason}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError(f"cannot open image {name}: it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"cannot open image {name}: it is not a regular file")
+    if status.st_size == 0:
+        raise DataError(f"cannot open image {name}: the file is empty; delete it or fetch it again")
+
+    try:
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            if shorter_side is not None:
+                image.draft(None, (shorter_side, shorter_side))  # does nothing for formats other than JPEG
+            image.load()
+            return _to_rgb(_upright(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(
+            f"cannot open image {name}: it has more than {MAX_PIXELS:,} pixels; make it smaller"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise DataError(
+            f"cannot open image {name}: it is not an image, or of a format unknown to Pillow"
+        ) from None
+    except (
+        Exception
+    ) as error:  # on damaged files Pillow's readers raise about anything: SyntaxError, IndexError, ...
+        raise DataError(
+            f"cannot read image {name}: the file is damaged or cut short ({_first_line(error)});"
+            " delete it or fetch it again"
+        ) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a camera's picture as its EXIF tag says; a broken tag is no reason to refuse a good picture."""
+    with contextlib.suppress(Exception):  # damaged tags raise about anything, too
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(
+        ("I", "F")
+    ):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
+        image = _deep_grey_to_8_bits(image)
+    if image.has_transparency_data:  # an alpha channel, or one colour of a palette declared transparent
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits to mode L, scaled by the smallest of these ranges that holds all values.
+
+    16-bit integers: 0..65535 always.  Floating point: 0..1.  Both kinds of 32-bit numbers: 0..255, 0..65535,
+    and where neither holds them, from the image's smallest to its largest value.
+    """
+    x = np.asarray(image).astype(np.float64)  # (H, W)
+    x[~np.isfinite(x)] = 0
+    low, high = float(x.min()), float(x.max())
+    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if low >= 0 and (sixteen_bits or high <= 65535):
+        low = 0.0
+        high = 65535.0 if sixteen_bits or high > 255 else 1.0 if image.mode == "F" and high <= 1 else 255.0
+    scale = 255 / (high - low) if high > low else 0.0
+    return Image.fromarray(np.rint((x - low) * scale).astype(np.uint8))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,239 @@
+"""The Oxford-IIIT Pet photos: downloaded from their official address and arranged as train/test x cat/dog.
+
+Parkhi, Vedaldi, Zisserman, Jawahar (2012), "Cats and Dogs", CVPR: 37 breeds of cats and dogs, about 200
+photos each.  The data set is licensed CC BY-SA 4.0; its page is https://www.robots.ox.ac.uk/~vgg/data/pets/.
+"""
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from minialex.errors import DataError
+
+PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
+ADDRESS = PAGE + "data/"  # redirects to the host that keeps the archives, which has changed over the years
+MD5 = {  # of the two archives, 19 and 792 MB, as torchvision checks them too
+    "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
+    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+}
+
+SPECIES = {"1": "cat", "2": "dog"}  # the third column of annotations/trainval.txt and test.txt
+_LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
+_README = """\
+The Oxford-IIIT Pet data set, https://www.robots.ox.ac.uk/~vgg/data/pets/
+O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, "Cats and Dogs", CVPR 2012.
+Licence: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/.  The copyright of each photo remains
+with its owner.  Rearranged here by species into train/ (the data set's trainval list) and test/; the photos
+are unchanged.
+"""
+
+_CHUNK = 1 << 20  # bytes read at a time
+_AGAIN = "run the same command again to continue"
+
+Progress = Callable[..., Any]  # tqdm, or anything that is called and used like it
+
+
+def download_pets(
+    root: str | os.PathLike[str],
+    base_url: str = ADDRESS,
+    md5: dict[str, str] | None = None,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+) -> Path:
+    """Make root/pets/{train,test}/{cat,dog}/*.jpg where it is not there yet; returns the path of root/pets.
+
+    About 810 MB are downloaded to root/pets-download and deleted once the photos are arranged, so up to twice
+    that much disk is needed for a while.  An interrupted download continues where it stopped; root/pets
+    appears only when it is complete.  `md5` maps the two archive names to their sums, `progress` is tqdm or
+    None for silence, and `timeout` is how many seconds the server may stay silent.
+
+    Raises DataError where the download, a checksum or the disk fails: one line that says what to do.
+    """
+    root = Path(root)
+    target, store = root / "pets", root / "pets-download"
+    if target.is_dir():
+        return target
+    sums = MD5 if md5 is None else md5
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        for name, expected in sums.items():
+            if not (store / name).exists():
+                _fetch(base_url.rstrip("/") + "/" + name, store / name, progress, timeout)
+            _verify(store / name, expected)
+        _arrange(store, target)
+        shutil.rmtree(store)
+    except OSError as error:  # the network's errors were turned into DataError below: this is the disk
+        raise DataError(_disk_problem(error, root)) from None
+    return target
+
+
+# --------------------------------------------------------------------------------------------- download
+
+
+def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> None:
+    """Download `url` to `path` by way of path.part, which stays when something fails, to be continued."""
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "minialex", **({"Range": f"bytes={have}-"} if have else {})}
+    with _network_errors(url):
+        response = _open(urllib.request.Request(url, headers=headers), timeout)
+    if (
+        response is None
+    ):  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
+        part.replace(path)
+        return
+    with contextlib.closing(response):
+        if response.status != 206:
+            have = 0  # the server sends the whole file whatever was asked for
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length and length.isdigit() else None
+        bar = progress and progress(
+            total=total, initial=have, desc=path.name, unit="B", unit_scale=True, disable=None
+        )
+        try:
+            with part.open("ab" if have else "wb") as file:
+                have += _copy(response, file, url, bar)
+        finally:
+            if bar is not None:
+                bar.close()
+    if total is not None and have < total:
+        raise DataError(f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}")
+    part.replace(path)
+
+
+def _open(request: urllib.request.Request, timeout: float) -> Any:
+    """The server's response; None for 416, "there is nothing from that byte on"."""
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:
+            return None
+        raise
+    wanted = request.get_header("Range", "").replace("=", " ")  # "bytes 123-"
+    if response.status == 206 and not response.headers.get("Content-Range", "").startswith(wanted):
+        response.close()
+        raise http.client.HTTPException("it sent another part of the file than was asked for")
+    return response
+
+
+def _copy(response: IO[bytes], file: IO[bytes], url: str, bar: Any) -> int:
+    """Append what the server still sends to `file`; returns the number of bytes."""
+    copied = 0
+    while True:
+        with _network_errors(url):
+            chunk = response.read(_CHUNK)
+        if not chunk:
+            return copied
+        file.write(chunk)
+        copied += len(chunk)
+        if bar is not None:
+            bar.update(len(chunk))
+
+
+@contextlib.contextmanager
+def _network_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise DataError(
+            f"the server refused {url} (HTTP {error.code} {_line(error.reason)}); try again later, or put"
+            f" {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
+        ) from None
+    except TimeoutError:
+        raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
+        raise DataError(
+            f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
+        ) from None
+
+
+def _verify(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != expected:
+        path.unlink()
+        raise DataError(
+            f"{path.name} was damaged on its way (md5 {found}, expected {expected}); it was deleted:"
+            " run the same command again to download it anew"
+        )
+
+
+# -------------------------------------------------------------------------------------------- arranging
+
+
+def _arrange(store: Path, target: Path) -> None:
+    """Unpack the listed photos into a folder beside `target`, and rename it once it is complete."""
+    unfinished = target.with_name(target.name + ".unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    try:
+        places = _read_lists(store / "annotations.tar.gz")
+        for folder in set(places.values()):
+            (unfinished / folder).mkdir(parents=True)
+        _unpack(store / "images.tar.gz", places, unfinished)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the archives in {str(store)!r} cannot be unpacked ({_line(error)}); delete them"
+        ) from None
+    (unfinished / "README.txt").write_text(_README, encoding="utf-8")
+    unfinished.rename(target)
+
+
+def _read_lists(archive: Path) -> dict[str, str]:
+    """{"images/Abyssinian_1.jpg": "train/cat", ...} from the lines "Abyssinian_1 1 1 1" of the two lists."""
+    places: dict[str, str] = {}
+    with tarfile.open(archive, "r:*") as tar:
+        for split, list_name in _LISTS.items():
+            file = tar.extractfile(list_name) if list_name in tar.getnames() else None
+            if file is None:
+                raise DataError(f"{archive.name} has no {list_name}; it is not the archive that was expected")
+            for line in file.read().decode("utf-8").splitlines():
+                if not line.strip() or line.startswith("#"):
+                    continue
+                columns = line.split()
+                if len(columns) != 4 or columns[2] not in SPECIES or not re.fullmatch(r"[\w-]+", columns[0]):
+                    raise DataError(f"{list_name} has a line of an unknown form: {line[:60]!r}")
+                places[f"images/{columns[0]}.jpg"] = f"{split}/{SPECIES[columns[2]]}"
+    return places
+
+
+def _unpack(archive: Path, places: dict[str, str], folder: Path) -> None:
+    """Write the photos named in `places`; the archive's own paths are not used, so none can lead astray."""
+    missing = set(places)
+    with tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.name in missing and member.isreg() else None
+            if file is not None:
+                with (folder / places[member.name] / Path(member.name).name).open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                missing.remove(member.name)
+    if missing:
+        raise DataError(
+            f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}"
+        )
+
+
+def _disk_problem(error: OSError, root: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {str(root)!r} is full; free about 1.7 GB, then {_AGAIN}"
+    return f"cannot write to {str(root)!r} ({_line(error.strerror or error)})"
+
+
+def _line(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")

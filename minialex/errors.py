@@ -1,0 +1,21 @@
+"""Errors that a user can mend: each message is one line that says what is wrong and what to do."""
+
+
+class MinialexError(Exception):
+    """Base of all errors below; the command-line programs print it as one line and exit with status 2."""
+
+
+class DataError(MinialexError):
+    """A folder, an image or a download is missing, damaged or of the wrong form."""
+
+
+class DeviceError(MinialexError):
+    """The requested device cannot be used."""
+
+
+class CheckpointError(MinialexError):
+    """A checkpoint is missing, damaged, or belongs to another model or run."""
+
+
+class ConfigError(MinialexError):
+    """An option has a value that cannot work."""

@@ -1,0 +1,28 @@
+"""The layers, a page each.  Read them in this order: layer, linear, activations, conv, pool, lrn, dropout."""
+
+from minialex.layers.activations import ReLU, Sigmoid, Tanh
+from minialex.layers.conv import Conv2d
+from minialex.layers.dropout import Dropout
+from minialex.layers.flatten import Flatten
+from minialex.layers.layer import Layer, Params, Shape
+from minialex.layers.linear import Linear
+from minialex.layers.lrn import LocalResponseNorm
+from minialex.layers.pool import AvgPool2d, MaxPool2d
+from minialex.layers.sequential import Sequential
+
+__all__ = [
+    "AvgPool2d",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool2d",
+    "Params",
+    "ReLU",
+    "Sequential",
+    "Shape",
+    "Sigmoid",
+    "Tanh",
+]

@@ -1,0 +1,210 @@
+"""Conv2d -- a bank of small learned filters, slid over an image.
+
+Every output number is the dot product of one filter with the image patch under it:
+
+    y[n,p,q,f] = b[f] + sum over i,j,c of  x[n, p*S + i - P, q*S + j - P, c] * W[i,j,c,f]
+
+where S is the stride, P the padding, and x is 0 outside the image.  `im2col` copies each patch into one row of
+a matrix X, which turns these seven loops into one matrix product.  The chain rule for a matrix product is then
+the whole backward pass:
+
+    forward    Y  = X W + b            (M, F) = (M, D) (D, F)
+    backward   dW = X^T dY             (D, F) = (D, M) (M, F)
+               db = dY summed over M   (F,)
+               dX = dY W^T             (M, D) = (M, F) (F, D)   and col2im turns dX into dx
+
+Shapes     N images | H x W image | C channels in | F filters (channels out) | K x K kernel
+           OH x OW output | D = K*K*C numbers in a patch | M = N*OH*OW patches
+
+The channels stand last, so a patch is K runs of K*C neighbouring numbers, and Y is the next layer's input as
+it stands.  X is K*K/(S*S) times larger than x; it is therefore built a few images at a time, and built again in
+backward instead of kept.  For stride 1 the same sums can be had with a third of the multiplications:
+`winograd.py` is the second chapter on this layer, and `algorithm="auto"` uses it where it is faster.
+
+With `groups` = G the channels are dealt to G independent convolutions side by side: group g reads the g-th
+part of the input channels and writes the g-th part of the filters.  AlexNet was trained so, on two GPUs.
+
+References
+    Krizhevsky, Sutskever, Hinton (2012), "ImageNet Classification with Deep Convolutional Neural Networks",
+        section 3.5: the five convolutions of AlexNet; section 3.2: two towers, here groups=2.
+    Chellapilla, Puri, Simard (2006), "High Performance Convolutional Neural Networks for Document
+        Processing": convolution as one matrix product.
+    He, Zhang, Ren, Sun (2015), "Delving Deep into Rectifiers", eq. 10: the initial weights.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array, get_xp, scratch
+from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
+from minialex.layers.winograd import winograd_backward, winograd_forward
+
+COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
+
+
+def pad(x: Array, P: int) -> Array:
+    """x (N, H, W, C) with P rows and columns of zeros on each side, in scratch memory."""
+    if P == 0:
+        return x
+    N, H, W, C = x.shape
+    padded = scratch(x, "pad", (N, H + 2 * P, W + 2 * P, C))
+    padded[:, :P], padded[:, P + H :] = 0, 0
+    padded[:, :, :P], padded[:, :, P + W :] = 0, 0
+    padded[:, P : P + H, P : P + W] = x
+    return padded
+
+
+def im2col(x: Array, K: int, S: int, P: int) -> Array:
+    """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
+    N, H, W, C = x.shape
+    OH, OW = output_size(H, K, S, P), output_size(W, K, S, P)
+    x = pad(x, P)
+    n, h, w, c = x.strides
+    # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
+    patches = get_xp(x).lib.stride_tricks.as_strided(x, (N, OH, OW, K, K, C), (n, S * h, S * w, h, w, c))
+    X = scratch(x, "columns", patches.shape)
+    X[...] = patches
+    return X.reshape(N * OH * OW, K * K * C)
+
+
+def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+    """The transpose of im2col: ADD each row of dX back onto its patch, since patches overlap; fills dx."""
+    N, H, W, C = dx.shape
+    OH, OW = output_size(H, K, S, P), output_size(W, K, S, P)
+    dX = dX.reshape(N, OH, OW, K, K, C)
+    padded = scratch(dx, "pad", (N, H + 2 * P, W + 2 * P, C))
+    padded[...] = 0
+    for i in range(K):  # what weight (i, j) saw, at all places at once
+        for j in range(K):
+            padded[:, i : i + S * OH : S, j : j + S * OW : S] += dX[:, :, :, i, j]
+    dx[...] = padded[:, P : P + H, P : P + W]
+
+
+class Conv2d(Layer):
+    """2-D convolution (in fact cross-correlation: the kernel is not flipped).
+
+    x (N, H, W, in_channels) -> y (N, OH, OW, out_channels) with OH = (H + 2*padding - kernel_size)//stride + 1.
+    Parameters: weight (K, K, in_channels/groups, out_channels) and bias (out_channels,).
+
+    `rng` draws the initial weights: normal, with He's standard deviation sqrt(2/D); the bias starts at 0.
+    `algorithm` is "im2col", "winograd" (stride 1 only) or "auto".  With `input_grad=False` backward returns
+    None instead of dx: the first layer of a network has nobody to pass it to.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    torch_axes = {"weight": (3, 2, 0, 1)}  # noqa: RUF012 -- PyTorch: (F, C, K, K)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        *,
+        rng: np.random.Generator,
+        algorithm: str = "auto",
+        input_grad: bool = True,
+    ):
+        super().__init__()
+        if min(in_channels, out_channels, kernel_size, stride, groups) < 1 or padding < 0:
+            raise ValueError("Conv2d: channels, kernel_size, stride and groups must be at least 1, padding 0")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"Conv2d: {in_channels} and {out_channels} channels cannot be dealt to {groups} groups"
+            )
+        if algorithm not in ("auto", "im2col", "winograd"):
+            raise ValueError(f"Conv2d: unknown algorithm '{algorithm}'; choose auto, im2col or winograd")
+        if algorithm == "winograd" and stride != 1:
+            raise ValueError(f"Conv2d: winograd needs stride 1, got {stride}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.input_grad = input_grad
+        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits.
+        saves = stride == 1 and 3 <= kernel_size <= 5
+        self.algorithm = ("winograd" if saves else "im2col") if algorithm == "auto" else algorithm
+
+        shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
+        D = kernel_size * kernel_size * (in_channels // groups)
+        weight = rng.standard_normal(shape, dtype=np.float32)
+        weight *= math.sqrt(2 / D)
+        self.params = {"weight": weight, "bias": np.zeros(out_channels, dtype=np.float32)}
+
+    def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
+        check_shape(self, x, ("N", "H", "W", self.in_channels))
+        check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
+        weight, bias = self.params["weight"], self.params["bias"]
+        if self.algorithm == "winograd":
+            return winograd_forward(x, weight, bias, padding=self.padding, groups=self.groups)
+
+        W = weight.reshape(-1, self.out_channels)  # (D, F)
+        OH, OW, F = self.output_shape(x.shape[1:])
+        y = get_xp(x).empty((len(x), OH, OW, F), dtype=x.dtype)
+        for images in self._chunks(x):
+            Y = y[images].reshape(-1, F)  # (M, F), a view
+            for channels, filters in self._groups():
+                X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
+                Y[:, filters] = X @ W[:, filters]
+            Y += bias
+        return y, x
+
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
+        weight = self.params["weight"]
+        if self.algorithm == "winograd":
+            return winograd_backward(
+                dy, cache, weight, grad, padding=self.padding, groups=self.groups, input_grad=self.input_grad
+            )
+
+        x, F = cache, self.out_channels
+        W = weight.reshape(-1, F)  # (D, F)
+        dW = grad["weight"].reshape(-1, F)  # (D, F), a view
+        dW[...] = 0
+        dx = get_xp(x).empty_like(x) if self.input_grad else None
+        for images in self._chunks(x):
+            dY = dy[images].reshape(-1, F)  # (M, F)
+            for channels, filters in self._groups():
+                X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
+                dW[:, filters] += X.T @ dY[:, filters]
+                if dx is not None:
+                    dX = dY[:, filters] @ W[:, filters].T  # (M, D)
+                    col2im(dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding)
+        grad["bias"][...] = dy.sum(axis=(0, 1, 2))
+        return dx
+
+    def _groups(self) -> Iterator[tuple[slice, slice]]:
+        """The channels that each group reads and the filters that it writes."""
+        C, F = self.in_channels // self.groups, self.out_channels // self.groups
+        for g in range(self.groups):
+            yield slice(g * C, (g + 1) * C), slice(g * F, (g + 1) * F)
+
+    def _chunks(self, x: Array) -> Iterator[slice]:
+        """Slices of the batch, so many images each that their columns take about COLUMN_BYTES."""
+        OH, OW, _ = self.output_shape(x.shape[1:])
+        D = self.params["weight"][..., 0].size
+        step = max(1, COLUMN_BYTES // (OH * OW * D * x.dtype.itemsize))
+        for start in range(0, len(x), step):
+            yield slice(start, start + step)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        H, W, _ = shape
+        size = (self.kernel_size, self.stride, self.padding)
+        return output_size(H, *size), output_size(W, *size), self.out_channels
+
+    def multiply_adds(self, shape: Shape) -> int:
+        OH, OW, _ = self.output_shape(shape)
+        return OH * OW * int(self.params["weight"].size)
+
+    def __repr__(self) -> str:
+        text = f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size}"
+        for name, value, default in (
+            ("stride", self.stride, 1),
+            ("padding", self.padding, 0),
+            ("groups", self.groups, 1),
+        ):
+            text += f", {name}={value}" if value != default else ""
+        return text + ")"

@@ -1,0 +1,51 @@
+"""Dropout -- in training, silence each number with probability p; in use, silence none.
+
+    training     y = x * m,   m = 0 with probability p, else 1/(1-p)          dx = dy * m
+    evaluation   y = x                                                       dx = dy
+
+A unit that cannot rely on any particular neighbour has to be useful by itself.  The paper halves the outputs in
+use instead; dividing by 1-p in training ("inverted" dropout) keeps the mean as well, and costs nothing in use.
+
+The mask is a function of (seed, stream, training step, place) by `philox.py`: the same forward pass gives the
+same mask on every device and after every restart, and two layers with different streams never share one.
+p is rounded to a multiple of 1/65536.
+
+Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.2; Hinton et al. (2012), "Improving neural networks by
+preventing co-adaptation of feature detectors".
+"""
+
+from typing import Any
+
+from minialex.backend import Array, get_xp
+from minialex.layers.layer import Layer, Params
+from minialex.philox import random_uint16
+
+
+class Dropout(Layer):
+    """y = x * m in training, x itself otherwise; x of any shape.  `set_step(t)` chooses the mask of step t."""
+
+    def __init__(self, p: float = 0.5, *, seed: int = 0, stream: int = 0):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
+        self.p, self.seed, self.stream, self.step = p, seed, stream, 0
+
+    def set_step(self, step: int) -> None:
+        self.step = step
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        if not self.training or self.p == 0:
+            return x, None
+        xp = get_xp(x)
+        threshold = round(self.p * 65536)
+        numbers = random_uint16(xp, x.size, seed=self.seed, stream=self.stream, step=self.step)
+        m = (numbers >= threshold).astype(x.dtype).reshape(x.shape)
+        m *= 65536 / (65536 - threshold)
+        return x * m, m
+
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        m = cache
+        return dy if m is None else dy * m
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p:g})"

@@ -1,0 +1,278 @@
+"""Winograd convolution -- the convolution of conv.py with a third of its multiplications.  The second chapter.
+
+**In one dimension.**  A filter g of r weights slid over d gives m outputs y[p] = sum over i of g[i] d[p+i] with
+m*r multiplications.  That sum is the transpose of another one, the product of two polynomials
+
+    s(t) = a(t) g(t)     a of m coefficients, g of r coefficients, s of n = m + r - 1
+
+and a polynomial with n coefficients is known from its values at n points.  At each point the value of s is ONE
+multiplication, a(t) g(t).  With V_k the matrix whose rows are (1, t, t^2 ... t^(k-1)) at each point t, where the
+point "infinity" reads the leading coefficient (0 ... 0, 1):
+
+    s = V_n^-1 [ (V_m a) . (V_r g) ]            "." multiplies number by number: n multiplications
+
+For a fixed g this is a linear map of a.  Transposing it, factor by factor, gives the sliding sum:
+
+    y = V_m^T [ (V_r g) . (V_n^-T d) ] = A^T [ (G g) . (B^T d) ]     A = V_m,  G = V_r,  B = V_n^-1
+
+d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the same for all
+data, so transforming costs little when the middle part is shared by many channels and filters.
+
+**In two dimensions** each matrix acts on rows and columns, Y = A^T [ (G g G^T) . (B^T d B) ] A, and for an n x n
+tile written as one vector of n*n numbers that is again ONE matrix, the Kronecker product A (x) A, and so on.
+Summing over the channels turns the n*n multiplications into n*n matrix products:
+
+    forward     U = GG w      (n*n, C, F)        from w (r*r, C, F)
+                V = BB^T d    (n*n, R, C)        from d (n*n, R, C), the R tiles of the images
+                M[k] = V[k] U[k]   (R, F)        for each of the n*n positions k
+                y = AA^T M    (m*m, R, F)        laid side by side: the output
+
+    backward    dM = AA dy                       each line is the transpose of the one above it, and they are
+                dV[k] = dM[k] U[k]^T             run from the last to the first; d overlaps between neighbouring
+                dU[k] = V[k]^T dM[k]             tiles, so their dd are ADDED where they overlap
+                dd = BB dV,  dw = GG^T dU
+
+The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore added to every
+output: that is where the bias goes, and where its gradient is read.
+
+**Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now.  F(4x4, 3x3): 9 -> 2.25.
+F(4x4, 5x5): 25 -> 4.  **Price.**  Values at large t are large, and their differences lose digits; so few points,
+close to 1 in size: 0, 1, -1, 1/2, -2, -1/2, 2.  In float32 the error relative to the output (root mean square)
+is 3e-7 for im2col, 1e-6 for F(4, 3) and 3e-6 for F(4, 5); in float64 a billion times less.
+
+Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs and n x n inputs of a tile
+           R tiles of the images at hand, th x tw of each image | tiles that overhang the image see zeros
+
+References
+    Toom (1963), Cook (1966): products of polynomials by evaluation and interpolation.
+    Winograd (1980), "Arithmetic Complexity of Computations": the transposed form.
+    Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4: the n*n matrix products.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minialex.backend import Array, get_xp, scratch
+from minialex.layers.layer import Params
+
+POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
+CHUNK_TILES = 256  # tiles at work at once: enough rows for fast products, few enough to bound the memory
+
+
+def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
+    """V_k: the powers 0..k-1 of each point, and a last row for the point at infinity."""
+    return [[t**j for j in range(k)] for t in points] + [[Fraction(0)] * (k - 1) + [Fraction(1)]]
+
+
+def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
+    """The exact inverse, by Gauss-Jordan elimination."""
+    n = len(matrix)
+    rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
+    for c in range(n):
+        pivot = next(i for i in range(c, n) if rows[i][c])
+        rows[c], rows[pivot] = rows[pivot], rows[c]
+        rows[c] = [v / rows[c][c] for v in rows[c]]
+        for i in range(n):
+            if i != c:
+                rows[i] = [v - rows[i][c] * w for v, w in zip(rows[i], rows[c], strict=True)]
+    return [row[n:] for row in rows]
+
+
+@lru_cache
+def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
+
+    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers are near 1:
+    the product is unchanged and the division exact.  Raises ValueError where n - 1 points are not at hand.
+    """
+    n = m + r - 1
+    if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
+        raise ValueError(f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand")
+    points = POINTS[: n - 1]
+    A, G, B = (
+        np.array(matrix, dtype=np.float64)
+        for matrix in (vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n)))
+    )
+    scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
+    return A, G * scale[:, None], B / scale
+
+
+@lru_cache
+def _kronecker(m: int, r: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """AA (n*n, m*m), GG (n*n, r*r), BB (n*n, n*n)."""
+    AA, GG, BB = (np.kron(matrix, matrix).astype(dtype) for matrix in transforms(m, r))
+    return AA, GG, BB
+
+
+class Plan(NamedTuple):
+    """The geometry of one call."""
+
+    m: int
+    r: int
+    n: int
+    padding: int
+    th: int  # tiles down the image
+    tw: int  # tiles across
+    OH: int
+    OW: int
+    groups: int
+
+    def chunks(self, N: int) -> list[slice]:
+        step = max(1, CHUNK_TILES // (self.th * self.tw))
+        return [slice(start, min(start + step, N)) for start in range(0, N, step)]
+
+
+def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None) -> Plan:
+    """Tiles of m x m outputs, by default 4 x 4, that cover the output of x (N, H, W, C)."""
+    r = weight.shape[0]
+    m = m or min(4, len(POINTS) + 2 - r)
+    OH, OW = x.shape[1] + 2 * padding - r + 1, x.shape[2] + 2 * padding - r + 1
+    return Plan(m, r, m + r - 1, padding, -(-OH // m), -(-OW // m), OH, OW, groups)
+
+
+def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
+    """AA, GG, BB where x is, in its dtype."""
+    xp = get_xp(x)
+    AA, GG, BB = _kronecker(plan.m, plan.r, x.dtype.str)
+    return xp.asarray(AA), xp.asarray(GG), xp.asarray(BB)
+
+
+def tiles(canvas: Array, size: int, plan: Plan) -> Array:
+    """View (size, size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of every tile; tiles are m apart."""
+    n, h, w, c = canvas.strides
+    shape = (size, size, len(canvas), plan.th, plan.tw, canvas.shape[3])
+    return get_xp(canvas).lib.stride_tricks.as_strided(canvas, shape, (h, w, n, plan.m * h, plan.m * w, c))
+
+
+def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
+    """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C); what overhangs is cut off."""
+    N, H, W, C = image.shape
+    H, W = min(H, side[0] - at), min(W, side[1] - at)
+    canvas = scratch(image, name, (N, *side, C))
+    canvas[:, :at], canvas[:, at + H :] = 0, 0
+    canvas[:, :, :at], canvas[:, :, at + W :] = 0, 0
+    canvas[:, at : at + H, at : at + W] = image[:, :H, :W]
+    return canvas
+
+
+def transform(matrix: Array, canvas: Array, size: int, plan: Plan, name: str) -> Array:
+    """matrix (n*n, size*size) times every tile of the canvas: (n*n, R, C), in scratch memory."""
+    N, C = len(canvas), canvas.shape[3]
+    each = plan.th * plan.tw * C
+    result = scratch(canvas, name, (plan.n * plan.n, N * each))
+    for i in range(N):  # an image at a time: its tiles are still in the cache when the product reads them
+        d = scratch(canvas, "winograd tiles", (size, size, plan.th, plan.tw, C))
+        d[...] = tiles(canvas[i : i + 1], size, plan)[:, :, 0]
+        get_xp(canvas).matmul(matrix, d.reshape(size * size, each), out=result[:, i * each : (i + 1) * each])
+    return result.reshape(plan.n * plan.n, -1, C)
+
+
+def transform_input(x: Array, BB: Array, plan: Plan) -> Array:
+    """V = BB^T d (n*n, R, C) of the images x."""
+    side = ((plan.th - 1) * plan.m + plan.n, (plan.tw - 1) * plan.m + plan.n)
+    return transform(BB.T, on_canvas(x, "winograd canvas", side, plan.padding), plan.n, plan, "winograd V")
+
+
+def transform_weight(weight: Array, GG: Array) -> Array:
+    """U = GG w (n*n, C, F)."""
+    r, _, C, F = weight.shape
+    U = scratch(weight, "winograd U", (len(GG), C * F))
+    return get_xp(weight).matmul(GG, weight.reshape(r * r, C * F), out=U).reshape(-1, C, F)
+
+
+def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
+    """The channels that each group reads and the filters that it writes."""
+    c, f = C // groups, F // groups
+    return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]
+
+
+def winograd_forward(
+    x: Array, weight: Array, bias: Array | None, *, padding: int, groups: int = 1, m: int | None = None
+) -> tuple[Array, Any]:
+    """The stride-1 convolution of x (N, H, W, C) with weight (r, r, C/groups, F): y (N, OH, OW, F), and x.
+
+    In tiles of m x m outputs, by default 4 x 4.  Raises ValueError for kernels larger than 7 x 7.
+    """
+    xp, F = get_xp(x), weight.shape[3]
+    plan = make_plan(x, weight, padding, groups, m)
+    AA, GG, BB = matrices(x, plan)
+    y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
+    U = transform_weight(weight, GG)
+    for images in plan.chunks(len(x)):
+        V = transform_input(x[images], BB, plan)  # (n*n, R, C)
+        M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
+        for channels, filters in group_slices(x.shape[3], F, groups):
+            M[:, :, filters] = xp.matmul(V[:, :, channels], U[:, :, filters]) if groups > 1 else 0
+        if groups == 1:
+            xp.matmul(V, U, out=M)
+        if bias is not None:
+            M[plan.n + 1] += bias
+        tiles_to_image(M, AA, y[images], plan)
+    return y, x
+
+
+def tiles_to_image(M: Array, AA: Array, y: Array, plan: Plan) -> None:
+    """y (N, OH, OW, F) = AA^T M, tile beside tile; what overhangs is cut off."""
+    N, OH, OW, F = y.shape
+    each = plan.th * plan.tw * F
+    M = M.reshape(plan.n**2, N * each)
+    canvas = scratch(y, "winograd output", (1, plan.th * plan.m, plan.tw * plan.m, F))
+    Y = scratch(y, "winograd Y", (plan.m**2, each))
+    for i in range(N):
+        get_xp(y).matmul(AA.T, M[:, i * each : (i + 1) * each], out=Y)
+        tiles(canvas, plan.m, plan)[...] = Y.reshape(plan.m, plan.m, 1, plan.th, plan.tw, F)
+        y[i] = canvas[0, :OH, :OW]
+
+
+def winograd_backward(
+    dy: Array, cache: Any, weight: Array, grad: Params, *, padding: int, groups: int = 1,
+    m: int | None = None, input_grad: bool = True,
+) -> Array | None:  # fmt: skip
+    """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
+    x, F = cache, weight.shape[3]
+    xp, (C, r) = get_xp(x), (x.shape[3], weight.shape[0])
+    plan = make_plan(x, weight, padding, groups, m)
+    AA, GG, BB = matrices(x, plan)
+    U = transform_weight(weight, GG)
+    dU = scratch(x, "winograd dU", U.shape)
+    dU[...] = 0
+    dbias = xp.zeros(F, dtype=x.dtype)
+    dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
+    for images in plan.chunks(len(x)):
+        side = (plan.th * plan.m, plan.tw * plan.m)
+        dM = transform(AA, on_canvas(dy[images], "winograd canvas", side, 0), plan.m, plan, "winograd M")
+        dbias += dM[plan.n + 1].sum(axis=0)
+        V = transform_input(x[images], BB, plan)  # (n*n, R, C), as in forward
+        for channels, filters in group_slices(C, F, groups):
+            dU[:, :, filters] += xp.matmul(V[:, :, channels].transpose(0, 2, 1), dM[:, :, filters])
+        if dx is not None:
+            dV = V  # V is done with: its memory serves again
+            for channels, filters in group_slices(C, F, groups):
+                Ut = U[:, :, filters].transpose(0, 2, 1)
+                xp.matmul(dM[:, :, filters], Ut, out=dV[:, :, channels])
+            tiles_to_input(dV, BB, dx[images], plan)
+    grad["weight"][...] = (GG.T @ dU.reshape(len(GG), -1)).reshape(weight.shape)
+    if "bias" in grad:
+        grad["bias"][...] = dbias
+    return dx
+
+
+def tiles_to_input(dV: Array, BB: Array, dx: Array, plan: Plan) -> None:
+    """dx (N, H, W, C): every tile of dd = BB dV ADDED where forward read it."""
+    N, H, W, C = dx.shape
+    m, n, P = plan.m, plan.n, plan.padding
+    each = plan.th * plan.tw * C
+    dV = dV.reshape(n * n, N * each)
+    high, wide = (plan.th - 1) * m + n, (plan.tw - 1) * m + n
+    canvas = scratch(dx, "winograd canvas", (max(high, P + H), max(wide, P + W), C))
+    dd = scratch(dx, "winograd tiles", (n * n, each))
+    for i in range(N):
+        get_xp(dx).matmul(BB, dV[:, i * each : (i + 1) * each], out=dd)
+        canvas[...] = 0
+        for k, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
+            a, b = divmod(k, n)
+            canvas[a : a + m * plan.th : m, b : b + m * plan.tw : m] += part
+        dx[i] = canvas[P : P + H, P : P + W]

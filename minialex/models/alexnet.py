@@ -1,0 +1,143 @@
+"""AlexNet -- the network that won ImageNet 2012, in its three published forms.
+
+    variant      paper                                                input    parameters (1,000 classes)
+    2012         Krizhevsky, Sutskever, Hinton 2012: two towers       227      60,965,224
+                 (groups=2 in conv2, conv4, conv5) and LRN
+    ungrouped    the same as one tower; LRN only if asked for         227      62,378,344
+    owt          Krizhevsky 2014, "One weird trick", section 5:       224      61,100,840
+                 fewer filters, no LRN; PyTorch's torchvision.models.alexnet
+
+The 2012 paper speaks of 224x224 images, but 55x55 places of an 11x11 window at stride 4 need 227.
+
+    features     image (N, 227, 227, 3) -> maps (N, 6, 6, 256): five convolutions, three overlapping poolings
+    classifier   maps -> logits (N, classes): three Linear layers, Dropout between them
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array
+from minialex.errors import ConfigError
+from minialex.layers import (
+    Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, Params, ReLU, Sequential, Shape,
+)  # fmt: skip
+from minialex.parallel import MicroBatches
+
+#            filters of conv1..5         groups     padding  LRN    image side
+VARIANTS = {
+    "2012": ((96, 256, 384, 384, 256), (2, 1, 2, 2), 0, True, 227),
+    "ungrouped": ((96, 256, 384, 384, 256), (1, 1, 1, 1), 0, False, 227),
+    "owt": ((64, 192, 384, 256, 256), (1, 1, 1, 1), 2, False, 224),
+}
+
+
+class AlexNet(Layer):
+    """x (N, side, side, 3) -> logits (N, num_classes).
+
+    `variant` is "2012", "ungrouped" or "owt"; `lrn` overrides the variant's use of local response normalisation.
+    `width` scales the number of filters and hidden units (1/4 trains in minutes on a laptop), and `image_size`
+    the side of the image.  `seed` draws the initial weights (He's; the last layer's are small, so that the first
+    loss is log(num_classes)) and the dropout masks.
+
+    Raises ConfigError for an unknown variant and for an image too small to pass all layers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        variant: str = "ungrouped",
+        *,
+        lrn: bool | None = None,
+        dropout: float = 0.5,
+        width: float = 1.0,
+        image_size: int | None = None,
+        seed: int = 0,
+        workers: int | None = None,
+    ):
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ConfigError(f"unknown variant '{variant}'; choose {', '.join(VARIANTS)}")
+        filters, groups, padding, use_lrn, side = VARIANTS[variant]
+        use_lrn = use_lrn if lrn is None else lrn
+        self.image_size = image_size or side
+        self.config = {
+            "variant": variant, "num_classes": num_classes, "lrn": use_lrn, "dropout": dropout,
+            "width": width, "image_size": self.image_size,
+        }  # fmt: skip
+        if num_classes < 1 or not 0 < width <= 4:
+            raise ConfigError(f"num_classes must be at least 1 and width in (0, 4], got {num_classes} and {width}")
+
+        rng = np.random.default_rng(seed)
+        c1, c2, c3, c4, c5 = (max(2, round(c * width / 2) * 2) for c in filters)  # even, for two groups
+        g2, g3, g4, g5 = groups
+        hidden = max(1, round(4096 * width))
+        normalise = [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
+
+        features = Sequential(
+            Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, input_grad=False),
+            ReLU(inplace=True), *normalise, MaxPool2d(3, stride=2),
+            Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng),
+            ReLU(inplace=True), *normalise, MaxPool2d(3, stride=2),
+            Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng), ReLU(inplace=True),
+            Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng), ReLU(inplace=True),
+            Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng), ReLU(inplace=True), MaxPool2d(3, stride=2),
+        )  # fmt: skip
+        shape = features.output_shape(self.input_shape)  # (6, 6, 256) for the published sizes
+        if min(shape) < 1:
+            raise ConfigError(f"AlexNet: images of side {self.image_size} are too small; use at least 67")
+        D = int(np.prod(shape))
+        drop1, drop2 = Dropout(dropout, seed=seed, stream=1), Dropout(dropout, seed=seed, stream=2)
+        fc6, fc7 = Linear(D, hidden, rng=rng), Linear(hidden, hidden, rng=rng)
+        fc8 = Linear(hidden, num_classes, rng=rng, std=0.01)
+
+        self.features = MicroBatches(features, workers)
+        self.flatten_maps = Flatten()
+        if variant == "owt":  # 2014 drops the inputs of fc6 and fc7, 2012 their outputs
+            self.classifier = Sequential(
+                drop1, fc6, ReLU(inplace=True), drop2, fc7, ReLU(inplace=True), fc8
+            )  # fmt: skip
+        else:
+            self.classifier = Sequential(
+                fc6, ReLU(inplace=True), drop1, fc7, ReLU(inplace=True), drop2, fc8
+            )  # fmt: skip
+
+    @property
+    def params(self) -> Params:
+        return {"features": self.features.params, "classifier": self.classifier.params}
+
+    @params.setter
+    def params(self, value: Params) -> None:
+        pass  # Layer.__init__ assigns; here the parameters belong to the layers inside
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of one image: (side, side, 3)."""
+        return self.image_size, self.image_size, 3
+
+    def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, side, side, 3)
+        maps, in_features = self.features.forward(x)  # (N, 6, 6, 256)
+        vector, in_flatten = self.flatten_maps.forward(maps)  # (N, 9216)
+        logits, in_classifier = self.classifier.forward(vector)  # (N, num_classes)
+        return logits, (in_features, in_flatten, in_classifier)
+
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        in_features, in_flatten, in_classifier = cache
+        dvector = self.classifier.backward(dy, in_classifier, grad["classifier"])
+        dmaps = self.flatten_maps.backward(dvector, in_flatten, {})
+        return self.features.backward(dmaps, in_features, grad["features"])
+
+    def __call__(self, x: Array) -> Array:
+        return self.classifier(self.flatten_maps(self.features(x)))
+
+    def children(self) -> dict[str, Layer]:
+        return {"features": self.features, "flatten": self.flatten_maps, "classifier": self.classifier}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.classifier.output_shape(self.flatten_maps.output_shape(self.features.output_shape(shape)))
+
+    def summary(self) -> str:
+        """A table: layer, output shape, parameters, multiply-adds and activation memory of one image."""
+        from minialex.models.summary import summary
+
+        return summary(self, self.input_shape)
