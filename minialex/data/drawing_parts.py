@@ -25,7 +25,7 @@ COATS: list[Colour] = [
 IRISES: list[Colour] = [
     (150, 106, 56), (206, 150, 66), (200, 178, 90), (150, 176, 100), (110, 156, 176), (120, 130, 200),
 ]
-NOSES: list[Colour] = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (200, 110, 110)]
+NOSES: list[Colour] = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (110, 62, 58)]
 COLLARS: list[Colour] = [
     (206, 52, 50), (44, 96, 190), (40, 150, 90), (236, 180, 40), (150, 70, 170), (30, 30, 36),
 ]
@@ -47,7 +47,7 @@ DOG_EARS = [
     [(0.40, -0.86), (0.90, -1.00), (1.50, -0.60), (1.72, 0.00), (1.44, 0.18), (1.06, -0.20)],
     [(0.16, -0.72), (0.36, -1.30), (0.66, -1.62), (1.02, -1.50), (1.08, -1.00), (0.94, -0.40)],
 ]
-DOG_EAR_ODDS = [0.3, 0.25, 0.22, 0.13, 0.1]
+DOG_EAR_ODDS = [0.31, 0.28, 0.22, 0.13, 0.06]
 # fmt: on
 
 _MIRROR = np.array([-1.0, 1.0])
@@ -61,7 +61,7 @@ class Look:
         scale = between(rng, 0.23, 0.29) if self.has_body else between(rng, 0.27, 0.35)
         x = 0.5 + between(rng, -1, 1) * (0.46 - 1.2 * scale)
         y = between(rng, 0.37, 0.51) if self.has_body else between(rng, 0.48, 0.62)
-        yaw, pitch, roll = between(rng, -0.55, 0.55), between(rng, 0.08, 0.34), between(rng, -0.3, 0.3)
+        yaw, pitch, roll = between(rng, -0.5, 0.5), between(rng, 0.08, 0.34), between(rng, -0.3, 0.3)
         self.view = View((x * side, y * side), scale * side, yaw, pitch, roll)
         self.body_view = View((x * side, y * side), scale * side, 0.0, 0.0, 0.25 * roll)
 

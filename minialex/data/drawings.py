@@ -205,7 +205,7 @@ def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Contrast, brightness, colour cast, light from one side and grain, in one pass over the pixels."""
     width, height = image.size
-    contrast, brightness = between(rng, 0.75, 1.15), between(rng, 113, 163)
+    contrast, brightness = between(rng, 0.85, 1.2), between(rng, 116, 160)
     cast = rng.uniform(0.94, 1.06, 3)
     # Rows are handled as 3 * width numbers: NumPy is slow where the innermost axis has length 3.
     across = np.repeat(np.linspace(*_fall(rng), width), 3)  # (3 * width,)
@@ -227,6 +227,6 @@ def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _fall(rng: np.random.Generator) -> tuple[float, float]:
-    """Brightness at the two ends of an axis: one of them is darker, by up to 35 %."""
-    fall = between(rng, -0.35, 0.35)
+    """Brightness at the two ends of an axis: one of them is darker, by up to 30 %."""
+    fall = between(rng, -0.3, 0.3)
     return 1 - max(0.0, fall), 1 + min(0.0, fall)

@@ -89,7 +89,8 @@ class AlexNet(Layer):
         D = int(np.prod(shape))
         drop1, drop2 = Dropout(dropout, seed=seed, stream=1), Dropout(dropout, seed=seed, stream=2)
         fc6, fc7 = Linear(D, hidden, rng=rng), Linear(hidden, hidden, rng=rng)
-        fc8 = Linear(hidden, num_classes, rng=rng, std=0.01)
+        # He's weights keep the scale of a signal, but each max pooling raises it: units of fc7 arrive here at about 7.
+        fc8 = Linear(hidden, num_classes, rng=rng, std=0.001)
 
         self.features = MicroBatches(features, workers)
         self.flatten_maps = Flatten()

@@ -1,0 +1,152 @@
+"""Checkpoints -- safetensors files, written whole or not at all.
+
+A file holds the weights under PyTorch's names (`features.0.weight`) and in PyTorch's axis order, so that
+
+    torch_model.load_state_dict(safetensors.torch.load_file("best.safetensors"))
+
+works as it is.  Beside them stands a JSON header: the model's settings, its class names, its preprocessing.
+`last.safetensors` holds the optimizer's vectors (`optimizer.m` ...) and the progress of the run as well.  All
+random draws are functions of (seed, epoch, step), so the numbers of the epoch and the step ARE the random state.
+
+A file is written under a temporary name, forced to the disk, and only then renamed: at any moment there is
+either the old file or the new one.  The header carries a checksum of all numbers, which loading verifies.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from minialex.backend import to_cpu
+from minialex.errors import CheckpointError
+from minialex.layers import Layer
+
+FORMAT = 1
+
+
+def state_dict(model: Layer) -> dict[str, np.ndarray]:
+    """The parameters by their dotted names, as contiguous NumPy arrays in PyTorch's axis order."""
+    result = {}
+    for name, layer in model.leaves():
+        for key, array in layer.params.items():
+            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            result[f"{name}.{key}"] = np.ascontiguousarray(to_cpu(array).transpose(axes))
+    return result
+
+
+def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
+    """Copy tensors named and ordered as by `state_dict` into the parameters of `model`.
+
+    Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does not fit.
+    """
+    own = state_dict_shapes(model)
+    for problem, names in (("lacks", own.keys() - tensors.keys()), ("has unknown", tensors.keys() - own.keys())):
+        if names:
+            raise CheckpointError(f"the checkpoint does not fit this model: it {problem} {min(names)}")
+    for name, shape in own.items():
+        if tensors[name].shape != shape:
+            raise CheckpointError(
+                f"the checkpoint does not fit this model: {name} is {tensors[name].shape}, expected {shape}"
+            )
+    for name, layer in model.leaves():
+        for key, array in layer.params.items():
+            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            ours = tensors[f"{name}.{key}"].transpose(np.argsort(axes)).astype(array.dtype)
+            if isinstance(array, np.ndarray):
+                array[...] = ours
+            else:  # CuPy: one copy up
+                array.set(np.ascontiguousarray(ours))
+
+
+def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
+    """Name -> shape in PyTorch's axis order, without copying a number."""
+    shapes = {}
+    for name, layer in model.leaves():
+        for key, array in layer.params.items():
+            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            shapes[f"{name}.{key}"] = tuple(array.shape[axis] for axis in axes)
+    return shapes
+
+
+def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header to `path`, atomically.  Raises CheckpointError where the disk refuses."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    metadata = {
+        "minialex": json.dumps({"format": FORMAT, **header}),
+        "checksum": _checksum(tensors),
+    }
+    try:
+        save_file(tensors, temporary, metadata)
+        replace_durably(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {str(path)!r}: {_line(error)}; the old file is kept") from None
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors and the header of a file written by `save_checkpoint`.
+
+    Raises CheckpointError where the file is missing, damaged, cut short, or not minialex's.
+    """
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise CheckpointError(f"checkpoint {str(path)!r} {what}; give a .safetensors file written by training")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if "minialex" not in metadata:
+                raise CheckpointError(f"{str(path)!r} was not written by minialex; it has no minialex header")
+            header = json.loads(metadata["minialex"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"{str(path)!r} has another format than this version of minialex reads")
+    if _checksum(tensors) != metadata.get("checksum"):
+        raise CheckpointError(f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint")
+    return tensors, header
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a small text file atomically.  Raises CheckpointError where the disk refuses."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace_durably(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {str(path)!r}: {_line(error)}; the old file is kept") from None
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path` once its content is on the disk; then force the new name there too."""
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _checksum(tensors: dict[str, np.ndarray]) -> str:
+    """CRC-32 over names, shapes and bytes, in order of names."""
+    crc = 0
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+    return f"{crc:08x}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

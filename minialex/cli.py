@@ -1,0 +1,146 @@
+"""What the example programs share: options, the progress bar, Ctrl-C, and errors as one line."""
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from minialex.backend import choose_device
+from minialex.data import open_source
+from minialex.errors import ConfigError, MinialexError
+from minialex.run import AUGMENTATIONS, Config, RunFolder
+from minialex.training import Trainer
+
+# A resumed run may be moved to another device or watched more closely; all else comes from its config.json.
+MAY_CHANGE = {"device", "workers", "log_interval"}
+
+
+def run_main(main: Callable[[], int]) -> None:
+    """Run `main` and exit with its status; an error that the user can mend becomes one line and status 2."""
+    try:
+        status = main()
+    except MinialexError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except MemoryError:
+        print("error: out of memory; use a smaller --batch-size", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        status = 1
+    sys.exit(status)
+
+
+def training_parser() -> argparse.ArgumentParser:
+    """The options of a training run, named like the fields of `Config`; only those given appear in the result."""
+    parser = argparse.ArgumentParser(
+        description="Train AlexNet on drawings (the default) or photos of cats and dogs.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = parser.add_argument
+    add("--data", help="drawings (default), pets, or a folder with train/<class>/ and test/<class>/")
+    add("--device", help="cpu, gpu or auto (default)")
+    add("--variant", help="2012, ungrouped (default) or owt")
+    add("--lrn", action=argparse.BooleanOptionalAction, help="local response normalisation (default: the variant's)")
+    add("--width", type=float, help="scale the number of filters and hidden units (default 1)")
+    add("--image-size", type=int, help="side of the image in pixels (default: the variant's, 227 or 224)")
+    add("--batch-size", type=int, help="images a step (default 32)")
+    add("--epochs", type=int, help="passes over the training images (default 3 for drawings, 30 for photos)")
+    add("--lr", type=float, help="learning rate (default 1e-4; 0.01 for sgd)")
+    add("--optimizer", help="adam (default), adamw or sgd")
+    add("--schedule", help="cosine (default), step or constant; each with a warm-up")
+    add("--weight-decay", type=float, help="default 0")
+    add("--label-smoothing", type=float, help="default 0")
+    add("--augment", help=f"{', '.join(AUGMENTATIONS)} (default none for drawings, full for photos)")
+    add("--seed", type=int, help="default 0")
+    add("--workers", type=int, help="threads that load images (default 2)")
+    add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
+    add("--limit", type=int, help="use at most so many images of each part")
+    add("--out", type=Path, help="run folder (default runs/<data>-<variant>-<number>)")
+    add("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    return parser
+
+
+def train(arguments: dict[str, Any]) -> int:
+    """A training run from the options of `training_parser`: 0 when finished, 130 when stopped by Ctrl-C."""
+    arguments = dict(arguments)
+    out, resume = arguments.pop("out", None), arguments.pop("resume", None)
+    if resume is None:
+        config = Config(**arguments)
+    else:
+        run, config = RunFolder.open(resume)
+        fixed = arguments.keys() - MAY_CHANGE | ({"out"} if out else set())
+        if fixed:
+            raise ConfigError(f"--{min(fixed).replace('_', '-')} cannot be changed when a run is resumed; leave it out")
+        config = dataclasses.replace(config, **arguments)
+        if run.result_file.exists():
+            print(f"{resume} is finished: {run.result_file.read_text(encoding='utf-8').strip()}")
+            return 0
+
+    device, chosen = choose_device(config.device)
+    print(chosen)
+    source = open_source(config.data, seed=config.seed, limit=config.limit)
+    for line in (source.description, *source.messages):
+        print(line)
+    if resume is None:
+        run = RunFolder.create(out, config)
+    print(f"run folder: {run.path}", flush=True)
+    trainer = Trainer(config, source, run, device, report=report, bar=progress_bar(config))
+    if resume is not None:
+        trainer.resume()
+
+    stop_on_signal(trainer)
+    if not trainer.fit():
+        print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
+        return 130
+    result = trainer.test()
+    print(f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f} (weights of epoch {result['best_epoch']})")
+    print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
+    draw_curves(trainer.history, run.path / "curves.png")
+    return 0
+
+
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
+    """curves.png, where matplotlib is installed."""
+    try:
+        from minialex.viz import plot_curves
+    except ImportError:
+        print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
+        return
+    plot_curves(history, path)
+
+
+def report(line: str) -> None:
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
+    """A tqdm bar per epoch on a terminal; in a log file nothing, as the line per epoch says it all."""
+
+    def bar(epoch: int, images: int, done: int) -> Any:
+        return tqdm(
+            desc=f"epoch {epoch + 1}/{config.epochs}", total=images, initial=done, unit="img", leave=False,
+            disable=not sys.stderr.isatty(), dynamic_ncols=True,
+        )  # fmt: skip
+
+    return bar
+
+
+def stop_on_signal(trainer: Trainer) -> None:
+    """Ctrl-C ends the run after the current step, with a checkpoint; a second one ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if trainer.stop:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt
+        trainer.stop = True
+        tqdm.write("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,242 @@
+"""The training loop: batches in, a trained network out, and a run that can be stopped at any moment.
+
+A step is five lines (`Trainer.step`): forward, loss, backward, learning rate, optimizer.  The rest of this page
+keeps the run safe: after every epoch, and when asked to stop, everything that the next step depends on goes into
+one file, `last.safetensors`.  All random draws are functions of (seed, epoch, step), so a run that goes on from
+that file makes the same steps, to the bit, as one that was never stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array, get_xp, to_cpu, to_device
+from minialex.checkpoint import (
+    load_checkpoint, load_state_dict, save_checkpoint, state_dict,
+)  # fmt: skip
+from minialex.data import Compose, DataLoader, Source
+from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.layers import Layer
+from minialex.layers.layer import dict_like
+from minialex.losses import softmax_cross_entropy
+from minialex.models import AlexNet
+from minialex.optim import make_optimizer, make_schedule
+from minialex.run import Config, RunFolder, evaluation_transform, training_transform
+
+Report = Callable[[str], None]
+
+
+class TrainingError(MinialexError):
+    """Training cannot go on."""
+
+
+def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[float, float]:
+    """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`."""
+    model.train(False)
+    loss = correct = seen = 0.0
+    for x, labels in loader.epoch(0):
+        logits, y = model(to_device(x, device)), to_device(labels, device)
+        loss += float(softmax_cross_entropy(logits, y)[0]) * len(x)
+        correct += float((logits.argmax(axis=1) == y).sum())
+        seen += len(x)
+    model.train(True)
+    return loss / seen, correct / seen
+
+
+class Trainer:
+    """One training run of AlexNet.
+
+    config, source, run   the settings, the images, the folder to write to
+    device                "cpu" or "gpu"
+    report                called with each line that should stay on the screen
+    bar                   called at each epoch's start with (epoch, images); returns an object with
+                          update(n), set_postfix(...), close(), such as a tqdm bar
+
+    `stop` may be set to True at any time: the run then ends after the current step, with a checkpoint.
+    """
+
+    def __init__(
+        self, config: Config, source: Source, run: RunFolder, device: str, report: Report, bar: Callable[..., Any]
+    ):
+        self.config, self.run, self.device, self.report, self.bar = config, run, device, report, bar
+        self.classes = source.classes
+        self.model = AlexNet(
+            len(source.classes), config.variant, lrn=config.lrn, width=config.width,
+            image_size=config.image_size, seed=config.seed,
+        )  # fmt: skip
+        self.model.to(device)
+        self.theta = self.model.flatten()
+        self.g = get_xp(self.theta).zeros_like(self.theta)
+        self.grad = dict_like(self.model.params, self.g)
+
+        side = self.model.image_size
+        self.transform = evaluation_transform(side)
+
+        def load(dataset: Any, transform: Compose, shuffle: bool) -> DataLoader:
+            return DataLoader(
+                dataset, config.batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
+            )
+
+        self.train_loader = load(source.train, training_transform(side, str(config.augment)), True)
+        self.val_loader = load(source.val, self.transform, False)
+        self.test_loader = load(source.test, self.transform, False)
+
+        assert config.epochs is not None and config.lr is not None
+        self.epochs, total = config.epochs, config.epochs * len(self.train_loader)
+        self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
+        self.schedule = make_schedule(config.schedule, total, warm_up_steps=min(100, total // 10))
+
+        self.stop = False
+        self.epoch = self.batch = 0  # the next batch to train on
+        self.sums = [0.0, 0.0, 0.0]  # this epoch's loss, correct answers, images
+        self.seconds = self.epoch_seconds = 0.0  # of training steps, loading included
+        self.history: list[dict[str, float]] = []
+        self.best_acc = -1.0
+
+    # ----------------------------------------------------------------------------------------- training
+
+    def step(self, x: Array, labels: Array) -> tuple[Array, Array]:
+        """One training step on images x (N, H, W, 3) and labels (N,): the loss and the number of right answers."""
+        t = self.optimizer.t
+        self.model.set_step(t)
+        logits, cache = self.model.forward(x)
+        loss, dlogits = softmax_cross_entropy(logits, labels, self.config.label_smoothing)
+        self.model.backward(dlogits, cache, self.grad)
+        self.optimizer.step(self.g, lr=self.optimizer.lr * self.schedule(t))
+        return loss, (logits.argmax(axis=1) == labels).sum()
+
+    def fit(self) -> bool:
+        """Train to the end of the last epoch; True when done, False when stopped before."""
+        while self.epoch < self.epochs:
+            finished = self.train_epoch()
+            if not finished:
+                self.save_last()
+                return False
+            self.end_epoch()
+        return True
+
+    def train_epoch(self) -> bool:
+        """The rest of the current epoch; False when `stop` was set."""
+        bar = self.bar(self.epoch, len(self.train_loader.dataset), int(self.sums[2]))
+        started = time.perf_counter() - self.epoch_seconds
+        pending: list[tuple[Array, Array, int]] = []  # not yet read back from the device
+        batches = self.train_loader.epoch(self.epoch, start=self.batch)
+        try:
+            for x, labels in batches:
+                loss, correct = self.step(to_device(x, self.device), to_device(labels, self.device))
+                pending.append((loss, correct, len(x)))
+                self.batch += 1
+                self.epoch_seconds = time.perf_counter() - started
+                bar.update(len(x))
+                if self.device == "cpu" or self.batch % self.config.log_interval == 0:
+                    self.read_back(pending)
+                if self.batch % self.config.log_interval == 0:
+                    bar.set_postfix(loss=f"{self.sums[0] / self.sums[2]:.4f}", acc=f"{self.sums[1] / self.sums[2]:.1%}")
+                if self.stop:
+                    break
+            self.read_back(pending)
+        finally:
+            batches.close()  # type: ignore[attr-defined]  # a generator: this stops its workers
+            bar.close()
+        return self.batch == len(self.train_loader)
+
+    def read_back(self, pending: list[tuple[Array, Array, int]]) -> None:
+        """Add the losses and right answers of the last steps to the sums of the epoch."""
+        for loss, correct, n in pending:
+            value = float(loss)
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss became {value} in epoch {self.epoch + 1}, step {self.batch}; lower --lr"
+                    f" (now {self.optimizer.lr:g}) and start again"
+                )
+            self.sums = [self.sums[0] + value * n, self.sums[1] + float(correct), self.sums[2] + n]
+        pending.clear()
+
+    def end_epoch(self) -> None:
+        """Validate, report, and save: `best` first, so that `last` never knows of a best that is not there."""
+        val_loss, val_acc = evaluate(self.model, self.val_loader, self.device)
+        loss, correct, seen = self.sums
+        row = {
+            "epoch": self.epoch + 1, "train_loss": loss / seen, "train_acc": correct / seen,
+            "val_loss": val_loss, "val_acc": val_acc, "images_per_s": seen / self.epoch_seconds,
+        }  # fmt: skip
+        self.history.append(row)
+        mark = ""
+        if val_acc > self.best_acc:
+            self.best_acc, mark = val_acc, "  best"
+            save_checkpoint(self.run.best, state_dict(self.model), self.header())
+        self.seconds += self.epoch_seconds
+        self.epoch, self.batch, self.sums, self.epoch_seconds = self.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
+        self.save_last()
+        self.run.write_history(self.history)
+        self.report(
+            f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
+            f"  val loss {val_loss:.4f} acc {val_acc:.1%}  {row['images_per_s']:.1f} images/s{mark}"
+        )
+        self.warn_if_stuck()
+
+    def warn_if_stuck(self) -> None:
+        """Say so when the network has learned nothing yet: it answers every image with the same guess."""
+        chance = math.log(len(self.classes))
+        row = self.history[-1]
+        if len(self.history) >= 2 and abs(row["train_loss"] - chance) < 0.01 and self.config.label_smoothing == 0:
+            self.report(
+                f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, that of guessing: nothing is learned yet;"
+                f" try --lr {self.optimizer.lr / 3:.1g}, --optimizer adam, or a larger --batch-size"
+            )
+
+    # --------------------------------------------------------------------------------------- checkpoints
+
+    def header(self) -> dict[str, Any]:
+        """What a user of the weights must know: the model, its classes, its preprocessing."""
+        return {
+            "model": self.model.config, "classes": self.classes, "transform": self.transform.to_config(),
+        }  # fmt: skip
+
+    def save_last(self) -> None:
+        """Everything that the next step depends on, in one file."""
+        tensors = state_dict(self.model)
+        tensors |= {f"optimizer.{name}": to_cpu(array) for name, array in self.optimizer.state.items()}
+        progress = {
+            "epoch": self.epoch, "batch": self.batch, "sums": self.sums, "steps": self.optimizer.t,
+            "seconds": self.seconds, "epoch_seconds": self.epoch_seconds,
+            "history": self.history, "best_acc": self.best_acc,
+        }  # fmt: skip
+        save_checkpoint(self.run.last, tensors, {**self.header(), "progress": progress})
+
+    def resume(self) -> None:
+        """Go on from `last`, if there is one yet.  Raises CheckpointError where it is damaged or does not fit."""
+        if not self.run.last.exists():
+            return
+        tensors, header = load_checkpoint(self.run.last)
+        progress = header.get("progress")
+        if progress is None or header.get("model") != self.model.config or header.get("classes") != self.classes:
+            raise CheckpointError(f"{str(self.run.last)!r} belongs to another model, other classes or no run")
+        moments = {name: tensors.pop(f"optimizer.{name}", None) for name in self.optimizer.state}
+        load_state_dict(self.model, tensors)
+        for name, vector in moments.items():
+            if vector is None or vector.shape != self.theta.shape:
+                raise CheckpointError(f"{str(self.run.last)!r} has no fitting optimizer.{name}")
+            self.optimizer.state[name][...] = to_device(vector, self.device)
+        self.optimizer.t, self.epoch, self.batch = progress["steps"], progress["epoch"], progress["batch"]
+        self.sums, self.history, self.best_acc = progress["sums"], progress["history"], progress["best_acc"]
+        self.seconds, self.epoch_seconds = progress["seconds"], progress["epoch_seconds"]
+        self.run.write_history(self.history)
+
+    def test(self) -> dict[str, Any]:
+        """Evaluate the best weights on the test images, once, and write `result.json`."""
+        tensors, _ = load_checkpoint(self.run.best)
+        load_state_dict(self.model, tensors)
+        loss, accuracy = evaluate(self.model, self.test_loader, self.device)
+        images = len(self.train_loader.dataset) * self.epochs
+        result = {
+            "test_loss": loss, "test_acc": accuracy, "seconds": self.seconds,
+            "images_per_s": images / self.seconds, "val_acc": self.best_acc,
+            "best_epoch": int(np.argmax([row["val_acc"] for row in self.history])) + 1,
+        }  # fmt: skip
+        self.run.write_result(result)
+        return result
