@@ -57,7 +57,7 @@ def gpu_problem() -> str | None:
     try:
         driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
         if driver == 0:
-            return "no NVIDIA driver was found; install one from https://www.nvidia.com/drivers, or use --device cpu"
+            return "no NVIDIA driver was found; install it from https://www.nvidia.com/drivers or use --device cpu"
         if driver // 1000 < built_for // 1000:
             return (
                 f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs "

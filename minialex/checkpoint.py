@@ -45,7 +45,10 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does not fit.
     """
     own = state_dict_shapes(model)
-    for problem, names in (("lacks", own.keys() - tensors.keys()), ("has unknown", tensors.keys() - own.keys())):
+    for problem, names in (
+        ("lacks", own.keys() - tensors.keys()),
+        ("has unknown", tensors.keys() - own.keys()),
+    ):
         if names:
             raise CheckpointError(f"the checkpoint does not fit this model: it {problem} {min(names)}")
     for name, shape in own.items():
@@ -105,7 +108,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
             header = json.loads(metadata["minialex"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one") from None
+        raise CheckpointError(
+            f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one"
+        ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} has another format than this version of minialex reads")
     if _checksum(tensors) != metadata.get("checksum"):
@@ -144,7 +149,7 @@ def _checksum(tensors: dict[str, np.ndarray]) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(memoryview(array.reshape(-1).view(np.uint8)), crc)
     return f"{crc:08x}"
 
 

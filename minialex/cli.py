@@ -46,7 +46,11 @@ def training_parser() -> argparse.ArgumentParser:
     add("--data", help="drawings (default), pets, or a folder with train/<class>/ and test/<class>/")
     add("--device", help="cpu, gpu or auto (default)")
     add("--variant", help="2012, ungrouped (default) or owt")
-    add("--lrn", action=argparse.BooleanOptionalAction, help="local response normalisation (default: the variant's)")
+    add(
+        "--lrn",
+        action=argparse.BooleanOptionalAction,
+        help="local response normalisation (default: the variant's)",
+    )
     add("--width", type=float, help="scale the number of filters and hidden units (default 1)")
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's, 227 or 224)")
     add("--batch-size", type=int, help="images a step (default 32)")
@@ -76,7 +80,9 @@ def train(arguments: dict[str, Any]) -> int:
         run, config = RunFolder.open(resume)
         fixed = arguments.keys() - MAY_CHANGE | ({"out"} if out else set())
         if fixed:
-            raise ConfigError(f"--{min(fixed).replace('_', '-')} cannot be changed when a run is resumed; leave it out")
+            raise ConfigError(
+                f"--{min(fixed).replace('_', '-')} cannot be changed when a run is resumed; leave it out"
+            )
         config = dataclasses.replace(config, **arguments)
         if run.result_file.exists():
             print(f"{resume} is finished: {run.result_file.read_text(encoding='utf-8').strip()}")
@@ -99,7 +105,10 @@ def train(arguments: dict[str, Any]) -> int:
         print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
         return 130
     result = trainer.test()
-    print(f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f} (weights of epoch {result['best_epoch']})")
+    print(
+        f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
+        f" (weights of epoch {result['best_epoch']})"
+    )
     print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
     draw_curves(trainer.history, run.path / "curves.png")
     return 0

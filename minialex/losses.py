@@ -40,8 +40,10 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     N, C = logits.shape
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1), got {label_smoothing}")
-    if xp.__name__ == "numpy" and N and not (0 <= labels.min() and labels.max() < C):
-        raise ValueError(f"softmax_cross_entropy: labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}")
+    if xp.__name__ == "numpy" and N and not (labels.min() >= 0 and labels.max() < C):
+        raise ValueError(
+            f"softmax_cross_entropy: labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
+        )
     log_p = log_softmax(logits)
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # one-hot (N, C)
     t *= 1 - label_smoothing

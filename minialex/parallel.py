@@ -4,8 +4,8 @@ NumPy lets go of Python's interpreter lock while it computes, so two threads rea
 product alone can use all cores too, but what stands between the products (copies, maxima, sums) cannot.  So the
 convolutional part of a network runs differently from its dense part:
 
-    `MicroBatches(features)`   deals the batch out in groups of about 16 images; each thread takes whole groups
-                               through all layers, with single-threaded matrix products, in scratch memory of its own
+    `MicroBatches(features)`   deals the batch out in groups of about 16 images; each thread takes whole
+                               groups through all layers, with single-threaded products and its own scratch
     dense layers               run on the whole batch, with multi-threaded matrix products, since their weights
                                are far larger than their activations
 
@@ -14,6 +14,7 @@ neural networks", inside one process.)  Each thread sums the gradients of its ow
 and the threads' sums are added in order: the result depends on the number of threads, but never on their timing.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,7 @@ class MicroBatches(Layer):
         rounds = -(-N // (self.size * self.workers))
         count = max(1, min(N, rounds * self.workers))
         edges = [i * N // count for i in range(count + 1)]
-        return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         if get_xp(x) is not np:

@@ -1,5 +1,7 @@
 """A run: the settings of a training, and the folder that keeps all that comes out of it.
 
+What the folder holds:
+
     config.json         the settings, as given
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc, images_per_s
     last.safetensors    everything needed to go on, to the bit
@@ -19,8 +21,16 @@ from typing import Any
 
 from minialex.checkpoint import write_text
 from minialex.data import (
-    IMAGENET_MEAN, IMAGENET_STD, CenterCrop, Compose, Normalize, RandomCrop, RandomHorizontalFlip,
-    RandomResizedCrop, Resize, ToArray,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CenterCrop,
+    Compose,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToArray,
 )  # fmt: skip
 from minialex.errors import CheckpointError, ConfigError
 
@@ -69,7 +79,9 @@ class Config:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"--{name.replace('_', '-')} must be a number of 0 or more, got {getattr(self, name)}")
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} must be a number of 0 or more, got {getattr(self, name)}"
+                )
         for name in ("seed", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must not be negative, got {getattr(self, name)}")
@@ -81,23 +93,26 @@ class Config:
 
 def evaluation_transform(side: int) -> Compose:
     """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227."""
-    return Compose([Resize(round(side * 256 / 227)), CenterCrop(side), *_to_numbers()])
+    return Compose((Resize(round(side * 256 / 227)), CenterCrop(side), *_to_numbers()))
 
 
 def training_transform(side: int, augment: str) -> Compose:
-    """"none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full": crops of 35 % to
-    100 % of the photo's area, scaled, and mirror images (Szegedy et al. 2015, section 6)."""
+    """What a training photo goes through.
+
+    "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full": crops of 35 % to
+    100 % of the photo's area, scaled, and mirror images (Szegedy et al. 2015, section 6).
+    """
     if augment == "none":
         return evaluation_transform(side)
     if augment == "crop":
-        crops: list[Any] = [Resize(round(side * 256 / 227)), RandomCrop(side)]
+        crops: tuple[Any, ...] = (Resize(round(side * 256 / 227)), RandomCrop(side))
     else:
-        crops = [RandomResizedCrop(side, scale=(0.35, 1.0))]
-    return Compose([*crops, RandomHorizontalFlip(), *_to_numbers()])
+        crops = (RandomResizedCrop(side, scale=(0.35, 1.0)),)
+    return Compose((*crops, RandomHorizontalFlip(), *_to_numbers()))
 
 
-def _to_numbers() -> list[Any]:
-    return [ToArray(), Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+def _to_numbers() -> tuple[Any, ...]:
+    return ToArray(), Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
 
 class RunFolder:
@@ -120,7 +135,9 @@ class RunFolder:
             path = Path(f"runs/{name}-{next(numbers)}")
         run = cls(path)
         if (path / "config.json").exists():
-            raise ConfigError(f"{str(path)!r} holds a run already; continue it with --resume {path}, or choose another --out")
+            raise ConfigError(
+                f"{str(path)!r} holds a run already; continue it with --resume {path}, or choose another --out"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -9,17 +9,19 @@ that file makes the same steps, to the bit, as one that was never stopped.
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minialex.backend import Array, get_xp, to_cpu, to_device
 from minialex.checkpoint import (
-    load_checkpoint, load_state_dict, save_checkpoint, state_dict,
+    load_checkpoint,
+    load_state_dict,
+    save_checkpoint,
+    state_dict,
 )  # fmt: skip
 from minialex.data import Compose, DataLoader, Source
-from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer
 from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
@@ -60,7 +62,13 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, source: Source, run: RunFolder, device: str, report: Report, bar: Callable[..., Any]
+        self,
+        config: Config,
+        source: Source,
+        run: RunFolder,
+        device: str,
+        report: Report,
+        bar: Callable[..., Any],
     ):
         self.config, self.run, self.device, self.report, self.bar = config, run, device, report, bar
         self.classes = source.classes
@@ -78,7 +86,12 @@ class Trainer:
 
         def load(dataset: Any, transform: Compose, shuffle: bool) -> DataLoader:
             return DataLoader(
-                dataset, config.batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
+                dataset,
+                config.batch_size,
+                transform,
+                shuffle=shuffle,
+                seed=config.seed,
+                workers=config.workers,
             )
 
         self.train_loader = load(source.train, training_transform(side, str(config.augment)), True)
@@ -135,7 +148,9 @@ class Trainer:
                 if self.device == "cpu" or self.batch % self.config.log_interval == 0:
                     self.read_back(pending)
                 if self.batch % self.config.log_interval == 0:
-                    bar.set_postfix(loss=f"{self.sums[0] / self.sums[2]:.4f}", acc=f"{self.sums[1] / self.sums[2]:.1%}")
+                    bar.set_postfix(
+                        loss=f"{self.sums[0] / self.sums[2]:.4f}", acc=f"{self.sums[1] / self.sums[2]:.1%}"
+                    )
                 if self.stop:
                     break
             self.read_back(pending)
@@ -185,7 +200,7 @@ class Trainer:
         row = self.history[-1]
         if len(self.history) >= 2 and abs(row["train_loss"] - chance) < 0.01 and self.config.label_smoothing == 0:
             self.report(
-                f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, that of guessing: nothing is learned yet;"
+                f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, as in guessing;"
                 f" try --lr {self.optimizer.lr / 3:.1g}, --optimizer adam, or a larger --batch-size"
             )
 

@@ -93,9 +93,7 @@ def test_palette_with_an_alpha_for_each_colour(tmp_path):
 
 
 def test_transparent_colour_of_an_rgb_image(tmp_path):
-    Image.fromarray(np.array([[RED, (0, 0, 255)]], np.uint8)).save(
-        tmp_path / "x.png", transparency=(0, 0, 255)
-    )
+    Image.fromarray(np.array([[RED, (0, 0, 255)]], np.uint8)).save(tmp_path / "x.png", transparency=(0, 0, 255))
     assert pixels(open_rgb(tmp_path / "x.png")).tolist() == [[list(RED), list(WHITE)]]
 
 
@@ -273,9 +271,7 @@ def test_the_limit_counts_pixels(tmp_path, monkeypatch):
     assert open_rgb(tmp_path / "x.jpg").size == (10, 10)
     monkeypatch.setattr(image_page, "MAX_PIXELS", 99)
     with refused(DataError, "99 pixels"):
-        open_rgb(
-            tmp_path / "x.jpg", 1
-        )  # draft mode would bring it below the limit; the file is still too large
+        open_rgb(tmp_path / "x.jpg", 1)  # draft mode would bring it below the limit; the file is still too large
 
 
 def test_threads_see_what_one_thread_sees(tmp_path):

@@ -101,8 +101,7 @@ def test_augmentation_differs_between_epochs_and_seeds():
 def test_order_does_not_share_numbers_with_sample_0():
     # NumPy pads short seeds with zeros: [seed, epoch] and [seed, epoch, 0] are the same stream.
     assert (
-        loader(shuffle=True, seed=2).order(1).tolist()
-        != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
+        loader(shuffle=True, seed=2).order(1).tolist() != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
     )
 
 
@@ -194,9 +193,7 @@ def test_a_damaged_photo_in_a_folder(tmp_path):
         with pytest.raises(DataError) as caught:
             list(DataLoader(ImageFolder(tmp_path), 2, TRANSFORM, workers=workers).epoch(0))
         messages.append(str(caught.value))
-    assert (
-        len(set(messages)) == 1 and str(tmp_path / "b" / "1.png") in messages[0] and "\n" not in messages[0]
-    )
+    assert len(set(messages)) == 1 and str(tmp_path / "b" / "1.png") in messages[0] and "\n" not in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,7 @@ def test_limit_is_stratified_and_seeded(tmp_path):
     source = open_source(tmp_path, seed=0, limit=9)
     assert [counts(p) for p in (source.train, source.val, source.test)] == [[6, 3], [4, 2], [4, 5]]
     full = open_source(tmp_path, seed=0)
-    assert set(paths(source.train)) < set(paths(full.train)) and set(paths(source.test)) < set(
-        paths(full.test)
-    )
+    assert set(paths(source.train)) < set(paths(full.train)) and set(paths(source.test)) < set(paths(full.test))
     assert paths(source.train) == paths(open_source(tmp_path, seed=0, limit=9).train)
     assert paths(source.test) != paths(open_source(tmp_path, seed=1, limit=9).test)
 

@@ -104,9 +104,7 @@ def test_resize_is_the_triangle_filter(before, size):
         (5, (5, 5), (0, 0)),
     ],
 )
-def test_center_crop(
-    size, before, left_top
-):  # (5 - 2) / 2 = 1.5 and (3 - 2) / 2 = 0.5 round to the even number
+def test_center_crop(size, before, left_top):  # (5 - 2) / 2 = 1.5 and (3 - 2) / 2 = 0.5 round to the even number
     h, w = size if isinstance(size, tuple) else (size, size)
     shown = np.asarray(CenterCrop(size)(coordinates(*before)))
     assert shown.shape == (h, w, 3)
@@ -202,9 +200,7 @@ def test_normalize_by_hand(dtype):
     y = Normalize(IMAGENET_MEAN, IMAGENET_STD)(x)
     assert y.dtype == dtype and np.array_equal(x, before)
     for c in range(3):
-        assert np.allclose(
-            y[:, :, c], (before[:, :, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c], rtol=0, atol=1e-6
-        )
+        assert np.allclose(y[:, :, c], (before[:, :, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c], rtol=0, atol=1e-6)
 
 
 def test_normalize_of_a_view_that_is_not_contiguous():

@@ -101,9 +101,7 @@ def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> Non
         middle, widths = [(0.8, 2.2), (1.2, 1.9), (1.5, 1.5), (1.6 + lift, 1.0)], [0.3, 0.26, 0.2, 0.06]
     spine, half = np.array(middle), np.array(widths)[:, None]
     along = np.gradient(spine, axis=0)
-    across = (
-        half * np.stack([-along[:, 1], along[:, 0]], axis=1) / np.linalg.norm(along, axis=1, keepdims=True)
-    )
+    across = half * np.stack([-along[:, 1], along[:, 0]], axis=1) / np.linalg.norm(along, axis=1, keepdims=True)
     outline = smooth(np.concatenate([spine + across, (spine - across)[::-1]]), rounds=2) * [side, 1]
     brush.shape(look.coat, look.body_view.flat_pixels(outline))
 
@@ -192,9 +190,7 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     if rng.random() < 0.4:
         tongue = view.hull((0.05, 0.75, end - 0.15, 0.13, 0.1), (0.08, 0.98, end - 0.1, 0.13, 0.14))
         brush.shape((226, 96, 110), tongue, share=0.6)
-    brush.shape(
-        look.muzzle, view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3)), share=0.8
-    )
+    brush.shape(look.muzzle, view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3)), share=0.8)
     brush.stroke(view.pixels(np.array([(0, 0.4), (0, 0.56), (-0.2, 0.64)]), end), look.line, 0.8)
     brush.stroke(view.pixels(np.array([(0, 0.56), (0.2, 0.64)]), end), look.line, 0.8)
     brush.shape(look.nose, view.ellipse(0, 0.26, end + 0.05, 0.24, 0.18), share=0.4)

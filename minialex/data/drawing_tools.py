@@ -67,9 +67,7 @@ def grow(points: np.ndarray, width: float) -> np.ndarray:
 class View:
     """Projects head coordinates on the canvas: a turn by yaw and pitch, then roll, scale and a shift."""
 
-    def __init__(
-        self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float
-    ) -> None:
+    def __init__(self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float) -> None:
         self.scale, self.yaw = scale, yaw
         cos, sin = math.cos(roll), math.sin(roll)
         self.flat = scale * np.array([[cos, sin], [-sin, cos]])  # (x, y) on the page -> pixels

@@ -108,9 +108,7 @@ def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
 def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     sky = _backdrop(rng)
     sun, r = rng.uniform(0, side, 2).tolist(), between(rng, 0.05, 0.14) * side
-    draw.ellipse(
-        (sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r), fill=mix(sky, (255, 240, 170), 0.7)
-    )
+    draw.ellipse((sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r), fill=mix(sky, (255, 240, 170), 0.7))
     for _ in range(3):
         x, y = between(rng, -0.1, 1.0) * side, between(rng, 0.0, 0.4) * side
         draw.ellipse((x, y, x + 0.25 * side, y + 0.08 * side), fill=mix(sky, (255, 255, 255), 0.6))
@@ -213,9 +211,7 @@ def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     gain = (across * np.tile(contrast * cast, width)).astype(np.float32)
     shift = (across * np.tile((brightness - 128 * contrast) * cast, width)).astype(np.float32)
     pixels = np.asarray(image).reshape(height, 3 * width)
-    words = rng.integers(
-        -(2**63), 2**63, size=(height, 3 * width // 8 + 1)
-    )  # each makes eight pieces of noise
+    words = rng.integers(-(2**63), 2**63, size=(height, 3 * width // 8 + 1))  # each makes eight pieces of noise
     noise = words.view(np.int8)[:, : 3 * width]
     grain = np.float32(between(rng, 0, 3) ** 2 / 74)  # even noise on -128..127 has a standard deviation of 74
     photo = np.empty_like(pixels)

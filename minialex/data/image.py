@@ -78,9 +78,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(
-        ("I", "F")
-    ):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
+    if image.mode.startswith(("I", "F")):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
         image = _deep_grey_to_8_bits(image)
     if image.has_transparency_data:  # an alpha channel, or one colour of a palette declared transparent
         rgba = image.convert("RGBA")

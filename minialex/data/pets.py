@@ -89,9 +89,7 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
     headers = {"User-Agent": "minialex", **({"Range": f"bytes={have}-"} if have else {})}
     with _network_errors(url):
         response = _open(urllib.request.Request(url, headers=headers), timeout)
-    if (
-        response is None
-    ):  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
+    if response is None:  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
         part.replace(path)
         return
     with contextlib.closing(response):
@@ -158,9 +156,7 @@ def _network_errors(url: str) -> Iterator[None]:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
-        raise DataError(
-            f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
-        ) from None
+        raise DataError(f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}") from None
 
 
 def _verify(path: Path, expected: str) -> None:
@@ -224,9 +220,7 @@ def _unpack(archive: Path, places: dict[str, str], folder: Path) -> None:
                     shutil.copyfileobj(file, copy)
                 missing.remove(member.name)
     if missing:
-        raise DataError(
-            f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}"
-        )
+        raise DataError(f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}")
 
 
 def _disk_problem(error: OSError, root: Path) -> str:

@@ -88,9 +88,7 @@ class RandomCrop:
     def __post_init__(self) -> None:
         _set(self, "size", _size("RandomCrop", self.size))
         if type(self.padding) is not int or self.padding < 0:
-            raise ConfigError(
-                f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}"
-            )
+            raise ConfigError(f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         pad = self.padding
@@ -194,12 +192,7 @@ class Normalize:
             )
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if (
-            not isinstance(x, np.ndarray)
-            or x.ndim != 3
-            or x.shape[2] != len(self.mean)
-            or x.dtype.kind != "f"
-        ):
+        if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != len(self.mean) or x.dtype.kind != "f":
             found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise ConfigError(f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}")
         # One row of W * C numbers at a time: NumPy is slow where the innermost axis is only 3 long.
@@ -236,9 +229,7 @@ class Compose:
         config = []
         for transform in self.transforms:
             if type(transform) not in _BY_NAME.values():
-                raise ConfigError(
-                    f"Compose: cannot write down {transform!r}; use the transforms of minialex.data"
-                )
+                raise ConfigError(f"Compose: cannot write down {transform!r}; use the transforms of minialex.data")
             plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(transform).items()}
             config.append({"name": type(transform).__name__, **plain})
         return config
@@ -291,9 +282,7 @@ def _is_number(value: object) -> bool:
 def _size(owner: str, size: Any) -> Size:
     sides = tuple(size) if isinstance(size, list | tuple) else (size,)
     if len(sides) > 2 or not sides or any(type(side) is not int or side <= 0 for side in sides):
-        raise ConfigError(
-            f"{owner}: size must be a positive whole number or (height, width), got {_short(size)}"
-        )
+        raise ConfigError(f"{owner}: size must be a positive whole number or (height, width), got {_short(size)}")
     return sides if len(sides) == 2 else sides[0]
 
 

@@ -31,9 +31,7 @@ class Linear(Layer):
 
     torch_axes = {"weight": (1, 0)}  # noqa: RUF012 -- PyTorch: (F, D)
 
-    def __init__(
-        self, in_features: int, out_features: int, *, rng: np.random.Generator, std: float | None = None
-    ):
+    def __init__(self, in_features: int, out_features: int, *, rng: np.random.Generator, std: float | None = None):
         super().__init__()
         if min(in_features, out_features) < 1:
             raise ValueError(f"Linear: sizes must be at least 1, got {in_features} and {out_features}")

@@ -75,7 +75,7 @@ class MaxPool2d(_Pool2d):
     def forward(self, x: Array) -> tuple[Array, Any]:
         xp = get_xp(x)
         x = self._padded(x, -math.inf)
-        N, H, W, C = x.shape
+        _, H, W, _ = x.shape
         K, S = self.kernel_size, self.stride
         OH, OW = output_size(H, K, S, 0), output_size(W, K, S, 0)
 

@@ -233,7 +233,7 @@ def winograd_backward(
 ) -> Array | None:  # fmt: skip
     """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
     x, F = cache, weight.shape[3]
-    xp, (C, r) = get_xp(x), (x.shape[3], weight.shape[0])
+    xp, C = get_xp(x), x.shape[3]
     plan = make_plan(x, weight, padding, groups, m)
     AA, GG, BB = matrices(x, plan)
     U = transform_weight(weight, GG)

@@ -20,7 +20,17 @@ import numpy as np
 from minialex.backend import Array
 from minialex.errors import ConfigError
 from minialex.layers import (
-    Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, Params, ReLU, Sequential, Shape,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Params,
+    ReLU,
+    Sequential,
+    Shape,
 )  # fmt: skip
 from minialex.parallel import MicroBatches
 
@@ -89,7 +99,7 @@ class AlexNet(Layer):
         D = int(np.prod(shape))
         drop1, drop2 = Dropout(dropout, seed=seed, stream=1), Dropout(dropout, seed=seed, stream=2)
         fc6, fc7 = Linear(D, hidden, rng=rng), Linear(hidden, hidden, rng=rng)
-        # He's weights keep the scale of a signal, but each max pooling raises it: units of fc7 arrive here at about 7.
+        # He's weights keep the scale of a signal, but each max pooling raises it; fc7 arrives here at about 7.
         fc8 = Linear(hidden, num_classes, rng=rng, std=0.001)
 
         self.features = MicroBatches(features, workers)

@@ -1,0 +1,262 @@
+"""gradcheck -- is a gradient that was derived by hand right?  Ask the function itself, number by number.
+
+Move one number v by a little h to either side, and see how far the loss L moves:
+
+    dL/dv  =  ( L(v + h) - L(v - h) ) / 2h  +  O(h^2)
+
+In the Taylor series of the two terms the even powers of h cancel, so the first error is h^2 L'''/6; one-sided,
+(L(v + h) - L(v)) / h, it is h L''/2.  Rounding adds about 1e-16 |L| / h, so a smaller h is not always better:
+near h = 1e-5 the two errors are alike, about 1e-10.  In float32 they would be 1e-4, which hides mistakes;
+everything here is therefore done in float64.
+
+**The loss** is L = sum of dy * y with a random dy, so that dL/dy = dy.  The plain sum (dy = 1) would not notice
+a backward pass that swaps two axes of dy or hands one image's gradient to another.
+
+**The error** of an entry is |numeric - analytic| / max(|numeric|, a, 0.001), where a is the largest analytic value
+in the same array: an entry that is small by chance is measured by the size of its neighbours.
+
+**Kinks.**  A ReLU at 0 and a maximum of equal numbers have two slopes, to the right and to the left.  Where a kink
+is nearer than h, h is made smaller (twice, by ten).  Where v is on a kink, no difference can be right or wrong;
+but the analytic value must then be one of the two slopes, for each output by itself.  Half of one and half of the
+other, as where two equal maxima share the gradient, is wrong, although it equals the central difference.  And
+since two equal maxima that both get ALL of it pass that test one by one, all entries are also moved together:
+a maximum then moves smoothly, ties or not.
+
+Reference: Nocedal, Wright (2006), "Numerical Optimization", section 8.1: finite differences and the choice of h.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array, get_xp
+from minialex.layers.layer import Layer, named_arrays, zeros_like
+
+SMALLEST = 1e-3  # gradients and slopes are measured against at least this
+BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
+
+
+@dataclass(frozen=True)
+class GradReport:
+    """What `gradcheck` found.  True where all is well; `str(report)` is one line a finding."""
+
+    ok: bool
+    error: float  # the worst error of all entries, as defined on this page
+    tolerance: float
+    name: str  # the array of the worst entry: "x", "weight", "0.bias" ...
+    index: tuple[int, ...]  # its place in that array; () for all entries moved together
+    numeric: float  # dL/d(entry) by differences
+    analytic: float  # the same by `layer.backward`
+    checked: int  # entries compared, kinks included
+    kinks: int  # entries on a kink, whose gradient was one of the two slopes
+    problems: tuple[str, ...]  # other findings, such as "backward overwrote dy"
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        place = f"{self.name}[{', '.join(map(str, self.index))}]" if self.index else f"{self.name} (all entries)"
+        lines = [
+            f"gradcheck {'passed' if self.ok else 'FAILED'}: {self.checked} entries, {self.kinks} on kinks; worst "
+            f"error {self.error:.1e} (tolerance {self.tolerance:.0e}) at {place}: "
+            f"numeric {self.numeric:.12g}, analytic {self.analytic:.12g}"
+        ]
+        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+
+    def raise_if_bad(self) -> None:
+        """Raise AssertionError, with the text of the report, unless all is well."""
+        if not self.ok:
+            raise AssertionError(str(self))
+
+
+def gradcheck(
+    layer: Layer,
+    x: Array,
+    *,
+    seed: int = 0,
+    eps: float = 1e-5,
+    tolerance: float = 1e-7,
+    max_entries: int | None = None,
+) -> GradReport:
+    """Compare `layer.backward` at x with central differences, for x and for every parameter.
+
+    x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters are changed.
+    `seed` draws dy and, where `max_entries` is given, the entries checked of each array that has more of them
+    (by default all are).  `eps` is the h of this page, `tolerance` the largest error allowed.
+
+    Also checked: shapes and dtypes of what comes back, that every gradient is written, that the same x gives
+    the same y, and that forward and backward leave x, dy and the parameters as they are (a layer with
+    `inplace=True` at the end where it acts may change x or dy).  Where the first layer was made with
+    `input_grad=False`, only the parameters are checked.
+    """
+    originals = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
+    try:
+        for owner, key, array in originals:
+            owner[key] = array.astype(np.float64)
+        return _Check(layer, x.astype(np.float64), seed, eps, tolerance).run(max_entries)
+    finally:
+        for owner, key, array in originals:
+            owner[key] = array
+
+
+class _Check:
+    """One run.  x and the parameters are copies in float64, which `slopes` moves in place."""
+
+    def __init__(self, layer: Layer, x: Array, seed: int, eps: float, tolerance: float):
+        self.layer, self.x, self.eps, self.tolerance = layer, x, eps, tolerance
+        self.rng = np.random.default_rng(seed)
+        self.y = self.forward()
+        self.dy = get_xp(x).asarray(self.rng.standard_normal(self.y.shape))
+        self.checked = self.kinks = 0
+        self.worst: tuple[float, str, tuple[int, ...], float, float] = (-1.0, "x", (), 0.0, 0.0)
+
+    def run(self, max_entries: int | None) -> GradReport:
+        problems = self.protocol()
+        gradients = self.backward(self.dy)
+        for name, array in self.arrays():
+            analytic = gradients[name]
+            problem = self.form(name, array, analytic)
+            if problem:
+                problems.append(problem)
+            elif analytic is not None:
+                self.check_array(name, array, analytic, max_entries)
+        if not self.checked:
+            problems.append("there was nothing to compare")
+        error, *where = self.worst
+        ok = error <= self.tolerance and not problems
+        error = max(error, 0.0)
+        return GradReport(ok, error, self.tolerance, *where, self.checked, self.kinks, tuple(problems))
+
+    # ------------------------------------------------------------------------------- the function
+
+    def arrays(self) -> Iterator[tuple[str, Array]]:
+        """x and every parameter, by name."""
+        yield "x", self.x
+        for owner, key, name in named_arrays(self.layer.params):
+            yield name, owner[key]
+
+    def forward(self) -> Array:
+        return self.layer.forward(self.x.copy())[0]
+
+    def backward(self, dy: Array) -> dict[str, Array]:
+        """The analytic gradient of every array, by name.  What backward does not write stays NaN."""
+        grad = zeros_like(self.layer.params)
+        places = [(owner[key], name) for owner, key, name in named_arrays(grad)]
+        for array, _ in places:
+            array[...] = math.nan
+        _, cache = self.layer.forward(self.x.copy())
+        dx = self.layer.backward(dy.copy(), cache, grad)
+        return {"x": dx} | {name: array for array, name in places}
+
+    # ------------------------------------------------------------------------------- the protocol
+
+    def protocol(self) -> list[str]:
+        """What forward and backward do that they should not."""
+        xp = get_xp(self.x)
+        first, last = _ends(self.layer)
+        x, dy, grad = self.x.copy(), self.dy.copy(), zeros_like(self.layer.params)
+        before = [(name, array, array.copy()) for name, array in self.arrays() if name != "x"]
+        y, cache = self.layer.forward(x)
+        problems = []
+        if y.dtype != np.float64:
+            problems.append(f"forward returned {y.dtype} for float64")
+        if not (y == self.y).all():
+            problems.append("forward gave two results for the same x")
+        self.layer.backward(dy, cache, grad)
+        if not (xp.array_equal(x, self.x) or getattr(first, "inplace", False)):
+            problems.append("forward or backward overwrote x")
+        if not (xp.array_equal(dy, self.dy) or getattr(last, "inplace", False)):
+            problems.append("backward overwrote dy")
+        problems += [f"{name} was changed" for name, array, copy in before if not xp.array_equal(array, copy)]
+        return problems
+
+    def form(self, name: str, array: Array, analytic: Array) -> str | None:
+        """A line where `analytic` cannot be the gradient of `array`; None where it can."""
+        if analytic is None:
+            meant = not getattr(_ends(self.layer)[0], "input_grad", True)
+            return None if meant else "backward returned no gradient of x"
+        if analytic.shape != array.shape or analytic.dtype != array.dtype:
+            return (
+                f"the gradient of {name} is {analytic.shape} of {analytic.dtype}; "
+                f"expected {array.shape} of {array.dtype}"
+            )
+        if not get_xp(array).isfinite(analytic).all():
+            return f"the gradient of {name} is not finite everywhere, or was not written"
+        return None
+
+    # ------------------------------------------------------------------------------- the comparison
+
+    def check_array(self, name: str, array: Array, analytic: Array, max_entries: int | None) -> None:
+        places: Any = range(array.size)
+        if max_entries is not None and max_entries < array.size:
+            places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
+        kinks = self.kinks
+        size = float(abs(analytic).max()) if array.size else 0.0
+        for i in places:
+            index = tuple(int(k) for k in np.unravel_index(i, array.shape))
+            self.check_entry(name, array, index, float(analytic[index]), size)
+        if self.kinks > kinks:
+            self.check_entry(name, array, (), float(analytic.sum()), float(abs(analytic).sum()))
+
+    def check_entry(self, name: str, array: Array, index: tuple[int, ...], analytic: float, size: float) -> None:
+        """Compare at one index, or with () along all entries moved together (which may fail to say anything)."""
+        together = not index and array.ndim > 0
+        for h in (self.eps, self.eps / 10, self.eps / 100):
+            right, left = self.slopes(array, ... if together else index, h)
+            size_of_slopes = max(float(abs(right).max()), float(abs(left).max()), SMALLEST)
+            bent = abs(right - left) > BEND * h * size_of_slopes
+            numeric = float((self.dy * (right + left)).sum()) / 2
+            error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
+            if not bent.any() and error <= self.tolerance:
+                break
+        if bent.any():
+            if together:
+                return
+            if self.is_slope(name, index, analytic, size, right, left, bent, max(self.tolerance, BEND * h)):
+                self.kinks += 1
+                error = 0.0
+            else:  # nearly the central difference perhaps, but neither slope
+                error = max(error, 1.0)
+        self.checked += not together
+        error = math.inf if math.isnan(error) else error
+        if error > self.worst[0]:
+            self.worst = (error, name, index, numeric, analytic)
+
+    def slopes(self, array: Array, where: Any, h: float) -> tuple[Array, Array]:
+        """How fast each output moves with array[where], to the right and to the left."""
+        old = array[where].copy()
+        array[where] = old + h
+        right = self.forward()
+        array[where] = old - h
+        left = self.forward()
+        array[where] = old
+        return (right - self.y) / h, (self.y - left) / h
+
+    def is_slope(
+        self, name: str, index: tuple[int, ...], analytic: float, size: float,
+        right: Array, left: Array, bent: Array, tolerance: float,
+    ) -> bool:  # fmt: skip
+        """Whether `analytic` is made of right and left slopes, one or the other for each output that is bent."""
+        for side in (right, left):
+            if abs(float((self.dy * side).sum()) - analytic) <= tolerance * max(size, SMALLEST):
+                return True
+        rest = analytic - float((self.dy * (right + left) * ~bent).sum()) / 2
+        for output in np.argwhere(np.asarray(bent.tolist())):  # ask backward for each bent output alone
+            place = tuple(int(k) for k in output)
+            alone = get_xp(self.dy).zeros_like(self.dy)
+            alone[place] = 1
+            slope = float(self.backward(alone)[name][index])
+            sides = float(right[place]), float(left[place])
+            if min(abs(slope - side) for side in sides) > tolerance * max(*map(abs, sides), SMALLEST):
+                return False
+            rest -= float(self.dy[place]) * slope
+        return abs(rest) <= tolerance * max(size, SMALLEST)
+
+
+def _ends(layer: Layer) -> tuple[Layer, Layer]:
+    """The layers that see x and y, through whatever contains them."""
+    leaves = [leaf for _, leaf in layer.leaves()]
+    return getattr(leaves[0], "layer", leaves[0]), getattr(leaves[-1], "layer", leaves[-1])
