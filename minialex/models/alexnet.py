@@ -32,6 +32,7 @@ from minialex.layers import (
     Sequential,
     Shape,
 )  # fmt: skip
+from minialex.layers.layer import check_shape
 from minialex.parallel import MicroBatches
 
 #            filters of conv1..5         groups     padding  LRN    image side
@@ -82,13 +83,15 @@ class AlexNet(Layer):
         c1, c2, c3, c4, c5 = (max(2, round(c * width / 2) * 2) for c in filters)  # even, for two groups
         g2, g3, g4, g5 = groups
         hidden = max(1, round(4096 * width))
-        normalise = [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
+
+        def normalise() -> list[Layer]:
+            return [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
 
         features = Sequential(
             Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, input_grad=False),
-            ReLU(inplace=True), *normalise, MaxPool2d(3, stride=2),
+            ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
             Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng),
-            ReLU(inplace=True), *normalise, MaxPool2d(3, stride=2),
+            ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
             Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng), ReLU(inplace=True),
             Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng), ReLU(inplace=True),
             Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng), ReLU(inplace=True), MaxPool2d(3, stride=2),
@@ -127,6 +130,7 @@ class AlexNet(Layer):
         return self.image_size, self.image_size, 3
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, side, side, 3)
+        check_shape(self, x, ("N", *self.input_shape))
         maps, in_features = self.features.forward(x)  # (N, 6, 6, 256)
         vector, in_flatten = self.flatten_maps.forward(maps)  # (N, 9216)
         logits, in_classifier = self.classifier.forward(vector)  # (N, num_classes)
@@ -139,6 +143,7 @@ class AlexNet(Layer):
         return self.features.backward(dmaps, in_features, grad["features"])
 
     def __call__(self, x: Array) -> Array:
+        check_shape(self, x, ("N", *self.input_shape))
         return self.classifier(self.flatten_maps(self.features(x)))
 
     def children(self) -> dict[str, Layer]:

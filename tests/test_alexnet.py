@@ -1,0 +1,106 @@
+"""AlexNet: the published parameter counts and shapes, the summary, and that a network learns."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minialex.errors import ConfigError
+from minialex.layers import Dropout, LocalResponseNorm
+from minialex.layers.layer import count_parameters, dict_like
+from minialex.losses import softmax_cross_entropy
+from minialex.models import AlexNet
+from minialex.optim import Adam
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes", "parameters"),
+    [
+        ("2012", 1000, 60_965_224),
+        ("ungrouped", 1000, 62_378_344),
+        ("ungrouped", 2, 58_289_538),
+        ("owt", 1000, 61_100_840),
+    ],
+)
+def test_published_parameter_counts(variant, classes, parameters):
+    model = AlexNet(classes, variant)
+    assert count_parameters(model.params) == parameters
+    assert f"{parameters:,}" in model.summary()
+    assert model.features.output_shape(model.input_shape) == (6, 6, 256)
+    assert model.output_shape(model.input_shape) == (classes,)
+
+
+@pytest.mark.parametrize(
+    ("variant", "conv1", "total"), [("2012", 105_415_200, 724_406_816), ("owt", 70_276_800, 714_188_480)]
+)
+def test_multiply_adds_match_a_hand_count(variant, conv1, total):
+    """conv1 of 2012: 55*55 places * 96 filters * 11*11*3 weights; the total is that of the 1,000-class network."""
+    model = AlexNet(1000, variant)
+    layers = [layer for _, layer in model.leaves()]
+    shape, counts = model.input_shape, []
+    for layer in layers:
+        counts.append(layer.multiply_adds(shape))
+        shape = layer.output_shape(shape)
+    assert counts[0] == conv1
+    assert sum(counts) == total
+
+
+def test_variants_differ_where_published():
+    kinds = {v: [type(layer) for _, layer in AlexNet(2, v, width=1 / 16).leaves()] for v in ("2012", "ungrouped", "owt")}
+    assert kinds["2012"].count(LocalResponseNorm) == 2
+    assert LocalResponseNorm not in kinds["ungrouped"] + kinds["owt"]
+    assert kinds["owt"].index(Dropout) < kinds["2012"].index(Dropout)  # before fc6, not behind it
+    with_lrn = [type(layer) for _, layer in AlexNet(2, "ungrouped", lrn=True, width=1 / 16).leaves()]
+    assert with_lrn.count(LocalResponseNorm) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"variant": "2013"}, {"num_classes": 0}, {"width": 0}, {"width": math.nan}, {"image_size": 40}]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ConfigError) as error:
+        AlexNet(**{"num_classes": 2, "width": 1 / 16, **arguments})
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_image_shape_is_named():
+    model = AlexNet(2, width=1 / 16, image_size=67)
+    for shape in ((2, 3, 67, 67), (2, 131, 131, 3), (67, 67, 3)):
+        with pytest.raises(ValueError, match=r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"):
+            model(np.zeros(shape, dtype=np.float32))
+    with pytest.raises(TypeError, match=r"^AlexNet: expected floating-point input, got uint8$"):
+        model(np.zeros((2, 67, 67, 3), dtype=np.uint8))
+
+
+def test_call_equals_forward_in_evaluation():
+    model = AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5)
+    model.train(False)
+    x = np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32)
+    np.testing.assert_array_equal(model(x), model.forward(x)[0])
+
+
+def test_same_seed_same_network():
+    a, b, c = (AlexNet(2, width=1 / 16, image_size=67, seed=s).flatten() for s in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned():
+    model = AlexNet(4, width=1 / 8, image_size=67, seed=0)
+    theta = model.flatten()
+    g = np.zeros_like(theta)
+    grad, adam = dict_like(model.params, g), Adam(theta, lr=3e-4)
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((12, 67, 67, 3), dtype=np.float32), np.arange(12) % 4
+    losses = []
+    for step in range(60):
+        model.set_step(step)
+        logits, cache = model.forward(x)
+        loss, dlogits = softmax_cross_entropy(logits, labels)
+        model.backward(dlogits, cache, grad)
+        adam.step(g)
+        losses.append(float(loss))
+    assert abs(losses[0] - math.log(4)) < 0.1
+    assert np.mean(losses[-5:]) < 0.3
+    model.train(False)
+    assert (model(x).argmax(axis=1) == labels).all()
