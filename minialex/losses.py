@@ -30,12 +30,16 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     """The mean loss (an array without axes) and dL/dlogits (N, C), for logits (N, C) and integer labels (N,).
 
     Labels must lie in 0..C-1; on a GPU nobody checks (that would wait for the device), and a label outside
-    counts as no class.  Raises ValueError for shapes that do not fit, and for a bad label on the CPU.
+    counts as no class.  Raises ValueError for shapes that do not fit, and for a bad label on the CPU; TypeError for other dtypes.
     """
     xp = get_xp(logits)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"softmax_cross_entropy: expected logits (N, C) and labels (N,), got {logits.shape} and {labels.shape}"
+        )
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"softmax_cross_entropy: expected float logits and integer labels, got {logits.dtype} and {labels.dtype}"
         )
     N, C = logits.shape
     if not 0 <= label_smoothing < 1:

@@ -18,7 +18,7 @@ Units Improve Restricted Boltzmann Machines".
 from typing import Any
 
 from minialex.backend import Array, get_xp
-from minialex.layers.layer import Layer, Params
+from minialex.layers.layer import Layer, Params, check_float
 
 
 class ReLU(Layer):
@@ -33,6 +33,7 @@ class ReLU(Layer):
         self.inplace = inplace
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        check_float(self, x)
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 
@@ -48,6 +49,7 @@ class Tanh(Layer):
     """y = tanh(x), for x of any shape."""
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        check_float(self, x)
         y = get_xp(x).tanh(x)
         return y, y
 
@@ -63,6 +65,7 @@ class Sigmoid(Layer):
     """y = 1/(1 + exp(-x)), for x of any shape; computed as (1 + tanh(x/2))/2, which cannot overflow."""
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        check_float(self, x)
         y = (1 + get_xp(x).tanh(x / 2)) / 2
         return y, y
 

@@ -17,7 +17,7 @@ preventing co-adaptation of feature detectors".
 from typing import Any
 
 from minialex.backend import Array, get_xp
-from minialex.layers.layer import Layer, Params
+from minialex.layers.layer import Layer, Params, check_float
 from minialex.philox import random_uint16
 
 
@@ -34,10 +34,11 @@ class Dropout(Layer):
         self.step = step
 
     def forward(self, x: Array) -> tuple[Array, Any]:
+        check_float(self, x)
         if not self.training or self.p == 0:
             return x, None
         xp = get_xp(x)
-        threshold = round(self.p * 65536)
+        threshold = min(round(self.p * 65536), 65535)  # p just below 1: not all may be silenced
         numbers = random_uint16(xp, x.size, seed=self.seed, stream=self.stream, step=self.step)
         m = (numbers >= threshold).astype(x.dtype).reshape(x.shape)
         m *= 65536 / (65536 - threshold)

@@ -138,7 +138,8 @@ def dict_like(params: Params, vector: Array) -> Params:
 def zeros_like(params: Params) -> Params:
     """A nested dictionary of zeros of the form of `params`: a `grad` for `backward` to write into."""
     return {
-        key: zeros_like(value) if isinstance(value, dict) else get_xp(value).zeros_like(value)
+        # Contiguous even where `value` is not: layers write through reshaped views.
+        key: zeros_like(value) if isinstance(value, dict) else get_xp(value).zeros(value.shape, dtype=value.dtype)
         for key, value in params.items()
     }
 
@@ -156,6 +157,13 @@ def check_shape(layer: Layer, x: Array, expected: tuple[int | str, ...]) -> None
     if not fits:
         form = "(" + ", ".join(map(str, expected)) + ")"
         raise ValueError(f"{type(layer).__name__}: expected an input of shape {form}, got {tuple(x.shape)}")
+    if x.shape[0] == 0:
+        raise ValueError(f"{type(layer).__name__}: the batch is empty")
+    check_float(layer, x)
+
+
+def check_float(layer: Layer, x: Array) -> None:
+    """Raise TypeError, naming the layer, unless x holds floating-point numbers."""
     if x.dtype.kind != "f":
         raise TypeError(f"{type(layer).__name__}: expected floating-point input, got {x.dtype}")
 
