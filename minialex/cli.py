@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def training_parser() -> argparse.ArgumentParser:
     add("--width", type=float, help="scale the number of filters and hidden units (default 1)")
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's, 227 or 224)")
     add("--batch-size", type=int, help="images a step (default 32)")
-    add("--epochs", type=int, help="passes over the training images (default 3 for drawings, 30 for photos)")
-    add("--lr", type=float, help="learning rate (default 1e-4; 0.01 for sgd)")
+    add("--epochs", type=int, help="passes over the training images (default 2 for drawings, 20 for photos)")
+    add("--lr", type=float, help="learning rate (default 1e-4; 2e-4 for drawings; 0.01 for sgd)")
     add("--optimizer", help="adam (default), adamw or sgd")
     add("--schedule", help="cosine (default), step or constant; each with a warm-up")
     add("--weight-decay", type=float, help="default 0")
@@ -125,18 +126,41 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 
 
 def report(line: str) -> None:
+    """Print a line that stays, above the progress bar if there is one."""
     tqdm.write(line)
     sys.stdout.flush()
 
 
+class LogLines:
+    """What a tqdm bar shows, as lines for a log file."""
+
+    def __init__(self, name: str, images: int, done: int):
+        self.name, self.images, self.first, self.done = name, images, done, done
+        self.started = time.perf_counter()
+
+    def update(self, n: int) -> None:
+        """n more images are done."""
+        self.done += n
+
+    def set_postfix(self, **values: str) -> None:
+        """Print a line with these values."""
+        rate = (self.done - self.first) / (time.perf_counter() - self.started)
+        left = (self.images - self.done) / rate
+        shown = "  ".join(f"{name} {value}" for name, value in values.items())
+        report(f"  {self.name}: {self.done:,}/{self.images:,}  {shown}  {rate:.1f} images/s  {left:.0f} s left")
+
+    def close(self) -> None:
+        """Nothing to do: lines stay."""
+
+
 def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
-    """A tqdm bar per epoch on a terminal; in a log file nothing, as the line per epoch says it all."""
+    """A tqdm bar per epoch on a terminal, and a plain line every `log_interval` steps in a log file."""
 
     def bar(epoch: int, images: int, done: int) -> Any:
-        return tqdm(
-            desc=f"epoch {epoch + 1}/{config.epochs}", total=images, initial=done, unit="img", leave=False,
-            disable=not sys.stderr.isatty(), dynamic_ncols=True,
-        )  # fmt: skip
+        name = f"epoch {epoch + 1}/{config.epochs}"
+        if not sys.stderr.isatty():
+            return LogLines(name, images, done)
+        return tqdm(desc=name, total=images, initial=done, unit="img", leave=False, dynamic_ncols=True)
 
     return bar
 

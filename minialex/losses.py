@@ -30,7 +30,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     """The mean loss (an array without axes) and dL/dlogits (N, C), for logits (N, C) and integer labels (N,).
 
     Labels must lie in 0..C-1; on a GPU nobody checks (that would wait for the device), and a label outside
-    counts as no class.  Raises ValueError for shapes that do not fit, and for a bad label on the CPU; TypeError for other dtypes.
+    counts as no class.  Raises ValueError for shapes that do not fit, and for a bad label on the CPU;
+    TypeError for logits that are not floats or labels that are not integers.
     """
     xp = get_xp(logits)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -39,7 +40,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
         )
     if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
         raise TypeError(
-            f"softmax_cross_entropy: expected float logits and integer labels, got {logits.dtype} and {labels.dtype}"
+            f"softmax_cross_entropy: expected float logits and integer labels, "
+            f"got {logits.dtype} and {labels.dtype}"
         )
     N, C = logits.shape
     if not 0 <= label_smoothing < 1:

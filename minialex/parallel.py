@@ -80,6 +80,7 @@ class MicroBatches(Layer):
 
     @property
     def params(self) -> Params:  # type: ignore[override]
+        """The parameters of the layers inside, nested by their names."""
         return self.layer.params
 
     def _groups(self, N: int) -> list[slice]:

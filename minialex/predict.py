@@ -64,12 +64,11 @@ class Predictor:
 def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
     """What `transform` makes of ten crops instead of its CenterCrop, each (H, W, C)."""
     steps = list(transform.transforms)
-    where = next((i for i, step in enumerate(steps) if isinstance(step, CenterCrop)), None)
-    if where is None:
+    where, size = next(((i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)), (0, None))
+    if size is None:
         raise CheckpointError("ten crops need a preprocessing with a CenterCrop; this checkpoint has none")
     for step in steps[:where]:
         image = step(image, None)
-    size = steps[where].size
     h, w = (size, size) if isinstance(size, int) else size
     right, bottom = image.width - w, image.height - h
     centre = round(right / 2), round(bottom / 2)
@@ -77,9 +76,7 @@ def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
     for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom), centre):
         crop = image.crop((left, top, left + w, top + h))
         for view in (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
-            for step in steps[where + 1 :]:
-                view = step(view, None)
-            crops.append(view)
+            crops.append(Compose(tuple(steps[where + 1 :]))(view))
     return crops
 
 

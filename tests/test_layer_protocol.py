@@ -1,4 +1,4 @@
-"""What all layers promise: dtypes, untouched inputs, clear errors, one parameter vector; Sequential, MicroBatches."""
+"""What all layers promise: dtypes, untouched inputs, clear errors, one vector; Sequential and MicroBatches."""
 
 import numpy as np
 import pytest

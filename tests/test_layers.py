@@ -39,9 +39,10 @@ def conv_by_definition(x, weight, bias, S, P, G):
 
 # N, H, W, C, F, K, S, P, G
 CONVS = [
-    (1, 1, 1, 1, 1, 1, 1, 0, 1), (2, 4, 3, 2, 3, 1, 1, 0, 1), (1, 5, 4, 2, 2, 2, 1, 0, 1), (2, 5, 6, 2, 3, 3, 1, 1, 1),
-    (1, 6, 5, 4, 2, 3, 1, 0, 2), (2, 5, 5, 3, 6, 3, 1, 2, 3), (1, 7, 6, 2, 2, 5, 1, 2, 1), (1, 6, 7, 2, 2, 4, 1, 3, 2),
-    (2, 7, 5, 2, 2, 3, 2, 0, 1), (1, 8, 7, 2, 4, 3, 2, 1, 2), (1, 9, 6, 2, 2, 4, 3, 2, 1), (1, 13, 12, 3, 2, 11, 4, 2, 1),
+    (1, 1, 1, 1, 1, 1, 1, 0, 1), (2, 4, 3, 2, 3, 1, 1, 0, 1), (1, 5, 4, 2, 2, 2, 1, 0, 1),
+    (2, 5, 6, 2, 3, 3, 1, 1, 1), (1, 6, 5, 4, 2, 3, 1, 0, 2), (2, 5, 5, 3, 6, 3, 1, 2, 3),
+    (1, 7, 6, 2, 2, 5, 1, 2, 1), (1, 6, 7, 2, 2, 4, 1, 3, 2), (2, 7, 5, 2, 2, 3, 2, 0, 1),
+    (1, 8, 7, 2, 4, 3, 2, 1, 2), (1, 9, 6, 2, 2, 4, 3, 2, 1), (1, 13, 12, 3, 2, 11, 4, 2, 1),
     (1, 2, 3, 1, 2, 1, 3, 0, 1), (1, 3, 3, 1, 1, 2, 1, 4, 1),
 ]  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_max_pool_and_its_gradient(H, W, K, S, P, values):
     dy = rng.standard_normal(y.shape)
     dx = np.zeros_like(x)
     for (n, p, q, c), places in windows(x, K, S, P):
-        first = max(places, key=lambda place: x[n, *place, c])  # noqa: B023 -- max() keeps the first of equals
+        first = max(places, key=lambda place: x[n, *place, c])  # of equals, the first
         assert y[n, p, q, c] == x[n, *first, c]
         dx[n, *first, c] += dy[n, p, q, c]
     np.testing.assert_allclose(layer.backward(dy, cache, {}), dx, rtol=0, atol=1e-14)

@@ -8,7 +8,7 @@ distribution for both classes.
 
 What tells a cat from a dog: only shape, that is ears, muzzle, nose, eyes, whiskers and tail
 (`drawing_parts`). Backdrops are on average as light and as warm as the animals, so that the silhouette
-leaves no trace in the mean of a pixel. Hence it takes vision: logistic regression on 32 x 32 thumbnails,
+leaves little trace in the mean of a pixel. Hence it takes vision: logistic regression on 32 x 32 thumbnails,
 trained on 2,000 drawings with the best of eight strengths of L2, gets 64.2 % of 1,000 others right.
 """
 

@@ -29,7 +29,8 @@ class Dataset(Protocol):
     """What the loader needs.  `dataset[i]` may be called from several threads at once."""
 
     @property
-    def classes(self) -> list[str]: ...
+    def classes(self) -> list[str]:
+        """The names of the classes; a label is an index into them."""
 
     def __len__(self) -> int: ...
 
@@ -40,7 +41,8 @@ class LabelledDataset(Dataset, Protocol):
     """A dataset that knows its labels, int64 (len,), without opening an image."""
 
     @property
-    def labels(self) -> np.ndarray: ...
+    def labels(self) -> np.ndarray:
+        """The label of each sample, int64 (len,)."""
 
 
 class ImageFolder:

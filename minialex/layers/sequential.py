@@ -21,6 +21,7 @@ class Sequential(Layer):
 
     @property
     def params(self) -> Params:  # type: ignore[override]
+        """The parameters of the layers inside, nested by their names."""
         return {str(i): layer.params for i, layer in enumerate(self.layers) if layer.params}
 
     def forward(self, x: Array) -> tuple[Array, Any]:

@@ -118,6 +118,7 @@ class AlexNet(Layer):
 
     @property
     def params(self) -> Params:
+        """The parameters of the layers inside, nested by their names."""
         return {"features": self.features.params, "classifier": self.classifier.params}
 
     @params.setter

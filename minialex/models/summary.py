@@ -14,7 +14,7 @@ def summary(model: Layer, shape: Shape) -> str:
     Multiply-adds are those of the forward pass of one image, and kB (1,024 bytes) the size of its output in
     float32.  The last rows add up; a training step with Adam needs about 4 numbers a parameter.
     """
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     parameters = multiply_adds = numbers = 0
     for name, layer in model.leaves():
         counts = count_parameters(layer.params), layer.multiply_adds(shape)

@@ -1,0 +1,164 @@
+"""Optimizers against their formulas written out on whole vectors; schedules at steps worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minialex import optim
+from minialex.errors import ConfigError
+from minialex.optim import SGD, Adam, clip_gradient_norm, make_optimizer, make_schedule
+
+STEPS = 5
+
+
+@pytest.fixture(params=[1, 16, 17, 53])
+def size(request, monkeypatch):
+    """Vectors of one block, one and a bit, and several blocks."""
+    monkeypatch.setattr(optim, "BLOCK", 16)
+    return request.param
+
+
+def vectors(size, dtype=np.float64):
+    rng = np.random.default_rng(size)
+    theta = rng.standard_normal(size).astype(dtype)
+    return theta, [rng.standard_normal(size).astype(dtype) for _ in range(STEPS)]
+
+
+@pytest.mark.parametrize("momentum", [0, 0.9])
+@pytest.mark.parametrize("decay", [0, 0.1])
+def test_sgd(size, momentum, decay):
+    theta, gradients = vectors(size)
+    want, v = theta.copy(), np.zeros(size)
+    optimizer = SGD(theta, lr=0.05, momentum=momentum, weight_decay=decay)
+    for t, g in enumerate(gradients):
+        lr = 0.05 / (t + 1)
+        v = momentum * v + (g + decay * want)
+        want = want - lr * v
+        optimizer.step(g, lr)
+    np.testing.assert_allclose(theta, want, rtol=1e-13)
+    np.testing.assert_allclose(optimizer.state["v"], v, rtol=1e-13)
+    assert optimizer.t == STEPS and optimizer.theta is theta
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("decay", [0, 0.1])
+@pytest.mark.parametrize("eps", [1e-8, 0.3])
+def test_adam(size, decoupled, decay, eps):
+    theta, gradients = vectors(size)
+    want, m, v, (b1, b2) = theta.copy(), np.zeros(size), np.zeros(size), (0.8, 0.95)
+    optimizer = Adam(theta, lr=0.05, betas=(b1, b2), eps=eps, weight_decay=decay, decoupled=decoupled)
+    for t, g in enumerate(gradients, start=1):
+        lr = 0.05 / t
+        if decoupled:
+            want = want - lr * decay * want
+        else:
+            g = g + decay * want
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g * g
+        want = want - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        optimizer.step(gradients[t - 1], lr)
+    np.testing.assert_allclose(theta, want, rtol=1e-12)
+    np.testing.assert_allclose(optimizer.state["m"], m, rtol=1e-12)
+    np.testing.assert_allclose(optimizer.state["v"], v, rtol=1e-12)
+
+
+def test_adam_first_step_is_the_learning_rate_long():
+    theta, g = np.zeros(3), np.array([1e-3, -5.0, 200.0])
+    Adam(theta, lr=0.01).step(g)
+    np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_real_blocks_give_what_one_block_gives_and_leave_the_gradient(name, monkeypatch):
+    theta, gradients = vectors(2 * optim.BLOCK + 7, np.float32)
+    whole, before = theta.copy(), [g.copy() for g in gradients]
+    optimizer = make_optimizer(name, theta, lr=0.01, weight_decay=0.01)
+    for g in gradients:
+        optimizer.step(g)
+    monkeypatch.setattr(optim, "BLOCK", theta.size)
+    optimizer = make_optimizer(name, whole, lr=0.01, weight_decay=0.01)
+    for g in gradients:
+        optimizer.step(g)
+    assert np.array_equal(theta, whole) and theta.dtype == np.float32
+    assert all(array.dtype == np.float32 for array in optimizer.state.values())
+    assert all(np.array_equal(g, b) for g, b in zip(gradients, before, strict=True))
+
+
+def test_make_optimizer():
+    theta = np.ones(3)
+    assert type(make_optimizer("sgd", theta, 0.1, 0.2)) is SGD
+    adam, adamw = make_optimizer("adam", theta, 0.1, 0.2), make_optimizer("adamw", theta, 0.1, 0.2)
+    assert (adam.decoupled, adamw.decoupled) == (False, True)
+    assert (adam.lr, adam.weight_decay, adamw.lr, adamw.weight_decay) == (0.1, 0.2, 0.1, 0.2)
+    with pytest.raises(ConfigError, match="unknown optimizer 'lion'; choose adam, adamw, sgd"):
+        make_optimizer("lion", theta, 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda theta: SGD(theta, lr=-1),
+        lambda theta: SGD(theta, momentum=1),
+        lambda theta: SGD(theta, momentum=-0.1),
+        lambda theta: SGD(theta, weight_decay=-1e-3),
+        lambda theta: Adam(theta, lr=-1),
+        lambda theta: Adam(theta, betas=(1, 0.9)),
+        lambda theta: Adam(theta, betas=(0.9, -0.1)),
+        lambda theta: Adam(theta, eps=0),
+        lambda theta: Adam(theta, weight_decay=-1),
+    ],
+)
+def test_bad_arguments(make):
+    with pytest.raises(ConfigError) as caught:
+        make(np.ones(3))
+    assert "\n" not in str(caught.value) and "got" in str(caught.value)
+
+
+@pytest.mark.parametrize("g", [np.ones(4), np.ones((3, 1)), np.ones(3, dtype=np.float32)])
+def test_a_gradient_of_another_shape_or_dtype(g):
+    theta = np.ones(3)
+    optimizer = Adam(theta)
+    with pytest.raises(ValueError, match="Adam: expected a gradient"):
+        optimizer.step(g)
+    assert optimizer.t == 0 and (theta == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip(dtype):
+    g = np.array([3, 4], dtype=dtype)
+    norm = clip_gradient_norm(g, 10)
+    assert float(norm) == 5 and g.tolist() == [3, 4]  # short enough: left as it is
+    assert float(clip_gradient_norm(g, 1)) == 5
+    np.testing.assert_allclose(g, [0.6, 0.8], rtol=1e-6)
+    assert g.dtype == dtype
+    zero = np.zeros(2, dtype=dtype)
+    assert float(clip_gradient_norm(zero, 1)) == 0 and not zero.any()
+
+
+@pytest.mark.parametrize(
+    "name, total, warm, factors",
+    [
+        ("constant", 10, 0, {0: 1, 9: 1}),
+        ("step", 9, 0, {0: 1, 2: 1, 3: 0.1, 5: 0.1, 6: 0.01, 8: 0.01}),
+        ("step", 10, 0, {3: 1, 4: 0.1, 8: 0.01}),  # a third of 10, rounded up
+        ("step", 1, 0, {0: 1}),
+        ("cosine", 8, 0, {0: 1, 2: (1 + math.sqrt(0.5)) / 2, 4: 0.5, 6: (1 - math.sqrt(0.5)) / 2, 8: 0, 20: 0}),
+        ("cosine", 0, 0, {0: 1, 1: 0}),
+        ("constant", 10, 4, {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 9: 1}),
+        ("cosine", 8, 3, {0: 0.25, 2: 0.75 * (1 + math.sqrt(0.5)) / 2, 4: 0.5}),
+    ],
+)
+def test_schedules(name, total, warm, factors):
+    schedule = make_schedule(name, total, warm)
+    for step, factor in factors.items():
+        assert schedule(step) == pytest.approx(factor, abs=1e-12), step
+
+
+def test_schedule_options():
+    assert optim.cosine(10, final=0.2)(10) == pytest.approx(0.2) and optim.cosine(10, final=0.2)(
+        5
+    ) == pytest.approx(0.6)
+    assert optim.step_decay(5, factor=0.5)(14) == 0.25
+    with pytest.raises(ConfigError, match="unknown schedule 'linear'; choose constant, step, cosine"):
+        make_schedule("linear", 10)

@@ -1,0 +1,142 @@
+"""Winograd's transforms exactly, and the convolution against loops and against im2col; its error in float32."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from test_layers import conv_by_definition
+
+from minialex.layers import Conv2d
+from minialex.layers.layer import zeros_like
+from minialex.layers.winograd import inverse, transforms, vandermonde, winograd_backward, winograd_forward
+
+PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
+
+
+def exact(matrix):
+    return [[Fraction(float(v)) for v in row] for row in matrix]
+
+
+@pytest.mark.parametrize("m, r", PAIRS)
+def test_the_transforms_are_exact(m, r):
+    """A^T [(G g) . (B^T d)] is the sliding sum, as rational numbers: no rounding, for any g and d.
+
+    Entries such as 1/3 have no exact float64, so B is taken from `inverse` and scaled as `transforms` does.
+    """
+    n = m + r - 1
+    A, G, B = transforms(m, r)
+    assert A.shape == (n, m) and G.shape == (n, r) and B.shape == (n, n)
+    points = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")][: n - 1]
+    B_exact = inverse(vandermonde(points, n))
+    A, G, V = exact(A), exact(G), vandermonde(points, r)
+    for i in range(n):
+        k = next(k for k in range(r) if V[i][k])
+        scale = G[i][k] / V[i][k]
+        assert scale in [Fraction(2) ** e for e in range(-20, 21)]  # a power of two, so divisions are exact
+        assert G[i] == [scale * v for v in V[i]]
+        for j in range(n):
+            B_exact[j][i] /= scale
+            assert float(B_exact[j][i]) == pytest.approx(B[j, i], abs=1e-15)
+    for p in range(m):
+        for i in range(r):
+            for j in range(n):  # the coefficient of g[i] d[j] in y[p]
+                assert sum(A[k][p] * G[k][i] * B_exact[j][k] for k in range(n)) == (j == p + i)
+
+
+def test_inverse_is_exact_and_pivots():
+    matrix = [[Fraction(v) for v in row] for row in ([0, 2, 1], [1, 0, 3], [4, 1, 0])]
+    product = [
+        [sum(a * b for a, b in zip(row, c, strict=True)) for c in zip(*inverse(matrix), strict=True)]
+        for row in matrix
+    ]
+    assert product == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("m, r", [(1, 1), (0, 3), (3, 0), (6, 4), (4, 6), (1, 9)])
+def test_tiles_without_enough_points_are_refused(m, r):
+    with pytest.raises(ValueError, match=rf"F\({m}, {r}\) needs"):
+        transforms(m, r)
+
+
+# N, H, W, C, F, r, P, G, m
+CASES = [
+    (1, 1, 1, 1, 1, 1, 0, 1, 4), (1, 3, 3, 1, 1, 3, 0, 1, 4), (2, 1, 1, 2, 3, 3, 1, 1, 4),
+    (1, 2, 3, 2, 2, 3, 1, 1, 2), (3, 5, 4, 2, 3, 3, 0, 1, 4), (2, 13, 13, 3, 4, 3, 1, 1, 4),
+    (1, 7, 9, 4, 6, 3, 1, 2, 4), (2, 8, 5, 6, 3, 3, 2, 3, 4), (1, 6, 11, 1, 2, 3, 3, 1, 4),
+    (2, 9, 9, 2, 2, 3, 1, 1, 6), (1, 10, 7, 2, 2, 3, 0, 1, 5), (1, 9, 8, 2, 2, 3, 2, 2, 3),
+    (1, 5, 5, 2, 1, 5, 0, 1, 4), (2, 7, 6, 2, 3, 5, 2, 1, 4), (1, 27, 5, 2, 4, 5, 2, 2, 4),
+    (1, 9, 4, 1, 2, 5, 3, 1, 2), (1, 2, 2, 2, 2, 5, 2, 1, 3), (1, 6, 6, 2, 2, 4, 0, 1, 4),
+    (2, 5, 7, 2, 2, 4, 3, 2, 5), (1, 4, 6, 2, 2, 2, 1, 1, 4), (2, 3, 2, 1, 3, 2, 0, 1, 6),
+    (1, 7, 7, 2, 2, 7, 3, 1, 2), (1, 8, 9, 2, 2, 6, 1, 2, 3), (1, 7, 8, 1, 1, 7, 0, 1, 1),
+    (70, 3, 4, 2, 2, 3, 1, 1, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("N, H, W, C, F, r, P, G, m", CASES)
+def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
+    rng = np.random.default_rng([N, H, W, C, F, r, P, G])
+    plain = Conv2d(C, F, r, 1, P, G, rng=rng, algorithm="im2col").to(dtype=np.float64)
+    plain.params["bias"] = rng.standard_normal(F)
+    weight, bias = plain.params.values()
+    x = rng.standard_normal((N, H, W, C))
+    y = plain(x)
+    dy = rng.standard_normal(y.shape)
+    before = [a.copy() for a in (x, dy, weight, bias)]
+
+    got, cache = winograd_forward(x, weight, bias, padding=P, groups=G, m=m)
+    grad, want = zeros_like(plain.params), zeros_like(plain.params)
+    dx = winograd_backward(dy, cache, weight, grad, padding=P, groups=G, m=m)
+    want_dx = plain.backward(dy, x, want)
+    if N < 10:
+        np.testing.assert_allclose(got, conv_by_definition(x, weight, bias, 1, P, G), rtol=0, atol=1e-10)
+    for a, b in ((got, y), (dx, want_dx), (grad["weight"], want["weight"]), (grad["bias"], want["bias"])):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, abs(b).max()))
+    assert all(np.array_equal(a, b) for a, b in zip((x, dy, weight, bias), before, strict=True))
+
+
+def test_without_bias_and_without_input_gradient():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 5, 5, 2)), rng.standard_normal((3, 3, 2, 4))
+    y, cache = winograd_forward(x, weight, None, padding=1)
+    zero, _ = winograd_forward(x, weight, np.zeros(4), padding=1)
+    np.testing.assert_array_equal(y, zero)
+    grad, full = {"weight": np.empty_like(weight)}, {"weight": np.empty_like(weight), "bias": np.empty(4)}
+    assert winograd_backward(y, cache, weight, grad, padding=1, input_grad=False) is None
+    winograd_backward(y, cache, weight, full, padding=1)
+    np.testing.assert_array_equal(grad["weight"], full["weight"])
+
+
+def test_input_that_is_not_contiguous():
+    rng = np.random.default_rng(1)
+    wide, weight, bias = rng.standard_normal((6, 5, 4, 2)), rng.standard_normal((3, 3, 2, 2)), np.ones(2)
+    x = wide.transpose(2, 1, 0, 3)[:, ::-1]
+    y, _ = winograd_forward(x, weight, bias, padding=1)
+    np.testing.assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1)[0])
+
+
+def rms_error(algorithm, r, C=64):
+    """Root mean square of float32 - float64, over that of float64."""
+    rng = np.random.default_rng(r)
+    x = np.maximum(rng.standard_normal((2, 13, 13, C)), 0)
+    layer = Conv2d(C, 32, r, padding=r // 2, rng=rng, algorithm=algorithm)
+    got = layer(x.astype(np.float32)).astype(np.float64)
+    layer.algorithm = "im2col"
+    want = layer.to(dtype=np.float64)(x)
+    return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
+
+
+@pytest.mark.parametrize(
+    "algorithm, r, documented", [("im2col", 3, 3e-7), ("winograd", 3, 1e-6), ("winograd", 5, 3e-6)]
+)
+def test_float32_errors_are_as_documented(algorithm, r, documented):
+    assert documented / 2 < rms_error(algorithm, r) < documented * 1.2
+
+
+@pytest.mark.parametrize("r", [3, 5])
+def test_float64_errors_are_a_billion_times_smaller(r):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 13, 13, 64))
+    layer = Conv2d(64, 32, r, padding=r // 2, rng=rng, algorithm="winograd").to(dtype=np.float64)
+    y = layer(x)
+    layer.algorithm = "im2col"
+    assert 0 < np.sqrt(np.mean((y - layer(x)) ** 2) / np.mean(y**2)) < 1e-14
