@@ -136,6 +136,18 @@ def test_a_layer_that_gives_no_gradient_at_all_fails(x):
     assert not report and "no gradient of x" in str(report) and "nothing to compare" in str(report)
 
 
+def test_a_gradient_that_is_added_instead_of_written_is_found(x):
+    class Adds(Linear):
+        def backward(self, dy, cache, grad):
+            before = grad["bias"].copy()
+            dx = super().backward(dy, cache, grad)
+            grad["bias"] += before
+            return dx
+
+    report = gradcheck(Adds(3, 2, rng=np.random.default_rng(0)), x)
+    assert not report and "bias is not finite everywhere, or was not written" in str(report)
+
+
 # --------------------------------------------------------------------------------------------------- kinks
 
 ZEROS = np.array([[0.0, 1.5, -2.0], [1.0, 0.0, 0.0]])

@@ -8,7 +8,15 @@ from test_layers import conv_by_definition
 
 from minialex.layers import Conv2d
 from minialex.layers.layer import zeros_like
-from minialex.layers.winograd import inverse, transforms, vandermonde, winograd_backward, winograd_forward
+from minialex.layers.winograd import (
+    inverse,
+    make_plan,
+    saves_tiles,
+    transforms,
+    vandermonde,
+    winograd_backward,
+    winograd_forward,
+)
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
 
@@ -69,6 +77,10 @@ CASES = [
     (2, 5, 7, 2, 2, 4, 3, 2, 5), (1, 4, 6, 2, 2, 2, 1, 1, 4), (2, 3, 2, 1, 3, 2, 0, 1, 6),
     (1, 7, 7, 2, 2, 7, 3, 1, 2), (1, 8, 9, 2, 2, 6, 1, 2, 3), (1, 7, 8, 1, 1, 7, 0, 1, 1),
     (70, 3, 4, 2, 2, 3, 1, 1, 2),
+    # batches of four and more in mosaics
+    (4, 13, 13, 2, 3, 3, 1, 1, 4), (5, 13, 13, 2, 4, 3, 1, 2, 4), (7, 5, 5, 2, 2, 3, 1, 2, 4),
+    (6, 6, 3, 2, 2, 3, 0, 1, 4), (3, 9, 9, 1, 2, 5, 2, 1, 4), (9, 2, 2, 1, 1, 3, 1, 1, 4),
+    (4, 3, 4, 1, 2, 3, 2, 1, 4), (5, 3, 3, 2, 1, 3, 3, 1, 4), (2, 1, 5, 1, 1, 2, 1, 1, 6),
 ]  # fmt: skip
 
 
@@ -92,6 +104,17 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     for a, b in ((got, y), (dx, want_dx), (grad["weight"], want["weight"]), (grad["bias"], want["bias"])):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, abs(b).max()))
     assert all(np.array_equal(a, b) for a, b in zip((x, dy, weight, bias), before, strict=True))
+
+
+def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap():
+    def used(N, H, W, r, P, m=4):
+        x, weight = np.zeros((N, H, W, 1)), np.zeros((r, r, 1, 1))
+        return saves_tiles(make_plan(x, weight, P, 1, m), x)
+
+    assert used(4, 13, 13, 3, 1)  # 7 x 7 tiles for four images, not 4 * 4 * 4
+    assert not used(1, 13, 13, 3, 1) and not used(4, 12, 12, 3, 1)
+    assert used(4, 3, 4, 3, 2) and not used(4, 3, 4, 3, 3)
+    assert sum(used(N, H, W, r, P, m) for N, H, W, _, _, r, P, _, m in CASES) >= 8
 
 
 def test_without_bias_and_without_input_gradient():

@@ -13,7 +13,7 @@ from minialex.data.pets import Progress, download_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless row each part starts.
-TRAIN_DRAWINGS, VAL_DRAWINGS, TEST_DRAWINGS = 3_400, 300, 500
+TRAIN_DRAWINGS, VAL_DRAWINGS, TEST_DRAWINGS = 2_400, 300, 500
 TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
 
 VAL_SHARE = 0.1  # of the training photos
