@@ -133,6 +133,8 @@ def clip_gradient_norm(g: Array, max_norm: float) -> Array:
 
     Reference: Pascanu, Mikolov, Bengio (2013), "On the difficulty of training Recurrent Neural Networks".
     """
+    if not max_norm > 0:
+        raise ConfigError(f"max_norm must be positive, got {max_norm}")
     xp = get_xp(g)
     norm = xp.sqrt(xp.vdot(g, g))
     g *= xp.minimum(1, max_norm / (norm + 1e-12)).astype(g.dtype)
@@ -151,11 +153,15 @@ def constant() -> Schedule:
 
 def step_decay(every: int, factor: float = 0.1) -> Schedule:
     """`factor` times smaller after each `every` steps: the paper divided by 10, three times."""
+    if every < 1:
+        raise ConfigError(f"a step schedule needs at least one step between decays, got {every}")
     return lambda step: factor ** (step // every)
 
 
 def cosine(total: int, final: float = 0.0) -> Schedule:
     """From 1 down to `final` along half a cosine over `total` steps (Loshchilov, Hutter 2017, "SGDR", eq. 5)."""
+    if total < 1:
+        raise ConfigError(f"a cosine schedule needs at least one step, got {total}")
     return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / total, 1))) / 2
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from minialex.backend import Array, get_xp
+from minialex.layers import Sequential
 from minialex.layers.layer import Layer, Params, Shape, named_arrays, zeros_like
 
 
@@ -75,7 +76,8 @@ class MicroBatches(Layer):
     def __init__(self, layer: Layer, workers: int | None = None, size: int = 16):
         if size < 1 or (workers is not None and workers < 1):
             raise ValueError(f"MicroBatches: workers and size must be at least 1, got {workers} and {size}")
-        self.layer, self.workers, self.size = layer, workers or cpu_count(), size
+        self.layer = layer if layer.children() else Sequential(layer)
+        self.workers, self.size = workers or cpu_count(), size
         self.training = layer.training
 
     @property

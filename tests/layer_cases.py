@@ -70,7 +70,7 @@ def conv(rng, i, algorithm):
     P, G = int(rng.integers(0, 4 if winograd else 3)), int(rng.choice([1, 1, 2, 3]))
     C, F = G * int(rng.integers(1, 3 if G == 1 else 2)), G * int(rng.integers(1, 3))
     layer = Conv2d(C, F, K, S, P, G, rng=rng, algorithm=algorithm, input_grad=i % 7 != 3)
-    return with_bias(layer, rng), image(rng, i, C, K - 2 * P, 3)
+    return with_bias(layer, rng), image(rng, i, C, K - 2 * P, 2)
 
 
 def pool(rng, i, kind):
@@ -109,13 +109,13 @@ def nested(rng, i):
         return layer, rng.standard_normal((1 + i // 2, 3))
     features = Sequential(Conv2d(2, 4, 3, padding=1, rng=rng), ReLU(inplace=True), LocalResponseNorm(3, 1.0))
     layer = Sequential(Sequential(features, MaxPool2d(3, 2)), Flatten(), Linear(16, 2, rng=rng))
-    return layer, rng.standard_normal((1 + i // 4, 5, 6, 2))
+    return layer, rng.standard_normal((1 + i // 8, 5, 5, 2))
 
 
 def micro_batches(rng, i):
     conv = with_bias(Conv2d(2, 2, 3, padding=1, rng=rng, input_grad=i % 5 != 3), rng)
     layer = MicroBatches(Sequential(conv, ReLU(inplace=True), AvgPool2d(2)), workers=1 + i % 3, size=1 + i % 2)
-    return layer, rng.standard_normal((1 + i % 6, 3, 2, 2))
+    return layer, rng.standard_normal((1 + i % 5, 3, 2, 2))
 
 
 def loss(rng, i):

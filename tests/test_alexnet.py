@@ -46,7 +46,9 @@ def test_multiply_adds_match_a_hand_count(variant, conv1, total):
 
 
 def test_variants_differ_where_published():
-    kinds = {v: [type(layer) for _, layer in AlexNet(2, v, width=1 / 16).leaves()] for v in ("2012", "ungrouped", "owt")}
+    kinds = {
+        v: [type(layer) for _, layer in AlexNet(2, v, width=1 / 16).leaves()] for v in ("2012", "ungrouped", "owt")
+    }
     assert kinds["2012"].count(LocalResponseNorm) == 2
     assert LocalResponseNorm not in kinds["ungrouped"] + kinds["owt"]
     assert kinds["owt"].index(Dropout) < kinds["2012"].index(Dropout)  # before fc6, not behind it
@@ -66,7 +68,9 @@ def test_bad_arguments(arguments):
 def test_wrong_image_shape_is_named():
     model = AlexNet(2, width=1 / 16, image_size=67)
     for shape in ((2, 3, 67, 67), (2, 131, 131, 3), (67, 67, 3)):
-        with pytest.raises(ValueError, match=r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"):
+        with pytest.raises(
+            ValueError, match=r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"
+        ):
             model(np.zeros(shape, dtype=np.float32))
     with pytest.raises(TypeError, match=r"^AlexNet: expected floating-point input, got uint8$"):
         model(np.zeros((2, 67, 67, 3), dtype=np.uint8))

@@ -28,7 +28,9 @@ def public_names(module):
             yield f"{module.__name__}.{name}", thing
         if inspect.isclass(thing):
             for key, member in vars(thing).items():
-                if not key.startswith("_") and (inspect.isfunction(member) or isinstance(member, property | classmethod)):
+                if not key.startswith("_") and (
+                    inspect.isfunction(member) or isinstance(member, property | classmethod)
+                ):
                     yield f"{module.__name__}.{name}.{key}", getattr(thing, key)
 
 

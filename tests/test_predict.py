@@ -98,7 +98,12 @@ def test_the_program_refuses_what_is_no_checkpoint(folder):
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": {"variant": "2013"}}, {"classes": None}, {"transform": [{"name": "Rotate"}]}, {"model": {"depth": 9}}],
+    [
+        {"model": {"variant": "2013"}},
+        {"classes": None},
+        {"transform": [{"name": "Rotate"}]},
+        {"model": {"depth": 9}},
+    ],
 )
 def test_a_strange_header_is_refused_in_one_line(folder, tmp_path, change):
     model = AlexNet(2, width=1 / 16, image_size=67)
@@ -109,7 +114,11 @@ def test_a_strange_header_is_refused_in_one_line(folder, tmp_path, change):
 
 
 def test_find_photos(folder, tmp_path):
-    assert [p.name for p in find_photos([folder / "photos", folder / "broken.jpg"])] == ["0.png", "1.png", "broken.jpg"]
+    assert [p.name for p in find_photos([folder / "photos", folder / "broken.jpg"])] == [
+        "0.png",
+        "1.png",
+        "broken.jpg",
+    ]
     with pytest.raises(DataError, match="has no photos"):
         find_photos([tmp_path])
 

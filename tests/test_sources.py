@@ -36,12 +36,12 @@ def counts(dataset):
 def test_drawings_have_disjoint_numbers_and_the_stated_lengths():
     source = open_source("drawings", seed=3)
     parts = (source.train, source.val, source.test)
-    assert [len(p) for p in parts] == [3000, 300, 500]
+    assert [len(p) for p in parts] == [2400, 300, 500]
     numbers = [set(range(p.start, p.start + p.length)) for p in parts]
     assert len(set.union(*numbers)) == 3800
     assert {p.seed for p in parts} == {3}
     assert source.classes == ["cat", "dog"] and source.messages == []
-    assert "3,000" in source.description and "\n" not in source.description
+    assert "2,400" in source.description and "\n" not in source.description
 
 
 def test_test_drawings_stay_when_the_length_changes():

@@ -8,7 +8,8 @@
 Each line of the backward pass is the only product of the two known matrices whose shape fits; written with
 indices, y[n,f] = sum over d of x[n,d] W[d,f] gives dL/dW[d,f] = sum over n of dy[n,f] x[n,d], and so on.
 
-AlexNet's three Linear layers hold 94 % of its parameters and do 5 % of its multiply-adds (ungrouped, 1,000 classes).
+AlexNet's three Linear layers hold 94 % of its parameters and do 5 % of its multiply-adds (ungrouped,
+1,000 classes).
 
 Reference: He, Zhang, Ren, Sun (2015), "Delving Deep into Rectifiers", eq. 10: the initial weights.
 """

@@ -132,6 +132,8 @@ def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None)
     F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs three times as much.
     """
     r = weight.shape[0]
+    if r >= len(POINTS) + 1:
+        raise ValueError(f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}")
     OH, OW = x.shape[1] + 2 * padding - r + 1, x.shape[2] + 2 * padding - r + 1
     m = m or min(4, len(POINTS) + 2 - r)
     return Plan(m, r, m + r - 1, padding, -(-OH // m), -(-OW // m), OH, OW, groups)
@@ -195,6 +197,7 @@ def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
 
 # Small images waste work in tiles that overhang: 13 outputs take 4 tiles of 4.  Four images in a square, with the
 # padding that they need anyway between them, are one image of 27 + 1 outputs and take 7 tiles instead of 2 * 4.
+# A tile may then span two images; that is exact but for rounding, as the zeros between them cancel only nearly.
 
 
 def saves_tiles(plan: Plan, x: Array) -> bool:

@@ -1,0 +1,199 @@
+"""The whole AlexNet against PyTorch: same weights and batch, same logits, loss, gradients and training steps."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from minialex.checkpoint import load_state_dict, save_checkpoint, state_dict
+from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from minialex.layers.layer import dict_like
+from minialex.losses import softmax_cross_entropy
+from minialex.models import AlexNet
+from minialex.optim import SGD, Adam
+
+VARIANTS = {"2012": {}, "ungrouped": {}, "ungrouped+lrn": {"lrn": True}, "owt": {}}
+
+
+class FixedMask(nn.Module):
+    """PyTorch's stand-in for a Dropout: multiplies by the mask that minialex draws."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        mask, _ = self.layer.forward(np.ones(tuple(x.shape)))
+        return x * torch.from_numpy(mask).to(x.dtype)
+
+
+def to_torch(layer):
+    if isinstance(layer, Conv2d):
+        return nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            groups=layer.groups,
+        )
+    if isinstance(layer, Linear):
+        return nn.Linear(layer.in_features, layer.out_features)
+    if isinstance(layer, MaxPool2d):
+        return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+    if isinstance(layer, LocalResponseNorm):  # PyTorch divides alpha by the size
+        return nn.LocalResponseNorm(layer.size, layer.alpha * layer.size, layer.beta, layer.k)
+    return {ReLU: nn.ReLU, Flatten: nn.Flatten, Dropout: lambda: FixedMask(layer)}[type(layer)]()
+
+
+def torch_twin(model, dtype):
+    """The same network in PyTorch, built from its modules, with the weights of `model`."""
+    parts = {}
+    for name, layer in model.leaves():
+        parts.setdefault(name.partition(".")[0], []).append(to_torch(layer))
+    twin = nn.Sequential()
+    for name, modules in parts.items():
+        twin.add_module(name, nn.Sequential(*modules))
+    twin.to(dtype)
+    weights = {name: torch.from_numpy(array) for name, array in state_dict(model).items()}
+    twin.load_state_dict(weights, strict=True)
+    return twin
+
+
+def make(name, dtype, **options):
+    model = AlexNet(2, name.partition("+")[0], seed=7, **VARIANTS[name], **options)
+    model.to(dtype=dtype)
+    theta = model.flatten()
+    g = np.zeros_like(theta)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, *model.input_shape)).astype(dtype)
+    labels = np.array([0, 1, 1])
+    return model, theta, g, dict_like(model.params, g), x, labels
+
+
+def backward(model, grad, x, labels, step=4):
+    model.set_step(step)
+    logits, cache = model.forward(x)
+    loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    model.backward(dlogits, cache, grad)
+    return logits, loss
+
+
+def torch_backward(twin, x, labels):
+    logits = twin(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+    loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), label_smoothing=0.1)
+    twin.zero_grad()
+    loss.backward()
+    return logits.detach().numpy(), float(loss.detach())
+
+
+def gradients(model, grad):
+    """The gradients by PyTorch's names and in its axis order."""
+    saved = {}
+    for name, layer in model.leaves():
+        part = grad
+        for key in name.split("."):
+            part = part.get(key, {})
+        for key in layer.params:
+            axes = layer.torch_axes.get(key, tuple(range(part[key].ndim)))
+            saved[f"{name}.{key}"] = part[key].transpose(axes)
+    return saved
+
+
+def relative(a, b):
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_float64_logits_loss_and_every_gradient_within_1e_9(name):
+    model, _, _, grad, x, labels = make(name, np.float64)
+    twin = torch_twin(model, torch.float64)
+    logits, loss = backward(model, grad, x, labels)
+    their_logits, their_loss = torch_backward(twin, x, labels)
+    assert relative(logits, their_logits) < 1e-9
+    assert abs(loss - their_loss) < 1e-9 * their_loss
+    ours, theirs = gradients(model, grad), dict(twin.named_parameters())
+    assert ours.keys() == theirs.keys() and len(ours) == 16
+    worst = {key: relative(ours[key], theirs[key].grad.numpy()) for key in ours}
+    assert max(worst.values()) < 1e-9, worst
+
+
+@pytest.mark.parametrize("name", ["2012", "ungrouped", "owt"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_ten_steps_in_float64_within_1e_9(name, optimizer):
+    model, theta, g, grad, x, labels = make(name, np.float64, width=1 / 8)
+    twin = torch_twin(model, torch.float64)
+    ours, theirs = {
+        "adam": (
+            Adam(theta, lr=1e-3, weight_decay=1e-2),
+            torch.optim.Adam(twin.parameters(), lr=1e-3, weight_decay=1e-2),
+        ),
+        "adamw": (
+            Adam(theta, lr=1e-3, weight_decay=1e-2, decoupled=True),
+            torch.optim.AdamW(twin.parameters(), lr=1e-3, weight_decay=1e-2),
+        ),
+        "sgd": (
+            SGD(theta, lr=1e-2, momentum=0.9, weight_decay=5e-4),
+            torch.optim.SGD(twin.parameters(), lr=1e-2, momentum=0.9, weight_decay=5e-4),
+        ),
+    }[optimizer]
+    for step in range(10):
+        backward(model, grad, x, labels, step)
+        ours.step(g)
+        torch_backward(twin, x, labels)
+        theirs.step()
+    for key, array in state_dict(model).items():
+        assert relative(array, twin.state_dict()[key].numpy()) < 1e-9, key
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_ten_full_size_steps_in_float64_within_1e_9(optimizer):
+    model, theta, g, grad, x, labels = make("owt", np.float64)
+    twin = torch_twin(model, torch.float64)
+    ours = Adam(theta, lr=1e-5) if optimizer == "adam" else SGD(theta, lr=1e-3)
+    theirs = (
+        torch.optim.Adam(twin.parameters(), lr=1e-5)
+        if optimizer == "adam"
+        else torch.optim.SGD(twin.parameters(), lr=1e-3, momentum=0.9)
+    )
+    for step in range(10):
+        backward(model, grad, x[:2], labels[:2], step)
+        ours.step(g)
+        torch_backward(twin, x[:2], labels[:2])
+        theirs.step()
+    for key, array in state_dict(model).items():
+        assert relative(array, twin.state_dict()[key].numpy()) < 1e-9, key
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
+    """Root mean square over all gradients of the network, each array relative to its own size."""
+    exact_model, _, _, exact_grad, x, labels = make(name, np.float64)
+    backward(exact_model, exact_grad, x, labels)
+    exact = gradients(exact_model, exact_grad)
+    model, _, _, grad, x32, _ = make(name, np.float32)
+    load_state_dict(model, {k: v.astype(np.float32) for k, v in state_dict(exact_model).items()})
+    backward(model, grad, x32, labels)
+    twin = torch_twin(model, torch.float32)
+    torch_backward(twin, x32, labels)
+    theirs = {key: p.grad.numpy() for key, p in twin.named_parameters()}
+
+    def distance(mine):
+        errors = [np.sqrt(((mine[k] - exact[k]) ** 2).mean() / (exact[k] ** 2).mean()) for k in exact]
+        return float(np.sqrt(np.mean(np.square(errors))))
+
+    assert distance(gradients(model, grad)) <= 3 * distance(theirs)
+
+
+def test_pytorch_loads_a_checkpoint_directly(tmp_path):
+    model, _, _, _, x, _ = make("2012", np.float32, width=1 / 8)
+    model.train(False)
+    twin = torch_twin(AlexNet(2, "2012", width=1 / 8, seed=99), torch.float32).eval()
+    save_checkpoint(tmp_path / "best.safetensors", state_dict(model), {"model": model.config})
+    twin.load_state_dict(safetensors.torch.load_file(tmp_path / "best.safetensors"), strict=True)
+    for module in twin.modules():
+        if isinstance(module, FixedMask):
+            module.layer.train(False)
+    theirs = twin(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
+    assert relative(model(x), theirs) < 1e-4
