@@ -114,7 +114,7 @@ def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap()
     assert used(4, 13, 13, 3, 1)  # 7 x 7 tiles for four images, not 4 * 4 * 4
     assert not used(1, 13, 13, 3, 1) and not used(4, 12, 12, 3, 1)
     assert used(4, 3, 4, 3, 2) and not used(4, 3, 4, 3, 3)
-    assert sum(used(N, H, W, r, P, m) for N, H, W, _, _, r, P, _, m in CASES) >= 8
+    assert sum(used(N, H, W, r, P, m) for N, H, W, _, _, r, P, _, m in CASES) >= 5
 
 
 def test_without_bias_and_without_input_gradient():
