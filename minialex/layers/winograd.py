@@ -122,14 +122,14 @@ class Plan(NamedTuple):
 
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
-        count = -(-N // max(1, CHUNK_TILES // (self.th * self.tw)))
+        count = max(1, -(-N // max(1, CHUNK_TILES // (self.th * self.tw))))
         return [slice(i * N // count, (i + 1) * N // count) for i in range(count)]
 
 
 def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None) -> Plan:
     """Tiles of m x m outputs, by default 4 x 4, that cover the output of x (N, H, W, C).
 
-    F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs three times as much.
+    F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs more than twice as much.
     """
     r = weight.shape[0]
     if r >= len(POINTS) + 1:
