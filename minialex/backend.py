@@ -48,8 +48,8 @@ def gpu_problem() -> str | None:
     """None where a GPU works; else one line: what is wrong and what to install."""
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as error:
-        if getattr(error, "name", None) == "cupy":
+    except Exception as error:  # ImportError, or what the libraries raise that it loads
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             return f"CuPy is not installed; install it with: {INSTALL}"
         return f"CuPy is installed but cannot be imported ({_first_line(error)}); reinstall it with: {INSTALL}"
 
@@ -103,7 +103,8 @@ def _version(number: int) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)  # not "====="
 
 
 # ---------------------------------------------------------------------------------------------- scratch

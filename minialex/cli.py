@@ -1,11 +1,12 @@
 """What the example programs share: options, the progress bar, Ctrl-C, and errors as one line."""
 
 import argparse
+import contextlib
 import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from minialex.backend import choose_device
 from minialex.data import open_source
 from minialex.errors import ConfigError, MinialexError
-from minialex.run import AUGMENTATIONS, Config, RunFolder
+from minialex.run import AUGMENTATIONS, Config, RunFolder, free_path
 from minialex.training import Trainer
 
 # A resumed run may be moved to another device or watched more closely; all else comes from its config.json.
@@ -31,6 +32,9 @@ def run_main(main: Callable[[], int]) -> None:
     except MemoryError:
         print("error: out of memory; use a smaller --batch-size", file=sys.stderr)
         status = 2
+    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
+        print("interrupted", file=sys.stderr)
+        status = 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         status = 1
@@ -95,23 +99,26 @@ def train(arguments: dict[str, Any]) -> int:
     for line in (source.description, *source.messages):
         print(line)
     if resume is None:
-        run = RunFolder.create(out, config)
-    print(f"run folder: {run.path}", flush=True)
+        run = RunFolder(out or free_path(config))
     trainer = Trainer(config, source, run, device, report=report, bar=progress_bar(config))
-    if resume is not None:
+    if resume is None:
+        RunFolder.create(run.path, config)  # only now, when all options are known to work
+    else:
         trainer.resume()
+    print(f"run folder: {run.path}", flush=True)
 
-    stop_on_signal(trainer)
-    if not trainer.fit():
+    with stop_on_signal(trainer):
+        finished = trainer.fit()
+    if not finished:
         print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
         return 130
+    draw_curves(trainer.history, run.path / "curves.png")  # before result.json, which marks a run as finished
     result = trainer.test()
     print(
         f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
         f" (weights of epoch {result['best_epoch']})"
     )
     print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
-    draw_curves(trainer.history, run.path / "curves.png")
     return 0
 
 
@@ -122,7 +129,10 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     except ImportError:
         print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
         return
-    plot_curves(history, path)
+    try:
+        plot_curves(history, path)
+    except OSError as error:
+        print(f"no curves.png: {error}")
 
 
 def report(line: str) -> None:
@@ -165,7 +175,8 @@ def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
     return bar
 
 
-def stop_on_signal(trainer: Trainer) -> None:
+@contextlib.contextmanager
+def stop_on_signal(trainer: Trainer) -> Iterator[None]:
     """Ctrl-C ends the run after the current step, with a checkpoint; a second one ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
@@ -173,7 +184,12 @@ def stop_on_signal(trainer: Trainer) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
         trainer.stop = True
-        tqdm.write("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
+        with contextlib.suppress(RuntimeError):  # the signal came in the middle of another print
+            tqdm.write("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

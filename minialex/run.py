@@ -6,7 +6,7 @@ What the folder holds:
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc, images_per_s
     last.safetensors    everything needed to go on, to the bit
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's form
-    result.json         at the end: test_loss, test_acc, seconds, images_per_s
+    result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch
     curves.png          the history as a picture, where matplotlib is installed
 """
 
@@ -74,8 +74,8 @@ class Config:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        for name in ("batch_size", "epochs", "log_interval"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "epochs", "log_interval", "image_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -115,6 +115,24 @@ def _to_numbers() -> tuple[Any, ...]:
     return ToArray(), Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
 
+def check_types(settings: Any) -> None:
+    """Raise TypeError unless `settings`, from a JSON file, is a dictionary whose values have `Config`'s types."""
+    if not isinstance(settings, dict):
+        raise TypeError("it is no dictionary")
+    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    for name, value in settings.items():
+        kind: Any = types.get(name, object)
+        if not isinstance(value, kind) and not (type(value) is int and isinstance(0.0, kind)):
+            raise TypeError(f"{name} is {value!r}")
+
+
+def free_path(config: Config) -> Path:
+    """The first runs/<data>-<variant>-<number> that does not exist."""
+    name = f"{Path(config.data).name or 'photos'}-{config.variant}"
+    numbers = (n for n in range(1, 10**6) if not Path(f"runs/{name}-{n}").exists())
+    return Path(f"runs/{name}-{next(numbers)}")
+
+
 class RunFolder:
     """The folder of a run, and what is written to it (each file whole or not at all)."""
 
@@ -129,10 +147,7 @@ class RunFolder:
 
         Raises ConfigError where there is a run already, or the folder cannot be made.
         """
-        if path is None:
-            name = f"{Path(config.data).name or 'photos'}-{config.variant}"
-            numbers = (n for n in range(1, 10**6) if not Path(f"runs/{name}-{n}").exists())
-            path = Path(f"runs/{name}-{next(numbers)}")
+        path = path or free_path(config)
         run = cls(path)
         if (path / "config.json").exists():
             raise ConfigError(
@@ -150,8 +165,10 @@ class RunFolder:
         """The folder of an earlier run and its settings.  Raises CheckpointError where there is none."""
         file = path / "config.json"
         try:
-            return cls(path), Config(**json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            check_types(settings)
+            return cls(path), Config(**settings)
+        except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{str(path)!r} holds no run: it has no config.json") from None
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"{str(file)!r} is damaged ({error}); start a new run") from None

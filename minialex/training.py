@@ -130,6 +130,8 @@ class Trainer:
                 self.save_last()
                 return False
             self.end_epoch()
+            if self.stop and self.epoch < self.epochs:
+                return False
         return True
 
     def train_epoch(self) -> bool:
@@ -163,17 +165,22 @@ class Trainer:
         """Add the losses and right answers of the last steps to the sums of the epoch."""
         for loss, correct, n in pending:
             value = float(loss)
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"the loss became {value} in epoch {self.epoch + 1}, step {self.batch}; lower --lr"
-                    f" (now {self.optimizer.lr:g}) and start again"
-                )
+            self.check_finite(value, "loss")
             self.sums = [self.sums[0] + value * n, self.sums[1] + float(correct), self.sums[2] + n]
         pending.clear()
+
+    def check_finite(self, value: float, name: str) -> None:
+        """Raise TrainingError where a loss is infinite or not a number."""
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} became {value} in epoch {self.epoch + 1}, step {self.batch}; lower --lr"
+                f" (now {self.optimizer.lr:g}) and start again"
+            )
 
     def end_epoch(self) -> None:
         """Validate, report, and save: `best` first, so that `last` never knows of a best that is not there."""
         val_loss, val_acc = evaluate(self.model, self.val_loader, self.device)
+        self.check_finite(val_loss, "validation loss")  # before weights of NaN replace good ones
         loss, correct, seen = self.sums
         row = {
             "epoch": self.epoch + 1, "train_loss": loss / seen, "train_acc": correct / seen,

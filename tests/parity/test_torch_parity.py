@@ -1,0 +1,301 @@
+"""Layers, losses, clipping and optimizers one by one against PyTorch, and AlexNet against its published tables.
+
+`test_alexnet_parity.py` builds PyTorch's network from ours, layer by layer.  Here the networks are written out
+by hand, so that a wrong stride or a layer in the wrong place cannot hide in both.
+"""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch_bridge import by_name, fill_biases, from_torch, relative, relative_rms, to_torch
+
+from minialex.checkpoint import save_checkpoint, state_dict
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+from minialex.layers.layer import zeros_like
+from minialex.losses import softmax_cross_entropy
+from minialex.models import AlexNet
+from minialex.optim import SGD, Adam, clip_gradient_norm
+
+# ---------------------------------------------------------------------------------------------- layer by layer
+
+
+def conv(*size, algorithm="im2col", **options):
+    layer = Conv2d(*size, rng=np.random.default_rng(0), algorithm=algorithm, **options)
+    return layer, nn.Conv2d(*size, **options)
+
+
+def linear(*size):
+    return Linear(*size, rng=np.random.default_rng(0)), nn.Linear(*size)
+
+
+def pool(kind, *size):
+    module = nn.MaxPool2d if kind is MaxPool2d else nn.AvgPool2d
+    return kind(*size), module(*size)
+
+
+def lrn(n, alpha=1e-4, beta=0.75, k=2.0):
+    return LocalResponseNorm(n, alpha, beta, k), nn.LocalResponseNorm(n, n * alpha, beta, k)
+
+
+def both(name, shape, *size, **options):
+    """A convolution under both algorithms."""
+    return {
+        f"{name} {algorithm}": (lambda a=algorithm: conv(*size, algorithm=a, **options), shape)
+        for algorithm in ("im2col", "winograd")
+    }
+
+
+# name: (a pair of ours and PyTorch's, the shape of x)
+PUBLISHED = {
+    "conv1": (lambda: conv(3, 96, 11, stride=4), (2, 227, 227, 3)),
+    "conv1 of owt": (lambda: conv(3, 64, 11, stride=4, padding=2), (2, 224, 224, 3)),
+    **both("conv2", (2, 27, 27, 96), 96, 256, 5, padding=2),
+    **both("conv2 of 2012", (2, 27, 27, 96), 96, 256, 5, padding=2, groups=2),
+    **both("conv3", (4, 13, 13, 256), 256, 384, 3, padding=1),
+    **both("conv4 of 2012", (5, 13, 13, 384), 384, 384, 3, padding=1, groups=2),
+    **both("conv5", (1, 13, 13, 384), 384, 256, 3, padding=1),
+    "fc6": (lambda: linear(9216, 512), (3, 9216)),
+    "fc8": (lambda: linear(4096, 2), (3, 4096)),
+    "pool1": (lambda: pool(MaxPool2d, 3, 2), (2, 55, 55, 96)),
+    "lrn1": (lambda: lrn(5), (2, 55, 55, 96)),
+    "flatten": (lambda: (Flatten(), nn.Flatten()), (2, 6, 6, 256)),
+    "relu": (lambda: (ReLU(), nn.ReLU()), (2, 13, 13, 384)),
+    "tanh": (lambda: (Tanh(), nn.Tanh()), (2, 13, 13, 384)),
+    "sigmoid": (lambda: (Sigmoid(), nn.Sigmoid()), (2, 13, 13, 384)),
+}
+ODD = {
+    "conv stride 3, 3 groups": (lambda: conv(6, 9, 4, stride=3, padding=2, groups=3), (3, 11, 8, 6)),
+    "conv 1x1, stride 2": (lambda: conv(4, 6, 1, stride=2), (2, 7, 10, 4)),
+    "conv 1x1, padded": (lambda: conv(4, 6, 1, padding=1), (2, 7, 10, 4)),
+    "conv, stride above kernel": (lambda: conv(3, 4, 2, stride=3), (2, 9, 10, 3)),
+    "conv, one channel a group": (lambda: conv(5, 10, 3, padding=1, groups=5), (2, 6, 7, 5)),
+    **both("conv 2x2", (3, 6, 9, 4), 4, 6, 2, padding=1, groups=2),
+    **both("conv 3x3, padding 3", (7, 5, 8, 3), 3, 4, 3, padding=3),
+    **both("conv 4x4", (2, 4, 11, 4), 4, 6, 4),
+    **both("conv 5x5, one place", (5, 5, 5, 6), 6, 6, 5, groups=3),
+    "max 4, stride 3, padding 2": (lambda: pool(MaxPool2d, 4, 3, 2), (2, 11, 8, 3)),
+    "max 2, stride 1, padding 1": (lambda: pool(MaxPool2d, 2, 1, 1), (1, 5, 6, 3)),
+    "max 2, stride 3": (lambda: pool(MaxPool2d, 2, 3), (2, 9, 10, 3)),
+    "mean 3, stride 2, padding 1": (lambda: pool(AvgPool2d, 3, 2, 1), (2, 11, 8, 3)),
+    "mean 4, stride 3, padding 2": (lambda: pool(AvgPool2d, 4, 3, 2), (2, 11, 8, 3)),
+    "mean 2, stride 3": (lambda: pool(AvgPool2d, 2, 3), (1, 9, 10, 3)),
+    "mean 3": (lambda: pool(AvgPool2d, 3), (2, 8, 9, 3)),
+    # At the paper's alpha of 1e-4 the sum hardly matters: only a large alpha shows which channels it takes.
+    "lrn 5": (lambda: lrn(5, alpha=1.0), (2, 3, 4, 9)),
+    "lrn 1": (lambda: lrn(1, alpha=0.7), (2, 3, 4, 9)),
+    "lrn 3, k 1": (lambda: lrn(3, alpha=1.3, k=1.0), (2, 3, 4, 9)),
+    "lrn 7 on 4 channels": (lambda: lrn(7, alpha=0.9, beta=0.5), (2, 3, 4, 4)),
+    "lrn 3, beta 1": (lambda: lrn(3, alpha=2.0, beta=1.0, k=0.5), (1, 3, 4, 5)),
+}
+
+
+def errors(case, dtype, values=None, norm=relative):
+    """The relative error of y, dx and each parameter's gradient: {name: error}."""
+    build, shape = case
+    layer, module = build()
+    rng = np.random.default_rng(3)
+    fill_biases(layer, rng)
+    ours, theirs = Sequential(layer), nn.Sequential(module)
+    ours.to(dtype=dtype)
+    theirs.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state_dict(ours).items()}, assign=True)
+
+    x = (rng.standard_normal(shape) if values is None else rng.choice(values, shape)).astype(dtype)
+    their_x = to_torch(x).requires_grad_()
+    their_y = theirs(their_x)
+    y, cache = ours.forward(x.copy())
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    their_y.backward(to_torch(dy))
+    grad = zeros_like(ours.params)
+    dx = ours.backward(dy.copy(), cache, grad)
+
+    result = {"y": norm(y, from_torch(their_y)), "dx": norm(dx, from_torch(their_x.grad))}
+    gradients = by_name(ours, grad)
+    for name, parameter in theirs.named_parameters(remove_duplicate=False):
+        result[name] = norm(gradients.pop(name), parameter.grad.numpy())
+    assert not gradients
+    return result
+
+
+WINOGRAD_5X5 = [name for name in PUBLISHED | ODD if name.startswith(("conv2", "conv 5x5")) and "winograd" in name]
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED | ODD if name not in WINOGRAD_5X5])
+def test_a_layer_in_float32_within_1e_5(name):
+    found = errors((PUBLISHED | ODD)[name], np.float32)
+    assert max(found.values()) < 1e-5, found
+
+
+@pytest.mark.parametrize("name", WINOGRAD_5X5)
+def test_winograd_for_5x5_kernels_in_float32_within_1e_5_root_mean_square(name):
+    """Its largest single difference is a little above 1e-5: 1.2e-5, in conv2's weight gradient (rms 4e-6)."""
+    found = errors((PUBLISHED | ODD)[name], np.float32, norm=relative_rms)
+    assert max(found.values()) < 1e-5, found
+    found = errors((PUBLISHED | ODD)[name], np.float32)
+    assert max(found.values()) < 2e-5, found
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_layer_in_float64_within_1e_12(name):
+    found = errors(ODD[name], np.float64)
+    assert max(found.values()) < 1e-12, found
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED | ODD if name.startswith(("max", "pool"))])
+def test_ties_between_maxima_go_where_pytorch_sends_them(name):
+    found = errors((PUBLISHED | ODD)[name], np.float64, values=(-2.0, -1.0))  # below 0: padding must not win
+    assert max(found.values()) < 1e-12, found
+
+
+# --------------------------------------------------------------------------------- loss, clipping, optimizers
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+def test_cross_entropy(dtype, bound, label_smoothing, size):
+    rng = np.random.default_rng(4)
+    logits = (size * rng.standard_normal((6, 7))).astype(dtype)
+    labels = rng.integers(0, 7, 6)
+    theirs = torch.from_numpy(logits.copy()).requires_grad_()
+    their_loss = cross_entropy(theirs, torch.from_numpy(labels), label_smoothing=label_smoothing)
+    their_loss.backward()
+    loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
+    assert relative(loss, their_loss.detach().numpy()) < bound
+    assert relative(dlogits, theirs.grad.numpy()) < bound
+
+
+@pytest.mark.parametrize("max_norm", [1e3, 1e9])
+def test_clipping_the_norm(max_norm):
+    """PyTorch divides by norm + 1e-6, we by norm + 1e-12: a long gradient shows everything but that."""
+    g = 1e6 * np.random.default_rng(5).standard_normal(1000)
+    theirs = nn.Parameter(torch.zeros(1000, dtype=torch.float64))
+    theirs.grad = torch.from_numpy(g.copy())
+    their_norm = nn.utils.clip_grad_norm_([theirs], max_norm)
+    norm = clip_gradient_norm(g, max_norm)
+    assert relative(norm, their_norm.numpy()) < 1e-12
+    assert relative(g, theirs.grad.numpy()) < 1e-12
+
+
+OPTIMIZERS = {
+    "adam": (lambda theta: Adam(theta), lambda p: torch.optim.Adam(p)),
+    "adam, decay": (
+        lambda theta: Adam(theta, betas=(0.8, 0.95), eps=1e-2, weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, betas=(0.8, 0.95), eps=1e-2, weight_decay=0.1),
+    ),
+    "adamw": (
+        lambda theta: Adam(theta, betas=(0.8, 0.95), eps=1e-2, weight_decay=0.1, decoupled=True),
+        lambda p: torch.optim.AdamW(p, betas=(0.8, 0.95), eps=1e-2, weight_decay=0.1),
+    ),
+    "sgd": (
+        lambda theta: SGD(theta, momentum=0.7, weight_decay=0.1),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.7, weight_decay=0.1),
+    ),
+    "sgd, no momentum": (lambda theta: SGD(theta, momentum=0.0), lambda p: torch.optim.SGD(p, lr=0.01)),
+}
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_ten_steps_under_a_schedule(name, dtype, bound):
+    """On given gradients, more numbers than two blocks, each step with a learning rate of its own."""
+    rng = np.random.default_rng(6)
+    start = rng.standard_normal(300_001).astype(dtype)
+    theta, parameter = start.copy(), nn.Parameter(torch.from_numpy(start.copy()))
+    ours, theirs = OPTIMIZERS[name][0](theta), OPTIMIZERS[name][1]([parameter])
+    for step in range(10):
+        g = (10.0 ** rng.integers(-3, 2) * rng.standard_normal(theta.shape)).astype(dtype)
+        parameter.grad = torch.from_numpy(g.copy())
+        theirs.param_groups[0]["lr"] = 0.1 / (step + 1)
+        ours.step(g, 0.1 / (step + 1))
+        theirs.step()
+    moved = parameter.detach().numpy() - start
+    assert relative(theta - start, moved) < bound
+
+
+# ------------------------------------------------------------------- AlexNet, written out from the publications
+
+
+def published(name, classes=2, dropout=0.5):
+    """The network in PyTorch's own words; "owt" is the layout of torchvision.models.alexnet."""
+    c1, c2, c3, c4, c5 = (64, 192, 384, 256, 256) if name == "owt" else (96, 256, 384, 384, 256)
+    two = 2 if name == "2012" else 1
+    lrn = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if name in ("2012", "ungrouped+lrn") else []
+    features = nn.Sequential(
+        nn.Conv2d(3, c1, 11, stride=4, padding=2 if name == "owt" else 0), nn.ReLU(), *lrn, nn.MaxPool2d(3, 2),
+        nn.Conv2d(c1, c2, 5, padding=2, groups=two), nn.ReLU(), *lrn, nn.MaxPool2d(3, 2),
+        nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(c3, c4, 3, padding=1, groups=two), nn.ReLU(),
+        nn.Conv2d(c4, c5, 3, padding=1, groups=two), nn.ReLU(), nn.MaxPool2d(3, 2),
+    )  # fmt: skip
+    fc6, fc7, fc8 = nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, classes)
+    drop1, drop2 = nn.Dropout(dropout), nn.Dropout(dropout)
+    if name == "owt":
+        classifier = nn.Sequential(drop1, fc6, nn.ReLU(), drop2, fc7, nn.ReLU(), fc8)
+    else:
+        classifier = nn.Sequential(fc6, nn.ReLU(), drop1, fc7, nn.ReLU(), drop2, fc8)
+    network = nn.Sequential()
+    network.add_module("features", features)
+    network.add_module("flatten", nn.Flatten())
+    network.add_module("classifier", classifier)
+    return network
+
+
+def make(name, dtype, **options):
+    """Our network, and a batch of two images of its published side."""
+    variant, _, with_lrn = name.partition("+")
+    model = AlexNet(2, variant, lrn=True if with_lrn else None, seed=8, **options)
+    rng = np.random.default_rng(9)
+    fill_biases(model, rng)
+    side = 224 if name == "owt" else 227
+    return model.to(dtype=dtype), rng.standard_normal((2, side, side, 3)).astype(dtype), np.array([1, 0])
+
+
+@pytest.mark.parametrize("name", ["2012", "ungrouped", "ungrouped+lrn", "owt"])
+def test_the_published_network_without_dropout_in_float64_within_1e_9(name):
+    model, x, labels = make(name, np.float64, dropout=0.0)
+    with torch.device("meta"):  # no numbers: the weights are assigned
+        theirs = published(name, dropout=0.0)
+    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict(model).items()}, assign=True)
+    their_logits = theirs(to_torch(x))
+    their_loss = cross_entropy(their_logits, torch.from_numpy(labels))
+    their_loss.backward()
+
+    logits, cache = model.forward(x)
+    loss, dlogits = softmax_cross_entropy(logits, labels)
+    grad = zeros_like(model.params)
+    model.backward(dlogits, cache, grad)
+    found = {
+        "logits": relative(logits, their_logits.detach().numpy()),
+        "loss": relative(loss, their_loss.detach().numpy()),
+    }
+    gradients = by_name(model, grad)
+    for key, parameter in theirs.named_parameters():
+        found[key] = relative(gradients.pop(key), parameter.grad.numpy())
+    assert not gradients and len(found) == 18
+    assert max(found.values()) < 1e-9, found
+
+
+def test_pytorch_loads_a_checkpoint_of_the_full_network(tmp_path):
+    """float32, evaluation: the Dropouts of both pass everything on."""
+    model, x, _ = make("owt", np.float32)
+    save_checkpoint(tmp_path / "best.safetensors", state_dict(model), {"model": model.config})
+    with torch.device("meta"):
+        theirs = published("owt").eval()
+    theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "best.safetensors"), strict=True, assign=True)
+    with torch.no_grad():
+        their_logits = theirs(to_torch(x)).numpy()
+    assert relative(model.train(False)(x), their_logits) < 1e-5

@@ -1,0 +1,216 @@
+"""The backend: which module an array belongs to, scratch memory, and what is said about an unusable GPU."""
+
+import sys
+import threading
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from bad_input import refused
+
+from minialex.backend import choose_device, get_xp, gpu_problem, scratch, to_cpu, to_device
+from minialex.errors import DeviceError
+
+
+class OnGpu:
+    """An array of the stand-in for CuPy: NumPy's numbers, behind CuPy's type name and methods."""
+
+    def __init__(self, numbers):
+        self.numbers = np.asarray(numbers)
+        self.dtype = self.numbers.dtype
+
+    def get(self):
+        return self.numbers.copy()
+
+    def sum(self):
+        return self.numbers.sum()
+
+    def __add__(self, other):
+        return OnGpu(self.numbers + other.numbers)
+
+    def __matmul__(self, other):
+        return OnGpu(self.numbers @ other.numbers)
+
+
+OnGpu.__module__ = "cupy"
+
+
+def raising(error):
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+def fake_cupy(driver=12_040, built_for=12_090, count=1, **changed):
+    """A stand-in for CuPy on a machine with one working GPU, except for what is `changed`."""
+    cupy = ModuleType("cupy")
+    runtime = SimpleNamespace(
+        driverGetVersion=lambda: driver,
+        runtimeGetVersion=lambda: built_for,
+        getDeviceCount=count if callable(count) else lambda: count,
+        getDeviceProperties=lambda index: {"name": b"Test GPU"},
+    )
+    attributes = {
+        "__version__": "14.0.0",
+        "cuda": SimpleNamespace(runtime=runtime),
+        "ones": lambda shape, dtype: OnGpu(np.ones(shape, dtype=dtype)),
+        "empty": lambda shape, dtype: OnGpu(np.empty(shape, dtype=dtype)),
+        "asarray": OnGpu,
+    }
+    cupy.__dict__.update(attributes | changed)
+    return cupy
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    module = fake_cupy()
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    return module
+
+
+# ------------------------------------------------------------------------------------------- arrays
+
+
+def test_an_array_says_which_module_it_belongs_to(cupy):
+    assert get_xp(np.ones(2)) is np
+    assert get_xp(np.float32(1)) is np
+    assert get_xp(OnGpu([1.0])) is cupy
+    for wrong in ([1.0], 1.0, None):
+        with refused(TypeError, "expected a NumPy or CuPy array", type(wrong).__name__):
+            get_xp(wrong)
+
+
+def test_moving_copies_only_where_the_array_is_elsewhere(cupy):
+    x = np.arange(3.0)
+    assert to_device(x, "cpu") is x and to_cpu(x) is x
+    on_gpu = to_device(x, "gpu")
+    assert get_xp(on_gpu) is cupy
+    assert to_device(on_gpu, "gpu") is on_gpu
+    np.testing.assert_array_equal(to_cpu(on_gpu), x)
+
+
+def test_scratch_is_kept_for_the_next_request_of_the_same_name_and_thread():
+    like = np.zeros(1, dtype=np.float32)
+    first = scratch(like, "a test", (4, 5))
+    assert first.shape == (4, 5) and first.dtype == np.float32 and first.flags.c_contiguous
+    assert np.shares_memory(first, scratch(like, "a test", (2, 3)))  # smaller: the same memory
+    assert np.shares_memory(first, scratch(np.zeros(1), "a test", (5, 2)))  # another dtype, as many bytes
+    larger = scratch(like, "a test", (100,))
+    assert not np.shares_memory(first, larger)
+    assert np.shares_memory(larger, scratch(like, "a test", (4, 5)))
+    assert not np.shares_memory(larger, scratch(like, "another test", (4, 5)))
+    assert scratch(like, "a test", (0, 7)).shape == (0, 7)
+
+
+def test_threads_do_not_share_scratch():
+    like = np.zeros(1, dtype=np.float64)
+    ours, theirs = scratch(like, "a test", (8,)), []
+    thread = threading.Thread(target=lambda: theirs.append(scratch(like, "a test", (8,))))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(ours, theirs[0])
+
+
+def test_scratch_on_the_gpu_comes_from_cupys_own_pool(cupy):
+    x = scratch(OnGpu(np.zeros(1, dtype=np.float32)), "a test", (2, 3))
+    assert isinstance(x, OnGpu) and x.numbers.shape == (2, 3) and x.dtype == np.float32
+
+
+# ------------------------------------------------------------------------------------------- devices
+
+NVRTC = "CuPy failed to load libnvrtc.so.12: OSError: libnvrtc.so.12: cannot open shared object file"
+NO_DEVICE = RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+MISMATCH = RuntimeError("CUDA_ERROR_SYSTEM_DRIVERMISMATCH / cudaErrorSystemDriverMismatch: system has unsupported")
+
+# What is wrong -> the stand-in for CuPy, and what must be said.
+TROUBLES = {
+    "no driver": (fake_cupy(driver=0), ("no NVIDIA driver", "nvidia.com/drivers")),
+    "old driver": (
+        fake_cupy(driver=11_080),
+        ("driver is too old", "CUDA 11.8", "needs 12.9", "nvidia.com/drivers"),
+    ),
+    "no GPU": (fake_cupy(count=0), ("no GPU is visible", "CUDA_VISIBLE_DEVICES")),
+    "no GPU, raised": (fake_cupy(count=raising(NO_DEVICE)), ("no GPU is visible", "CUDA_VISIBLE_DEVICES")),
+    "driver not loaded": (fake_cupy(count=raising(MISMATCH)), ("not loaded yet", "reboot")),
+    "no NVRTC": (fake_cupy(ones=raising(RuntimeError(NVRTC))), ("libnvrtc.so.12", "pip install 'minialex[gpu]'")),
+    "no cuBLAS": (
+        fake_cupy(ones=raising(ImportError("libcublas.so.12: cannot open shared object file"))),
+        ("libcublas.so.12", "pip install 'minialex[gpu]'"),
+    ),
+    "an error without text": (fake_cupy(ones=raising(OSError())), ("OSError", "pip install 'minialex[gpu]'")),
+    "wrong product": (
+        fake_cupy(ones=lambda shape, dtype: OnGpu(np.zeros(shape, dtype=dtype))),
+        ("wrong product", "nvidia-smi"),
+    ),
+}
+
+
+class FailingImport:
+    """A finder in sys.meta_path that raises `error` when cupy is imported."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "cupy":
+            raise self.error
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_each_trouble_is_named_in_one_line_with_its_remedy(monkeypatch, trouble):
+    cupy, words = TROUBLES[trouble]
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    problem = gpu_problem()
+    assert len(problem.splitlines()) == 1
+    for word in words:
+        assert word in problem
+    with refused(DeviceError, "--device gpu: ", *words):
+        choose_device("gpu")
+    device, line = choose_device("auto")
+    assert (device, line) == ("cpu", f"device: cpu (auto: {problem})")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModuleNotFoundError("No module named 'cupy'", name="cupy"), ("CuPy is not installed", "minialex[gpu]")),
+        (ModuleNotFoundError("No module named 'fastrlock'", name="fastrlock"), ("fastrlock", "reinstall it with")),
+        (
+            ImportError("\n=========\nFailed to import CuPy.\n\nOriginal error:\n  ...", name="cupy"),
+            ("(Failed to import CuPy.)", "reinstall it with", "minialex[gpu]"),
+        ),
+        (AttributeError("module 'numpy' has no attribute 'x'"), ("cannot be imported", "reinstall it with")),
+    ],
+)
+def test_a_cupy_that_cannot_be_imported_is_named(monkeypatch, error, words):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [FailingImport(error), *sys.meta_path])
+    problem = gpu_problem()
+    assert len(problem.splitlines()) == 1
+    for word in words:
+        assert word in problem
+
+
+def test_a_working_gpu_is_chosen_and_named(cupy):
+    assert gpu_problem() is None
+    for name in ("gpu", "auto"):
+        assert choose_device(name) == ("gpu", "device: gpu (Test GPU, CuPy 14.0.0)")
+
+
+def test_a_driver_of_the_same_major_version_suffices(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver=12_000, built_for=12_090))
+    assert gpu_problem() is None
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver=13_000, built_for=12_090))
+    assert gpu_problem() is None
+
+
+def test_the_cpu_is_chosen_without_a_look_at_the_gpu(monkeypatch):
+    monkeypatch.setattr("minialex.backend.gpu_problem", raising(AssertionError("nobody asked for a GPU")))
+    assert choose_device("cpu") == ("cpu", "device: cpu")
+
+
+@pytest.mark.parametrize("name", ["tpu", "", "GPU", "cuda:0"])
+def test_an_unknown_device_is_refused(name):
+    with refused(DeviceError, f"unknown device '{name}'", "cpu, gpu or auto"):
+        choose_device(name)

@@ -1,0 +1,143 @@
+"""Training: repeatable to the bit for any number of workers, stopped and resumed without a trace."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from tiny_run import OPTIONS, source, trainer
+
+from minialex.checkpoint import load_checkpoint
+from minialex.errors import CheckpointError, ConfigError
+from minialex.run import COLUMNS, Config, RunFolder
+from minialex.training import TrainingError, evaluate
+
+
+def finish(run):
+    assert run.fit()
+    return run.theta.copy(), [{k: v for k, v in row.items() if k != "images_per_s"} for row in run.history]
+
+
+def test_same_seed_same_weights_for_any_number_of_data_workers(tmp_path):
+    runs = [finish(trainer(tmp_path / str(n), workers=n, epochs=1)) for n in (0, 1, 2, 4)]
+    for theta, history in runs[1:]:
+        np.testing.assert_array_equal(theta, runs[0][0])
+        assert history == runs[0][1]
+    other, _ = finish(trainer(tmp_path / "other", seed=1, epochs=1))
+    assert not np.array_equal(other, runs[0][0])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, optimizer):
+    options = {"optimizer": optimizer, "epochs": 2}
+    theta, history = finish(trainer(tmp_path / "whole", **options))
+    for stop_at in range(1, 7):  # 3 steps an epoch
+        folder, steps = tmp_path / str(stop_at), []
+
+        def stop(step, steps=steps, stop_at=stop_at):
+            steps.append(step)
+            first.stop = len(steps) >= stop_at
+
+        first = trainer(folder, after=stop, **options)
+        assert not first.fit() or stop_at == 6
+        second = trainer(folder, **options)
+        second.resume()
+        again, their_history = finish(second)
+        np.testing.assert_array_equal(again, theta)
+        assert their_history == history
+        best = load_checkpoint(folder / "best.safetensors")[0]
+        for name, array in load_checkpoint(tmp_path / "whole" / "best.safetensors")[0].items():
+            np.testing.assert_array_equal(best[name], array)
+
+
+def test_the_run_folder_holds_what_is_promised(tmp_path):
+    run = trainer(tmp_path / "run", epochs=2)
+    run.fit()
+    result = run.test()
+    with open(tmp_path / "run" / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"test_loss", "test_acc", "seconds", "images_per_s"} <= result.keys()
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 4
+    reopened, config = RunFolder.open(tmp_path / "run")
+    assert config == Config(**{**OPTIONS, "epochs": 2}) and reopened.path == tmp_path / "run"
+
+
+def test_the_best_epoch_is_chosen_on_validation_and_test_images_are_looked_at_once(tmp_path):
+    run = trainer(tmp_path / "run")
+    looked = []
+    real = run.test_loader.dataset
+
+    class Counting:
+        classes = real.classes
+
+        def __len__(self):
+            return len(real)
+
+        def __getitem__(self, i):
+            looked.append(i)
+            return real[i]
+
+    run.test_loader.dataset = Counting()
+    run.fit()
+    assert not looked
+    result = run.test()
+    assert sorted(looked) == list(range(len(real)))
+    accuracies = [row["val_acc"] for row in run.history]
+    assert result["best_epoch"] == accuracies.index(max(accuracies)) + 1
+
+
+def test_evaluation_is_repeatable_and_leaves_the_model_in_training_mode(tmp_path):
+    run = trainer(tmp_path / "run")
+    first = evaluate(run.model, run.val_loader)
+    assert first == evaluate(run.model, run.val_loader)
+    assert all(layer.training for _, layer in run.model.leaves())
+
+
+def test_learning_reduces_the_loss(tmp_path):
+    run = trainer(tmp_path / "run", epochs=12, augment="none")
+    run.fit()
+    assert abs(run.history[0]["train_loss"] - math.log(2)) < 0.3
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"] - 0.05
+
+
+def test_a_run_that_only_guesses_is_told_so_and_what_to_try(tmp_path):
+    lines = []
+    run = trainer(tmp_path / "stuck", lines=lines)
+    for loss, warnings in ((0.70, 0), (0.69, 1), (0.60, 1)):  # not after the first epoch, nor when it has begun
+        run.history.append({"train_loss": loss})
+        run.warn_if_stuck()
+        assert len(lines) == warnings
+    assert "0.693, as in guessing" in lines[0] and "--lr" in lines[0]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint(tmp_path):
+    run = trainer(tmp_path / "run")
+    run.train_epoch()
+    run.end_epoch()
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    run.theta[:] = np.nan
+    with pytest.raises(TrainingError, match=r"^the loss became nan in epoch 2, step 1; lower --lr [^\n]*$"):
+        run.fit()
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    run = trainer(tmp_path / "a", epochs=1)
+    run.fit()
+    other = trainer(tmp_path / "b", epochs=1, optimizer="sgd")
+    other.run.last.write_bytes((tmp_path / "a" / "last.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"^[^\n]*$"):
+        other.resume()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        RunFolder.create(tmp_path / "a", Config())
+
+
+def test_images_differ_from_epoch_to_epoch_but_not_from_run_to_run(tmp_path):
+    run = trainer(tmp_path / "run")
+    assert len(source().train) == 12
+    first, second = (np.concatenate([x for x, _ in run.train_loader.epoch(e)]) for e in (0, 1))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, np.concatenate([x for x, _ in run.train_loader.epoch(0)]))
