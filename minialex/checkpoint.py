@@ -9,7 +9,8 @@ works as it is.  Beside them stands a JSON header: the model's settings, its cla
 random draws are functions of (seed, epoch, step), so the numbers of the epoch and the step ARE the random state.
 
 A file is written under a temporary name, forced to the disk, and only then renamed: at any moment there is
-either the old file or the new one.  The header carries a checksum of itself and of all numbers, which loading verifies.
+either the old file or the new one.  The header carries a checksum of itself and of all numbers, which loading
+verifies.
 """
 
 import json
@@ -80,8 +81,9 @@ def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
     """Write tensors and a JSON header to `path`, atomically.  Raises CheckpointError where the disk refuses."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps({"format": FORMAT, **header})
-    metadata = {"minialex": text, "checksum": _checksum(tensors, text)}
+    header = {"format": FORMAT, **header}
+    # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
+    metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
     try:
         save_file(tensors, temporary, metadata)
         replace_durably(temporary, path)
@@ -111,7 +113,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
         ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} has another format than this version of minialex reads")
-    if _checksum(tensors, metadata["minialex"]) != metadata.get("checksum"):
+    checksum = header.pop("checksum", None)
+    if checksum != _checksum(tensors, header):
         raise CheckpointError(f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint")
     return tensors, header
 
@@ -141,9 +144,9 @@ def replace_durably(temporary: Path, path: Path) -> None:
             os.close(folder)
 
 
-def _checksum(tensors: dict[str, np.ndarray], text: str) -> str:
-    """CRC-32 over the header's text and the names, shapes and bytes of the tensors, in order of names."""
-    crc = zlib.crc32(text.encode())
+def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
+    """CRC-32 over the header and the names, shapes and bytes of the tensors, in order of names."""
+    crc = zlib.crc32(json.dumps(header).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)

@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from minialex.data import open_source
 from minialex.errors import ConfigError, MinialexError
 from minialex.run import AUGMENTATIONS, Config, RunFolder, free_path
 from minialex.training import Trainer
+from minialex.viz import plot_curves
 
 # A resumed run may be moved to another device or watched more closely; all else comes from its config.json.
 MAY_CHANGE = {"device", "workers", "log_interval"}
@@ -107,7 +109,9 @@ def train(arguments: dict[str, Any]) -> int:
         trainer.resume()
     print(f"run folder: {run.path}", flush=True)
 
-    with stop_on_signal(trainer):
+    with stop_on_signal(trainer), warnings.catch_warnings():
+        # Of numbers that overflow, the trainer says more in its one line than NumPy in many.
+        warnings.filterwarnings("ignore", "overflow|invalid value|divide by zero", RuntimeWarning)
         finished = trainer.fit()
     if not finished:
         print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
@@ -125,12 +129,9 @@ def train(arguments: dict[str, Any]) -> int:
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """curves.png, where matplotlib is installed."""
     try:
-        from minialex.viz import plot_curves
+        plot_curves(history, path)
     except ImportError:
         print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
-        return
-    try:
-        plot_curves(history, path)
     except OSError as error:
         print(f"no curves.png: {error}")
 

@@ -57,7 +57,15 @@ def test_variants_differ_where_published():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"variant": "2013"}, {"num_classes": 0}, {"width": 0}, {"width": math.nan}, {"image_size": 40}]
+    "arguments",
+    [
+        {"variant": "2013"},
+        {"num_classes": 0},
+        {"width": 0},
+        {"width": math.nan},
+        {"image_size": 40},
+        {"image_size": 10**12},
+    ],
 )
 def test_bad_arguments(arguments):
     with pytest.raises(ConfigError) as error:

@@ -1,6 +1,6 @@
 """A training run small enough for tests: twelve drawings, a sixteenth of AlexNet's width.
 
-As a program, `python tests/tiny_run.py train --out RUN` or `... --resume RUN`, it behaves like
+As a program, `python tests/tiny_run.py --out RUN` or `... --resume RUN`, it behaves like
 examples/train_catdog.py with the drawings reduced to 64 x 64 pixels.
 """
 

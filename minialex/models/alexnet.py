@@ -47,11 +47,11 @@ class AlexNet(Layer):
     """x (N, side, side, 3) -> logits (N, num_classes).
 
     `variant` is "2012", "ungrouped" or "owt"; `lrn` overrides the variant's use of local response normalisation.
-    `width` scales the number of filters and hidden units (1/4 trains in minutes on a laptop), and `image_size`
+    `width` scales the number of filters and hidden units, and `image_size`
     the side of the image.  `seed` draws the initial weights (He's; the last layer's are small, so that the first
     loss is log(num_classes)) and the dropout masks.
 
-    Raises ConfigError for an unknown variant and for an image too small to pass all layers.
+    Raises ConfigError for an unknown variant, and for an image too small to pass all layers or absurdly large.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class AlexNet(Layer):
             raise ConfigError(f"unknown variant '{variant}'; choose {', '.join(VARIANTS)}")
         filters, groups, padding, use_lrn, side = VARIANTS[variant]
         use_lrn = use_lrn if lrn is None else lrn
-        self.image_size = image_size or side
+        self.image_size = side if image_size is None else image_size
+        if not 0 < self.image_size <= 2048:
+            raise ConfigError(f"image_size must be from 67 to 2048, got {image_size}")
         self.config = {
             "variant": variant, "num_classes": num_classes, "lrn": use_lrn, "dropout": dropout,
             "width": width, "image_size": self.image_size,

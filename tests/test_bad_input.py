@@ -1,0 +1,311 @@
+"""Bad options, bad photos, unusable GPUs: one clear line, a non-zero exit, and every existing file as it was."""
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_input import refused, snapshot
+from photo_runs import PHOTOS, as_root, check, make, nothing, train
+
+from minialex import cli
+from minialex.models import AlexNet
+from minialex.optim import Adam
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "train_catdog.py"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def w(template, tmp_path, monkeypatch):
+    """A copy of `template` to spoil; the current folder."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)  # matplotlib takes a second to load
+    return tmp_path
+
+
+# ---------------------------------------------------------------------------------------------- flags
+
+FLAGS = [  # flag, value, what the line must say
+    ("--variant", "resnet", "unknown variant 'resnet'; choose 2012, ungrouped, owt"),
+    ("--optimizer", "lion", "unknown optimizer 'lion'; choose adam, adamw, sgd"),
+    ("--schedule", "linear", "unknown schedule 'linear'; choose constant, step, cosine"),
+    ("--augment", "mixup", "unknown augmentation 'mixup'; choose none, crop, full"),
+    ("--device", "tpu", "unknown device 'tpu'; choose cpu, gpu or auto"),
+    ("--lr", "-1", "--lr must be a number of 0 or more, got -1.0"),
+    ("--lr", "nan", "--lr must be a number of 0 or more, got nan"),
+    ("--lr", "inf", "--lr must be a number of 0 or more, got inf"),
+    ("--weight-decay", "-0.1", "--weight-decay must be a number of 0 or more"),
+    ("--weight-decay", "nan", "--weight-decay must be a number of 0 or more"),
+    ("--label-smoothing", "1", "--label-smoothing must be in [0, 1), got 1.0"),
+    ("--label-smoothing", "nan", "--label-smoothing must be in [0, 1), got nan"),
+    ("--batch-size", "0", "--batch-size must be at least 1, got 0"),
+    ("--batch-size", "-8", "--batch-size must be at least 1, got -8"),
+    ("--epochs", "0", "--epochs must be at least 1, got 0"),
+    ("--log-interval", "0", "--log-interval must be at least 1, got 0"),
+    ("--seed", "-1", "--seed must not be negative, got -1"),
+    ("--workers", "-1", "--workers must not be negative, got -1"),
+    ("--limit", "1", "limit must be a whole number of at least 2, got 1"),
+    ("--limit", "-5", "limit must be a whole number of at least 2, got -5"),
+    ("--width", "0", "width in (0, 4], got 2 and 0.0"),
+    ("--width", "nan", "width in (0, 4], got 2 and nan"),
+    ("--width", "5", "width in (0, 4], got 2 and 5.0"),
+    ("--image-size", "20", "images of side 20 are too small; use at least 67"),
+    ("--image-size", "0", "--image-size must be at least 1, got 0"),
+    ("--image-size", "-67", "--image-size must be at least 1, got -67"),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "words"), FLAGS, ids=[f"{f}={v}" for f, v, _ in FLAGS])
+def test_flags(w, capsys, flag, value, words):
+    check(w, capsys, [*PHOTOS, flag, value], words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--lr", "fast"), "argument --lr: invalid float value: 'fast'"),
+        (("--epochs", "2.5"), "argument --epochs: invalid int value: '2.5'"),
+        (("--seed", ""), "argument --seed: invalid int value: ''"),
+        (("--batch-size",), "argument --batch-size: expected one argument"),
+        (("--momentum", "0.9"), "unrecognized arguments: --momentum 0.9"),
+        (("photos",), "unrecognized arguments: photos"),
+        (("--l", "3"), "ambiguous option: --l"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_flags_that_cannot_be_parsed(w, capsys, arguments, words):
+    before = snapshot(w)
+    assert train([*arguments]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("usage: ")
+    assert "error: " in err.splitlines()[-1] and words in err.splitlines()[-1]
+    assert snapshot(w) == before
+
+
+# ----------------------------------------------------------------------------------------------- data
+
+
+def files(*names):
+    """Spoil: make these files in a folder `data` beside the photos."""
+
+    def spoil(w):
+        (w / "data").mkdir()
+        for name in names:
+            path = w / "data" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix:
+                shutil.copy(w / "photos/train/cat/0.png", path)
+            else:
+                path.mkdir()
+
+    return spoil
+
+
+PAIR = ("train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "train/dog/1.png")
+DATA = [  # name, spoil, value of --data, words
+    ("missing", nothing, "{w}/nowhere", ("nowhere' does not exist; choose drawings, pets, or a folder",)),
+    ("a file", nothing, "{w}/file", ("file' is a file; choose drawings, pets, or a folder",)),
+    ("misspelt", nothing, "drawing", ("'drawing' does not exist; choose drawings, pets",)),
+    ("empty", files(), "{w}/data", ("{w}/data", "has no class folders")),
+    ("photos without classes", files("0.png", "1.png"), "{w}/data", ("{w}/data", "has no class folders")),
+    ("one class", files("cat/0.png", "cat/1.png", "cat/2.png"), "{w}/data", ("one class only, 'cat'",)),
+    ("empty class", files(*PAIR, "test/cat/0.png", "test/dog"), "{w}/data", ("test/dog", "has no images")),
+    ("one photo in a class", files("cat/0.png", "dog/0.png", "dog/1.png"), "{w}/data", ("'cat' has 1 images",)),
+    ("train without test", files(*PAIR), "{w}/data", ("{w}/data", "a folder train but no test")),
+    ("test without train", files("test/cat/0.png"), "{w}/data", ("{w}/data", "a folder test but no train")),
+    (
+        "classes differ",
+        files(*PAIR, "test/cat/0.png", "test/hound/0.png"),
+        "{w}/data",
+        ("class 'dog' is in train but not in test",),
+    ),
+    (
+        "a class too many",
+        files(*PAIR, "test/cat/0.png", "test/dog/0.png", "test/cow/0.png"),
+        "{w}/data",
+        ("class 'cow' is in test but not in train",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "data", "words"), [c[1:] for c in DATA], ids=[c[0] for c in DATA])
+def test_data(w, capsys, spoil, data, words):
+    spoil(w)
+    check(w, capsys, [*PHOTOS, "--data", data], *words)
+
+
+def huge_png(whole):
+    """A PNG that declares 30,000 x 30,000 pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return whole[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+
+
+def scrambled(whole):
+    middle = len(whole) // 2
+    return whole[:middle] + bytes(b ^ 0x55 for b in whole[middle : middle + 200]) + whole[middle + 200 :]
+
+
+BROKEN_PHOTOS = {
+    "empty": (lambda whole: b"", "the file is empty"),
+    "cut short": (lambda whole: whole[: len(whole) // 2], "the file is damaged or cut short"),
+    "scrambled": (scrambled, "the file is damaged or cut short"),
+    "text": (lambda whole: b"this is no photo\n" * 9, "it is not an image"),
+    "huge": (huge_png, "pixels; make it smaller"),
+}
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("kind", BROKEN_PHOTOS)
+def test_a_broken_photo(w, capsys, kind, part):
+    spoil, words = BROKEN_PHOTOS[kind]
+    photo = w / "photos" / part / "dog" / "2.png"
+    photo.write_bytes(spoil(photo.read_bytes()))
+    check(w, capsys, PHOTOS, "cannot", repr(str(photo)), words, may_start=True)
+
+
+@as_root
+def test_a_photo_that_may_not_be_read(w, capsys):
+    (w / "photos/train/cat/0.png").chmod(0)
+    check(w, capsys, PHOTOS, "photos/train/cat/0.png", "Permission denied", may_start=True)
+
+
+# --------------------------------------------------------------------------------------------- devices
+
+STUB = """
+import types
+class Product:
+    def __add__(self, other): return self
+    def __matmul__(self, other): return self
+    def sum(self): return 16.0
+def fail(text):
+    raise RuntimeError(text)
+def ones(shape, dtype):
+    return Product()
+runtime = types.SimpleNamespace(
+    driverGetVersion=lambda: 12080, runtimeGetVersion=lambda: 12090, getDeviceCount=lambda: 1
+)
+cuda = types.SimpleNamespace(runtime=runtime)
+"""
+DEVICES = [  # name, what the stand-in for CuPy does differently, words
+    ("no CuPy", "raise ModuleNotFoundError('x', name='cupy')", "CuPy is not installed; install it with: pip"),
+    ("broken CuPy", "raise ImportError('libcudart.so.12 is missing')", "cannot be imported (libcudart.so.12"),
+    ("no driver", "runtime.driverGetVersion = lambda: 0", "no NVIDIA driver was found"),
+    (
+        "old driver",
+        "runtime.driverGetVersion = lambda: 11040",
+        "the NVIDIA driver is too old: it supports CUDA 11.4",
+    ),
+    ("no GPU", "runtime.getDeviceCount = lambda: fail('cudaErrorNoDevice: none')", "no GPU is visible"),
+    ("no NVRTC", "ones = lambda *a, **k: fail('libnvrtc.so.12: cannot open')", "cannot be used (libnvrtc.so.12"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), [c[1:] for c in DEVICES], ids=[c[0] for c in DEVICES])
+def test_devices(w, capsys, monkeypatch, change, words):
+    stub_cupy(w, change)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # so that the end of the test removes what is imported here
+    del sys.modules["cupy"]
+    monkeypatch.syspath_prepend(w / "stub")
+    check(w, capsys, [*PHOTOS, "--device", "gpu"], "--device gpu: ", words)
+
+
+def stub_cupy(w, change):
+    (w / "stub" / "cupy").mkdir(parents=True)
+    (w / "stub" / "cupy" / "__init__.py").write_text(STUB + change + "\n")
+
+
+# ------------------------------------------------------------------------------- as programs, and as a library
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*PHOTOS, "--variant", "vgg"), "error: unknown variant 'vgg'"),
+        ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
+        (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),
+        ((*PHOTOS, "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
+    ],
+)
+def test_the_program_ends_with_one_line_and_status_2(w, arguments, words):
+    stub_cupy(w, "runtime.driverGetVersion = lambda: 0")
+    before = snapshot(w)
+    command = [sys.executable, EXAMPLE, *(a.format(w=w) for a in arguments)]
+    end = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(w / "stub")}, timeout=300
+    )
+    assert end.returncode == 2, end.stderr
+    errors = [line for line in end.stderr.splitlines() if line.startswith("error: ")]
+    assert end.stderr.splitlines() == errors and len(errors) == 1, end.stderr
+    assert words.format(w=w) in errors[0]
+    after = snapshot(w)
+    assert {name: after.get(name) for name in before} == before
+    assert not (w / "new" / "last.safetensors").exists()  # weights that are no numbers are not kept
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 2, "error: out of memory; use a smaller --batch-size"),
+    ],
+)
+def test_ends_from_outside(capsys, error, status, line):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        cli.run_main(main)
+    assert end.value.code == status
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_the_first_ctrl_c_asks_to_stop_and_the_second_insists(capsys):
+    class Trainer:
+        stop = False
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), cli.stop_on_signal(Trainer):
+        signal.raise_signal(signal.SIGINT)
+        assert Trainer.stop and "stopping after this step" in capsys.readouterr().out
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before  # a later Ctrl-C is an ordinary one
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kind", "words"),
+    [
+        ((2, 66, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
+        ((67, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
+        ((2, 3, 67, 67), np.float32, ValueError, "(2, 3, 67, 67)"),
+        ((0, 67, 67, 3), np.float32, ValueError, "the batch is empty"),
+        ((2, 67, 67, 3), np.uint8, TypeError, "expected floating-point input, got uint8"),
+    ],
+)
+def test_images_of_the_wrong_form(shape, dtype, kind, words):
+    model = AlexNet(2, width=0.02, image_size=67)
+    theta = model.flatten()
+    before = theta.copy()
+    for call in (model, model.forward):
+        with refused(kind, words):
+            call(np.zeros(shape, dtype=dtype))
+    np.testing.assert_array_equal(theta, before)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((3, 1), np.float32), ((3,), np.float64)])
+def test_a_gradient_of_the_wrong_form(shape, dtype):
+    theta = np.ones(3, dtype=np.float32)
+    with refused(ValueError, "Adam: expected a gradient (3,) of float32"):
+        Adam(theta).step(np.ones(shape, dtype=dtype))
+    assert (theta == 1).all()
