@@ -3,10 +3,11 @@
 import csv
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
-from tiny_run import OPTIONS, source, trainer
+from tiny_run import OPTIONS, Bar, source, trainer
 
 from minialex.checkpoint import load_checkpoint
 from minialex.errors import CheckpointError, ConfigError
@@ -35,11 +36,13 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, optimi
     for stop_at in range(1, 7):  # 3 steps an epoch
         folder, steps = tmp_path / str(stop_at), []
 
-        def stop(step, steps=steps, stop_at=stop_at):
+        first = trainer(folder, **options)
+
+        def stop(step, first=first, steps=steps, stop_at=stop_at):
             steps.append(step)
             first.stop = len(steps) >= stop_at
 
-        first = trainer(folder, after=stop, **options)
+        first.bar = partial(Bar, stop)
         assert not first.fit() or stop_at == 6
         second = trainer(folder, **options)
         second.resume()
