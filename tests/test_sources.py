@@ -38,7 +38,7 @@ def test_drawings_have_disjoint_numbers_and_the_stated_lengths():
     parts = (source.train, source.val, source.test)
     assert [len(p) for p in parts] == [2400, 300, 500]
     numbers = [set(range(p.start, p.start + p.length)) for p in parts]
-    assert len(set.union(*numbers)) == 3800
+    assert len(set.union(*numbers)) == 3200
     assert {p.seed for p in parts} == {3}
     assert source.classes == ["cat", "dog"] and source.messages == []
     assert "2,400" in source.description and "\n" not in source.description
