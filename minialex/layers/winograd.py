@@ -18,19 +18,19 @@ For a fixed g this is a linear map of a.  Transposing it, factor by factor, give
 d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the same for all
 data, so transforming costs little when the middle part is shared by many channels and filters.
 
-**In two dimensions** each matrix acts on rows and columns, Y = A^T [ (G g G^T) . (B^T d B) ] A, and for an n x n
-tile written as one vector of n*n numbers that is again ONE matrix, the Kronecker product A (x) A, and so on.
-Summing over the channels turns the n*n multiplications into n*n matrix products:
+**In two dimensions** each matrix acts on the rows and the columns of a tile: Y = A^T [ (G g G^T) . (B^T d B) ] A.
+Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n multiplications become n*n
+matrix products:
 
-    forward     U = GG w      (n*n, C, F)        from w (r*r, C, F)
-                V = BB^T d    (n*n, R, C)        from d (n*n, R, C), the R tiles of the images
-                M[k] = V[k] U[k]   (R, F)        for each of the n*n positions k
-                y = AA^T M    (m*m, R, F)        laid side by side: the output
+    forward     U = G x w       (n*n, C, F)        from w (r, r, C, F)
+                V = B^T x d     (n*n, R, C)        from d (n, n, R, C), the R tiles of the images
+                M[k] = V[k] U[k]    (R, F)         for each of the n*n positions k
+                y = A^T x M     (m, m, R, F)       laid side by side: the output
 
-    backward    dM = AA dy                       each line is the transpose of the one above it, and they are
-                dV[k] = dM[k] U[k]^T             run from the last to the first; d overlaps between neighbouring
-                dU[k] = V[k]^T dM[k]             tiles, so their dd are ADDED where they overlap
-                dd = BB dV,  dw = GG^T dU
+    backward    dM = A x dy                        each line is the transpose of the one above it, and they are
+                dV[k] = dM[k] U[k]^T               run from the last to the first; d overlaps between neighbouring
+                dU[k] = V[k]^T dM[k]               tiles, so their dd are ADDED where they overlap
+                dd = B x dV,  dw = G^T x dU
 
 The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore added to every
 output: that is where the bias goes, and where its gradient is read.
@@ -57,9 +57,16 @@ import numpy as np
 
 from minialex.backend import Array, get_xp, scratch
 from minialex.layers.layer import Params
+from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
 
 POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
+SUM_TILES = {3: 100, 5: 50}  # tiles that the gradient of r x r weights sums in a row: longer sums round more
+
+
+def interpolation_points(n: int) -> list[Fraction]:
+    """The n - 1 finite points of F(m, r), n = m + r - 1, in order of size: sums begin with what is small."""
+    return sorted(POINTS[: n - 1], key=abs)
 
 
 def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
@@ -91,20 +98,13 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
         raise ValueError(f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand")
-    points = POINTS[: n - 1]
+    points = interpolation_points(n)
     A, G, B = (
         np.array(matrix, dtype=np.float64)
         for matrix in (vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n)))
     )
     scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
     return A, G * scale[:, None], B / scale
-
-
-@lru_cache
-def _kronecker(m: int, r: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """AA (n*n, m*m), GG (n*n, r*r), BB (n*n, n*n)."""
-    AA, GG, BB = (np.kron(matrix, matrix).astype(dtype) for matrix in transforms(m, r))
-    return AA, GG, BB
 
 
 class Plan(NamedTuple):
@@ -119,6 +119,11 @@ class Plan(NamedTuple):
     OH: int
     OW: int
     groups: int
+
+    @property
+    def ones(self) -> int:
+        """The position of the point (1, 1) among the n*n."""
+        return interpolation_points(self.n).index(Fraction(1)) * (self.n + 1)
 
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
@@ -140,10 +145,18 @@ def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None)
 
 
 def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
-    """AA, GG, BB where x is, in its dtype."""
-    xp = get_xp(x)
-    AA, GG, BB = _kronecker(plan.m, plan.r, x.dtype.str)
-    return xp.asarray(AA), xp.asarray(GG), xp.asarray(BB)
+    """A, G, B where x is, in its dtype."""
+    A, G, B = (get_xp(x).asarray(matrix, dtype=x.dtype) for matrix in transforms(plan.m, plan.r))
+    return A, G, B
+
+
+def both_axes(matrix: Array, d: Array, out: Array) -> Array:
+    """out (p, p, L) = matrix (p, q) on the first and on the second axis of d (q, q, L)."""
+    p, q = matrix.shape
+    xp, L = get_xp(d), d.shape[2]
+    half = scratch(d, "winograd half", (p, q, L))
+    xp.matmul(matrix, d.reshape(q, q * L), out=half.reshape(p, q * L))
+    return xp.matmul(matrix, half, out=out)
 
 
 def tiles(canvas: Array, size: int, plan: Plan) -> Array:
@@ -164,68 +177,35 @@ def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
     return canvas
 
 
-def transform(matrix: Array, canvas: Array, size: int, plan: Plan, name: str) -> Array:
-    """matrix (n*n, size*size) times every tile of the canvas: (n*n, R, C), in scratch memory."""
-    N, C = len(canvas), canvas.shape[3]
+def transform(matrix: Array, canvas: Array, plan: Plan, name: str) -> Array:
+    """matrix (n, size) on both axes of every size x size tile of the canvas: (n*n, R, C), in scratch memory."""
+    N, C, (n, size) = len(canvas), canvas.shape[3], matrix.shape
     each = plan.th * plan.tw * C
-    result = scratch(canvas, name, (plan.n * plan.n, N * each))
+    result = scratch(canvas, name, (n, n, N * each))
     for i in range(N):  # an image at a time: its tiles are still in the cache when the product reads them
         d = scratch(canvas, "winograd tiles", (size, size, plan.th, plan.tw, C))
         d[...] = tiles(canvas[i : i + 1], size, plan)[:, :, 0]
-        get_xp(canvas).matmul(matrix, d.reshape(size * size, each), out=result[:, i * each : (i + 1) * each])
-    return result.reshape(plan.n * plan.n, -1, C)
+        both_axes(matrix, d.reshape(size, size, each), out=result[:, :, i * each : (i + 1) * each])
+    return result.reshape(n * n, -1, C)
 
 
-def transform_input(x: Array, BB: Array, plan: Plan) -> Array:
-    """V = BB^T d (n*n, R, C) of the images x."""
+def transform_input(x: Array, B: Array, plan: Plan) -> Array:
+    """V = B^T x d (n*n, R, C) of the images x."""
     side = ((plan.th - 1) * plan.m + plan.n, (plan.tw - 1) * plan.m + plan.n)
-    return transform(BB.T, on_canvas(x, "winograd canvas", side, plan.padding), plan.n, plan, "winograd V")
+    return transform(B.T, on_canvas(x, "winograd canvas", side, plan.padding), plan, "winograd V")
 
 
-def transform_weight(weight: Array, GG: Array) -> Array:
-    """U = GG w (n*n, C, F)."""
-    r, _, C, F = weight.shape
-    U = scratch(weight, "winograd U", (len(GG), C * F))
-    return get_xp(weight).matmul(GG, weight.reshape(r * r, C * F), out=U).reshape(-1, C, F)
+def transform_weight(weight: Array, G: Array) -> Array:
+    """U = G x w (n*n, C, F)."""
+    n, (r, _, C, F) = len(G), weight.shape
+    U = scratch(weight, "winograd U", (n, n, C * F))
+    return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(n * n, C, F)
 
 
 def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
     """The channels that each group reads and the filters that it writes."""
     c, f = C // groups, F // groups
     return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]
-
-
-# Small images waste work in tiles that overhang: 13 outputs take 4 tiles of 4.  Four images in a square, with the
-# padding that they need anyway between them, are one image of 27 + 1 outputs and take 7 tiles instead of 2 * 4.
-# A tile may then span two images; that is exact but for rounding, as the zeros between them cancel only nearly.
-
-
-def saves_tiles(plan: Plan, x: Array) -> bool:
-    """Whether a mosaic of four images, two by two, takes fewer tiles than the images one by one."""
-    if plan.padding >= plan.r:  # outputs of neighbours would overlap
-        return False
-    N, H, W, _ = x.shape
-    th, tw = -(-(H + plan.padding + plan.OH) // plan.m), -(-(W + plan.padding + plan.OW) // plan.m)
-    return -(-N // 4) * th * tw < N * plan.th * plan.tw
-
-
-def mosaic(x: Array, pitch: tuple[int, int]) -> Array:
-    """Images x (N, H, W, C) four by four in squares with `pitch` from corner to corner; zeros elsewhere."""
-    N, H, W, C = x.shape
-    squares = get_xp(x).zeros((-(-N // 4), pitch[0] + H, pitch[1] + W, C), dtype=x.dtype)
-    for k in range(min(4, N)):
-        h, w = k // 2 * pitch[0], k % 2 * pitch[1]
-        squares[: len(x[k::4]), h : h + H, w : w + W] = x[k::4]
-    return squares
-
-
-def unmosaic(squares: Array, pitch: tuple[int, int], shape: tuple[int, ...]) -> Array:
-    """The images x of `shape` (N, H, W, C) back from their squares."""
-    x = get_xp(squares).empty(shape, dtype=squares.dtype)
-    for k in range(min(4, len(x))):
-        h, w = k // 2 * pitch[0], k % 2 * pitch[1]
-        x[k::4] = squares[: len(x[k::4]), h : h + shape[1], w : w + shape[2]]
-    return x
 
 
 def winograd_forward(
@@ -237,33 +217,33 @@ def winograd_forward(
     """
     xp, F = get_xp(x), weight.shape[3]
     plan = make_plan(x, weight, padding, groups, m)
-    if saves_tiles(plan, x):
+    if saves_tiles(x, plan):
         pitch = x.shape[1] + padding, x.shape[2] + padding
         y, _ = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m)
         return unmosaic(y, pitch, (len(x), plan.OH, plan.OW, F)), x
-    AA, GG, BB = matrices(x, plan)
+    A, G, B = matrices(x, plan)
     y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
-    U = transform_weight(weight, GG)
+    U = transform_weight(weight, G)
     for images in plan.chunks(len(x)):
-        V = transform_input(x[images], BB, plan)  # (n*n, R, C)
+        V = transform_input(x[images], B, plan)  # (n*n, R, C)
         M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
         for channels, filters in group_slices(x.shape[3], F, groups):
             xp.matmul(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
         if bias is not None:
-            M[plan.n + 1] += bias
-        tiles_to_image(M, AA, y[images], plan)
+            M[plan.ones] += bias
+        tiles_to_image(M, A, y[images], plan)
     return y, x
 
 
-def tiles_to_image(M: Array, AA: Array, y: Array, plan: Plan) -> None:
-    """y (N, OH, OW, F) = AA^T M, tile beside tile; what overhangs is cut off."""
+def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
+    """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
     N, OH, OW, F = y.shape
     each = plan.th * plan.tw * F
-    M = M.reshape(plan.n**2, N * each)
+    M = M.reshape(plan.n, plan.n, N * each)
     canvas = scratch(y, "winograd output", (1, plan.th * plan.m, plan.tw * plan.m, F))
-    Y = scratch(y, "winograd Y", (plan.m**2, each))
+    Y = scratch(y, "winograd Y", (plan.m, plan.m, each))
     for i in range(N):
-        get_xp(y).matmul(AA.T, M[:, i * each : (i + 1) * each], out=Y)
+        both_axes(A.T, M[:, :, i * each : (i + 1) * each], out=Y)
         tiles(canvas, plan.m, plan)[...] = Y.reshape(plan.m, plan.m, 1, plan.th, plan.tw, F)
         y[i] = canvas[0, :OH, :OW]
 
@@ -276,51 +256,55 @@ def winograd_backward(
     x, F = cache, weight.shape[3]
     xp, C = get_xp(x), x.shape[3]
     plan = make_plan(x, weight, padding, groups, m)
-    if saves_tiles(plan, x):
+    if saves_tiles(x, plan):
         pitch = x.shape[1] + padding, x.shape[2] + padding
         dx = winograd_backward(
             mosaic(dy, pitch), mosaic(x, pitch), weight, grad,
             padding=padding, groups=groups, m=m, input_grad=input_grad,
         )  # fmt: skip
         return None if dx is None else unmosaic(dx, pitch, x.shape)
-    AA, GG, BB = matrices(x, plan)
-    U = transform_weight(weight, GG)
-    dU = scratch(x, "winograd dU", U.shape)
+    A, G, B = matrices(x, plan)
+    U = transform_weight(weight, G)
+    dU, part = scratch(x, "winograd dU", U.shape), scratch(x, "winograd dU part", U.shape)
+    dU[...] = 0
     dbias = xp.zeros(F, dtype=x.dtype)
     dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
-    for k, images in enumerate(plan.chunks(len(x))):
+    for images in plan.chunks(len(x)):
         side = (plan.th * plan.m, plan.tw * plan.m)
-        dM = transform(AA, on_canvas(dy[images], "winograd canvas", side, 0), plan.m, plan, "winograd M")
-        dbias += dM[plan.n + 1].sum(axis=0)
-        V = transform_input(x[images], BB, plan)  # (n*n, R, C), as in forward
-        part = scratch(x, "winograd dU part", U.shape) if k else dU
-        for channels, filters in group_slices(C, F, groups):
-            xp.matmul(V[:, :, channels].transpose(0, 2, 1), dM[:, :, filters], out=part[:, :, filters])
-        if k:
+        dM = transform(A, on_canvas(dy[images], "winograd canvas", side, 0), plan, "winograd M")
+        dbias += dM[plan.ones].sum(axis=0)
+        V = transform_input(x[images], B, plan)  # (n*n, R, C), as in forward
+        step = SUM_TILES.get(plan.r, 50)
+        for i in range(0, V.shape[1], step):
+            some = slice(i, i + step)
+            for channels, filters in group_slices(C, F, groups):
+                Vt = V[:, some, channels].transpose(0, 2, 1)
+                xp.matmul(Vt, dM[:, some, filters], out=part[:, :, filters])
             dU += part
         if dx is not None:
             dV = V  # V is done with: its memory serves again
             for channels, filters in group_slices(C, F, groups):
                 Ut = U[:, :, filters].transpose(0, 2, 1)
                 xp.matmul(dM[:, :, filters], Ut, out=dV[:, :, channels])
-            tiles_to_input(dV, BB, dx[images], plan)
-    grad["weight"][...] = (GG.T @ dU.reshape(len(GG), -1)).reshape(weight.shape)
+            tiles_to_input(dV, B, dx[images], plan)
+    dw = scratch(x, "winograd U", (plan.r, plan.r, C // groups * F))
+    grad["weight"][...] = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw).reshape(weight.shape)
     if "bias" in grad:
         grad["bias"][...] = dbias
     return dx
 
 
-def tiles_to_input(dV: Array, BB: Array, dx: Array, plan: Plan) -> None:
-    """dx (N, H, W, C): every tile of dd = BB dV ADDED where forward read it."""
+def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
+    """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
     N, H, W, C = dx.shape
     m, n, P = plan.m, plan.n, plan.padding
     each = plan.th * plan.tw * C
-    dV = dV.reshape(n * n, N * each)
+    dV = dV.reshape(n, n, N * each)
     high, wide = (plan.th - 1) * m + n, (plan.tw - 1) * m + n
     canvas = scratch(dx, "winograd canvas", (max(high, P + H), max(wide, P + W), C))
-    dd = scratch(dx, "winograd tiles", (n * n, each))
+    dd = scratch(dx, "winograd tiles", (n, n, each))
     for i in range(N):
-        get_xp(dx).matmul(BB, dV[:, i * each : (i + 1) * each], out=dd)
+        both_axes(B, dV[:, :, i * each : (i + 1) * each], out=dd)
         canvas[...] = 0
         for k, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
             a, b = divmod(k, n)

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch_bridge import by_name, fill_biases, from_torch, relative, relative_rms, to_torch
+from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
 from minialex.checkpoint import save_checkpoint, state_dict
 from minialex.layers import (
@@ -103,7 +103,7 @@ ODD = {
 }
 
 
-def errors(case, dtype, values=None, norm=relative):
+def errors(case, dtype, values=None):
     """The relative error of y, dx and each parameter's gradient: {name: error}."""
     build, shape = case
     layer, module = build()
@@ -122,30 +122,18 @@ def errors(case, dtype, values=None, norm=relative):
     grad = zeros_like(ours.params)
     dx = ours.backward(dy.copy(), cache, grad)
 
-    result = {"y": norm(y, from_torch(their_y)), "dx": norm(dx, from_torch(their_x.grad))}
+    result = {"y": relative(y, from_torch(their_y)), "dx": relative(dx, from_torch(their_x.grad))}
     gradients = by_name(ours, grad)
     for name, parameter in theirs.named_parameters(remove_duplicate=False):
-        result[name] = norm(gradients.pop(name), parameter.grad.numpy())
+        result[name] = relative(gradients.pop(name), parameter.grad.numpy())
     assert not gradients
     return result
 
 
-WINOGRAD_5X5 = [name for name in PUBLISHED | ODD if name.startswith(("conv2", "conv 5x5")) and "winograd" in name]
-
-
-@pytest.mark.parametrize("name", [name for name in PUBLISHED | ODD if name not in WINOGRAD_5X5])
+@pytest.mark.parametrize("name", PUBLISHED | ODD)
 def test_a_layer_in_float32_within_1e_5(name):
     found = errors((PUBLISHED | ODD)[name], np.float32)
     assert max(found.values()) < 1e-5, found
-
-
-@pytest.mark.parametrize("name", WINOGRAD_5X5)
-def test_winograd_for_5x5_kernels_in_float32_within_1e_5_root_mean_square(name):
-    """Its largest single difference is a little above 1e-5: 1.2e-5, in conv2's weight gradient (rms 4e-6)."""
-    found = errors((PUBLISHED | ODD)[name], np.float32, norm=relative_rms)
-    assert max(found.values()) < 1e-5, found
-    found = errors((PUBLISHED | ODD)[name], np.float32)
-    assert max(found.values()) < 2e-5, found
 
 
 @pytest.mark.parametrize("name", ODD)
