@@ -1,0 +1,138 @@
+"""The benchmark's side of its processes: start them, let them make steps in turn, and end them in any case."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minialex.errors import MinialexError
+
+HERE = Path(__file__).parent
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "PYTHON_CPU_COUNT",
+)  # fmt: skip
+
+
+class BenchmarkError(MinialexError):
+    """Something that is to be measured cannot run."""
+
+
+class Contender(NamedTuple):
+    """What a process runs: `python file`, with `settings` for its worker; `name` is for the tables."""
+
+    name: str
+    python: str
+    file: str
+    settings: dict[str, Any]
+
+
+def ours(settings: dict[str, Any]) -> Contender:
+    """minialex, in this Python."""
+    return Contender("minialex", sys.executable, "bench_ours.py", settings)
+
+
+class Child:
+    """A running worker, warmed up; `about` is what it said of itself.  Raises BenchmarkError where it fails."""
+
+    def __init__(self, contender: Contender):
+        self.name, threads = contender.name, contender.settings.get("threads")
+        environment = dict(os.environ)
+        if threads:
+            environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by end()
+        with on_cores(threads):
+            # In a session of its own, so that Ctrl-C reaches the benchmark alone, which then ends the workers.
+            self.process = subprocess.Popen(
+                [contender.python, str(HERE / contender.file), json.dumps(contender.settings)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment,
+                start_new_session=True, text=True,
+            )  # fmt: skip
+        self.about: dict[str, Any] = {}
+
+    def step(self) -> dict[str, Any]:
+        """Let the worker make one step and return what it measured."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: answer() says why
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """The worker's next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.endswith("\n"):
+            raise BenchmarkError(f"{self.name} failed: {self.last_words()}")
+        return json.loads(line)
+
+    def last_words(self) -> str:
+        """The last line that a worker wrote before it ended, or the signal that ended it."""
+        status = self.process.wait()
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors.read().decode(errors="replace").splitlines() if line.strip()]
+        if status == -9:  # SIGKILL
+            return "it was killed, perhaps for want of memory; use a smaller --batch-size"
+        return lines[-1] if lines else f"it ended with status {status} and said nothing"
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def on_cores(threads: int | None) -> Iterator[None]:
+    """Processes started inside may use only the first `threads` cores, on systems where that can be said."""
+    if not threads or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def running(contenders: Sequence[Contender]) -> Iterator[list[Child]]:
+    """The contenders' processes, started one after the other, and ended when the block is left."""
+    children: list[Child] = []
+    try:
+        for contender in contenders:
+            children.append(Child(contender))
+            children[-1].about = children[-1].answer()
+            check_memory(children)
+        yield children
+    finally:
+        for child in children:
+            child.end()
+
+
+def check_memory(children: Sequence[Child]) -> None:
+    """Raise BenchmarkError where the processes together need more memory than there is: they would swap."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+    need = sum(child.about["rss_mb"] for child in children)
+    if need > 0.95 * machine:
+        raise BenchmarkError(
+            f"{len(children)} processes need {need:,.0f} of {machine:,.0f} MB; use a smaller --batch-size"
+        )
+
+
+def in_turn(children: Sequence[Child], rounds: int) -> list[list[dict[str, Any]]]:
+    """The steps of each child; they step in turn, A B A B, so that what disturbs one disturbs all."""
+    steps: list[list[dict[str, Any]]] = [[] for _ in children]
+    for _ in range(rounds):
+        for child, own in zip(children, steps, strict=True):
+            own.append(child.step())
+    return steps

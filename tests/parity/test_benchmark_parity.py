@@ -1,0 +1,60 @@
+"""The benchmark's PyTorch networks are minialex's: same weights, same logits; and the comparison runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bench_ours
+import bench_torch
+from minialex.checkpoint import state_dict
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "benchmark.py"
+CASES = [("2012", True, 227), ("ungrouped", False, 227), ("ungrouped", True, 131), ("owt", False, 224)]
+
+
+@pytest.mark.parametrize(("variant", "lrn", "side"), [*CASES, ("vgg", False, 64), ("vgg", False, 48)])
+def test_same_parameters_and_same_logits(variant, lrn, side):
+    settings = {"variant": variant, "lrn": lrn, "image_size": side, "threads": None}
+    model, _ = bench_ours.build(settings)
+    net = bench_torch.build(settings)
+    ours, theirs = list(state_dict(model).values()), net.state_dict()
+    assert [array.shape for array in ours] == [tuple(tensor.shape) for tensor in theirs.values()]
+    net.load_state_dict(dict(zip(theirs, map(torch.from_numpy, ours), strict=True)))
+    x = np.random.default_rng(0).standard_normal((2, side, side, 3), dtype=np.float32)
+    with torch.inference_mode():
+        expected = net.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+    assert np.abs(model.train(False)(x) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("variant", ["2012", "ungrouped", "owt", "vgg"])
+def test_same_layers_in_the_same_order(variant):
+    """Dropout, which inference does not show, and the rest."""
+    settings = {"variant": variant, "lrn": variant == "2012", "image_size": 96, "threads": None}
+    model, _ = bench_ours.build(settings)
+    kinds = [type(layer).__name__ for _, layer in model.leaves() if type(layer).__name__ != "Flatten"]
+    net = bench_torch.build(settings)
+    assert [type(module).__name__ for module in net.modules() if not list(module.children())] == kinds
+
+
+def test_the_comparison(tmp_path):
+    out = tmp_path / "rows.json"
+    command = [sys.executable, str(SCRIPT), "--against", "torch", "--variant", "vgg", "--image-size", "16"]
+    command += ["--batch-size", "2", "--rounds", "1", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"PyTorch {torch.__version__}" in done.stdout
+    train, inference = json.loads(out.read_text())
+    assert len(train["torch"]) == 4 and len(inference["torch"]) == 2
+    for row in (train, inference):
+        best = row["torch"][row["torch_best"]]
+        assert row["torch_best_s"] == best["s"] == min(setting["s"] for setting in row["torch"].values())
+        assert row["torch_rss_mb"] == best["rss_mb"] > 50
+        assert row["ratio"] == row["ours_s"] / row["torch_best_s"]
+        for setting in row["torch"].values():
+            assert sum(setting["parts_s"].values()) == pytest.approx(setting["s"])
+    assert all(set(setting["parts_s"]) == set(train["ours"]["parts_s"]) for setting in train["torch"].values())
