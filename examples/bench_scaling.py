@@ -67,15 +67,13 @@ def scaling(series: list[list[Row]], rounds: int, seconds: float) -> list[list[R
     """Measure the series, as far as they fit into `seconds`: the largest points are the first to be left out."""
     end = time.monotonic() + seconds
     results: list[list[Row]] = [[] for _ in series]
-    for i in range(
-        max(map(len, series))
-    ):  # the first points of all series, then all second ones: cheap before dear
+    for i in range(max(map(len, series))):  # all first points, then all second ones: cheap before dear
         for points, done in zip(series, results, strict=True):
             left = end - time.monotonic()
             if i >= len(points):
                 continue
             text = f"{points[i]['series']}: batch {points[i]['batch_size']}, {points[i]['image_size']} px"
-            if len(done) < i or left < (expected_seconds(done[-1], points[i]) if done else 0):
+            if done and left < expected_seconds(done[-1], points[i]):
                 progress(f"{text}: left out, the time is up (--minutes)")
             else:
                 progress(text)
