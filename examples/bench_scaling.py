@@ -108,21 +108,35 @@ def draw(results: list[list[Row]], path: Path) -> None:
     """A picture of the table: time by batch, memory by batch, time by side.  Needs matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = (
         ("batch", "batch_size", "ms_per_image", "images a step", "ms an image"),
         ("batch", "batch_size", "other_mb", "images a step", "activations and scratch, MB"),
-        ("side", "image_size", "ms_per_image", "side of the image, pixels", f"ms an image, batch {SIDE_BATCH}"),
+        (
+            "side",
+            "image_size",
+            "ms_per_image",
+            "side of the image, pixels",
+            f"ms an image, batch {SIDE_BATCH} (dotted: work)",
+        ),
     )
     for axes, (kind, x, y, x_label, y_label) in zip(figure.subplots(1, 3), panels, strict=True):
-        for done in results:
-            name, _, label = done[0]["series"].partition(", ")
-            if name == kind:
-                axes.plot([r[x] for r in done], [r[y] for r in done], marker="o", markersize=3, label=label)
-        axes.set(xlabel=x_label, ylabel=y_label, xscale="log", ylim=(0, None))
-        axes.set_xticks([r[x] for r in max(results, key=len) if r["series"].startswith(kind)])
+        own = [done for done in results if done[0]["series"].startswith(kind)]
+        for done in own:
+            label = done[0]["series"].partition(", ")[2]
+            axes.plot([r[x] for r in done], [r[y] for r in done], marker="o", markersize=3, label=label)
+        for done in own if kind == "side" else ():  # what the first point would become in proportion to the work
+            line = [done[0][y] * r["gflop"] / done[0]["gflop"] for r in done]
+            axes.plot([r[x] for r in done], line, color="grey", linestyle=":", linewidth=1)
+        ticks = sorted({r[x] for done in own for r in done})
+        axes.set(xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=110)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark
 import minialex
 from minialex.layers import Linear
 from minialex.layers.layer import count_parameters
@@ -62,7 +63,7 @@ def test_the_python_code_of_the_readme_runs():
 def test_the_readme_names_only_options_that_exist():
     from minialex.cli import training_parser
 
-    known = set(training_parser().format_help().split()) | {"--json", "--ten-crop"}
+    known = set((training_parser().format_help() + benchmark.parser().format_help()).split()) | {"--ten-crop"}
     known = {word.strip("[],") for word in known}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert options <= known
