@@ -23,12 +23,14 @@ class Speeds(NamedTuple):
     copies_of_one: float
 
     def __str__(self) -> str:
-        return (
-            f"products  {self.products_of_one / 1e9:.1f} GFLOP/s on one thread, {self.products / 1e9:.1f} on"
-            f" {self.threads} (float32)\n"
-            f"copies    {self.copies_of_one / 1e9:.1f} GB/s on one thread, {self.copies / 1e9:.1f} on"
-            f" {self.threads} (read plus written)"
-        )
+        lines = [
+            f"products  {self.products_of_one / 1e9:.1f} GFLOP/s on one thread (float32)",
+            f"copies    {self.copies_of_one / 1e9:.1f} GB/s on one thread (read plus written)",
+        ]
+        if self.threads > 1:
+            lines[0] += f", {self.products / 1e9:.1f} on {self.threads}"
+            lines[1] += f", {self.copies / 1e9:.1f} on {self.threads}"
+        return "\n".join(lines)
 
 
 def best_time(function: Callable[[], object], seconds: float) -> float:
@@ -68,6 +70,8 @@ def measure(threads: int | None = None) -> Speeds:
     """The speeds of this machine with `threads` threads, by default one for each core."""
     threads = threads or cpu_count()
     product, copy = product_speed(1), copy_speed(1)
+    if threads == 1:
+        return Speeds(1, product, product, copy, copy)
     # On a busy machine all threads can be slower than one; then one thread is the fastest.
     return Speeds(threads, max(product, product_speed(threads)), product, max(copy, copy_speed(threads)), copy)
 
