@@ -31,12 +31,12 @@ FORMAT = 1
 
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
-    """The parameters by their dotted names, as contiguous NumPy arrays in PyTorch's axis order."""
+    """Copies of the parameters by their dotted names: contiguous NumPy arrays in PyTorch's axis order."""
     result = {}
     for name, layer in model.leaves():
         for key, array in layer.params.items():
             axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
-            result[f"{name}.{key}"] = np.ascontiguousarray(to_cpu(array).transpose(axes))
+            result[f"{name}.{key}"] = np.array(to_cpu(array).transpose(axes), order="C")
     return result
 
 
@@ -85,7 +85,10 @@ def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
     # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
     metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask allows; safetensors would allow the owner alone
         save_file(tensors, temporary, metadata)
+        temporary.chmod(mode)
         replace_durably(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

@@ -50,6 +50,19 @@ def test_round_trip_is_exact(model, saved):
     assert os.listdir(saved.parent) == [saved.name]  # no temporary file is left
 
 
+def test_the_state_is_a_copy(model):
+    tensors = state_dict(model)
+    before = tensors["classifier.0.bias"].copy()
+    model.flatten()[...] += 1
+    np.testing.assert_array_equal(tensors["classifier.0.bias"], before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_the_file_may_be_read_by_whom_the_umask_lets(saved, tmp_path):
+    (tmp_path / "plain").touch()
+    assert saved.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("crash", ["save_file", "fsync", "replace"])
 def test_a_crash_while_writing_keeps_the_old_file(model, saved, monkeypatch, crash):
     old = saved.read_bytes()

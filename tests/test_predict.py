@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from minialex.checkpoint import save_checkpoint, state_dict
+from minialex.cli import draw_curves
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.errors import CheckpointError, DataError
 from minialex.models import AlexNet
@@ -132,6 +133,14 @@ def test_curves_are_drawn(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
     for colour in ((31, 119, 180), (255, 127, 14)):  # both lines are there
         assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 200
+
+
+def test_without_matplotlib_a_run_goes_on_without_curves(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    draw_curves([{"epoch": 1}], tmp_path / "curves.png")
+    assert capsys.readouterr().out == "no curves.png: matplotlib is not installed (pip install 'minialex[plot]')\n"
+    assert not (tmp_path / "curves.png").exists()
 
 
 def test_filter_sheet_shows_each_filter():
