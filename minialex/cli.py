@@ -14,14 +14,14 @@ from typing import Any
 from tqdm import tqdm
 
 from minialex.backend import choose_device
-from minialex.data import open_source
+from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
 from minialex.run import AUGMENTATIONS, Config, RunFolder, free_path
 from minialex.training import Trainer
 from minialex.viz import plot_curves
 
 # A resumed run may be moved to another device or watched more closely; all else comes from its config.json.
-MAY_CHANGE = {"device", "workers", "log_interval"}
+MAY_CHANGE = {"device", "workers", "log_interval", "cache"}
 
 
 def run_main(main: Callable[[], int]) -> None:
@@ -72,6 +72,7 @@ def training_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, help="threads that load images (default 2)")
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
     add("--limit", type=int, help="use at most so many images of each part")
+    add("--cache", action=argparse.BooleanOptionalAction, help="keep decoded images on the disk (default: yes)")
     add("--out", type=Path, help="run folder (default runs/<data>-<variant>-<number>)")
     add("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     return parser
@@ -109,6 +110,10 @@ def train(arguments: dict[str, Any]) -> int:
         trainer.resume()
     print(f"run folder: {run.path}", flush=True)
 
+    if config.cache and trainer.epochs - trainer.epoch > 1:
+        loaders = trainer.train_loader, trainer.val_loader
+        (loaders[0].dataset, loaders[1].dataset), told = keep_decoded([x.dataset for x in loaders], run.path)
+        print(told, flush=True)
     with stop_on_signal(trainer), warnings.catch_warnings():
         # Of numbers that overflow, the trainer says more in its one line than NumPy in many.
         warnings.filterwarnings("ignore", "overflow|invalid value|divide by zero", RuntimeWarning)

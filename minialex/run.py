@@ -63,6 +63,7 @@ class Config:
     workers: int = 2
     log_interval: int = 20
     limit: int | None = None
+    cache: bool = True
 
     def __post_init__(self) -> None:
         drawings = self.data == "drawings"

@@ -1,5 +1,6 @@
 """Data: drawings, image folders and the pet photos; transforms; the loader."""
 
+from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.drawings import Drawings
 from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
 from minialex.data.image import MAX_PIXELS, open_rgb
@@ -30,6 +31,7 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "Drawings",
+    "ImageCache",
     "ImageFolder",
     "LabelledDataset",
     "Normalize",
@@ -43,6 +45,7 @@ __all__ = [
     "Transform",
     "class_names",
     "download_pets",
+    "keep_decoded",
     "open_rgb",
     "open_source",
     "split",

@@ -1,0 +1,114 @@
+"""The cache of decoded images: the same images, decoded once, whatever the threads and the disk do."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tiny_run
+from PIL import Image
+
+from minialex import cli
+from minialex.checkpoint import load_checkpoint
+from minialex.data import ImageCache, cache, keep_decoded
+
+
+class Counted:
+    """Images of many sizes, and how often each was asked for."""
+
+    classes = ("even", "odd")
+
+    def __init__(self, n=30):
+        self.asked = [0] * n
+
+    def __len__(self):
+        return len(self.asked)
+
+    def __getitem__(self, index):
+        self.asked[index] += 1
+        rng = np.random.default_rng(index)
+        size = rng.integers(1, 40, 2)
+        return Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)), index % 2
+
+
+def same(pair, expected):
+    return (
+        pair[0].mode == "RGB"
+        and np.array_equal(*map(np.asarray, (pair[0], expected[0])))
+        and pair[1] == expected[1]
+    )
+
+
+def test_each_image_is_decoded_once_and_stays_the_same(tmp_path):
+    plain, counted = Counted(), Counted()
+    cached = ImageCache(counted, tmp_path)
+    for epoch in range(3):
+        for i in np.random.default_rng(epoch).permutation(30).tolist():
+            assert same(cached[i], plain[i])
+    assert counted.asked == [1] * 30
+    assert len(cached) == 30 and cached.classes == plain.classes
+    assert same(cached[-1], plain[29])
+    with pytest.raises(IndexError):
+        cached[30]
+
+
+def test_threads_get_their_own_images(tmp_path):
+    plain, cached = Counted(), ImageCache(Counted(), tmp_path)
+    order = np.random.default_rng(0).integers(0, 30, 600).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(cached.__getitem__, order))
+    assert all(same(image, plain[i]) for i, image in zip(order, images, strict=True))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the file has a name while it is open")
+def test_the_file_has_no_name(tmp_path):
+    cached = ImageCache(Counted(), tmp_path)
+    cached[0]
+    assert os.listdir(tmp_path) == []
+
+
+class FullDisk:
+    """A file that takes `room` bytes, and of the write that would exceed it a part or an error."""
+
+    def __init__(self, file, room, error):
+        self.file, self.room, self.error = file, room, error
+        self.seek, self.read = file.seek, file.read
+
+    def write(self, data):
+        room = max(0, self.room - self.file.tell())
+        if len(data) > room and self.error:
+            raise OSError(28, "No space left on device")
+        return self.file.write(data[:room])
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_what_does_not_fit_on_the_disk_is_decoded_again(tmp_path, error):
+    plain, counted = Counted(), Counted()
+    cached = ImageCache(counted, tmp_path)
+    cached._file = FullDisk(cached._file, 15_000, error)
+    for _ in range(3):
+        assert all(same(cached[i], plain[i]) for i in range(30))
+    assert set(counted.asked) == {1, 3}
+
+
+def test_the_room_is_announced_and_left_alone_when_the_disk_is_full(tmp_path, monkeypatch):
+    datasets = [Counted(), Counted(7)]
+    exact = sum(3 * np.prod(dataset[i][0].size) for dataset in datasets for i in range(len(dataset)))
+    assert 0.5 < sum(map(cache.cache_bytes, datasets)) / exact < 2
+    kept, told = keep_decoded(datasets, tmp_path)
+    assert all(isinstance(dataset, ImageCache) for dataset in kept) and "kept: 0.0 GB on the disk" in told
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    kept, told = keep_decoded(datasets, tmp_path)
+    assert kept == datasets and told.startswith("decoded images are not kept")
+
+
+def test_training_gives_the_same_bits_with_and_without(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)
+    for name in ("cache", "no-cache"):
+        assert tiny_run.main(["--out", str(tmp_path / name), f"--{name}"]) == 0
+    assert capsys.readouterr().out.count("decoded images are kept") == 1
+    with_cache, without = (
+        load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("cache", "no-cache")
+    )
+    for name, array in second.items():
+        np.testing.assert_array_equal(first[name], array)
