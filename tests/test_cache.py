@@ -107,8 +107,6 @@ def test_training_gives_the_same_bits_with_and_without(tmp_path, monkeypatch, ca
     for name in ("cache", "no-cache"):
         assert tiny_run.main(["--out", str(tmp_path / name), f"--{name}"]) == 0
     assert capsys.readouterr().out.count("decoded images are kept") == 1
-    with_cache, without = (
-        load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("cache", "no-cache")
-    )
+    first, second = (load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("cache", "no-cache"))
     for name, array in second.items():
         np.testing.assert_array_equal(first[name], array)
