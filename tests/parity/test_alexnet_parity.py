@@ -158,9 +158,9 @@ def test_ten_full_size_steps_in_float64_within_1e_9(optimizer):
         else torch.optim.SGD(twin.parameters(), lr=1e-3, momentum=0.9)
     )
     for step in range(10):
-        backward(model, grad, x[:2], labels[:2], step)
+        backward(model, grad, x[:1], labels[:1], step)
         ours.step(g)
-        torch_backward(twin, x[:2], labels[:2])
+        torch_backward(twin, x[:1], labels[:1])
         theirs.step()
     for key, array in state_dict(model).items():
         assert relative(array, twin.state_dict()[key].numpy()) < 1e-9, key
@@ -168,22 +168,32 @@ def test_ten_full_size_steps_in_float64_within_1e_9(optimizer):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
-    """Root mean square over all gradients of the network, each array relative to its own size."""
-    exact_model, _, _, exact_grad, x, labels = make(name, np.float64)
-    backward(exact_model, exact_grad, x, labels)
-    exact = gradients(exact_model, exact_grad)
-    model, _, _, grad, x32, _ = make(name, np.float32)
+    """Root mean square over all gradients, each array relative to its own size; the median of five images.
+
+    Not the mean: in some images a rounding flips a ReLU or moves a maximum, here or in PyTorch, and the
+    gradients of the early layers then differ by 1e-3 instead of 1e-6.
+    """
+    exact_model, _, _, exact_grad, _, _ = make(name, np.float64)
+    model, _, _, grad, _, _ = make(name, np.float32)
     load_state_dict(model, {k: v.astype(np.float32) for k, v in state_dict(exact_model).items()})
-    backward(model, grad, x32, labels)
     twin = torch_twin(model, torch.float32)
-    torch_backward(twin, x32, labels)
-    theirs = {key: p.grad.numpy() for key, p in twin.named_parameters()}
+    ours, theirs = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x, labels = rng.standard_normal((1, *model.input_shape), dtype=np.float32), rng.integers(0, 2, 1)
+        backward(exact_model, exact_grad, x.astype(np.float64), labels)
+        backward(model, grad, x, labels)
+        torch_backward(twin, x, labels)
+        exact = gradients(exact_model, exact_grad)
+        ours.append(distance(gradients(model, grad), exact))
+        theirs.append(distance({key: p.grad.numpy() for key, p in twin.named_parameters()}, exact))
+    assert np.median(ours) <= 3 * np.median(theirs), (ours, theirs)
 
-    def distance(mine):
-        errors = [np.sqrt(((mine[k] - exact[k]) ** 2).mean() / (exact[k] ** 2).mean()) for k in exact]
-        return float(np.sqrt(np.mean(np.square(errors))))
 
-    assert distance(gradients(model, grad)) <= 3 * distance(theirs)
+def distance(found, exact):
+    """The root mean square, over the arrays, of their relative errors (root mean square, too)."""
+    errors = [((found[k] - exact[k]) ** 2).mean() / (exact[k] ** 2).mean() for k in exact]
+    return float(np.sqrt(np.mean(errors)))
 
 
 def test_pytorch_loads_a_checkpoint_directly(tmp_path):
