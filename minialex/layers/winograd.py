@@ -61,7 +61,8 @@ from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
 
 POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
-SUM_TILES = {3: 100, 5: 50}  # tiles that the gradient of r x r weights sums in a row: longer sums round more
+BLOCK = 4096  # numbers of each position that are transformed at a time, so that the cache holds them in between
+SUM_TILES = 50  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
 
 
 def interpolation_points(n: int) -> list[Fraction]:
@@ -151,12 +152,15 @@ def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
 
 
 def both_axes(matrix: Array, d: Array, out: Array) -> Array:
-    """out (p, p, L) = matrix (p, q) on the first and on the second axis of d (q, q, L)."""
-    p, q = matrix.shape
-    xp, L = get_xp(d), d.shape[2]
-    half = scratch(d, "winograd half", (p, q, L))
-    xp.matmul(matrix, d.reshape(q, q * L), out=half.reshape(p, q * L))
-    return xp.matmul(matrix, half, out=out)
+    """out (p, p, L) = matrix (p, q) on the second and on the first axis of d (q, q, L)."""
+    (p, q), L = matrix.shape, d.shape[2]
+    xp = get_xp(d)
+    for a in range(0, L, BLOCK):
+        block = slice(a, min(a + BLOCK, L))
+        half = scratch(d, "winograd half", (q, p, block.stop - a))
+        xp.matmul(matrix, d[:, :, block], out=half)
+        xp.matmul(matrix, half.transpose(1, 0, 2), out=out[:, :, block].transpose(1, 0, 2))
+    return out
 
 
 def tiles(canvas: Array, size: int, plan: Plan) -> Array:
@@ -265,8 +269,7 @@ def winograd_backward(
         return None if dx is None else unmosaic(dx, pitch, x.shape)
     A, G, B = matrices(x, plan)
     U = transform_weight(weight, G)
-    dU, part = scratch(x, "winograd dU", U.shape), scratch(x, "winograd dU part", U.shape)
-    dU[...] = 0
+    dU = None
     dbias = xp.zeros(F, dtype=x.dtype)
     dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
     for images in plan.chunks(len(x)):
@@ -274,13 +277,7 @@ def winograd_backward(
         dM = transform(A, on_canvas(dy[images], "winograd canvas", side, 0), plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
         V = transform_input(x[images], B, plan)  # (n*n, R, C), as in forward
-        step = SUM_TILES.get(plan.r, 50)
-        for i in range(0, V.shape[1], step):
-            some = slice(i, i + step)
-            for channels, filters in group_slices(C, F, groups):
-                Vt = V[:, some, channels].transpose(0, 2, 1)
-                xp.matmul(Vt, dM[:, some, filters], out=part[:, :, filters])
-            dU += part
+        dU = add_products(dU, V, dM, plan)
         if dx is not None:
             dV = V  # V is done with: its memory serves again
             for channels, filters in group_slices(C, F, groups):
@@ -288,10 +285,29 @@ def winograd_backward(
                 xp.matmul(dM[:, :, filters], Ut, out=dV[:, :, channels])
             tiles_to_input(dV, B, dx[images], plan)
     dw = scratch(x, "winograd U", (plan.r, plan.r, C // groups * F))
+    assert dU is not None
     grad["weight"][...] = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw).reshape(weight.shape)
     if "bias" in grad:
         grad["bias"][...] = dbias
     return dx
+
+
+def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
+    """dU (n*n, C/groups, F) + V^T dM, in scratch memory; dU is None at first."""
+    _, R, C = V.shape
+    F = dM.shape[2]
+    step = SUM_TILES if plan.r > 3 else CHUNK_TILES
+    for i in range(0, max(1, R), step):
+        some = slice(i, i + step)
+        part = scratch(V, "winograd dU" if dU is None else "winograd dU part", (len(V), C // plan.groups, F))
+        for channels, filters in group_slices(C, F, plan.groups):
+            Vt = V[:, some, channels].transpose(0, 2, 1)
+            get_xp(V).matmul(Vt, dM[:, some, filters], out=part[:, :, filters])
+        if dU is None:
+            dU = part
+        else:
+            dU += part
+    return dU
 
 
 def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
