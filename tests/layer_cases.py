@@ -66,8 +66,9 @@ def image(rng, i, channels, least=1, most=4):
 def conv(rng, i, algorithm):
     winograd = algorithm == "winograd"
     K = int(rng.choice([2, 3, 3, 3, 4, 5]) if winograd else rng.choice([1, 2, 3, 3, 4, 5]))
-    S = 1 if winograd else int(rng.integers(1, 4))
+    S = int(rng.integers(2, 5)) if winograd and i % 3 == 1 else 1 if winograd else int(rng.integers(1, 4))
     P, G = int(rng.integers(0, 4 if winograd else 3)), int(rng.choice([1, 1, 2, 3]))
+    G = 1 if winograd and S > 1 else G
     C, F = G * int(rng.integers(1, 3 if G == 1 else 2)), G * int(rng.integers(1, 3))
     layer = Conv2d(C, F, K, S, P, G, rng=rng, algorithm=algorithm, input_grad=i % 7 != 3)
     return with_bias(layer, rng), image(rng, i, C, K - 2 * P, 2)

@@ -140,11 +140,15 @@ def test_threads_limits_the_cores_of_the_processes_alone(tmp_path):
 def test_ctrl_c_and_sigterm_end_all():
     command = [sys.executable, str(SCRIPT), "--variant", "vgg", "--image-size", "16", "--rounds", "100000"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # Ctrl-C reaches all processes of the session, so the first one gets a session of its own.
-    with (
-        subprocess.Popen(command, start_new_session=True, **pipes) as first,
-        subprocess.Popen(command, **pipes) as second,
-    ):
+    # Processes inherit it where Ctrl-C is ignored, as in the background jobs of a shell script.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, before)
+        # Ctrl-C reaches all processes of the session, so the first one gets a session of its own.
+        first = stack.enter_context(subprocess.Popen(command, start_new_session=True, **pipes))
+        stack.callback(first.kill)
+        second = stack.enter_context(subprocess.Popen(command, **pipes))
+        stack.callback(second.kill)
         children = first_child(first), first_child(second)
         os.killpg(first.pid, signal.SIGINT)
         second.send_signal(signal.SIGTERM)

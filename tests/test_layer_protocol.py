@@ -66,7 +66,7 @@ def test_inputs_are_left_alone_and_results_shared_with_nobody(kind, i):
         (lambda: Conv2d(3, 4, 3, groups=2, rng=rng()), ValueError, "3 and 4 channels .* 2 groups"),
         (lambda: Conv2d(4, 3, 3, groups=2, rng=rng()), ValueError, "4 and 3 channels .* 2 groups"),
         (lambda: Conv2d(1, 1, 3, rng=rng(), algorithm="fft"), ValueError, "'fft'; choose auto"),
-        (lambda: Conv2d(1, 1, 3, stride=2, rng=rng(), algorithm="winograd"), ValueError, "stride 1, got 2"),
+        (lambda: Conv2d(2, 2, 3, 2, 0, 2, rng=rng(), algorithm="winograd"), ValueError, "needs groups=1, got 2"),
         (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size"),
         (lambda: AvgPool2d(2, 0), ValueError, "AvgPool2d: .* got 2 and 0"),
         (lambda: MaxPool2d(3, padding=2), ValueError, "padding must be .* got 2"),

@@ -50,8 +50,8 @@ CONVS = [
 @pytest.mark.parametrize("algorithm", ["im2col", "winograd", "auto"])
 @pytest.mark.parametrize("N, H, W, C, F, K, S, P, G", CONVS)
 def test_conv(N, H, W, C, F, K, S, P, G, algorithm):
-    if algorithm == "winograd" and not (S == 1 and 2 <= K <= 5):
-        pytest.skip("winograd has stride 1")
+    if algorithm == "winograd" and S > 1 and G > 1:
+        pytest.skip("winograd with a stride has no groups")
     rng = np.random.default_rng([N, H, W, C, F, K, S, P, G])
     layer = Conv2d(C, F, K, S, P, G, rng=rng, algorithm=algorithm).to(dtype=np.float64)
     layer.params["bias"] = rng.standard_normal(F)

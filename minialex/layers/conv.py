@@ -18,8 +18,9 @@ Shapes     N images | H x W image | C channels in | F filters (channels out) | K
 
 The channels stand last, so a patch is K runs of K*C neighbouring numbers, and Y is the next layer's input as
 it stands.  X is K*K/(S*S) times larger than x; it is therefore built a few images at a time, and built again in
-backward instead of kept.  For stride 1 the same sums can be had with a third of the multiplications:
-`winograd.py` is the second chapter on this layer, and `algorithm="auto"` uses it where it is faster.
+backward instead of kept.  The same sums can be had with a third of the multiplications: `winograd.py` is the
+second chapter on this layer, for stride 1, to which `space_to_depth.py` leads larger strides back;
+`algorithm="auto"` uses them where they are faster.
 
 With `groups` = G the channels are dealt to G independent convolutions side by side: group g reads the g-th
 part of the input channels and writes the g-th part of the filters.  AlexNet was trained so, on two GPUs.
@@ -40,6 +41,7 @@ import numpy as np
 
 from minialex.backend import Array, get_xp, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
+from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import winograd_backward, winograd_forward
 
 COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
@@ -90,7 +92,7 @@ class Conv2d(Layer):
     Parameters: weight (K, K, in_channels/groups, out_channels) and bias (out_channels,).
 
     `rng` draws the initial weights: normal, with He's standard deviation sqrt(2/D); the bias starts at 0.
-    `algorithm` is "im2col", "winograd" (stride 1 only) or "auto".  With `input_grad=False` backward returns
+    `algorithm` is "im2col", "winograd" or "auto".  With `input_grad=False` backward returns
     None instead of dx: the first layer of a network has nobody to pass it to.
 
     Raises ValueError for sizes that do not fit together.
@@ -120,13 +122,14 @@ class Conv2d(Layer):
             )
         if algorithm not in ("auto", "im2col", "winograd"):
             raise ValueError(f"Conv2d: unknown algorithm '{algorithm}'; choose auto, im2col or winograd")
-        if algorithm == "winograd" and stride != 1:
-            raise ValueError(f"Conv2d: winograd needs stride 1, got {stride}")
+        if algorithm == "winograd" and stride > 1 and groups > 1:
+            raise ValueError(f"Conv2d: winograd with stride {stride} needs groups=1, got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.input_grad = input_grad
         # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits.
-        saves = stride == 1 and 3 <= kernel_size <= 5
+        self.places = -(-kernel_size // stride)  # K' of space_to_depth.py; K itself for stride 1
+        saves = 3 <= self.places <= 5 and (stride == 1 or groups == 1)
         self.algorithm = ("winograd" if saves else "im2col") if algorithm == "auto" else algorithm
 
         shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
@@ -139,8 +142,10 @@ class Conv2d(Layer):
         check_shape(self, x, ("N", "H", "W", self.in_channels))
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
         weight, bias = self.params["weight"], self.params["bias"]
-        if self.algorithm == "winograd":
+        if self.algorithm == "winograd" and self.stride == 1:
             return winograd_forward(x, weight, bias, padding=self.padding, groups=self.groups)
+        if self.algorithm == "winograd":
+            return winograd_forward(self._deep(x), weight_to_depth(weight, self.stride), bias, padding=0)[0], x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
@@ -155,10 +160,12 @@ class Conv2d(Layer):
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         weight = self.params["weight"]
-        if self.algorithm == "winograd":
+        if self.algorithm == "winograd" and self.stride == 1:
             return winograd_backward(
                 dy, cache, weight, grad, padding=self.padding, groups=self.groups, input_grad=self.input_grad
             )
+        if self.algorithm == "winograd":
+            return self._deep_backward(dy, cache, grad)
 
         x, F = cache, self.out_channels
         W = weight.reshape(-1, F)  # (D, F)
@@ -174,6 +181,21 @@ class Conv2d(Layer):
                     dX = dY[:, filters] @ W[:, filters].T  # (M, D)
                     col2im(dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding)
         grad["bias"][...] = dy.sum(axis=(0, 1, 2))
+        return dx
+
+    def _deep(self, x: Array) -> Array:
+        """x' of space_to_depth.py, as large as the output needs it."""
+        OH, OW, _ = self.output_shape(x.shape[1:])
+        return to_depth(x, self.stride, self.padding, (OH - 1 + self.places, OW - 1 + self.places))
+
+    def _deep_backward(self, dy: Array, x: Array, grad: Params) -> Array:
+        deep = weight_to_depth(self.params["weight"], self.stride)
+        deep_grad = {"weight": get_xp(x).empty_like(deep), "bias": grad["bias"]}
+        ddeep = winograd_backward(dy, self._deep(x), deep, deep_grad, padding=0, input_grad=self.input_grad)
+        weight_to_space(deep_grad["weight"], grad["weight"], self.stride)
+        dx = get_xp(x).empty_like(x) if self.input_grad else None
+        if dx is not None:
+            to_space(ddeep, dx, self.stride, self.padding)
         return dx
 
     def _groups(self) -> Iterator[tuple[slice, slice]]:

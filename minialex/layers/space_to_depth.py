@@ -1,0 +1,60 @@
+"""Space to depth -- a convolution with stride S as one with stride 1 over S*S times as many channels.
+
+Cut the image into blocks of S x S pixels and call the S*S*C numbers of a block the channels of one place.  A
+filter that moves S pixels now moves one place, and a K x K filter, filled up with zeros to a multiple of S, is
+one of K' x K' places, K' = K/S rounded up.  With i = S*i' + a and j = S*j' + b:
+
+    y[p,q,f] = sum over i,j,c of          x[p*S + i, q*S + j, c] * W[i,j,c,f]
+             = sum over i',j' and (a,b,c) of  x'[p + i', q + j', abc] * W'[i',j',abc,f]
+
+These are the same products, only in another order: nothing is saved yet, but now Winograd's method fits.  For
+AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become 2.25 * 16 = 36.
+
+Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pixels into channels is as old as
+"polyphase" filters in signal processing.
+"""
+
+from minialex.backend import Array, get_xp, scratch
+
+
+def to_depth(x: Array, stride: int, padding: int, places: tuple[int, int]) -> Array:
+    """x (N, H, W, C) in `padding` zeros as x' (N, *places, S*S*C); what overhangs is cut off, what lacks is 0."""
+    N, H, W, C = x.shape
+    S, P, (high, wide) = stride, padding, places
+    pixels = scratch(x, "space to depth", (N, high * S, wide * S, C))
+    H, W = min(H, high * S - P), min(W, wide * S - P)
+    pixels[:, :P], pixels[:, P + H :] = 0, 0
+    pixels[:, :, :P], pixels[:, :, P + W :] = 0, 0
+    pixels[:, P : P + H, P : P + W] = x[:, :H, :W]
+    blocks = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
+    deep = scratch(x, "depth", blocks.shape)
+    deep[...] = blocks
+    return deep.reshape(N, high, wide, S * S * C)
+
+
+def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
+    """The transpose of `to_depth`: x (N, H, W, C) from x' (N, high, wide, S*S*C); pixels it lacked become 0."""
+    (N, high, wide, _), S, P = deep.shape, stride, padding
+    C = x.shape[3]
+    pixels = deep.reshape(N, high, wide, S, S, C).transpose(0, 1, 3, 2, 4, 5).reshape(N, high * S, wide * S, C)
+    part = pixels[:, P : P + x.shape[1], P : P + x.shape[2]]
+    x[...] = 0
+    x[:, : part.shape[1], : part.shape[2]] = part
+
+
+def weight_to_depth(weight: Array, stride: int) -> Array:
+    """W (K, K, C, F) as W' (K', K', S*S*C, F)."""
+    K, _, C, F = weight.shape
+    S, small = stride, -(-K // stride)
+    filled = get_xp(weight).zeros((small * S, small * S, C, F), dtype=weight.dtype)
+    filled[:K, :K] = weight
+    blocks = filled.reshape(small, S, small, S, C, F).transpose(0, 2, 1, 3, 4, 5)
+    return blocks.reshape(small, small, S * S * C, F)
+
+
+def weight_to_space(deep: Array, weight: Array, stride: int) -> None:
+    """W (K, K, C, F) back from W' (K', K', S*S*C, F)."""
+    K, _, C, F = weight.shape
+    S, small = stride, len(deep)
+    blocks = deep.reshape(small, small, S, S, C, F).transpose(0, 2, 1, 3, 4, 5)
+    weight[...] = blocks.reshape(small * S, small * S, C, F)[:K, :K]
