@@ -6,6 +6,7 @@ A *device* is the string "cpu" or "gpu".
 
 import importlib
 import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -126,3 +127,17 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     if buffer is None or buffer.size < size:
         buffer = _buffers.__dict__[name] = np.empty(size, dtype=np.uint8)
     return buffer[:size].view(like.dtype).reshape(shape)
+
+
+CACHE_BYTES = 1 << 20
+
+
+def cache_slices(x: Array) -> Iterator[slice]:
+    """Slices of the batch x (N, ...) of about CACHE_BYTES each, of one image at least; on a GPU all of it at once.
+
+    What passes over x several times then finds it in the processor's cache.
+    """
+    N = len(x)
+    step = N if get_xp(x) is not np else CACHE_BYTES * N // max(1, x.nbytes)
+    for start in range(0, N, max(1, step)):
+        yield slice(start, start + max(1, step))

@@ -22,7 +22,7 @@ Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 
 from typing import Any
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, cache_slices, get_xp
 from minialex.layers.layer import Layer, Params, check_shape
 
 
@@ -65,23 +65,26 @@ class LocalResponseNorm(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_shape(self, x, ("N", "H", "W", "C"))
-        s = window_sum(x * x, self.size)
-        s *= self.alpha
-        s += self.k
-        y = inverse_power(s, self.beta)
-        y *= x
+        xp = get_xp(x)
+        s, y = xp.empty_like(x), xp.empty_like(x)
+        for images in cache_slices(x):
+            xp.multiply(window_sum(x[images] ** 2, self.size), self.alpha, out=s[images])
+            s[images] += self.k
+            xp.multiply(inverse_power(s[images], self.beta), x[images], out=y[images])
         return y, (x, s)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         x, s = cache
-        own = inverse_power(s, self.beta)
-        own *= dy  # dy s^(-beta)
-        terms = own * x
-        terms /= s  # dy x s^(-beta-1)
-        dx = window_sum(terms, self.size)
-        dx *= x
-        dx *= -2 * self.alpha * self.beta
-        dx += own
+        dx = get_xp(x).empty_like(x)
+        for images in cache_slices(x):
+            own = inverse_power(s[images], self.beta)
+            own *= dy[images]  # dy s^(-beta)
+            terms = own * x[images]
+            terms /= s[images]  # dy x s^(-beta-1)
+            total = window_sum(terms, self.size)
+            total *= x[images]
+            total *= -2 * self.alpha * self.beta
+            get_xp(x).add(total, own, out=dx[images])
         return dx
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, cache_slices, get_xp
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
 
 
@@ -92,14 +92,13 @@ class MaxPool2d(_Pool2d):
         x, y = cache  # x is padded already
         xp = get_xp(x)
         dx = xp.zeros_like(x)
-        free = xp.ones(y.shape, dtype=bool)  # windows whose maximum is not found yet
-        share = xp.empty_like(dy)
-        for place in self._places(*y.shape[1:3]):
-            found = x[place] == y
-            found &= free
-            free ^= found
-            xp.multiply(dy, found, out=share)
-            dx[place] += share
+        for images in cache_slices(x):
+            free = xp.ones(y[images].shape, dtype=bool)  # windows whose maximum is not found yet
+            for place in self._places(*y.shape[1:3]):
+                found = x[images][place] == y[images]
+                found &= free
+                free ^= found
+                dx[images][place] += dy[images] * found
         return self._cropped(dx)
 
 
