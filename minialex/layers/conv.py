@@ -19,7 +19,8 @@ Shapes     N images | H x W image | C channels in | F filters (channels out) | K
 The channels stand last, so a patch is K runs of K*C neighbouring numbers, and Y is the next layer's input as
 it stands.  X is K*K/(S*S) times larger than x; it is therefore built a few images at a time, and built again in
 backward instead of kept.  For stride 1 the same sums can be had with a third of the multiplications:
-`winograd.py` is the second chapter on this layer, and `algorithm="auto"` uses it where it is faster.
+`winograd.py` is the second chapter on this layer, and `algorithm="auto"` uses it where it is faster.  A GPU
+prefers few large products to many small ones: there "auto" takes im2col, on all images at once.
 
 With `groups` = G the channels are dealt to G independent convolutions side by side: group g reads the g-th
 part of the input channels and writes the g-th part of the filters.  AlexNet was trained so, on two GPUs.
@@ -125,9 +126,7 @@ class Conv2d(Layer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.input_grad = input_grad
-        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits.
-        saves = stride == 1 and 3 <= kernel_size <= 5
-        self.algorithm = ("winograd" if saves else "im2col") if algorithm == "auto" else algorithm
+        self.algorithm = algorithm
 
         shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         D = kernel_size * kernel_size * (in_channels // groups)
@@ -139,7 +138,7 @@ class Conv2d(Layer):
         check_shape(self, x, ("N", "H", "W", self.in_channels))
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
         weight, bias = self.params["weight"], self.params["bias"]
-        if self.algorithm == "winograd":
+        if self._uses_winograd(x):
             return winograd_forward(x, weight, bias, padding=self.padding, groups=self.groups)
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
@@ -155,7 +154,7 @@ class Conv2d(Layer):
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         weight = self.params["weight"]
-        if self.algorithm == "winograd":
+        if self._uses_winograd(cache):
             return winograd_backward(
                 dy, cache, weight, grad, padding=self.padding, groups=self.groups, input_grad=self.input_grad
             )
@@ -176,6 +175,12 @@ class Conv2d(Layer):
         grad["bias"][...] = dy.sum(axis=(0, 1, 2))
         return dx
 
+    def _uses_winograd(self, x: Array) -> bool:
+        if self.algorithm != "auto":
+            return self.algorithm == "winograd"
+        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits.
+        return self.stride == 1 and 3 <= self.kernel_size <= 5 and get_xp(x) is np
+
     def _groups(self) -> Iterator[tuple[slice, slice]]:
         """The channels that each group reads and the filters that it writes."""
         C, F = self.in_channels // self.groups, self.out_channels // self.groups
@@ -183,7 +188,10 @@ class Conv2d(Layer):
             yield slice(g * C, (g + 1) * C), slice(g * F, (g + 1) * F)
 
     def _chunks(self, x: Array) -> Iterator[slice]:
-        """Slices of the batch, so many images each that their columns take about COLUMN_BYTES."""
+        """Slices of the batch, so many images each that their columns take about COLUMN_BYTES; on a GPU all."""
+        if get_xp(x) is not np:
+            yield slice(None)
+            return
         OH, OW, _ = self.output_shape(x.shape[1:])
         D = self.params["weight"][..., 0].size
         step = max(1, COLUMN_BYTES // (OH * OW * D * x.dtype.itemsize))
