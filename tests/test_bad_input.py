@@ -233,10 +233,10 @@ def stub_cupy(w, change):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*PHOTOS, "--variant", "vgg"), "error: unknown variant 'vgg'"),
+        ((*PHOTOS, "--device", "cpu", "--variant", "vgg"), "error: unknown variant 'vgg'"),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),
-        ((*PHOTOS, "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
+        ((*PHOTOS, "--device", "cpu", "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
     ],
 )
 def test_the_program_ends_with_one_line_and_status_2(w, arguments, words):

@@ -24,11 +24,9 @@ import os
 import sys
 from importlib import metadata
 
+from cupyemu.toolchain import CannotEmulate
+
 VERSION = "14.2.0"  # of CuPy: its tables of functions change without notice
-
-
-class CannotEmulate(Exception):
-    """There is no CuPy here that the emulator knows; the message says what to do."""
 
 
 def check_version():

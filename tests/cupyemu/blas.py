@@ -15,7 +15,6 @@ import numpy as np
 from cupyemu import capi, device, toolchain
 
 REAL = {0: np.dtype(np.float32), 1: np.dtype(np.float64)}  # cudaDataType
-streams = {}  # handle -> the stream that it works on
 
 
 def _type(number):
@@ -44,16 +43,17 @@ def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype):
     c[...] = product if beta == 0 else product + beta * c  # what was in c may be NaN
 
 
-def _begin(handle, m, n, k, count=1):
+def _begin(m, n, k, count=1):
     device.gemms.update(gemms=1, gemm_flops=2 * m * n * k * count)
-    device.library.emu_catch_up(C.c_ssize_t(streams[handle]))
+    stream = importlib.import_module("cupy").cuda.get_current_stream()
+    device.library.emu_catch_up(C.c_ssize_t(stream.ptr))
 
 
 def _gemm_ex(
     handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm
 ):
     assert type_a == type_b == type_c, "products of different types"
-    _begin(handle, m, n, k)
+    _begin(m, n, k)
     _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, _type(type_a))
 
 
@@ -63,7 +63,7 @@ def _gemm_strided(
 ):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
     dtype = _type(type_a)
-    _begin(handle, m, n, k, count)
+    _begin(m, n, k, count)
     for i in range(count):
         a, b, c = (at + i * step * dtype.itemsize for at, step in ((A, step_a), (B, step_b), (result, step_c)))
         _product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, dtype)
@@ -71,7 +71,7 @@ def _gemm_strided(
 
 def _gemm_batched(dtype):
     def gemm(handle, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, count):
-        _begin(handle, m, n, k, count)
+        _begin(m, n, k, count)
         lists = [(C.c_size_t * count).from_address(at) for at in (A, B, result)]
         for a, b, c in zip(*lists, strict=True):
             _product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, np.dtype(dtype))
@@ -79,19 +79,9 @@ def _gemm_batched(dtype):
     return gemm
 
 
-def _create():
-    streams[len(streams) + 1] = 0
-    return len(streams)
-
-
-def _set_stream(handle, stream):
-    streams[handle] = stream
-
-
 FUNCTIONS = {
-    "create": _create,
+    "create": lambda: 1,
     "destroy": lambda handle: None,
-    "setStream": _set_stream,
     "getPointerMode": lambda handle: 0,
     "setPointerMode": lambda handle, mode: None,
     "getMathMode": lambda handle: 0,

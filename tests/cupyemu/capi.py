@@ -21,6 +21,7 @@ TYPES = {
     "unsigned int": C.c_uint,
     "size_t": C.c_size_t,
     "intptr_t": C.c_ssize_t,
+    "PY_LONG_LONG": C.c_longlong,
 }
 alive = []  # what capsules point to but do not own
 

@@ -18,7 +18,6 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __CUDA_ARCH__ 900
-#define __CUDACC_VER_MAJOR__ 12
 
 struct uint3 { unsigned x, y, z; };
 typedef uint3 dim3;
@@ -76,6 +75,10 @@ static inline int __float_as_int(float v) { return emu_bits<int>(v); }
 static inline unsigned __float_as_uint(float v) { return emu_bits<unsigned>(v); }
 static inline double __longlong_as_double(long long v) { return emu_bits<double>(v); }
 static inline long long __double_as_longlong(double v) { return emu_bits<long long>(v); }
+static inline unsigned short __float2half_rn(float v) { return emu_bits<unsigned short>((_Float16)v); }
+static inline float __half2float(unsigned short v) { return emu_bits<_Float16>(v); }
+#define __half_as_ushort(v) emu_bits<unsigned short>(v)
+#define __ushort_as_half(v) emu_bits<half>((unsigned short)(v))
 static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 static inline int __clz(int v) { return v ? __builtin_clz(v) : 32; }

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from cupyemu import toolchain
 
-FLAGS = ("-std=c++17", "-O1", "-fpermissive", f"-I{toolchain.HERE / 'shim'}")
+# The names of a kernel and of its shared memory are its own, whatever other libraries call theirs.
+SHARED = ("-shared", "-Wl,-Bsymbolic", "-x", "c++", "-")
+FLAGS = ("-std=c++17", "-O1", "-fpermissive", "-fno-gnu-unique", f"-I{toolchain.HERE}")
 # Like NVRTC, g++ may contract a*b + c into one rounding, where the processor can.
 CPUINFO = Path("/proc/cpuinfo")
 if CPUINFO.exists() and " fma " in CPUINFO.read_text():
@@ -53,6 +55,8 @@ def compile_module(source, options=(), *, name_expressions=None, **_):
 
 def compile_source(source, options, name_expressions):
     """The library of a source, and the mapping from template expressions to the names of their kernels."""
+    import cupy
+
     plain = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
     names = {name: name for template, name in KERNEL.findall(plain) if not template}
     mapping = {expression: f"instance{i}" for i, expression in enumerate(name_expressions)}
@@ -60,14 +64,13 @@ def compile_source(source, options, name_expressions):
     barriers = "true" if re.search(r"__sync(threads|warp)|__shfl", plain) else "false"
     code = re.sub(r"extern\s+__shared__\s+([\w ]+?)\s+(\w+)\s*\[\s*\]", r"\1* \2 = (\1*)emu_shared", source)
     code += "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items()) + "\n"
-    flags = [*FLAGS, *(option for option in options if option.startswith(("-D", "-I")))]
+    headers = f"-I{Path(cupy.__file__).parent / '_core' / 'include'}"  # CuPy's alone: never those of a CUDA toolkit
+    flags = [*FLAGS, headers, *(option for option in options if option.startswith("-D"))]
     include = ["-include", prelude(CUPY if "#include <cupy/" in code else HOST, flags)]
 
     def make(path):
-        error = toolchain.run("g++", *flags, *include, "-shared", "-x", "c++", "-", "-o", path, source=code)
+        error = toolchain.run("g++", *flags, *include, *SHARED, "-o", path, source=code)
         if error:
-            import cupy
-
             raise cupy.cuda.compiler.CompileException(error, source, str(path), options, "g++")
 
     return toolchain.once("kernel", ".so", (code, str(include), *flags), make), mapping

@@ -12,8 +12,8 @@ FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "min
 COMMON = ("-w", "-fPIC", "-U_FORTIFY_SOURCE")  # fortified longjmp refuses to change stacks
 
 
-class NoCompiler(Exception):
-    """The emulator needs g++."""
+class CannotEmulate(Exception):
+    """There is no compiler here, or no CuPy that the emulator knows; the message says what to do."""
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def version():
     try:
         return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     except OSError:
-        raise NoCompiler("CuPy without a GPU needs g++ to compile its kernels (apt-get install g++)") from None
+        raise CannotEmulate("CuPy without a GPU needs g++ to compile its kernels (apt-get install g++)") from None
 
 
 def once(name, suffix, ingredients, make):
