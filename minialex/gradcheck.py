@@ -7,7 +7,7 @@ Move one number v by a little h to either side, and see how far the loss L moves
 In the Taylor series of the two terms the even powers of h cancel, so the first error is h^2 L'''/6; one-sided,
 (L(v + h) - L(v)) / h, it is h L''/2.  Rounding adds about 1e-16 |L| / h, so a smaller h is not always better:
 near h = 1e-5 the two errors are alike, about 1e-10.  In float32 they would be 1e-4, which hides mistakes;
-everything here is therefore done in float64.  The layer computes where x is; what it returns is compared on the CPU.
+everything here is therefore done in float64.  The layer computes where x is, the comparison is the CPU's.
 
 **The loss** is L = sum of dy * y with a random dy, so that dL/dy = dy.  The plain sum (dy = 1) would not notice
 a backward pass that swaps two axes of dy or hands one image's gradient to another.

@@ -22,7 +22,7 @@ NOT_ON_GPU = {  # what cannot run there, and why
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where the tests compute (default cpu)")
+    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)")
 
 
 def pytest_configure(config):

@@ -1,5 +1,6 @@
-"""The device that the tests run on, and how arrays come to it and back.  `pytest --device` sets it: see conftest.py.
+"""The device that the tests run on, and how arrays come to it and back.
 
+`pytest --device` chooses it: see conftest.py.
 A test draws its numbers on the host, hands them to `on_device`, and looks at results through `on_host` or the
 two assertions below.  Arrays of the host alone (images, checkpoints, schedules) never pass through here.
 """

@@ -7,7 +7,7 @@ Everything above CUDA is CuPy's own code: dispatch, dtype rules, errors, and the
 Below it,
 
     device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches; they count them
-    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h; each once, kept in toolchain.FOLDER
+    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once (toolchain.py)
     blas.py                stands for cuBLAS: NumPy's matrix products
     capi.py                puts all that in the place of CuPy's bindings
 
@@ -23,6 +23,8 @@ CUDA graphs, cooperative launches, several devices.  Only one thread of the host
 import os
 import sys
 from importlib import metadata
+
+from threadpoolctl import threadpool_limits
 
 from cupyemu.toolchain import CannotEmulate
 
@@ -60,6 +62,7 @@ def install(pool=False):
 
     device.patch()
     blas.patch()
+    threadpool_limits(1, user_api="blas")  # products in tests are small: threads would only wait for each other
     import cupy
 
     cupy.cuda.compiler._compile_module_with_cache = kernels.compile_module

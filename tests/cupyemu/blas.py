@@ -1,14 +1,15 @@
 """cuBLAS on NumPy: the matrix products that CuPy asks for, in float32 and float64.
 
-cuBLAS is column-major and knows a matrix by its address, its sizes and the distance `ld` between columns.
-Other functions and types fail with cuBLAS's own status CUBLAS_STATUS_NOT_SUPPORTED.
+cuBLAS is column-major and knows a matrix by its address, its sizes and the distance `ld` between columns.  Read
+row by row, the same memory is the transposed matrix; so C = op(A) op(B) is computed as C' = op(B)' op(A)'.  Other
+types are refused; other functions answer with cuBLAS's own status, CUBLAS_STATUS_NOT_SUPPORTED.
 """
 
 import ctypes as C
 import importlib
-import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 
@@ -23,23 +24,27 @@ def _type(number):
     return REAL[number]
 
 
-def _view(address, rows, columns, ld, dtype):
+def _transposed(address, rows, columns, ld, dtype, count=1, step=0):
+    """The `count` matrices, `step` numbers apart, as an array (count, columns, rows)."""
     size = dtype.itemsize
-    memory = (C.c_char * ((ld * (columns - 1) + rows) * size)).from_address(address)
-    return np.ndarray((rows, columns), dtype, memory, strides=(size, ld * size))
+    numbers = step * (count - 1) + ld * (columns - 1) + rows
+    memory = (C.c_char * (numbers * size)).from_address(address)
+    return np.ndarray((count, columns, rows), dtype, memory, strides=(step * size, ld * size, size))
 
 
 def _scalar(address, dtype):
     return np.frombuffer(C.string_at(address, dtype.itemsize), dtype)[0]
 
 
-def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype):
-    """result (m, n) = alpha op(A) op(B) + beta result; op transposes where ta, tb are not 0."""
-    a = _view(A, *((k, m) if ta else (m, k)), lda, dtype)
-    b = _view(B, *((n, k) if tb else (k, n)), ldb, dtype)
-    c = _view(result, m, n, ldc, dtype)
+def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype, count=1, steps=(0, 0, 0)):
+    """result (m, n) = alpha op(A) op(B) + beta result, `count` times; op transposes where ta, tb are not 0."""
+    a = _transposed(A, *((k, m) if ta else (m, k)), lda, dtype, count, steps[0])
+    b = _transposed(B, *((n, k) if tb else (k, n)), ldb, dtype, count, steps[1])
+    c = _transposed(result, m, n, ldc, dtype, count, steps[2])
     alpha, beta = _scalar(alpha, dtype), _scalar(beta, dtype)
-    product = alpha * ((a.T if ta else a) @ (b.T if tb else b))
+    product = (b.swapaxes(1, 2) if tb else b) @ (a.swapaxes(1, 2) if ta else a)
+    if alpha != 1:
+        product *= alpha
     c[...] = product if beta == 0 else product + beta * c  # what was in c may be NaN
 
 
@@ -50,23 +55,21 @@ def _begin(m, n, k, count=1):
 
 
 def _gemm_ex(
-    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm
-):
+    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm,
+):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
     _begin(m, n, k)
     _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, _type(type_a))
 
 
 def _gemm_strided(
-    handle, ta, tb, m, n, k, alpha, A, type_a, lda, step_a, B, type_b, ldb, step_b, beta, result, type_c, ldc, step_c,
-    count, compute, algorithm,
+    handle, ta, tb, m, n, k, alpha, A, type_a, lda, step_a, B, type_b, ldb, step_b,
+    beta, result, type_c, ldc, step_c, count, compute, algorithm,
 ):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
-    dtype = _type(type_a)
     _begin(m, n, k, count)
-    for i in range(count):
-        a, b, c = (at + i * step * dtype.itemsize for at, step in ((A, step_a), (B, step_b), (result, step_c)))
-        _product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, dtype)
+    steps = (step_a, step_b, step_c)
+    _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, _type(type_a), count, steps)
 
 
 def _gemm_batched(dtype):
@@ -96,8 +99,7 @@ FUNCTIONS = {
 def patch():
     """Put these functions in the place of CuPy's bindings of cuBLAS."""
     libs = importlib.import_module("cupy_backends.cuda.libs")
-    folder = os.path.dirname(libs.__file__)
-    binding = next(os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("cublas."))
+    binding = next(path for folder in libs.__path__ for path in Path(folder).glob("cublas.*"))
     C.CDLL(str(_stand_in(binding)), C.RTLD_GLOBAL)
     module = importlib.import_module("cupy_backends.cuda.libs.cublas")
     capi.replace(module, FUNCTIONS)
@@ -105,10 +107,12 @@ def patch():
 
 def _stand_in(binding):
     """A library that answers CUBLAS_STATUS_NOT_SUPPORTED, under the name that CuPy's `binding` looks for."""
-    wanted = subprocess.run(["readelf", "-d", binding], capture_output=True, text=True, check=True).stdout
-    name = re.search(r"libcublas\.so\.\d+", wanted).group()
-    undefined = ["nm", "-D", "--undefined-only", binding]
-    symbols = re.findall(r" U (cublas\w+)", subprocess.run(undefined, capture_output=True, text=True, check=True).stdout)
+
+    def about_binding(*command):
+        return subprocess.run([*command, binding], capture_output=True, text=True, check=True).stdout
+
+    name = re.findall(r"libcublas\.so\.\d+", about_binding("readelf", "-d"))[0]
+    symbols = re.findall(r" U (cublas\w+)", about_binding("nm", "-D", "--undefined-only"))
     code = "".join(f"int {symbol}(void) {{ return 15; }}\n" for symbol in symbols)
 
     def write_versions(path):  # the symbols are versioned by the name of the library

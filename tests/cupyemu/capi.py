@@ -6,7 +6,6 @@ imported, so entries can be replaced before that.
 """
 
 import ctypes as C
-import re
 import traceback
 
 get_name = C.pythonapi.PyCapsule_GetName
@@ -23,18 +22,18 @@ TYPES = {
     "intptr_t": C.c_ssize_t,
     "PY_LONG_LONG": C.c_longlong,
 }
-alive = []  # what capsules point to but do not own
+alive: list = []  # what capsules point to but do not own
 
 
 def replace(module, functions):
-    """Put functions, Python ones or those of a C library, in the place of the module's of the same name."""
+    """Put functions, in Python or given by their address in C, in the place of the module's of the same name."""
     for name, function in functions.items():
         capsule = module.__pyx_capi__.get(name)
         if capsule is not None:
             signature = get_name(capsule)
             prototype, added = _parse(signature.decode())
-            if isinstance(function, C._CFuncPtr):
-                pointer = prototype(C.cast(function, C.c_void_p).value)
+            if isinstance(function, int):
+                pointer = prototype(function)
                 function = _with_zeros(pointer, added)
             else:
                 pointer = prototype(_loud(function, added))
@@ -45,10 +44,10 @@ def replace(module, functions):
 
 def _parse(signature):
     """The ctypes prototype of a signature, and how many arguments Cython added at its end for itself."""
-    result, arguments = re.fullmatch(r"(.*?) ?\((.*)\)", signature).groups()
+    result, _, arguments = signature.removesuffix(")").partition("(")
     names = [] if arguments == "void" else [name.strip() for name in arguments.split(",")]
     added = sum("__pyx_skip_dispatch" in name or "__pyx_optional_args" in name for name in names)
-    return C.PYFUNCTYPE(_ctype(result), *map(_ctype, names)), added
+    return C.PYFUNCTYPE(_ctype(result.strip()), *map(_ctype, names)), added
 
 
 def _ctype(name):

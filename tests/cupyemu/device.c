@@ -222,6 +222,7 @@ void *emu_event_synchronize(intptr_t event, int skip)
 float emu_event_elapsed_time(intptr_t from, intptr_t to, int skip) { return 1; }
 int emu_get_device(int skip) { return 0; }
 int emu_stream_is_capturing(intptr_t stream, int skip) { return 0; }
+void *emu_ensure_context(void) { return none(); }
 void *emu_set_device(int device, int skip) { return none(); }
 void *emu_nothing(intptr_t handle, int skip) { return none(); }
 

@@ -7,7 +7,7 @@ import importlib
 from cupyemu import capi, kernels, toolchain
 
 library = toolchain.load("device.c", "barriers.c")
-gemms = collections.Counter()  # filled by blas.py
+gemms: collections.Counter = collections.Counter()  # filled by blas.py
 
 # name in CuPy -> name in device.c
 RUNTIME_IN_C = {
@@ -37,6 +37,7 @@ RUNTIME_IN_C = {
     "eventElapsedTime": "emu_event_elapsed_time",
     "deviceSynchronize": "emu_device_synchronize",
     "getDevice": "emu_get_device",
+    "_ensure_context": "emu_ensure_context",
     "setDevice": "emu_set_device",
 }
 DRIVER_IN_C = {
@@ -76,7 +77,6 @@ RUNTIME = {
     "driverGetVersion": lambda: 13000,
     "memGetInfo": lambda: (TOTAL_MEMORY - value("live_bytes"), TOTAL_MEMORY),
     "pointerGetAttributes": _pointer_attributes,
-    "_ensure_context": lambda: None,
     "profilerStart": lambda: None,
     "profilerStop": lambda: None,
 }
@@ -96,7 +96,8 @@ def patch():
     """Put the emulated device in the place of CuPy's runtime and driver."""
     for name, in_c, in_python in (("driver", DRIVER_IN_C, DRIVER), ("runtime", RUNTIME_IN_C, RUNTIME)):
         module = importlib.import_module(f"cupy_backends.cuda.api.{name}")
-        capi.replace(module, {ours: getattr(library, theirs) for ours, theirs in in_c.items()} | in_python)
+        addresses = {ours: C.cast(library[theirs], C.c_void_p).value for ours, theirs in in_c.items()}
+        capi.replace(module, addresses | in_python)
 
 
 # --------------------------------------------------------------------------------------------- counters

@@ -8,11 +8,10 @@ from cupyemu import toolchain
 
 # The names of a kernel and of its shared memory are its own, whatever other libraries call theirs.
 SHARED = ("-shared", "-Wl,-Bsymbolic", "-x", "c++", "-")
-FLAGS = ("-std=c++17", "-O1", "-fpermissive", "-fno-gnu-unique", f"-I{toolchain.HERE}")
-# Like NVRTC, g++ may contract a*b + c into one rounding, where the processor can.
+FLAGS: tuple[str, ...] = ("-std=c++17", "-O1", "-fpermissive", "-fno-gnu-unique", f"-I{toolchain.HERE}")
 CPUINFO = Path("/proc/cpuinfo")
 if CPUINFO.exists() and " fma " in CPUINFO.read_text():
-    FLAGS = (*FLAGS, "-mfma", "-ffp-contract=fast")
+    FLAGS += ("-mfma", "-ffp-contract=fast")  # like NVRTC: a*b + c in one rounding
 
 HOST = '#include "cuda_host.h"\n'
 # CuPy's own sources all begin with these, which take a second to compile: as a precompiled header, a quarter.
@@ -24,9 +23,9 @@ KERNEL = re.compile(
     r"__launch_bounds__\([^)]*\)\s*void|void)\s+(\w+)\s*\("
 )
 
-sources = {}  # path of a library -> the source that it was made from
-loaded = []  # every Kernel
-modules = {}  # handle -> (library, its path)
+sources: dict[str, str] = {}  # path of a library -> the source that it was made from
+loaded: list["Kernel"] = []  # every Kernel
+modules: dict[int, tuple[C.CDLL, str]] = {}  # handle -> (library, its path)
 
 
 class Kernel(C.Structure):
@@ -64,8 +63,8 @@ def compile_source(source, options, name_expressions):
     barriers = "true" if re.search(r"__sync(threads|warp)|__shfl", plain) else "false"
     code = re.sub(r"extern\s+__shared__\s+([\w ]+?)\s+(\w+)\s*\[\s*\]", r"\1* \2 = (\1*)emu_shared", source)
     code += "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items()) + "\n"
-    headers = f"-I{Path(cupy.__file__).parent / '_core' / 'include'}"  # CuPy's alone: never those of a CUDA toolkit
-    flags = [*FLAGS, headers, *(option for option in options if option.startswith("-D"))]
+    headers = Path(cupy.__file__).parent / "_core" / "include"  # CuPy's alone, never those of a CUDA toolkit
+    flags = [*FLAGS, f"-I{headers}", *(option for option in options if option.startswith("-D"))]
     include = ["-include", prelude(CUPY if "#include <cupy/" in code else HOST, flags)]
 
     def make(path):

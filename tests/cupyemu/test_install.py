@@ -1,5 +1,6 @@
 """The emulator knows one version of CuPy and says so; it needs a compiler and must come first."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -61,12 +62,7 @@ def test_a_run_with_another_version_fails(tmp_path, request):
     (tmp_path / "other.py").write_text('import cupyemu\ncupyemu.VERSION = "99.0.0"\n')
     command = [sys.executable, "-m", "pytest", "-p", "other", "--device", "gpu", "-k", "test_philox"]
     path = f"{tmp_path}:{request.config.rootpath / 'tests'}"
-    done = subprocess.run(command, cwd=request.config.rootpath, env=_with_path(path), capture_output=True, text=True)
+    root, environment = request.config.rootpath, {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 4, done.stdout
     assert "the emulator knows CuPy 99.0.0 only, not cupy-cuda" in done.stderr and " passed" not in done.stdout
-
-
-def _with_path(path):
-    import os
-
-    return {**os.environ, "PYTHONPATH": path}

@@ -20,7 +20,8 @@ class CannotEmulate(Exception):
 def version():
     """The first line of `g++ --version`."""
     try:
-        return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        done = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0]
     except OSError:
         raise CannotEmulate("CuPy without a GPU needs g++ to compile its kernels (apt-get install g++)") from None
 
