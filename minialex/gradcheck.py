@@ -7,7 +7,7 @@ Move one number v by a little h to either side, and see how far the loss L moves
 In the Taylor series of the two terms the even powers of h cancel, so the first error is h^2 L'''/6; one-sided,
 (L(v + h) - L(v)) / h, it is h L''/2.  Rounding adds about 1e-16 |L| / h, so a smaller h is not always better:
 near h = 1e-5 the two errors are alike, about 1e-10.  In float32 they would be 1e-4, which hides mistakes;
-everything here is therefore done in float64.
+everything here is therefore done in float64.  The layer computes where x is, the comparison is the CPU's.
 
 **The loss** is L = sum of dy * y with a random dy, so that dL/dy = dy.  The plain sum (dy = 1) would not notice
 a backward pass that swaps two axes of dy or hands one image's gradient to another.
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, get_xp, to_cpu, to_device
 from minialex.layers.layer import Layer, named_arrays, zeros_like
 
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
@@ -103,13 +103,14 @@ def gradcheck(
 
 
 class _Check:
-    """One run.  x and the parameters are copies in float64, which `slopes` moves in place."""
+    """One run.  x and the parameters are copies in float64 on the device, which `slopes` moves in place."""
 
     def __init__(self, layer: Layer, x: Array, seed: int, eps: float, tolerance: float):
         self.layer, self.x, self.eps, self.tolerance = layer, x, eps, tolerance
+        self.device = "cpu" if get_xp(x) is np else "gpu"
         self.rng = np.random.default_rng(seed)
         self.y = self.forward()
-        self.dy = get_xp(x).asarray(self.rng.standard_normal(self.y.shape))
+        self.dy = self.rng.standard_normal(self.y.shape)
         self.checked = self.kinks = 0
         self.worst: tuple[float, str, tuple[int, ...], float, float] = (-1.0, "x", (), 0.0, 0.0)
 
@@ -147,18 +148,18 @@ class _Check:
         for owner, key, name in named_arrays(self.layer.params):
             yield name, owner[key]
 
-    def forward(self) -> Array:
-        return self.layer.forward(self.x.copy())[0]
+    def forward(self) -> np.ndarray:
+        return to_cpu(self.layer.forward(self.x.copy())[0])
 
-    def backward(self, dy: Array) -> dict[str, Array]:
+    def backward(self, dy: np.ndarray) -> dict[str, Any]:
         """The analytic gradient of every array, by name.  What backward does not write stays NaN."""
         grad = zeros_like(self.layer.params)
         places = [(owner[key], name) for owner, key, name in named_arrays(grad)]
         for array, _ in places:
             array[...] = math.nan
         _, cache = self.layer.forward(self.x.copy())
-        dx = self.layer.backward(dy.copy(), cache, grad)
-        return {"x": dx} | {name: array for array, name in places}
+        dx = self.layer.backward(to_device(dy.copy(), self.device), cache, grad)
+        return {"x": None if dx is None else to_cpu(dx)} | {name: to_cpu(array) for array, name in places}
 
     # ------------------------------------------------------------------------------- the protocol
 
@@ -166,23 +167,26 @@ class _Check:
         """What forward and backward do that they should not."""
         xp = get_xp(self.x)
         first, last = _ends(self.layer)
-        x, dy, grad = self.x.copy(), self.dy.copy(), zeros_like(self.layer.params)
+        x, dy, grad = self.x.copy(), to_device(self.dy.copy(), self.device), zeros_like(self.layer.params)
         before = [(name, array, array.copy()) for name, array in self.arrays() if name != "x"]
         y, cache = self.layer.forward(x)
         problems = []
         if y.dtype != np.float64:
             problems.append(f"forward returned {y.dtype} for float64")
-        if not (y == self.y).all():
+        if not (to_cpu(y) == self.y).all():
             problems.append("forward gave two results for the same x")
-        self.layer.backward(dy, cache, grad)
+        dx = self.layer.backward(dy, cache, grad)
+        for name, array in (("forward", y), ("backward", dx)):
+            if array is not None and get_xp(array) is not xp:
+                problems.append(f"{name} returned an array on another device than x")
         if not (xp.array_equal(x, self.x) or getattr(first, "inplace", False)):
             problems.append("forward or backward overwrote x")
-        if not (xp.array_equal(dy, self.dy) or getattr(last, "inplace", False)):
+        if not (np.array_equal(to_cpu(dy), self.dy) or getattr(last, "inplace", False)):
             problems.append("backward overwrote dy")
         problems += [f"{name} was changed" for name, array, copy in before if not xp.array_equal(array, copy)]
         return problems
 
-    def form(self, name: str, array: Array, analytic: Array) -> str | None:
+    def form(self, name: str, array: Array, analytic: np.ndarray | None) -> str | None:
         """A line where `analytic` cannot be the gradient of `array`; None where it can."""
         if analytic is None:
             meant = not getattr(_ends(self.layer)[0], "input_grad", True)
@@ -192,13 +196,13 @@ class _Check:
                 f"the gradient of {name} is {analytic.shape} of {analytic.dtype}; "
                 f"expected {array.shape} of {array.dtype}"
             )
-        if not get_xp(array).isfinite(analytic).all():
+        if not np.isfinite(analytic).all():
             return f"the gradient of {name} is not finite everywhere, or was not written"
         return None
 
     # ------------------------------------------------------------------------------- the comparison
 
-    def check_array(self, name: str, array: Array, analytic: Array, max_entries: int | None) -> None:
+    def check_array(self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None) -> None:
         places: Any = range(array.size)
         if max_entries is not None and max_entries < array.size:
             places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
@@ -236,7 +240,7 @@ class _Check:
         if error > self.worst[0]:
             self.worst = (error, name, index, numeric, analytic)
 
-    def slopes(self, array: Array, where: Any, h: float) -> tuple[Array, Array]:
+    def slopes(self, array: Array, where: Any, h: float) -> tuple[np.ndarray, np.ndarray]:
         """How fast each output moves with array[where], to the right and to the left."""
         old = array[where].copy()
         array[where] = old + h
@@ -248,16 +252,16 @@ class _Check:
 
     def is_slope(
         self, name: str, index: tuple[int, ...], analytic: float, size: float,
-        right: Array, left: Array, bent: Array, tolerance: float,
+        right: np.ndarray, left: np.ndarray, bent: np.ndarray, tolerance: float,
     ) -> bool:  # fmt: skip
         """Whether `analytic` is made of right and left slopes, one or the other for each output that is bent."""
         for side in (right, left):
             if abs(float((self.dy * side).sum()) - analytic) <= tolerance * max(size, SMALLEST):
                 return True
         rest = analytic - float((self.dy * (right + left) * ~bent).sum()) / 2
-        for output in np.argwhere(np.asarray(bent.tolist())):  # ask backward for each bent output alone
+        for output in np.argwhere(bent):  # ask backward for each bent output alone
             place = tuple(int(k) for k in output)
-            alone = get_xp(self.dy).zeros_like(self.dy)
+            alone = np.zeros_like(self.dy)
             alone[place] = 1
             slope = float(self.backward(alone)[name][index])
             sides = float(right[place]), float(left[place])

@@ -1,6 +1,7 @@
 """Layers with inputs, drawn from seeds: case (kind, i) is the same in every run."""
 
 import numpy as np
+from device import on_device
 
 from minialex.layers import (
     AvgPool2d,
@@ -28,7 +29,7 @@ class Strided(Layer):
         self.layer, self.params, self.way = layer, layer.params, way
 
     def spread(self, a):
-        return np.repeat(a, 2, axis=-1)[..., ::2] if self.way else a.T.copy().T
+        return np.stack((a, a), axis=-1)[..., 0] if self.way else a.T.copy().T
 
     def forward(self, x):
         return self.layer.forward(self.spread(x))
@@ -45,7 +46,7 @@ class CrossEntropy(Layer):
         self.labels, self.label_smoothing = labels, label_smoothing
 
     def forward(self, x):
-        return softmax_cross_entropy(x, self.labels, self.label_smoothing)
+        return softmax_cross_entropy(x, on_device(self.labels), self.label_smoothing)
 
     def backward(self, dy, cache, grad):
         return dy * cache
@@ -148,4 +149,5 @@ CASES = [(kind, i) for kind, (count, _) in KINDS.items() for i in range(count)]
 def make(kind, i):
     """Layer and float64 input of case i of this kind; each third case is handed to the layer not contiguous."""
     layer, x = KINDS[kind][1](np.random.default_rng([list(KINDS).index(kind), i]), i)
+    layer, x = on_device(layer), on_device(x)
     return (Strided(layer, i % 2), x) if i % 3 == 2 else (layer, x)

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_input import snapshot
+from device import DEVICE
 from PIL import Image
 
 from minialex import cli
 
 SMALL = ("--width", "0.02", "--image-size", "67", "--batch-size", "4", "--epochs", "1", "--workers", "0")
-CPU = ("--device", "cpu")
-PHOTOS = (*SMALL, *CPU, "--data", "{w}/photos", "--out", "{w}/new")
+HERE = ("--device", DEVICE)
+PHOTOS = (*SMALL, *HERE, "--data", "{w}/photos", "--out", "{w}/new")
 as_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
 
 
@@ -32,7 +33,7 @@ def make(w):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "draw_curves", lambda *_: None)
         patch.chdir(w)
-        assert train([*SMALL, *CPU, "--data", "photos", "--out", "run"]) == 0
+        assert train([*SMALL, *HERE, "--data", "photos", "--out", "run"]) == 0
     (w / "run" / "result.json").unlink()
     (w / "file").write_text("a file")
     return w

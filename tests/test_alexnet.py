@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from device import assert_array_equal, on_device
 
 from minialex.errors import ConfigError
 from minialex.layers import Dropout, LocalResponseNorm
@@ -79,16 +80,16 @@ def test_wrong_image_shape_is_named():
         with pytest.raises(
             ValueError, match=r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"
         ):
-            model(np.zeros(shape, dtype=np.float32))
+            model(on_device(np.zeros(shape, dtype=np.float32)))
     with pytest.raises(TypeError, match=r"^AlexNet: expected floating-point input, got uint8$"):
-        model(np.zeros((2, 67, 67, 3), dtype=np.uint8))
+        model(on_device(np.zeros((2, 67, 67, 3), dtype=np.uint8)))
 
 
 def test_call_equals_forward_in_evaluation():
-    model = AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5)
+    model = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5))
     model.train(False)
-    x = np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32)
-    np.testing.assert_array_equal(model(x), model.forward(x)[0])
+    x = on_device(np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32))
+    assert_array_equal(model(x), model.forward(x)[0])
 
 
 def test_same_seed_same_network():
@@ -98,12 +99,12 @@ def test_same_seed_same_network():
 
 
 def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned():
-    model = AlexNet(4, width=1 / 8, image_size=67, seed=0)
+    model = on_device(AlexNet(4, width=1 / 8, image_size=67, seed=0))
     theta = model.flatten()
     g = np.zeros_like(theta)
     grad, adam = dict_like(model.params, g), Adam(theta, lr=3e-4)
     rng = np.random.default_rng(0)
-    x, labels = rng.standard_normal((12, 67, 67, 3), dtype=np.float32), np.arange(12) % 4
+    x, labels = on_device(rng.standard_normal((12, 67, 67, 3), dtype=np.float32)), on_device(np.arange(12) % 4)
     losses = []
     for step in range(60):
         model.set_step(step)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_input import refused, snapshot
+from device import assert_array_equal, on_device
 from photo_runs import PHOTOS, as_root, check, make, nothing, train
 
 from minialex import cli
@@ -232,10 +233,10 @@ def stub_cupy(w, change):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*PHOTOS, "--variant", "vgg"), "error: unknown variant 'vgg'"),
+        ((*PHOTOS, "--device", "cpu", "--variant", "vgg"), "error: unknown variant 'vgg'"),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),
-        ((*PHOTOS, "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
+        ((*PHOTOS, "--device", "cpu", "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
     ],
 )
 def test_the_program_ends_with_one_line_and_status_2(w, arguments, words):
@@ -294,18 +295,18 @@ def test_the_first_ctrl_c_asks_to_stop_and_the_second_insists(capsys):
     ],
 )
 def test_images_of_the_wrong_form(shape, dtype, kind, words):
-    model = AlexNet(2, width=0.02, image_size=67)
+    model = on_device(AlexNet(2, width=0.02, image_size=67))
     theta = model.flatten()
     before = theta.copy()
     for call in (model, model.forward):
         with refused(kind, words):
-            call(np.zeros(shape, dtype=dtype))
-    np.testing.assert_array_equal(theta, before)
+            call(on_device(np.zeros(shape, dtype=dtype)))
+    assert_array_equal(theta, before)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((3, 1), np.float32), ((3,), np.float64)])
 def test_a_gradient_of_the_wrong_form(shape, dtype):
-    theta = np.ones(3, dtype=np.float32)
+    theta = on_device(np.ones(3, dtype=np.float32))
     with refused(ValueError, "Adam: expected a gradient (3,) of float32"):
-        Adam(theta).step(np.ones(shape, dtype=dtype))
+        Adam(theta).step(on_device(np.ones(shape, dtype=dtype)))
     assert (theta == 1).all()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device import assert_array_equal, on_device, on_host
 from safetensors.numpy import load_file, save_file
 
 import minialex
@@ -17,7 +18,7 @@ from minialex.models import AlexNet
 
 @pytest.fixture
 def model():
-    model = AlexNet(3, "2012", width=1 / 16, image_size=67, seed=4)
+    model = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=4))
     model.flatten()
     return model
 
@@ -32,10 +33,10 @@ def saved(model, tmp_path):
 def test_names_and_axis_order_are_pytorchs(model):
     tensors = state_dict(model)
     assert list(tensors)[:3] == ["features.0.weight", "features.0.bias", "features.4.weight"]
-    ours = model.features.layer[0].params["weight"]  # (K, K, C, F)
+    ours = on_host(model.features.layer[0].params["weight"])  # (K, K, C, F)
     assert tensors["features.0.weight"].shape == (6, 3, 11, 11)
     assert tensors["features.0.weight"][5, 2, 1, 7] == ours[1, 7, 2, 5]
-    dense = model.classifier[0].params["weight"]  # (in, out)
+    dense = on_host(model.classifier[0].params["weight"])  # (in, out)
     assert tensors["classifier.0.weight"][9, 4] == dense[4, 9]
     assert all(array.flags.c_contiguous for array in tensors.values())
 
@@ -43,10 +44,10 @@ def test_names_and_axis_order_are_pytorchs(model):
 def test_round_trip_is_exact(model, saved):
     tensors, header = load_checkpoint(saved)
     assert header["model"] == model.config
-    other = AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5)
+    other = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5))
     theta = other.flatten()
     load_state_dict(other, tensors)
-    np.testing.assert_array_equal(theta, model.flatten())
+    assert_array_equal(theta, model.flatten())
     assert os.listdir(saved.parent) == [saved.name]  # no temporary file is left
 
 
@@ -131,7 +132,7 @@ def test_tensors_that_do_not_fit_change_nothing(model, change):
     before = model.flatten().copy()
     with pytest.raises(CheckpointError, match=r"^the checkpoint does not fit this model: [^\n]*$"):
         load_state_dict(model, tensors)
-    np.testing.assert_array_equal(model.flatten(), before)
+    assert_array_equal(model.flatten(), before)
 
 
 def test_pytorch_style_file_holds_only_the_weights(saved, model):

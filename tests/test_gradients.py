@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import on_device, on_host
 from layer_cases import CASES, CrossEntropy, make
 
 from minialex import gradcheck
@@ -80,7 +81,7 @@ def other_weight(change):
 
     def spoil(layer, dy, cache, grad):
         weight = layer.params["weight"]
-        layer.params["weight"] = np.ascontiguousarray(change(weight))
+        layer.params["weight"] = change(weight).copy()
         dx = layer.backward(dy, cache, grad)
         layer.params["weight"] = weight
         return dx
@@ -103,7 +104,7 @@ EVERYWHERE = {  # wrong for any layer with a square output and a batch of two
     "dx zero": on_dx(lambda dx: 0 * dx),
     "dx averaged over the batch": on_dx(lambda dx: dx / len(dx)),
     "dx of the other image": on_dx(lambda dx: dx[::-1]),
-    "one wrong entry": on_dx(lambda dx: dx + 1e-4 * (np.arange(dx.size) == dx.size - 1).reshape(dx.shape)),
+    "one wrong entry": on_dx(lambda dx: dx + on_device(1e-4 * np.eye(1, dx.size, dx.size - 1).reshape(dx.shape))),
     "dy one image for all": on_dy(lambda dy: dy[:1] + 0 * dy),
     "dy forgotten": on_dy(np.ones_like),
     "dx float32": on_dx(lambda dx: dx.astype(np.float32)),
@@ -146,12 +147,12 @@ def pool_by(share):
     """MaxPool2d.backward that gives share(window of x == its maximum, in scan order) of dy to each place."""
 
     def spoil(layer, dy, cache, grad):
-        x, y = cache
+        (x, y), dy = map(on_host, cache), on_host(dy)
         dx, K, S = np.zeros_like(x), layer.kernel_size, layer.stride
         for n, p, q, c in np.ndindex(y.shape):
             window = (n, slice(p * S, p * S + K), slice(q * S, q * S + K), c)
             dx[window] += dy[n, p, q, c] * share(x[window] == y[n, p, q, c])
-        return dx
+        return on_device(dx)
 
     return spoil
 
@@ -194,7 +195,7 @@ def layer_forgotten(layer, dy, cache, grad):
 
 
 def smoothing_forgotten(layer, dy, cache, grad):
-    return dy * (cache + 0.3 * (1 / 4 - np.eye(4)[layer.labels]) / len(cache))
+    return dy * (cache + on_device(0.3 * (1 / 4 - np.eye(4)[layer.labels]) / len(cache)))
 
 
 def mutations():
@@ -266,6 +267,7 @@ def mutations():
 
 @pytest.mark.parametrize("layer, x, spoil", list(mutations()))
 def test_a_wrong_gradient_is_found(layer, x, spoil):
+    layer, x = on_device(layer), on_device(x)
     unspoiled = Wrong(layer, lambda layer, dy, cache, grad: layer.backward(dy, cache, grad))
     assert gradcheck(unspoiled, x, max_entries=30)
     assert not gradcheck(Wrong(layer, spoil), x)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
 
 from minialex.layers import (
     AvgPool2d,
@@ -57,37 +58,39 @@ def test_conv(N, H, W, C, F, K, S, P, G, algorithm):
     layer.params["bias"] = rng.standard_normal(F)
     x = rng.standard_normal((N, H, W, C))
     y = conv_by_definition(x, *layer.params.values(), S, P, G)
-    np.testing.assert_allclose(layer(x), y, rtol=0, atol=1e-11 * abs(y).max())
+    ours = on_device(layer)(on_device(x))
+    assert_allclose(ours, y, rtol=0, atol=1e-11 * abs(y).max())
+    assert_on_device(ours)
     assert layer.output_shape((H, W, C)) == y.shape[1:]
     assert layer.multiply_adds((H, W, C)) == y[0].size * K * K * C // G
 
 
 def test_conv_works_through_large_batches_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
-    layer = Conv2d(2, 3, 3, rng=rng, algorithm="im2col").to(dtype=np.float64)
-    x, dy = rng.standard_normal((7, 5, 5, 2)), rng.standard_normal((7, 3, 3, 3))
+    layer = on_device(Conv2d(2, 3, 3, rng=rng, algorithm="im2col").to(dtype=np.float64))
+    x, dy = on_device(rng.standard_normal((7, 5, 5, 2))), on_device(rng.standard_normal((7, 3, 3, 3)))
     whole, parts = zeros_like(layer.params), zeros_like(layer.params)
     y, cache = layer.forward(x)
     dx = layer.backward(dy, cache, whole)
     monkeypatch.setattr("minialex.layers.conv.COLUMN_BYTES", 2 * 9 * 18 * 8)  # two images
     y2, cache = layer.forward(x)
-    np.testing.assert_allclose(y2, y, rtol=1e-13)
-    np.testing.assert_allclose(layer.backward(dy, cache, parts), dx, rtol=0, atol=1e-13)
+    assert_allclose(y2, y, rtol=1e-13)
+    assert_allclose(layer.backward(dy, cache, parts), dx, rtol=0, atol=1e-13)
     for name in whole:
-        np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-13)
+        assert_allclose(parts[name], whole[name], rtol=0, atol=1e-13)
 
 
 def test_conv_gradient_with_a_weight_that_is_not_contiguous():
     rng = np.random.default_rng(0)
-    layer = Conv2d(2, 3, 3, rng=rng, algorithm="im2col")
-    x = rng.standard_normal((2, 4, 4, 2)).astype(np.float32)
+    layer = on_device(Conv2d(2, 3, 3, rng=rng, algorithm="im2col"))
+    x = on_device(rng.standard_normal((2, 4, 4, 2)).astype(np.float32))
     y, cache = layer.forward(x)
     want = zeros_like(layer.params)
     layer.backward(np.ones_like(y), cache, want)
-    layer.params["weight"] = np.asfortranarray(layer.params["weight"])
+    layer.params["weight"] = layer.params["weight"].T.copy().T  # the last axis is the slowest
     grad = zeros_like(layer.params)
     layer.backward(np.ones_like(y), cache, grad)
-    np.testing.assert_allclose(grad["weight"], want["weight"], rtol=1e-5, atol=1e-5)
+    assert_allclose(grad["weight"], want["weight"], rtol=1e-5, atol=1e-5)
 
 
 def test_initial_weights():
@@ -135,14 +138,14 @@ def test_max_pool_and_its_gradient(H, W, K, S, P, values):
     x = rng.standard_normal((2, H, W, 3))
     x = {"random": x, "ties": np.maximum(np.round(x), 0), "negative": -5 - abs(x)}[values]
     layer = MaxPool2d(K, S, P)
-    y, cache = layer.forward(x)
-    dy = rng.standard_normal(y.shape)
+    y, cache = layer.forward(on_device(x))
+    y, dy = on_host(y), rng.standard_normal(y.shape)
     dx = np.zeros_like(x)
     for (n, p, q, c), places in windows(x, K, S, P):
         first = max(places, key=lambda place: x[n, *place, c])  # of equals, the first
         assert y[n, p, q, c] == x[n, *first, c]
         dx[n, *first, c] += dy[n, p, q, c]
-    np.testing.assert_allclose(layer.backward(dy, cache, {}), dx, rtol=0, atol=1e-14)
+    assert_allclose(layer.backward(on_device(dy), cache, {}), dx, rtol=0, atol=1e-14)
     assert layer.output_shape((H, W, 3)) == y.shape[1:]
 
 
@@ -150,14 +153,14 @@ def test_max_pool_and_its_gradient(H, W, K, S, P, values):
 def test_avg_pool(H, W, K, S, P):
     x = np.random.default_rng([H, W, K, S, P]).standard_normal((2, H, W, 3))
     layer = AvgPool2d(K, S, P)
-    y = layer(x)
+    y = on_host(layer(on_device(x)))
     for (n, p, q, c), places in windows(x, K, S, P):
         assert y[n, p, q, c] == pytest.approx(sum(x[n, *place, c] for place in places) / K**2, abs=1e-14)
     assert layer.output_shape((H, W, 3)) == y.shape[1:]
 
 
 def test_pools_step_by_their_size_unless_told():
-    x = np.zeros((1, 6, 6, 1), dtype=np.float32)
+    x = on_device(np.zeros((1, 6, 6, 1), dtype=np.float32))
     assert MaxPool2d(3)(x).shape == AvgPool2d(3)(x).shape == (1, 2, 2, 1)
 
 
@@ -169,7 +172,7 @@ def test_pools_step_by_their_size_unless_told():
 @pytest.mark.parametrize("C", [1, 2, 4, 9])
 def test_lrn(size, beta, C):
     x = np.random.default_rng([size, C]).standard_normal((2, 2, 1, C))
-    y = LocalResponseNorm(size, alpha=0.9, beta=beta, k=1.5)(x)
+    y = on_host(LocalResponseNorm(size, alpha=0.9, beta=beta, k=1.5)(on_device(x)))
     for n, h, w, c in np.ndindex(x.shape):
         energy = sum(x[n, h, w, j] ** 2 for j in range(C) if abs(j - c) <= size // 2)
         assert y[n, h, w, c] == pytest.approx(x[n, h, w, c] / (1.5 + 0.9 * energy) ** beta, rel=1e-12)
@@ -177,40 +180,43 @@ def test_lrn(size, beta, C):
 
 def test_lrn_defaults_are_the_papers():
     x = np.full((1, 1, 1, 5), 100.0)
-    assert LocalResponseNorm()(x)[0, 0, 0, 2] == pytest.approx(100 * (2 + 1e-4 * 5e4) ** -0.75, rel=1e-12)
+    y = on_host(LocalResponseNorm()(on_device(x)))
+    assert y[0, 0, 0, 2] == pytest.approx(100 * (2 + 1e-4 * 5e4) ** -0.75, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations(dtype):
-    x = np.array([-800, -40, -1.5, -0.0, 0.0, 1e-3, 1.5, 40, 800], dtype=dtype)
-    np.testing.assert_array_equal(ReLU()(x), [max(0.0, v) for v in x])
-    np.testing.assert_allclose(Tanh()(x), [math.tanh(v) for v in x], rtol=1e-6)
-    sigmoid = [1 / (1 + math.exp(-v)) if v > -700 else 0 for v in x.tolist()]
-    np.testing.assert_allclose(Sigmoid()(x), sigmoid, rtol=1e-6, atol=1e-7)
+    values = np.array([-800, -40, -1.5, -0.0, 0.0, 1e-3, 1.5, 40, 800], dtype=dtype)
+    x = on_device(values)
+    assert_array_equal(ReLU()(x), [max(0.0, v) for v in values])
+    assert_allclose(Tanh()(x), [math.tanh(v) for v in values], rtol=1e-6)
+    sigmoid = [1 / (1 + math.exp(-v)) if v > -700 else 0 for v in values.tolist()]
+    assert_allclose(Sigmoid()(x), sigmoid, rtol=1e-6, atol=1e-7)
 
 
 def test_relu_in_place():
-    x, dy = np.array([-1.0, 0.0, 2.0]), np.array([1.0, 2.0, 3.0])
+    x, dy = on_device(np.array([-1.0, 0.0, 2.0])), on_device(np.array([1.0, 2.0, 3.0]))
     y, cache = ReLU(inplace=True).forward(x)
     dx = ReLU(inplace=True).backward(dy, cache, {})
     assert y is x and dx is dy
-    np.testing.assert_array_equal(y, [0, 0, 2])
-    np.testing.assert_array_equal(dx, [0, 0, 3])
+    assert_array_equal(y, [0, 0, 2])
+    assert_array_equal(dx, [0, 0, 3])
 
 
 def test_linear_and_flatten():
     rng = np.random.default_rng(0)
     layer = Linear(5, 3, rng=rng).to(dtype=np.float64)
     layer.params["bias"] = rng.standard_normal(3)
+    weight, bias = layer.params.values()
     x = rng.standard_normal((4, 5))
-    y = layer(x)
+    y = on_host(on_device(layer)(on_device(x)))
     for n, f in np.ndindex(4, 3):
-        want = layer.params["bias"][f] + sum(x[n, d] * layer.params["weight"][d, f] for d in range(5))
+        want = bias[f] + sum(x[n, d] * weight[d, f] for d in range(5))
         assert y[n, f] == pytest.approx(want, rel=1e-12)
     assert layer.output_shape((5,)) == (3,) and layer.multiply_adds((5,)) == 15
 
     maps = rng.standard_normal((2, 3, 4, 5))
-    flat = Flatten()(maps)
+    flat = on_host(Flatten()(on_device(maps)))
     for n, h, w, c in np.ndindex(maps.shape):
         assert flat[n, c * 12 + h * 4 + w] == maps[n, h, w, c]
     assert flat.shape[1:] == Flatten().output_shape((3, 4, 5)) == (60,)
@@ -219,8 +225,8 @@ def test_linear_and_flatten():
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999999])
 def test_dropout(p):
     layer = Dropout(p, seed=3)
-    x = np.full((200, 1000), 2.0)
-    y = layer(x)
+    x = on_device(np.full((200, 1000), 2.0))
+    y = on_host(layer(x))
     kept = y != 0
     assert np.allclose(y[kept], y.max())  # one factor for all that stay
     if p < 0.99:
@@ -232,7 +238,7 @@ def test_dropout(p):
 
 
 def test_dropout_mask_depends_on_seed_stream_and_step_alone():
-    x = np.ones((50, 40), dtype=np.float32)
+    x = on_device(np.ones((50, 40), dtype=np.float32))
 
     def mask(seed=1, stream=2, step=3):
         layer = Dropout(0.5, seed=seed, stream=stream)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from device import assert_allclose, assert_on_device, on_device
 
 from minialex import optim
 from minialex.errors import ConfigError
@@ -29,15 +30,16 @@ def vectors(size, dtype=np.float64):
 @pytest.mark.parametrize("decay", [0, 0.1])
 def test_sgd(size, momentum, decay):
     theta, gradients = vectors(size)
-    want, v = theta.copy(), np.zeros(size)
+    want, v, theta = theta.copy(), np.zeros(size), on_device(theta)
     optimizer = SGD(theta, lr=0.05, momentum=momentum, weight_decay=decay)
     for t, g in enumerate(gradients):
         lr = 0.05 / (t + 1)
         v = momentum * v + (g + decay * want)
         want = want - lr * v
-        optimizer.step(g, lr)
-    np.testing.assert_allclose(theta, want, rtol=1e-13)
-    np.testing.assert_allclose(optimizer.state["v"], v, rtol=1e-13)
+        optimizer.step(on_device(g), lr)
+    assert_allclose(theta, want, rtol=1e-13)
+    assert_allclose(optimizer.state["v"], v, rtol=1e-13)
+    assert_on_device(theta, optimizer.state["v"])
     assert optimizer.t == STEPS and optimizer.theta is theta
 
 
@@ -47,6 +49,7 @@ def test_sgd(size, momentum, decay):
 def test_adam(size, decoupled, decay, eps):
     theta, gradients = vectors(size)
     want, m, v, (b1, b2) = theta.copy(), np.zeros(size), np.zeros(size), (0.8, 0.95)
+    theta = on_device(theta)
     optimizer = Adam(theta, lr=0.05, betas=(b1, b2), eps=eps, weight_decay=decay, decoupled=decoupled)
     for t, g in enumerate(gradients, start=1):
         lr = 0.05 / t
@@ -57,21 +60,23 @@ def test_adam(size, decoupled, decay, eps):
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * g * g
         want = want - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
-        optimizer.step(gradients[t - 1], lr)
-    np.testing.assert_allclose(theta, want, rtol=1e-12)
-    np.testing.assert_allclose(optimizer.state["m"], m, rtol=1e-12)
-    np.testing.assert_allclose(optimizer.state["v"], v, rtol=1e-12)
+        optimizer.step(on_device(gradients[t - 1]), lr)
+    assert_allclose(theta, want, rtol=1e-12)
+    assert_allclose(optimizer.state["m"], m, rtol=1e-12)
+    assert_allclose(optimizer.state["v"], v, rtol=1e-12)
+    assert_on_device(theta, *optimizer.state.values())
 
 
 def test_adam_first_step_is_the_learning_rate_long():
-    theta, g = np.zeros(3), np.array([1e-3, -5.0, 200.0])
+    theta, g = on_device(np.zeros(3)), on_device(np.array([1e-3, -5.0, 200.0]))
     Adam(theta, lr=0.01).step(g)
-    np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
+    assert_allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_real_blocks_give_what_one_block_gives_and_leave_the_gradient(name, monkeypatch):
     theta, gradients = vectors(2 * optim.BLOCK + 7, np.float32)
+    theta, gradients = on_device(theta), [on_device(g) for g in gradients]
     whole, before = theta.copy(), [g.copy() for g in gradients]
     optimizer = make_optimizer(name, theta, lr=0.01, weight_decay=0.01)
     for g in gradients:
@@ -86,7 +91,7 @@ def test_real_blocks_give_what_one_block_gives_and_leave_the_gradient(name, monk
 
 
 def test_make_optimizer():
-    theta = np.ones(3)
+    theta = on_device(np.ones(3))
     assert type(make_optimizer("sgd", theta, 0.1, 0.2)) is SGD
     adam, adamw = make_optimizer("adam", theta, 0.1, 0.2), make_optimizer("adamw", theta, 0.1, 0.2)
     assert (adam.decoupled, adamw.decoupled) == (False, True)
@@ -111,28 +116,28 @@ def test_make_optimizer():
 )
 def test_bad_arguments(make):
     with pytest.raises(ConfigError) as caught:
-        make(np.ones(3))
+        make(on_device(np.ones(3)))
     assert "\n" not in str(caught.value) and "got" in str(caught.value)
 
 
 @pytest.mark.parametrize("g", [np.ones(4), np.ones((3, 1)), np.ones(3, dtype=np.float32)])
 def test_a_gradient_of_another_shape_or_dtype(g):
-    theta = np.ones(3)
+    theta = on_device(np.ones(3))
     optimizer = Adam(theta)
     with pytest.raises(ValueError, match="Adam: expected a gradient"):
-        optimizer.step(g)
+        optimizer.step(on_device(g))
     assert optimizer.t == 0 and (theta == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_clip(dtype):
-    g = np.array([3, 4], dtype=dtype)
+    g = on_device(np.array([3, 4], dtype=dtype))
     norm = clip_gradient_norm(g, 10)
     assert float(norm) == 5 and g.tolist() == [3, 4]  # short enough: left as it is
     assert float(clip_gradient_norm(g, 1)) == 5
-    np.testing.assert_allclose(g, [0.6, 0.8], rtol=1e-6)
+    assert_allclose(g, [0.6, 0.8], rtol=1e-6)
     assert g.dtype == dtype
-    zero = np.zeros(2, dtype=dtype)
+    zero = on_device(np.zeros(2, dtype=dtype))
     assert float(clip_gradient_norm(zero, 1)) == 0 and not zero.any()
 
 

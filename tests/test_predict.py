@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device import DEVICE, on_device, on_host
 from PIL import Image
 
 from minialex.checkpoint import save_checkpoint, state_dict
@@ -41,7 +42,7 @@ def run(*arguments):
 
 
 def test_prediction_is_the_softmax_of_the_evaluated_network(folder):
-    predictor = Predictor(folder / "best.safetensors")
+    predictor = Predictor(folder / "best.safetensors", DEVICE)
     photo = folder / "photos" / "0.png"
     model = AlexNet(2, width=1 / 16, image_size=67, seed=3)
     model.train(False)
@@ -66,9 +67,9 @@ def test_ten_crops_lie_in_the_corners_and_the_middle_each_with_its_mirror_image(
 
 
 def test_ten_crop_prediction_is_the_mean(folder):
-    predictor = Predictor(folder / "best.safetensors")
+    predictor = Predictor(folder / "best.safetensors", DEVICE)
     image = Image.open(folder / "photos" / "1.png")
-    single = [predictor.model(crop[None]) for crop in ten_crops(image, TRANSFORM)]
+    single = [on_host(predictor.model(on_device(crop[None]))) for crop in ten_crops(image, TRANSFORM)]
     p = [np.exp(z[0].astype(np.float64)) / np.exp(z[0].astype(np.float64)).sum() for z in single]
     np.testing.assert_allclose(predictor.probabilities(image, ten_crop=True), np.mean(p, axis=0), rtol=1e-4)
 
@@ -144,7 +145,7 @@ def test_without_matplotlib_a_run_goes_on_without_curves(tmp_path, monkeypatch, 
 
 
 def test_filter_sheet_shows_each_filter():
-    weight = np.zeros((3, 3, 3, 4), dtype=np.float32)
+    weight = on_device(np.zeros((3, 3, 3, 4), dtype=np.float32))
     weight[1, 1, 0, 2] = 5  # a red dot in the third filter
     sheet = np.asarray(filter_sheet(weight, scale=2, columns=2))
     assert sheet.shape == (18, 18, 3)

@@ -53,8 +53,9 @@ def test_winograd_with_stride_equals_im2col(H, W, C, F, K, S, P):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10 * abs(want).max())
 
 
-def test_the_first_layer_of_alexnet_takes_it():
+def test_auto_takes_it_where_it_saves():
     rng = np.random.default_rng(0)
-    assert Conv2d(3, 96, 11, 4, rng=rng).algorithm == "winograd"
-    assert Conv2d(4, 96, 11, 4, groups=2, rng=rng).algorithm == "im2col"
-    assert Conv2d(3, 8, 3, 2, rng=rng).algorithm == "im2col"  # K' = 2: little to save
+    first, image = Conv2d(3, 96, 11, 4, rng=rng), np.empty((1, 227, 227, 3))
+    assert first.uses_winograd(image) and not first.uses_winograd(image[:, :99, :99])  # 55 x 55, 23 x 23 outputs
+    assert not Conv2d(4, 96, 11, 4, groups=2, rng=rng).uses_winograd(np.empty((1, 227, 227, 4)))
+    assert not Conv2d(3, 8, 3, 2, rng=rng).uses_winograd(image)  # K' = 2: little to save

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from device import DEVICE, assert_array_equal
 from tiny_run import OPTIONS, Bar, source, trainer
 
 from minialex.checkpoint import load_checkpoint
@@ -23,7 +24,7 @@ def finish(run):
 def test_same_seed_same_weights_for_any_number_of_data_workers(tmp_path):
     runs = [finish(trainer(tmp_path / str(n), workers=n, epochs=1)) for n in (0, 1, 2, 4)]
     for theta, history in runs[1:]:
-        np.testing.assert_array_equal(theta, runs[0][0])
+        assert_array_equal(theta, runs[0][0])
         assert history == runs[0][1]
     other, _ = finish(trainer(tmp_path / "other", seed=1, epochs=1))
     assert not np.array_equal(other, runs[0][0])
@@ -47,7 +48,7 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, optimi
         second = trainer(folder, **options)
         second.resume()
         again, their_history = finish(second)
-        np.testing.assert_array_equal(again, theta)
+        assert_array_equal(again, theta)
         assert their_history == history
         best = load_checkpoint(folder / "best.safetensors")[0]
         for name, array in load_checkpoint(tmp_path / "whole" / "best.safetensors")[0].items():
@@ -94,8 +95,8 @@ def test_the_best_epoch_is_chosen_on_validation_and_test_images_are_looked_at_on
 
 def test_evaluation_is_repeatable_and_leaves_the_model_in_training_mode(tmp_path):
     run = trainer(tmp_path / "run")
-    first = evaluate(run.model, run.val_loader)
-    assert first == evaluate(run.model, run.val_loader)
+    first = evaluate(run.model, run.val_loader, DEVICE)
+    assert first == evaluate(run.model, run.val_loader, DEVICE)
     assert all(layer.training for _, layer in run.model.leaves())
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from device import assert_allclose, assert_array_equal, on_device, on_host
 from test_layers import conv_by_definition
 
 from minialex.layers import Conv2d
@@ -90,10 +91,10 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     rng = np.random.default_rng([N, H, W, C, F, r, P, G])
     plain = Conv2d(C, F, r, 1, P, G, rng=rng, algorithm="im2col").to(dtype=np.float64)
     plain.params["bias"] = rng.standard_normal(F)
-    weight, bias = plain.params.values()
-    x = rng.standard_normal((N, H, W, C))
+    weight, bias = on_device(plain).params.values()
+    x = on_device(rng.standard_normal((N, H, W, C)))
     y = plain(x)
-    dy = rng.standard_normal(y.shape)
+    dy = on_device(rng.standard_normal(y.shape))
     before = [a.copy() for a in (x, dy, weight, bias)]
 
     got, cache = winograd_forward(x, weight, bias, padding=P, groups=G, m=m)
@@ -101,15 +102,16 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     dx = winograd_backward(dy, cache, weight, grad, padding=P, groups=G, m=m)
     want_dx = plain.backward(dy, x, want)
     if N < 10:
-        np.testing.assert_allclose(got, conv_by_definition(x, weight, bias, 1, P, G), rtol=0, atol=1e-10)
+        definition = conv_by_definition(on_host(x), on_host(weight), on_host(bias), 1, P, G)
+        assert_allclose(got, definition, rtol=0, atol=1e-10)
     for a, b in ((got, y), (dx, want_dx), (grad["weight"], want["weight"]), (grad["bias"], want["bias"])):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, abs(b).max()))
+        assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, float(abs(b).max())))
     assert all(np.array_equal(a, b) for a, b in zip((x, dy, weight, bias), before, strict=True))
 
 
 def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap():
     def used(N, H, W, r, P, m=4):
-        x, weight = np.zeros((N, H, W, 1)), np.zeros((r, r, 1, 1))
+        x, weight = on_device(np.zeros((N, H, W, 1))), on_device(np.zeros((r, r, 1, 1)))
         return saves_tiles(x, make_plan(x, weight, P, 1, m))
 
     assert used(4, 13, 13, 3, 1)  # 7 x 7 tiles for four images, not 4 * 4 * 4
@@ -120,32 +122,34 @@ def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap()
 
 def test_without_bias_and_without_input_gradient():
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((2, 5, 5, 2)), rng.standard_normal((3, 3, 2, 4))
+    x, weight = on_device(rng.standard_normal((2, 5, 5, 2))), on_device(rng.standard_normal((3, 3, 2, 4)))
     y, cache = winograd_forward(x, weight, None, padding=1)
-    zero, _ = winograd_forward(x, weight, np.zeros(4), padding=1)
-    np.testing.assert_array_equal(y, zero)
-    grad, full = {"weight": np.empty_like(weight)}, {"weight": np.empty_like(weight), "bias": np.empty(4)}
+    zero, _ = winograd_forward(x, weight, on_device(np.zeros(4)), padding=1)
+    assert_array_equal(y, zero)
+    grad = {"weight": np.empty_like(weight)}
+    full = {"weight": np.empty_like(weight), "bias": on_device(np.empty(4))}
     assert winograd_backward(y, cache, weight, grad, padding=1, input_grad=False) is None
     winograd_backward(y, cache, weight, full, padding=1)
-    np.testing.assert_array_equal(grad["weight"], full["weight"])
+    assert_array_equal(grad["weight"], full["weight"])
 
 
 def test_input_that_is_not_contiguous():
     rng = np.random.default_rng(1)
-    wide, weight, bias = rng.standard_normal((6, 5, 4, 2)), rng.standard_normal((3, 3, 2, 2)), np.ones(2)
+    wide, weight = on_device(rng.standard_normal((6, 5, 4, 2))), on_device(rng.standard_normal((3, 3, 2, 2)))
+    bias = on_device(np.ones(2))
     x = wide.transpose(2, 1, 0, 3)[:, ::-1]
     y, _ = winograd_forward(x, weight, bias, padding=1)
-    np.testing.assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1)[0])
+    assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1)[0])
 
 
 def rms_error(algorithm, r, C=64):
     """Root mean square of float32 - float64, over that of float64."""
     rng = np.random.default_rng(r)
     x = np.maximum(rng.standard_normal((2, 13, 13, C)), 0)
-    layer = Conv2d(C, 32, r, padding=r // 2, rng=rng, algorithm=algorithm)
-    got = layer(x.astype(np.float32)).astype(np.float64)
+    layer, x = on_device(Conv2d(C, 32, r, padding=r // 2, rng=rng, algorithm=algorithm)), on_device(x)
+    got = on_host(layer(x.astype(np.float32)))
     layer.algorithm = "im2col"
-    want = layer.to(dtype=np.float64)(x)
+    want = on_host(layer.to(dtype=np.float64)(x))
     return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
 
 
@@ -159,8 +163,8 @@ def test_float32_errors_are_as_documented(algorithm, r, documented):
 @pytest.mark.parametrize("r", [3, 5])
 def test_float64_errors_are_a_billion_times_smaller(r):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((1, 13, 13, 64))
+    x = on_device(rng.standard_normal((1, 13, 13, 64)))
     layer = Conv2d(64, 32, r, padding=r // 2, rng=rng, algorithm="winograd").to(dtype=np.float64)
-    y = layer(x)
+    y = on_host(on_device(layer)(x))
     layer.algorithm = "im2col"
-    assert 0 < np.sqrt(np.mean((y - layer(x)) ** 2) / np.mean(y**2)) < 1e-14
+    assert 0 < np.sqrt(np.mean((y - on_host(layer(x))) ** 2) / np.mean(y**2)) < 1e-14

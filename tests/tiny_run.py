@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+from device import DEVICE
+
 from minialex import cli
 from minialex.data import Drawings, Source
 from minialex.run import Config, RunFolder
@@ -16,7 +18,7 @@ from minialex.training import Trainer
 
 OPTIONS = {
     "width": 1 / 16, "image_size": 67, "batch_size": 4, "epochs": 3, "workers": 2, "augment": "crop", "lr": 1e-3,
-    "device": "cpu", "log_interval": 1,
+    "device": DEVICE, "log_interval": 1,
 }  # fmt: skip
 
 
@@ -46,7 +48,7 @@ def trainer(folder: Path, after=lambda step: None, lines=None, **options) -> Tra
     config = Config(**{**OPTIONS, **options})
     run = RunFolder(folder) if (folder / "config.json").exists() else RunFolder.create(folder, config)
     report = (lambda line: None) if lines is None else lines.append
-    return Trainer(config, source(), run, "cpu", report, partial(Bar, after))
+    return Trainer(config, source(), run, DEVICE, report, partial(Bar, after))
 
 
 def main(arguments):

@@ -20,7 +20,8 @@ The channels stand last, so a patch is K runs of K*C neighbouring numbers, and Y
 it stands.  X is K*K/(S*S) times larger than x; it is therefore built a few images at a time, and built again in
 backward instead of kept.  The same sums can be had with a third of the multiplications: `winograd.py` is the
 second chapter on this layer, for stride 1, to which `space_to_depth.py` leads larger strides back;
-`algorithm="auto"` uses them where they are faster.
+`algorithm="auto"` uses them where they are faster.  A GPU prefers few large products to many small ones: there
+"auto" takes im2col, on all images at once.
 
 With `groups` = G the channels are dealt to G independent convolutions side by side: group g reads the g-th
 part of the input channels and writes the g-th part of the filters.  AlexNet was trained so, on two GPUs.
@@ -44,6 +45,7 @@ from minialex.layers.layer import Layer, Params, Shape, check_shape, check_windo
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import winograd_backward, winograd_forward
 
+LEAST_OUTPUTS = 1000  # places of the output, over all images, from which on Winograd's method is worth its while
 COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
 
 
@@ -127,10 +129,8 @@ class Conv2d(Layer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.input_grad = input_grad
-        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits.
+        self.algorithm = algorithm
         self.places = -(-kernel_size // stride)  # K' of space_to_depth.py; K itself for stride 1
-        saves = 3 <= self.places <= 5 and (stride == 1 or groups == 1)
-        self.algorithm = ("winograd" if saves else "im2col") if algorithm == "auto" else algorithm
 
         shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         D = kernel_size * kernel_size * (in_channels // groups)
@@ -142,9 +142,9 @@ class Conv2d(Layer):
         check_shape(self, x, ("N", "H", "W", self.in_channels))
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
         weight, bias = self.params["weight"], self.params["bias"]
-        if self.algorithm == "winograd" and self.stride == 1:
+        if self.uses_winograd(x) and self.stride == 1:
             return winograd_forward(x, weight, bias, padding=self.padding, groups=self.groups)
-        if self.algorithm == "winograd":
+        if self.uses_winograd(x):
             return winograd_forward(self._deep(x), weight_to_depth(weight, self.stride), bias, padding=0)[0], x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
@@ -160,11 +160,11 @@ class Conv2d(Layer):
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         weight = self.params["weight"]
-        if self.algorithm == "winograd" and self.stride == 1:
+        if self.uses_winograd(cache) and self.stride == 1:
             return winograd_backward(
                 dy, cache, weight, grad, padding=self.padding, groups=self.groups, input_grad=self.input_grad
             )
-        if self.algorithm == "winograd":
+        if self.uses_winograd(cache):
             return self._deep_backward(dy, cache, grad)
 
         x, F = cache, self.out_channels
@@ -182,6 +182,16 @@ class Conv2d(Layer):
                     col2im(dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding)
         grad["bias"][...] = dy.sum(axis=(0, 1, 2))
         return dx
+
+    def uses_winograd(self, x: Array) -> bool:
+        """Whether Winograd's method is used for x (N, H, W, C): where it is asked for, or faster."""
+        if self.algorithm != "auto":
+            return self.algorithm == "winograd"
+        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits, and for few outputs
+        # the transform of the weights costs more than it saves.
+        OH, OW, _ = self.output_shape(x.shape[1:])
+        fits = 3 <= self.places <= 5 and (self.stride == 1 or self.groups == 1)
+        return fits and get_xp(x) is np and len(x) * OH * OW >= LEAST_OUTPUTS
 
     def _deep(self, x: Array) -> Array:
         """x' of space_to_depth.py, as large as the output needs it."""
@@ -205,7 +215,10 @@ class Conv2d(Layer):
             yield slice(g * C, (g + 1) * C), slice(g * F, (g + 1) * F)
 
     def _chunks(self, x: Array) -> Iterator[slice]:
-        """Slices of the batch, so many images each that their columns take about COLUMN_BYTES."""
+        """Slices of the batch, so many images each that their columns take about COLUMN_BYTES; on a GPU all."""
+        if get_xp(x) is not np:
+            yield slice(None)
+            return
         OH, OW, _ = self.output_shape(x.shape[1:])
         D = self.params["weight"][..., 0].size
         step = max(1, COLUMN_BYTES // (OH * OW * D * x.dtype.itemsize))

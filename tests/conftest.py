@@ -1,0 +1,71 @@
+"""pytest --device cpu|gpu: which device the tests of layers, losses, optimizers and training run on.
+
+"gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on the CPU (see
+cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of its own:
+
+    python -m venv gpu && . gpu/bin/activate
+    pip install -e ".[test]" cupy-cuda13x==14.2.0
+    pytest --device gpu
+
+All tests run on both devices, except those of NOT_ON_GPU; those that concern only files, photos or options do the
+same on both.  cupyemu/test_*.py run on the emulated device only.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+NOT_ON_GPU = {  # what cannot run there, and why
+    "test_a_wrong_gradient_is_found[14-MicroBatches-only-the-last-group]": "a GPU gets the batch in one group",
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)")
+
+
+def pytest_configure(config):
+    os.environ["MINIALEX_TEST_DEVICE"] = config.getoption("--device")
+    if config.getoption("--device") == "gpu":
+        from cupyemu import CannotEmulate
+
+        try:
+            import device  # noqa: F401 -- installs the emulator where there is no GPU
+        except CannotEmulate as error:
+            raise pytest.UsageError(f"--device gpu: {error}") from None
+
+
+def pytest_report_header(config):
+    from minialex.backend import choose_device
+
+    return choose_device(config.getoption("--device"))[1]
+
+
+def pytest_ignore_collect(collection_path, config):
+    emulated = config.getoption("--device") == "gpu" and _emulator() is not None
+    return True if collection_path == Path(__file__).with_name("cupyemu") and not emulated else None
+
+
+def _emulator():
+    """The emulator's device where it is in use, else None."""
+    import sys
+
+    return sys.modules.get("cupyemu.device")
+
+
+def pytest_collection_modifyitems(items, config):
+    if config.getoption("--device") == "gpu":
+        for item in items:
+            reason = NOT_ON_GPU.get(item.name)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=f"not on a GPU: {reason}"))
+
+
+@pytest.fixture(autouse=True)
+def no_kernel_writes_outside_its_arrays():
+    emulated = _emulator()
+    before = emulated.value("overruns") if emulated else 0
+    yield
+    if emulated:
+        assert emulated.value("overruns") == before
