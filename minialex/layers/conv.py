@@ -45,7 +45,7 @@ from minialex.layers.layer import Layer, Params, Shape, check_shape, check_windo
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import winograd_backward, winograd_forward
 
-LEAST_OUTPUTS = 1000  # places of the output, over all images, from which on Winograd's method is worth its while
+LEAST_OUTPUTS = 500  # places of the output, over all images, from which on Winograd's method is worth its while
 COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
 
 
