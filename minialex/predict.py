@@ -13,6 +13,7 @@ from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.losses import log_softmax
 from minialex.models import AlexNet
 
+MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -62,9 +63,13 @@ class Predictor:
 
 
 def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
-    """What `transform` makes of ten crops instead of its CenterCrop, each (H, W, C)."""
+    """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
+
+    In this order: upper left, upper right, lower left, lower right, middle; each followed by its mirror image.
+    """
     steps = list(transform.transforms)
-    where, size = next(((i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)), (0, None))
+    crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
+    where, size = crop_steps[-1] if crop_steps else (0, None)
     if size is None:
         raise CheckpointError("ten crops need a preprocessing with a CenterCrop; this checkpoint has none")
     for step in steps[:where]:

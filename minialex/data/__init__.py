@@ -1,5 +1,6 @@
 """Data: drawings, image folders and the pet photos; transforms; the loader."""
 
+from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.drawings import Drawings
 from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
 from minialex.data.image import MAX_PIXELS, open_rgb
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_PIXELS",
     "Batch",
     "CenterCrop",
+    "ColourShift",
     "Compose",
     "DataLoader",
     "Dataset",
@@ -42,6 +44,7 @@ __all__ = [
     "ToArray",
     "Transform",
     "class_names",
+    "colour_statistics",
     "download_pets",
     "open_rgb",
     "open_source",
