@@ -92,7 +92,7 @@ class AlexNet(Layer):
         self.image_size = side if image_size is None else image_size
         if not 0 < self.image_size <= 2048:
             raise ConfigError(f"image_size must be from 67 to 2048, got {image_size}")
-        self.config = {
+        self.config: dict[str, Any] = {
             "variant": variant, "num_classes": num_classes, "lrn": use_lrn, "dropout": dropout,
             "width": width, "image_size": self.image_size,
         }  # fmt: skip
