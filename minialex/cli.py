@@ -16,12 +16,13 @@ from tqdm import tqdm
 from minialex.backend import choose_device
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
-from minialex.run import AUGMENTATIONS, Config, RunFolder, free_path
+from minialex.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
 from minialex.training import Trainer
 from minialex.viz import plot_curves
 
-# A resumed run may be moved to another device or watched more closely; all else comes from its config.json.
-MAY_CHANGE = {"device", "workers", "log_interval", "cache"}
+# A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
+# from its config.json.
+MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop"}
 
 
 def run_main(main: Callable[[], int]) -> None:
@@ -51,8 +52,12 @@ def training_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", help="drawings (default), pets, or a folder with train/<class>/ and test/<class>/")
+    add(
+        "--recipe",
+        help="defaults of the options below: drawings, modern (default for photos) or paper; see recipes.py",
+    )
     add("--device", help="cpu, gpu or auto (default)")
-    add("--variant", help="2012, ungrouped (default) or owt")
+    add("--variant", help="2012, ungrouped or owt (default: the recipe's, as for all that follow)")
     add(
         "--lrn",
         action=argparse.BooleanOptionalAction,
@@ -60,14 +65,22 @@ def training_parser() -> argparse.ArgumentParser:
     )
     add("--width", type=float, help="scale the number of filters and hidden units (default 1)")
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's, 227 or 224)")
-    add("--batch-size", type=int, help="images a step (default 32)")
-    add("--epochs", type=int, help="passes over the training images (default 2 for drawings, 20 for photos)")
-    add("--lr", type=float, help="learning rate (default 1e-4; 2e-4 for drawings; 0.01 for sgd)")
-    add("--optimizer", help="adam (default), adamw or sgd")
-    add("--schedule", help="cosine (default), step or constant; each with a warm-up")
-    add("--weight-decay", type=float, help="default 0")
-    add("--label-smoothing", type=float, help="default 0")
-    add("--augment", help=f"{', '.join(AUGMENTATIONS)} (default none for drawings, full for photos)")
+    add("--dropout", type=float, help="share of hidden units silenced in training (default 0.5)")
+    add("--init", help="first weights: he or paper")
+    add("--batch-size", type=int, help="images a step")
+    add("--epochs", type=int, help="passes over the training images")
+    add("--lr", type=float, help="learning rate")
+    add("--optimizer", help="adam, adamw or sgd")
+    add("--schedule", help="cosine, step, plateau or constant")
+    add("--warm-up", type=int, help="steps of rising learning rate, at most a tenth of all")
+    add("--patience", type=int, help="epochs without a new best before --schedule plateau divides the rate by 10")
+    add("--weight-decay", type=float)
+    add("--label-smoothing", type=float)
+    add("--augment", help=f"{', '.join(AUGMENTATIONS)}")
+    add("--crop-scale", type=float, help="smallest part of a photo's area that --augment full crops")
+    add("--colour-shift", type=float, help="strength of the random colours of the paper; 0.1 there, 0 for none")
+    add("--normalize", help="imagenet (its mean and deviation) or mean (subtract the training photos')")
+    add("--ten-crop", action="store_true", help="test on ten crops of each image as well")
     add("--seed", type=int, help="default 0")
     add("--workers", type=int, help="threads that load images (default 2)")
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
@@ -83,7 +96,7 @@ def train(arguments: dict[str, Any]) -> int:
     arguments = dict(arguments)
     out, resume = arguments.pop("out", None), arguments.pop("resume", None)
     if resume is None:
-        config = Config(**arguments)
+        config = configure(arguments)
     else:
         run, config = RunFolder.open(resume)
         fixed = arguments.keys() - MAY_CHANGE | ({"out"} if out else set())
@@ -105,7 +118,7 @@ def train(arguments: dict[str, Any]) -> int:
         run = RunFolder(out or free_path(config))
     trainer = Trainer(config, source, run, device, report=report, bar=progress_bar(config))
     if resume is None:
-        RunFolder.create(run.path, config)  # only now, when all options are known to work
+        RunFolder.create(run.path, trainer.config)  # only now, when all options are known to work
     else:
         trainer.resume()
     print(f"run folder: {run.path}", flush=True)
@@ -127,6 +140,8 @@ def train(arguments: dict[str, Any]) -> int:
         f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
         f" (weights of epoch {result['best_epoch']})"
     )
+    if "ten_crop_acc" in result:
+        print(f"with ten crops: accuracy {result['ten_crop_acc']:.1%}, loss {result['ten_crop_loss']:.4f}")
     print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
     return 0
 

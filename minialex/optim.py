@@ -21,7 +21,7 @@ Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization", algorithm 2.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,30 @@ def cosine(total: int, final: float = 0.0) -> Schedule:
     return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / total, 1))) / 2
 
 
+def plateau(
+    errors: Callable[[], Sequence[float]], patience: int = 5, factor: float = 0.1, most: int = 3
+) -> Schedule:
+    """`factor` times smaller each time the error has stopped improving, at most `most` times: the paper's rule.
+
+    `errors()` are the validation errors of the epochs so far.  The error has stopped improving when `patience`
+    epochs in a row brought no new best; the count then starts anew.  Nothing is remembered between calls, so a
+    run that is resumed needs its history alone.
+    """
+    if patience < 1:
+        raise ConfigError(f"a plateau schedule needs a patience of at least one epoch, got {patience}")
+
+    def schedule(step: int) -> float:
+        best, waited, drops = math.inf, 0, 0
+        for error in errors():
+            waited = 0 if error < best else waited + 1
+            best = min(best, error)
+            if waited == patience:
+                waited, drops = 0, drops + 1
+        return factor ** min(drops, most)
+
+    return schedule
+
+
 def warm_up(schedule: Schedule, steps: int) -> Schedule:
     """`schedule`, but rising linearly from nearly 0 over the first `steps` steps.
 
@@ -173,12 +197,24 @@ def warm_up(schedule: Schedule, steps: int) -> Schedule:
     return lambda step: schedule(step) * min(1.0, (step + 1) / (steps + 1))
 
 
-def make_schedule(name: str, total: int, warm_up_steps: int = 0) -> Schedule:
-    """The schedule "constant", "step" (divided by 10 after each third of `total`) or "cosine", after a warm-up."""
+def make_schedule(
+    name: str,
+    total: int,
+    warm_up_steps: int = 0,
+    *,
+    errors: Callable[[], Sequence[float]] = tuple,
+    patience: int = 5,
+) -> Schedule:
+    """The schedule of this name for `total` steps, after a warm-up.
+
+    "constant"; "step", divided by 10 after each third of `total`; "cosine"; "plateau", see there for `errors` and
+    `patience`.
+    """
     schedules: dict[str, Callable[[], Schedule]] = {
         "constant": constant,
         "step": lambda: step_decay(max(1, -(-total // 3))),
         "cosine": lambda: cosine(max(1, total)),
+        "plateau": lambda: plateau(errors, patience),
     }
     if name not in schedules:
         raise ConfigError(f"unknown schedule '{name}'; choose {', '.join(schedules)}")

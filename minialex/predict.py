@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.backend import to_cpu, to_device
+from minialex.backend import Array, to_cpu, to_device
 from minialex.checkpoint import load_checkpoint, load_state_dict
-from minialex.data import CenterCrop, Compose, open_rgb
+from minialex.data import CenterCrop, Compose, ToArray, open_rgb
 from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.losses import log_softmax
 from minialex.models import AlexNet
 
+MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -42,9 +43,24 @@ class Predictor:
         With `ten_crop`, the mean over the four corners, the middle, and their mirror images (Krizhevsky,
         Sutskever, Hinton 2012, section 4.1).
         """
-        images = ten_crops(image, self.transform) if ten_crop else [self.transform(image, None)]
-        x = to_device(np.stack(images), self.device)
-        return np.exp(to_cpu(log_softmax(self.model(x)))).mean(axis=0)
+        x = to_device(np.stack(ten_crops(image, self.transform)), self.device) if ten_crop else self.batch([image])
+        return self.batch_probabilities(x).mean(axis=0)
+
+    def batch(self, images: list[Image.Image]) -> Array:
+        """RGB images as the network gets them, (N, side, side, 3), on its device."""
+        return to_device(np.stack([self.transform(image, None) for image in images]), self.device)
+
+    def batch_probabilities(self, x: Array) -> np.ndarray:
+        """The probability of each class, (N, C), for x (N, side, side, 3)."""
+        return np.exp(to_cpu(log_softmax(self.model(x))))
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """The part of an RGB image that the network sees, as an image."""
+        for step in self.transform.transforms:
+            if isinstance(step, ToArray):
+                break
+            image = step(image, None)
+        return image
 
     def predict(self, path: str | Path, ten_crop: bool = False) -> dict[str, Any]:
         """{"file", "class", "probability", "probabilities"} of a photo.
@@ -62,9 +78,13 @@ class Predictor:
 
 
 def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
-    """What `transform` makes of ten crops instead of its CenterCrop, each (H, W, C)."""
+    """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
+
+    In this order: upper left, upper right, lower left, lower right, middle; each followed by its mirror image.
+    """
     steps = list(transform.transforms)
-    where, size = next(((i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)), (0, None))
+    crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
+    where, size = crop_steps[-1] if crop_steps else (0, None)
     if size is None:
         raise CheckpointError("ten crops need a preprocessing with a CenterCrop; this checkpoint has none")
     for step in steps[:where]:

@@ -6,7 +6,8 @@ What the folder holds:
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc, images_per_s
     last.safetensors    everything needed to go on, to the bit
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's form
-    result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch
+    result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch; with
+                        ten_crop also ten_crop_loss, ten_crop_acc
     curves.png          the history as a picture, where matplotlib is installed
 """
 
@@ -24,15 +25,19 @@ from minialex.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     CenterCrop,
+    ColourShift,
     Compose,
+    Dataset,
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,
     RandomResizedCrop,
     Resize,
     ToArray,
+    colour_statistics,
 )  # fmt: skip
 from minialex.errors import CheckpointError, ConfigError
+from minialex.recipes import RECIPES, recipe_for
 
 AUGMENTATIONS = ("none", "crop", "full")
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
@@ -40,25 +45,35 @@ COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_pe
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a training run; `None` means a default that depends on the other settings.
+    """The settings of a training run; `configure` fills in what a recipe says.
 
     Raises ConfigError for values that cannot work.
     """
 
     data: str = "drawings"
+    recipe: str = "drawings"
     device: str = "auto"
     variant: str = "ungrouped"
-    lrn: bool | None = None
+    lrn: bool | None = None  # None: the variant's
     width: float = 1.0
-    image_size: int | None = None
+    image_size: int | None = None  # None: the variant's
+    dropout: float = 0.5
+    init: str = "he"
     batch_size: int = 32
-    epochs: int | None = None  # 2 for the drawings, 20 for photos
-    lr: float | None = None  # 1e-4 with adam and adamw (2e-4 for the drawings), 0.01 with sgd
+    epochs: int = 2
     optimizer: str = "adam"
-    schedule: str = "cosine"
+    lr: float = 2e-4
     weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warm_up: int = 100  # steps; at most a tenth of all
+    patience: int = 5  # epochs without a new best that end a plateau
     label_smoothing: float = 0.0
-    augment: str | None = None  # none for the drawings, which never repeat a pose; full for photos
+    augment: str = "none"
+    crop_scale: float = 0.35  # the smallest part of a photo's area that augment "full" crops
+    colour_shift: float = 0.0
+    normalize: str = "imagenet"
+    colours: dict | None = None  # measured on the training photos, where colour_shift or normalize need it
+    ten_crop: bool = False
     seed: int = 0
     workers: int = 2
     log_interval: int = 20
@@ -66,54 +81,103 @@ class Config:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        drawings = self.data == "drawings"
-        defaults = {
-            "epochs": 2 if drawings else 20,
-            "lr": 0.01 if self.optimizer == "sgd" else 2e-4 if drawings else 1e-4,
-            "augment": "none" if drawings else "full",
-        }
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name in ("batch_size", "epochs", "log_interval", "image_size"):
+        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "weight_decay"):
+                raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
+        for name in ("lr", "weight_decay", "colour_shift"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} must be a number of 0 or more, got {getattr(self, name)}"
-                )
-        for name in ("seed", "workers"):
+                raise ConfigError(f"{_flag(name)} must be a number of 0 or more, got {getattr(self, name)}")
+        for name in ("seed", "workers", "warm_up"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"--{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"--label-smoothing must be in [0, 1), got {self.label_smoothing}")
+                raise ConfigError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        for name in ("label_smoothing", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{_flag(name)} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 < self.crop_scale <= 1:
+            raise ConfigError(f"--crop-scale must be above 0 and at most 1, got {self.crop_scale}")
         if self.augment not in AUGMENTATIONS:
             raise ConfigError(f"unknown augmentation '{self.augment}'; choose {', '.join(AUGMENTATIONS)}")
+        if self.normalize not in ("imagenet", "mean"):
+            raise ConfigError(f"unknown --normalize '{self.normalize}'; choose imagenet or mean")
+
+    @property
+    def needs_colours(self) -> bool:
+        """Whether the colours of the training photos have to be measured."""
+        return self.colour_shift > 0 or self.normalize == "mean"
 
 
-def evaluation_transform(side: int) -> Compose:
-    """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227."""
-    return Compose((Resize(round(side * 256 / 227)), CenterCrop(side), *_to_numbers()))
+def configure(options: dict[str, Any]) -> Config:
+    """The settings from `options`, and from their recipe what they leave open.
+
+    Raises ConfigError for an unknown recipe, and for values that cannot work.
+    """
+    name = options.get("recipe") or recipe_for(options.get("data", "drawings"))
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe '{name}'; choose {', '.join(RECIPES)}")
+    settings = {**RECIPES[name], **options, "recipe": name}
+    sgd = settings["optimizer"] == "sgd"
+    if "lr" not in options and sgd != (RECIPES[name]["optimizer"] == "sgd"):
+        settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate belongs to its optimizer
+    return Config(**settings)
 
 
-def training_transform(side: int, augment: str) -> Compose:
+def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
+    """`config` with the colours of a training set, where it needs them and has none yet.
+
+    They go into config.json, so that a resumed run adds the very same colours.
+    """
+    if not config.needs_colours or config.colours is not None:
+        return config
+    to_pixels = Compose((*_square(side), ToArray()))
+    return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
+
+
+def evaluation_transform(side: int, config: Config) -> Compose:
+    """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227.
+
+    `config.augment` "crop" first takes the paper's middle square, on whose corners its ten crops lie.
+    """
+    square = _square(side) if config.augment == "crop" else _square(side)[:1]
+    return Compose((*square, CenterCrop(side), ToArray(), _normalize(config)))
+
+
+def training_transform(side: int, config: Config) -> Compose:
     """What a training photo goes through.
 
-    "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full": crops of 35 % to
-    100 % of the photo's area, scaled, and mirror images (Szegedy et al. 2015, section 6).
+    augment "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full": crops of
+    config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et al. 2014, section 6).
     """
-    if augment == "none":
-        return evaluation_transform(side)
-    if augment == "crop":
-        crops: tuple[Any, ...] = (Resize(round(side * 256 / 227)), RandomCrop(side))
+    crops: tuple[Any, ...]
+    if config.augment == "none":
+        crops = (*_square(side)[:1], CenterCrop(side))
+    elif config.augment == "crop":
+        crops = (*_square(side), RandomCrop(side), RandomHorizontalFlip())
     else:
-        crops = (RandomResizedCrop(side, scale=(0.35, 1.0)),)
-    return Compose((*crops, RandomHorizontalFlip(), *_to_numbers()))
+        crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
+    shift = (ColourShift(_measured(config, "components"), config.colour_shift),) if config.colour_shift else ()
+    return Compose((*crops, ToArray(), *shift, _normalize(config)))
 
 
-def _to_numbers() -> tuple[Any, ...]:
-    return ToArray(), Normalize(IMAGENET_MEAN, IMAGENET_STD)
+def _square(side: int) -> tuple[Resize, CenterCrop]:
+    """The paper's 256 pixels for the shorter side, and of that the middle square, in proportion to `side`."""
+    size = round(side * 256 / 227)
+    return Resize(size), CenterCrop(size)
+
+
+def _normalize(config: Config) -> Normalize:
+    if config.normalize == "imagenet":
+        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)  # the paper's: pixels in 0..255, less the mean
+
+
+def _measured(config: Config, name: str) -> Any:
+    if config.colours is None or name not in config.colours:
+        raise ConfigError(f"the settings lack colours.{name}; start a new run")
+    return config.colours[name]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def check_types(settings: Any) -> None:

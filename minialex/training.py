@@ -20,33 +20,21 @@ from minialex.checkpoint import (
     save_checkpoint,
     state_dict,
 )  # fmt: skip
-from minialex.data import Compose, DataLoader, Source
+from minialex.data import DataLoader, Source, Transform
 from minialex.errors import CheckpointError, MinialexError
-from minialex.layers import Layer
+from minialex.evaluation import evaluate, evaluate_ten_crops
 from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import make_optimizer, make_schedule
-from minialex.run import Config, RunFolder, evaluation_transform, training_transform
+from minialex.predict import ten_crops
+from minialex.run import Config, RunFolder, evaluation_transform, measure_colours, training_transform
 
 Report = Callable[[str], None]
 
 
 class TrainingError(MinialexError):
     """Training cannot go on."""
-
-
-def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[float, float]:
-    """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`."""
-    model.train(False)
-    loss = correct = seen = 0.0
-    for x, labels in loader.epoch(0):
-        logits, y = model(to_device(x, device)), to_device(labels, device)
-        loss += float(softmax_cross_entropy(logits, y)[0]) * len(x)
-        correct += float((logits.argmax(axis=1) == y).sum())
-        seen += len(x)
-    model.train(True)
-    return loss / seen, correct / seen
 
 
 class Trainer:
@@ -70,11 +58,11 @@ class Trainer:
         report: Report,
         bar: Callable[..., Any],
     ):
-        self.config, self.run, self.device, self.report, self.bar = config, run, device, report, bar
+        self.run, self.device, self.report, self.bar = run, device, report, bar
         self.classes = source.classes
         self.model = AlexNet(
-            len(source.classes), config.variant, lrn=config.lrn, width=config.width,
-            image_size=config.image_size, seed=config.seed,
+            len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
+            image_size=config.image_size, init=config.init, seed=config.seed,
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()
@@ -82,26 +70,26 @@ class Trainer:
         self.grad = dict_like(self.model.params, self.g)
 
         side = self.model.image_size
-        self.transform = evaluation_transform(side)
+        self.config = config = measure_colours(config, source.train, side)
+        self.transform = evaluation_transform(side, config)
 
-        def load(dataset: Any, transform: Compose, shuffle: bool) -> DataLoader:
+        def load(dataset: Any, transform: Transform, batch_size: int, shuffle: bool = False) -> DataLoader:
             return DataLoader(
-                dataset,
-                config.batch_size,
-                transform,
-                shuffle=shuffle,
-                seed=config.seed,
-                workers=config.workers,
-            )
+                dataset, batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
+            )  # fmt: skip
 
-        self.train_loader = load(source.train, training_transform(side, str(config.augment)), True)
-        self.val_loader = load(source.val, self.transform, False)
-        self.test_loader = load(source.test, self.transform, False)
+        self.train_loader = load(source.train, training_transform(side, config), config.batch_size, shuffle=True)
+        self.val_loader = load(source.val, self.transform, config.batch_size)
+        self.test_loader = load(source.test, self.transform, config.batch_size)
+        if config.ten_crop:
+            self.test_loader = load(source.test, self.ten_crops, max(1, config.batch_size // 10))
 
-        assert config.epochs is not None and config.lr is not None
         self.epochs, total = config.epochs, config.epochs * len(self.train_loader)
         self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
-        self.schedule = make_schedule(config.schedule, total, warm_up_steps=min(100, total // 10))
+        self.schedule = make_schedule(
+            config.schedule, total, min(config.warm_up, total // 10),
+            errors=lambda: [1 - row["val_acc"] for row in self.history], patience=config.patience,
+        )  # fmt: skip
 
         self.stop = False
         self.epoch = self.batch = 0  # the next batch to train on
@@ -119,7 +107,7 @@ class Trainer:
         logits, cache = self.model.forward(x)
         loss, dlogits = softmax_cross_entropy(logits, labels, self.config.label_smoothing)
         self.model.backward(dlogits, cache, self.grad)
-        self.optimizer.step(self.g, lr=self.optimizer.lr * self.schedule(t))
+        self.optimizer.step(self.g, lr=self.learning_rate())
         return loss, (logits.argmax(axis=1) == labels).sum()
 
     def fit(self) -> bool:
@@ -186,6 +174,7 @@ class Trainer:
             "epoch": self.epoch + 1, "train_loss": loss / seen, "train_acc": correct / seen,
             "val_loss": val_loss, "val_acc": val_acc, "images_per_s": seen / self.epoch_seconds,
         }  # fmt: skip
+        rate = self.learning_rate()
         self.history.append(row)
         mark = ""
         if val_acc > self.best_acc:
@@ -199,7 +188,15 @@ class Trainer:
             f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
             f"  val loss {val_loss:.4f} acc {val_acc:.1%}  {row['images_per_s']:.1f} images/s{mark}"
         )
+        if self.config.schedule == "plateau" and self.learning_rate() < rate:
+            self.report(
+                f"  lr {self.learning_rate():g} from now on: no new best in {self.config.patience} epoch(s)"
+            )
         self.warn_if_stuck()
+
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.optimizer.lr * self.schedule(self.optimizer.t)
 
     def warn_if_stuck(self) -> None:
         """Say so when the network has learned nothing yet: it answers every image with the same guess."""
@@ -210,6 +207,10 @@ class Trainer:
                 f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, as in guessing;"
                 f" try --lr {self.optimizer.lr / 3:.1g}, --optimizer adam, or a larger --batch-size"
             )
+
+    def ten_crops(self, image: Any, rng: Any) -> np.ndarray:
+        """The ten crops of a test image, (10, H, W, 3)."""
+        return np.stack(ten_crops(image, self.transform))
 
     # --------------------------------------------------------------------------------------- checkpoints
 
@@ -253,10 +254,14 @@ class Trainer:
         """Evaluate the best weights on the test images, once, and write `result.json`."""
         tensors, _ = load_checkpoint(self.run.best)
         load_state_dict(self.model, tensors)
-        loss, accuracy = evaluate(self.model, self.test_loader, self.device)
+        if self.config.ten_crop:
+            scores = evaluate_ten_crops(self.model, self.test_loader, self.device)
+        else:
+            loss, accuracy = evaluate(self.model, self.test_loader, self.device)
+            scores = {"test_loss": loss, "test_acc": accuracy}
         images = len(self.train_loader.dataset) * self.epochs
         result = {
-            "test_loss": loss, "test_acc": accuracy, "seconds": self.seconds,
+            **scores, "seconds": self.seconds,
             "images_per_s": images / self.seconds, "val_acc": self.best_acc,
             "best_epoch": int(np.argmax([row["val_acc"] for row in self.history])) + 1,
         }  # fmt: skip

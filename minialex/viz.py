@@ -1,10 +1,10 @@
-"""Pictures of what a network does: learning curves and first-layer filters.  Needs matplotlib for the curves."""
+"""Pictures: learning curves, filters, maps, grids of photos.  Only the curves need matplotlib."""
 
 import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from minialex.backend import Array, to_cpu
 
@@ -53,3 +53,57 @@ def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> I
         tile = Image.fromarray((w[f] * 255).astype(np.uint8)).resize((K * scale,) * 2, Image.Resampling.NEAREST)
         sheet.paste(tile, (2 + f % columns * cell, 2 + f // columns * cell))
     return sheet
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Values (H, W) as colours (H, W, 3), uint8: from black for 0 or less over red and yellow to white."""
+    v = np.clip(values / max(float(values.max()), 1e-12), 0, 1)[..., None]
+    return (np.clip(3 * v - np.arange(3), 0, 1) * 255).astype(np.uint8)
+
+
+def map_picture(values: np.ndarray, size: tuple[int, int], smooth: bool = False) -> Image.Image:
+    """A map (H, W) in the colours of `heat`, enlarged to `size` (width, height)."""
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
+    return Image.fromarray(heat(np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, how))))
+
+
+def overlay(photo: Image.Image, values: np.ndarray) -> Image.Image:
+    """The photo in grey under a map (H, W) in the colours of `heat`."""
+    colours = map_picture(values, photo.size, smooth=True)
+    return Image.blend(photo.convert("L").convert("RGB"), colours, 0.5)
+
+
+def stack(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures one below the other, each under its line of text, if it has one."""
+    gap = 6
+    lines = [20 if text else 0 for text, _ in pictures]
+    width = max(picture.width for _, picture in pictures) + 2 * gap
+    sheet = Image.new("RGB", (width, sum(lines) + sum(p.height + gap for _, p in pictures) + gap), "white")
+    draw, top = ImageDraw.Draw(sheet), gap
+    for (text, picture), line in zip(pictures, lines, strict=True):
+        draw.text((gap, top), text, fill="black", font=ImageFont.load_default(size=13))
+        sheet.paste(picture, (gap, top + line))
+        top += line + picture.height + gap
+    return sheet
+
+
+def picture_row(cells: list[tuple[Image.Image, str]], cell: int = 144) -> Image.Image:
+    """Pictures side by side, each `cell` pixels a side, with a line of text below it where it has one."""
+    gap, line = 6, 18 if any(text for _, text in cells) else 0
+    row = Image.new("RGB", (len(cells) * (cell + gap) - gap, cell + line), "white")
+    draw = ImageDraw.Draw(row)
+    for c, (picture, text) in enumerate(cells):
+        row.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (c * (cell + gap), 0))
+        draw.text((c * (cell + gap), cell + 1), text, fill="black", font=ImageFont.load_default(size=13))
+    return row
+
+
+def activation_sheet(photo: Image.Image, layers: list[np.ndarray], columns: int = 10) -> Image.Image:
+    """A photo, and of each layer's maps (H, W, C) the `columns` strongest, each scaled to its own maximum."""
+    rows = [(f"the image: {photo.height} x {photo.width} pixels", picture_row([(photo, "")], 160))]
+    for number, maps in enumerate(layers, start=1):
+        H, W, C = maps.shape
+        strongest = np.argsort(-maps.mean(axis=(0, 1)), kind="stable")[:columns]
+        text = f"convolution {number}: {H} x {W} places, the {len(strongest)} strongest of {C} channels"
+        rows.append((text, picture_row([(map_picture(maps[..., c], (108, 108)), "") for c in strongest], 108)))
+    return stack(rows)

@@ -65,6 +65,29 @@ def test_conv(N, H, W, C, F, K, S, P, G, algorithm):
     assert layer.multiply_adds((H, W, C)) == y[0].size * K * K * C // G
 
 
+@pytest.mark.parametrize("algorithm, S", [("im2col", 1), ("im2col", 2), ("winograd", 1)])
+def test_two_groups_are_two_half_convolutions_side_by_side(algorithm, S):
+    """The paper's two towers: each half of the filters sees its own half of the channels, forward and backward."""
+    rng = np.random.default_rng(0)
+    x, (C, F) = rng.standard_normal((3, 7, 6, 4)), (4, 6)
+    both = Conv2d(C, F, 3, S, 1, groups=2, rng=rng, algorithm=algorithm).to(dtype=np.float64)
+    both.params["bias"] = rng.standard_normal(F)
+    y, cache = both.forward(x)
+    dy, grad = rng.standard_normal(y.shape), zeros_like(both.params)
+    dx = both.backward(dy, cache, grad)
+    for half in range(2):
+        channels, filters = slice(2 * half, 2 * half + 2), slice(3 * half, 3 * half + 3)
+        tower = Conv2d(C // 2, F // 2, 3, S, 1, rng=rng, algorithm="im2col")
+        tower.params = {name: both.params[name][..., filters].copy() for name in ("weight", "bias")}
+        tower_y, cache = tower.forward(np.ascontiguousarray(x[..., channels]))
+        tower_grad = zeros_like(tower.params)
+        tower_dx = tower.backward(np.ascontiguousarray(dy[..., filters]), cache, tower_grad)
+        for ours, theirs in ((y[..., filters], tower_y), (dx[..., channels], tower_dx)):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+        for name in ("weight", "bias"):
+            np.testing.assert_allclose(grad[name][..., filters], tower_grad[name], rtol=0, atol=1e-11)
+
+
 def test_conv_works_through_large_batches_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
     layer = on_device(Conv2d(2, 3, 3, rng=rng, algorithm="im2col").to(dtype=np.float64))

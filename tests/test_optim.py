@@ -160,10 +160,40 @@ def test_schedules(name, total, warm, factors):
         assert schedule(step) == pytest.approx(factor, abs=1e-12), step
 
 
+@pytest.mark.parametrize(
+    "errors, patience, factor",
+    [
+        ([], 2, 1),
+        ([0.5, 0.4, 0.3], 1, 1),
+        ([0.5, 0.4, 0.4], 2, 1),
+        ([0.5, 0.4, 0.4, 0.41], 2, 0.1),  # two epochs without a new best; to equal it is not enough
+        ([0.5, 0.4, 0.4, 0.39, 0.4, 0.38], 2, 1),  # a new best each second epoch
+        ([0.5, 0.5, 0.5, 0.5], 2, 0.1),  # the count starts anew after each drop
+        ([0.5, 0.5, 0.5, 0.5, 0.5], 2, 0.01),
+        ([0.5, 0.6, 0.55, 0.55, 0.55], 2, 0.01),  # the best is the best of all epochs
+        ([0.5] * 50, 2, 0.001),  # three times, as in the paper
+    ],
+)
+def test_plateau(errors, patience, factor):
+    schedule = make_schedule("plateau", 100, errors=lambda: errors, patience=patience)
+    for step in (0, 99, 1000):  # it follows the errors alone
+        assert schedule(step) == pytest.approx(factor, rel=1e-12)
+
+
+def test_plateau_asks_for_the_errors_at_each_step_and_warms_up():
+    errors = []
+    schedule = make_schedule("plateau", 100, 1, errors=lambda: errors, patience=1)
+    assert schedule(0) == 0.5 and schedule(1) == 1
+    errors += [0.3, 0.3]
+    assert schedule(0) == pytest.approx(0.05) and schedule(1) == pytest.approx(0.1)
+    with pytest.raises(ConfigError, match="patience"):
+        optim.plateau(list, patience=0)
+
+
 def test_schedule_options():
     assert optim.cosine(10, final=0.2)(10) == pytest.approx(0.2) and optim.cosine(10, final=0.2)(
         5
     ) == pytest.approx(0.6)
     assert optim.step_decay(5, factor=0.5)(14) == 0.25
-    with pytest.raises(ConfigError, match="unknown schedule 'linear'; choose constant, step, cosine"):
+    with pytest.raises(ConfigError, match="unknown schedule 'linear'; choose constant, step, cosine, plateau"):
         make_schedule("linear", 10)

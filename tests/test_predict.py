@@ -15,7 +15,7 @@ from minialex.cli import draw_curves
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.errors import CheckpointError, DataError
 from minialex.models import AlexNet
-from minialex.predict import Predictor, find_photos, ten_crops
+from minialex.predict import MIDDLE_CROP, Predictor, find_photos, ten_crops
 from minialex.viz import filter_sheet, plot_curves
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "predict.py"
@@ -64,6 +64,16 @@ def test_ten_crops_lie_in_the_corners_and_the_middle_each_with_its_mirror_image(
     for crop, mirror in zip(crops[::2], crops[1::2], strict=True):
         assert crop.shape == (60, 70, 3)
         np.testing.assert_array_equal(crop[:, ::-1], mirror)
+
+
+def test_ten_crops_of_the_paper_lie_in_the_middle_square():
+    pixels = np.mgrid[:20, :40].transpose(1, 2, 0)  # (row, column) as red and green
+    image = Image.fromarray(np.dstack([pixels, pixels[..., :1]]).astype(np.uint8))
+    crops = ten_crops(image, Compose((CenterCrop(20), CenterCrop(12), ToArray())))
+    corners = [(np.rint(c[0, 0, :2] * 255)).tolist() for c in crops[::2]]
+    assert corners == [[0, 10], [0, 18], [8, 10], [8, 18], [4, 14]]
+    middle = Compose((CenterCrop(20), CenterCrop(12), ToArray()))(image)
+    np.testing.assert_array_equal(crops[MIDDLE_CROP], middle)
 
 
 def test_ten_crop_prediction_is_the_mean(folder):

@@ -10,6 +10,7 @@ import pytest
 from device import DEVICE, assert_array_equal
 from tiny_run import OPTIONS, Bar, source, trainer
 
+from minialex import training
 from minialex.checkpoint import load_checkpoint
 from minialex.errors import CheckpointError, ConfigError
 from minialex.run import COLUMNS, Config, RunFolder
@@ -30,9 +31,9 @@ def test_same_seed_same_weights_for_any_number_of_data_workers(tmp_path):
     assert not np.array_equal(other, runs[0][0])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, optimizer):
-    options = {"optimizer": optimizer, "epochs": 2}
+@pytest.mark.parametrize("options", [{"optimizer": "adam"}, {"optimizer": "sgd"}])
+def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, options):
+    options = {**options, "epochs": 2}
     theta, history = finish(trainer(tmp_path / "whole", **options))
     for stop_at in range(1, 7):  # 3 steps an epoch
         folder, steps = tmp_path / str(stop_at), []
@@ -53,6 +54,29 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, optimi
         best = load_checkpoint(folder / "best.safetensors")[0]
         for name, array in load_checkpoint(tmp_path / "whole" / "best.safetensors")[0].items():
             np.testing.assert_array_equal(best[name], array)
+
+
+def test_a_plateau_lowers_the_rate_to_the_same_bits_after_a_resume(tmp_path, monkeypatch):
+    accuracies = iter([0.5, 0.5, 0.7, 0.6] * 2)  # so the rate drops after epochs 2 and 4
+    monkeypatch.setattr(training, "evaluate", lambda *_: (0.6, next(accuracies)))
+    options = {"schedule": "plateau", "patience": 1, "epochs": 5, "optimizer": "sgd", "lr": 0.01, "warm_up": 0}
+    lines, rates = [], []
+    whole = trainer(tmp_path / "whole", lines=lines, **options)
+    for _ in range(4):
+        rates.append(whole.learning_rate())
+        whole.train_epoch()
+        whole.end_epoch()
+    rates.append(whole.learning_rate())
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001])
+    said = [line.split()[1] for line in lines if "from now on" in line]
+    assert said == ["0.001", "0.0001"]
+    for epoch in range(4):  # each epoch in a trainer of its own
+        part = trainer(tmp_path / "parts", **options)
+        part.resume()
+        assert part.learning_rate() == rates[epoch]
+        part.train_epoch()
+        part.end_epoch()
+    np.testing.assert_array_equal(part.theta, whole.theta)
 
 
 def test_the_run_folder_holds_what_is_promised(tmp_path):

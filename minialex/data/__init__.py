@@ -1,6 +1,7 @@
 """Data: drawings, image folders and the pet photos; transforms; the loader."""
 
 from minialex.data.cache import ImageCache, keep_decoded
+from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.drawings import Drawings
 from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
 from minialex.data.image import MAX_PIXELS, open_rgb
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_PIXELS",
     "Batch",
     "CenterCrop",
+    "ColourShift",
     "Compose",
     "DataLoader",
     "Dataset",
@@ -44,6 +46,7 @@ __all__ = [
     "ToArray",
     "Transform",
     "class_names",
+    "colour_statistics",
     "download_pets",
     "keep_decoded",
     "open_rgb",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minialex.data.colour import ColourShift
 from minialex.errors import ConfigError, DataError
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training photos, as
@@ -242,10 +243,8 @@ class Compose:
         return cls(tuple(_from_entry(entry) for entry in config))
 
 
-_BY_NAME: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip, ToArray, Normalize)
-}
+_CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
+_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)}
 
 
 def _from_entry(entry: dict[str, Any]) -> Transform:

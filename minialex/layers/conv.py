@@ -93,7 +93,8 @@ class Conv2d(Layer):
     x (N, H, W, in_channels) -> y (N, OH, OW, out_channels) with OH = (H + 2*padding - kernel_size)//stride + 1.
     Parameters: weight (K, K, in_channels/groups, out_channels) and bias (out_channels,).
 
-    `rng` draws the initial weights: normal, with He's standard deviation sqrt(2/D); the bias starts at 0.
+    `rng` draws the initial weights: normal, with standard deviation `std`, or He's sqrt(2/D) where none is
+    given; the bias starts at 0.
     `algorithm` is "im2col", "winograd" or "auto".  With `input_grad=False` backward returns
     None instead of dx: the first layer of a network has nobody to pass it to.
 
@@ -112,6 +113,7 @@ class Conv2d(Layer):
         groups: int = 1,
         *,
         rng: np.random.Generator,
+        std: float | None = None,
         algorithm: str = "auto",
         input_grad: bool = True,
     ):
@@ -135,7 +137,7 @@ class Conv2d(Layer):
         shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         D = kernel_size * kernel_size * (in_channels // groups)
         weight = rng.standard_normal(shape, dtype=np.float32)
-        weight *= math.sqrt(2 / D)
+        weight *= math.sqrt(2 / D) if std is None else std
         self.params = {"weight": weight, "bias": np.zeros(out_channels, dtype=np.float32)}
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)

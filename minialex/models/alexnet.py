@@ -7,10 +7,22 @@
     owt          Krizhevsky 2014, "One weird trick", section 5:       224      61,100,840
                  fewer filters, no LRN; PyTorch's torchvision.models.alexnet
 
-The 2012 paper speaks of 224x224 images, but 55x55 places of an 11x11 window at stride 4 need 227.
-
     features     image (N, 227, 227, 3) -> maps (N, 6, 6, 256): five convolutions, three overlapping poolings
     classifier   maps -> logits (N, classes): three Linear layers, Dropout between them
+
+Where the 2012 paper contradicts itself, and what we do:
+
+    224 or 227      Its images are 224 x 224, but an 11 x 11 window at stride 4 takes 54 places in 224 pixels; the
+                    55 x 55 that its figure 2 shows and its second layer needs come of 227 pixels, or of 224 with
+                    2 of padding, as in owt.  We use 227.
+    253,440         is its number of neurons of the first layer, but 55 * 55 * 96 = 290,400.  (253,440 would be
+                    55 * 48 * 96.)  Its other layers agree with ours.  Its total, "650,000", fits 290,400
+                    (659,272 in all) better than 253,440 (622,312).
+    150,528         is its number of inputs, 224 * 224 * 3; ours is 227 * 227 * 3 = 154,587.
+    2048            crops and mirror images of a photo: 32 * 32 * 2, but a window of 224 has 33 * 33 places in
+                    256 pixels.  (Ours of 227 has 30 * 30, which makes 1,800 views.)
+
+`paper_numbers.py` counts all of this, layer by layer.
 """
 
 from typing import Any
@@ -48,10 +60,13 @@ class AlexNet(Layer):
 
     `variant` is "2012", "ungrouped" or "owt"; `lrn` overrides the variant's use of local response normalisation.
     `width` scales the number of filters and hidden units, and `image_size`
-    the side of the image.  `seed` draws the initial weights (He's; the last layer's are small, so that the first
-    loss is log(num_classes)) and the dropout masks.
+    the side of the image.  `seed` draws the initial weights and the dropout masks.
 
-    Raises ConfigError for an unknown variant, and for an image too small to pass all layers or absurdly large.
+    `init` "he": He's weights, biases of 0; the last layer's weights are small, so that the first loss is
+    log(num_classes).  "paper": weights N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
+
+    Raises ConfigError for an unknown variant or init, and for an image too small to pass all layers or absurdly
+    large.
     """
 
     def __init__(
@@ -63,18 +78,21 @@ class AlexNet(Layer):
         dropout: float = 0.5,
         width: float = 1.0,
         image_size: int | None = None,
+        init: str = "he",
         seed: int = 0,
         workers: int | None = None,
     ):
         super().__init__()
         if variant not in VARIANTS:
             raise ConfigError(f"unknown variant '{variant}'; choose {', '.join(VARIANTS)}")
+        if init not in ("he", "paper"):
+            raise ConfigError(f"unknown init '{init}'; choose he or paper")
         filters, groups, padding, use_lrn, side = VARIANTS[variant]
         use_lrn = use_lrn if lrn is None else lrn
         self.image_size = side if image_size is None else image_size
         if not 0 < self.image_size <= 2048:
             raise ConfigError(f"image_size must be from 67 to 2048, got {image_size}")
-        self.config = {
+        self.config: dict[str, Any] = {
             "variant": variant, "num_classes": num_classes, "lrn": use_lrn, "dropout": dropout,
             "width": width, "image_size": self.image_size,
         }  # fmt: skip
@@ -85,27 +103,28 @@ class AlexNet(Layer):
         c1, c2, c3, c4, c5 = (max(2, round(c * width / 2) * 2) for c in filters)  # even, for two groups
         g2, g3, g4, g5 = groups
         hidden = max(1, round(4096 * width))
+        std = 0.01 if init == "paper" else None  # None: He's
 
         def normalise() -> list[Layer]:
             return [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
 
         features = Sequential(
-            Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, input_grad=False),
+            Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, std=std, input_grad=False),
             ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng),
+            Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng, std=std),
             ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng), ReLU(inplace=True),
-            Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng), ReLU(inplace=True),
-            Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng), ReLU(inplace=True), MaxPool2d(3, stride=2),
+            Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng, std=std), ReLU(inplace=True),
+            Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng, std=std), ReLU(inplace=True),
+            Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng, std=std), ReLU(inplace=True), MaxPool2d(3, stride=2),
         )  # fmt: skip
         shape = features.output_shape(self.input_shape)  # (6, 6, 256) for the published sizes
         if min(shape) < 1:
             raise ConfigError(f"AlexNet: images of side {self.image_size} are too small; use at least 67")
         D = int(np.prod(shape))
         drop1, drop2 = Dropout(dropout, seed=seed, stream=1), Dropout(dropout, seed=seed, stream=2)
-        fc6, fc7 = Linear(D, hidden, rng=rng), Linear(hidden, hidden, rng=rng)
+        fc6, fc7 = Linear(D, hidden, rng=rng, std=std), Linear(hidden, hidden, rng=rng, std=std)
         # He's weights keep the scale of a signal, but each max pooling raises it; fc7 arrives here at about 7.
-        fc8 = Linear(hidden, num_classes, rng=rng, std=0.001)
+        fc8 = Linear(hidden, num_classes, rng=rng, std=std or 0.001)
 
         self.features = MicroBatches(features, workers)
         self.flatten_maps = Flatten()
@@ -117,6 +136,10 @@ class AlexNet(Layer):
             self.classifier = Sequential(
                 fc6, ReLU(inplace=True), drop1, fc7, ReLU(inplace=True), drop2, fc8
             )  # fmt: skip
+        if init == "paper":
+            convolutions = [layer for layer in features.layers if isinstance(layer, Conv2d)]
+            for layer in (convolutions[1], convolutions[3], convolutions[4], fc6, fc7):
+                layer.params["bias"][...] = 1
 
     @property
     def params(self) -> Params:

@@ -1,4 +1,7 @@
-"""The table that `model.summary()` prints: what each layer makes, and what it costs."""
+"""The table that `model.summary()` prints: what each layer makes, and what it costs.
+
+`paper_numbers.py` beside it compares AlexNet with its paper.
+"""
 
 import math
 

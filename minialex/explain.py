@@ -1,0 +1,110 @@
+"""What a trained network looks at: its activations, its gradients, its last hidden layer.
+
+All of it is the forward and the backward pass that training uses; only the question differs.
+
+    activations    what each layer makes of a photo
+    saliency       |d score / d pixel|: the pixels whose change would move the score of a class most.  Training
+                   stops its backward pass at the first layer's weights; here it goes on to the image.
+    Grad-CAM       the score's gradient at the maps A of the last convolution, averaged over the places, says how
+                   much each channel c speaks for the class; the channels, added with these weights, say where:
+
+                       w[c] = mean over p, q of d score / dA[p,q,c]
+                       map[p,q] = max(0, sum over c of w[c] A[p,q,c])
+
+    neighbours     photos that lie close in the 4,096 numbers of the last hidden layer look alike to the network,
+                   though their pixels may have nothing in common
+
+References: Krizhevsky, Sutskever, Hinton (2012), section 6.1: neighbours.  Simonyan, Vedaldi, Zisserman (2014),
+"Deep Inside Convolutional Networks": saliency.  Selvaraju et al. (2017), "Grad-CAM", eq. 1 and 2.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array, get_xp, to_cpu
+from minialex.layers import Conv2d
+from minialex.layers.layer import Layer, zeros_like
+from minialex.models import AlexNet
+
+
+class Trace:
+    """One forward pass of `model`, in evaluation mode, over x (N, side, side, 3), with every layer's output kept.
+
+    layers, outputs   the layers without children, in order of execution, and what each put out; where a ReLU works
+                      in place, the layer before it shows the ReLU's output as well
+    """
+
+    def __init__(self, model: AlexNet, x: Array):
+        model.train(False)
+        self.model = model
+        self.layers: list[Layer] = [layer for _, layer in model.leaves()]
+        self.outputs: list[Array] = []
+        self.caches: list[Any] = []
+        for layer in self.layers:
+            x, cache = layer.forward(x)
+            self.outputs.append(x)
+            self.caches.append(cache)
+
+    @property
+    def logits(self) -> Array:
+        """The scores (N, classes)."""
+        return self.outputs[-1]
+
+    def convolutions(self) -> list[int]:
+        """The numbers of the layers that put out the maps of each convolution, after its ReLU."""
+        return [i + 1 for i, layer in enumerate(self.layers) if isinstance(layer, Conv2d)]
+
+    def convolution_maps(self) -> list[np.ndarray]:
+        """What the convolutions and their ReLUs make of the first image, each (H, W, C)."""
+        return [to_cpu(self.outputs[i][0]) for i in self.convolutions()]
+
+    def gradient(self, classes: Array, at: int = -1) -> Array:
+        """d (score of class classes[n]) / d (output of layer number `at`), for image n; -1 is the input itself."""
+        xp = get_xp(self.logits)
+        dy = (xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]).astype(self.logits.dtype)
+        first = self.layers[0]
+        assert isinstance(first, Conv2d)
+        before, first.input_grad = first.input_grad, True  # in training nobody asks for this gradient
+        try:
+            for i in reversed(range(at + 1, len(self.layers))):
+                dy = self.layers[i].backward(dy, self.caches[i], zeros_like(self.layers[i].params))
+        finally:
+            first.input_grad = before
+        return dy
+
+
+def saliency(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
+    """For each pixel, the largest |d score / d pixel| of its three colours: (N, H, W), for x (N, H, W, 3)."""
+    return np.abs(to_cpu(Trace(model, x).gradient(classes))).max(axis=3)
+
+
+def grad_cam(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
+    """Where in the last convolution's maps the network sees the class: (N, h, w), 0 where it does not."""
+    trace = Trace(model, x)
+    last = trace.convolutions()[-1]
+    w = trace.gradient(classes, at=last).mean(axis=(1, 2), keepdims=True)  # (N, 1, 1, C)
+    return np.maximum(to_cpu((w * trace.outputs[last]).sum(axis=3)), 0)
+
+
+def last_hidden(model: AlexNet, batches: Iterable[Array]) -> np.ndarray:
+    """The outputs of the last hidden layer, (images, 4096), in evaluation mode, for batches (N, side, side, 3)."""
+    model.train(False)
+    parts = []
+    for x in batches:
+        y = model.flatten_maps(model.features(x))
+        for layer in model.classifier.layers[:-1]:
+            y = layer(y)
+        parts.append(to_cpu(y).copy())
+    return np.concatenate(parts)
+
+
+def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` points (P, D) nearest to each query (Q, D), nearest first: their numbers and Euclidean
+    distances, (Q, count).  Of equally near points the first comes first.
+    """
+    squares = (queries.astype(np.float64) ** 2).sum(axis=1)[:, None] + (points.astype(np.float64) ** 2).sum(axis=1)
+    squares -= 2 * (queries.astype(np.float64) @ points.T.astype(np.float64))
+    chosen = np.argsort(squares, axis=1, kind="stable")[:, :count]
+    return chosen, np.sqrt(np.maximum(np.take_along_axis(squares, chosen, axis=1), 0))

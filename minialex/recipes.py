@@ -1,0 +1,54 @@
+"""Recipes -- three sets of training settings that belong together: `--recipe NAME`.
+
+A recipe gives defaults; an option that is given beside it wins.  What a recipe does not name is as in `Config`
+(run.py).  To tune a recipe, change its numbers here.
+
+    drawings    the default for the drawings: a new pose each time, so nothing is augmented, and two epochs do
+    modern      the default for photos: what was learned since 2012 about training with few of them
+    paper       AlexNet as it was trained in 2012
+
+The paper's recipe, and where each line of it stands in Krizhevsky, Sutskever, Hinton (2012):
+
+    variant "2012"         two towers, local response normalisation                        sections 3.2, 3.3
+    augment "crop"         256 pixels for the shorter side, the middle 256 x 256 of that,
+                           a random crop of the network's size, mirrored half of the time  sections 2, 4.1
+    colour_shift 0.1       see data/colour.py                                              section 4.1
+    normalize "mean"       pixels in 0..255 less their mean; not divided by anything       section 2
+    init "paper"           weights N(0, 0.01^2); biases 1 in conv2, conv4, conv5, fc6 and
+                           fc7, so that their ReLUs start open, and 0 elsewhere            section 5
+    dropout 0.5            in the first two dense layers                                   section 4.2
+    optimizer "sgd"        v = 0.9 v - 0.0005 lr w - lr g;  w += v;  128 photos a step     section 5
+    schedule "plateau"     lr 0.01, divided by 10 when the validation error has stopped
+                           improving, three times; 90 epochs                               section 5
+
+It differs in three things.  The paper subtracts a mean image, pixel by pixel; we subtract its mean colour, since
+random crops move every pixel of it anyway.  "Stopped improving" was judged by eye; here it is `patience` epochs
+without a new best.  The weight decay acts on the biases too.  At the scale of pixels in 0..255 the weights of
+N(0, 0.01^2) make sense: with pixels in 0..1 the first signals would be 255 times weaker.
+
+The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), weights by He et al. (2015),
+AdamW on a half cosine after a warm-up (Loshchilov, Hutter 2017 and 2019), soft labels (Szegedy et al. 2016,
+section 7), and the leaner network of Krizhevsky (2014).
+"""
+
+from typing import Any
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "drawings": {
+        "variant": "ungrouped", "augment": "none", "optimizer": "adam", "lr": 2e-4, "batch_size": 32, "epochs": 2,
+    },
+    "modern": {
+        "variant": "owt", "augment": "full", "crop_scale": 0.35, "label_smoothing": 0.1, "optimizer": "adamw",
+        "lr": 1e-4, "weight_decay": 0.05, "schedule": "cosine", "warm_up": 100, "batch_size": 32, "epochs": 20,
+    },
+    "paper": {
+        "variant": "2012", "augment": "crop", "colour_shift": 0.1, "normalize": "mean", "init": "paper",
+        "dropout": 0.5, "optimizer": "sgd", "lr": 0.01, "weight_decay": 5e-4, "schedule": "plateau", "warm_up": 0,
+        "patience": 5, "batch_size": 128, "epochs": 90,
+    },
+}  # fmt: skip
+
+
+def recipe_for(data: str) -> str:
+    """The name of the default recipe for `--data data`."""
+    return "drawings" if data == "drawings" else "modern"
