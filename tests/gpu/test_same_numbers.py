@@ -1,0 +1,73 @@
+"""A run on the GPU can be followed on the CPU: the same weights, batches and dropout masks, and losses as close
+as float32 lets them be.
+
+The two devices add in another order (and convolve by another algorithm), so their losses part slowly: over 51
+steps by 4e-6 with SGD and by 5e-5 with Adam, whose steps are as long for a gradient of rounding errors as for a
+real one.  A learning rate at which the loss jumps about makes them part much faster.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tiny_run
+from device import on_host
+
+from minialex.layers import Dropout
+from minialex.run import Config, RunFolder
+from minialex.training import Trainer
+
+TOLERANCE = 3e-4  # of the loss of each step and of each weight at the end, over 51 steps
+RUNS = {
+    "ungrouped, adam": {"variant": "ungrouped", "lr": 1e-4},
+    "2012, sgd": {"variant": "2012", "optimizer": "sgd", "lr": 0.01, "label_smoothing": 0.1},
+}
+
+
+def trainer(folder, device, options):
+    config = Config(**{**tiny_run.OPTIONS, "epochs": 17, "device": device, **options})
+    run = RunFolder.create(folder, config)
+    return Trainer(
+        config, tiny_run.source(), run, device, lambda line: None, partial(tiny_run.Bar, lambda step: None)
+    )
+
+
+def losses(folder, device, options):
+    """The initial weights, the images, labels and loss of each step, and the final weights."""
+    run, steps = trainer(folder, device, options), []
+    first, real = on_host(run.theta).copy(), run.step
+
+    def step(x, labels):
+        loss, correct = real(x, labels)
+        steps.append((on_host(x), on_host(labels), float(loss)))
+        return loss, correct
+
+    run.step = step
+    assert run.fit()
+    return (
+        first,
+        [np.concatenate([s[k] for s in steps]) for k in (0, 1)],
+        [s[2] for s in steps],
+        on_host(run.theta),
+    )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_fifty_steps(tmp_path, name):
+    cpu, gpu = (losses(tmp_path / device, device, RUNS[name]) for device in ("cpu", "gpu"))
+    np.testing.assert_array_equal(gpu[0], cpu[0])
+    for ours, theirs in zip(gpu[1], cpu[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(gpu[2]) == 51
+    np.testing.assert_allclose(gpu[2], cpu[2], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(gpu[3], cpu[3], rtol=0, atol=TOLERANCE)
+    assert max(cpu[2]) - min(cpu[2]) > 300 * TOLERANCE  # there was something to follow
+
+
+@pytest.mark.parametrize("step", [0, 1 << 40])
+def test_dropout_masks(step):
+    import cupy
+
+    layer, x = Dropout(0.3, seed=4, stream=2), np.ones((50, 77), dtype=np.float32)
+    layer.set_step(step)
+    np.testing.assert_array_equal(layer(cupy.asarray(x)).get(), layer(x))
