@@ -45,8 +45,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at the same time.
 
     Its kernels seem to prefetch past the numbers that they use.  Where that memory was never touched, it has no
-    pages yet, and each prefetch would search for them in vain: on an AMD Zen, a product of 196 x 200 and 200 x 256 numbers
-    reached 10 GFLOP/s before, and 35 GFLOP/s after, the process had multiplied two 512 x 512 matrices.
+    pages yet, and each prefetch would search for them in vain: on an AMD Zen, a product of 196 x 200 and 200 x 256
+    numbers reached 10 GFLOP/s before, and 35 GFLOP/s after, the process had multiplied two 512 x 512 matrices.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="minialex")
     together = threading.Barrier(workers)
