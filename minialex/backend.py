@@ -129,15 +129,17 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     return buffer[:size].view(like.dtype).reshape(shape)
 
 
-CACHE_BYTES = 1 << 20
+CACHE_BYTES = 1 << 20  # of a batch at a time: what passes over it several times finds it in the processor's cache
 
 
-def cache_slices(x: Array) -> Iterator[slice]:
-    """Slices of the batch x (N, ...) of about CACHE_BYTES each, of one image at least; on a GPU all of it at once.
+def batch_slices(x: Array, image_bytes: int | None = None, limit: int = CACHE_BYTES) -> Iterator[slice]:
+    """Slices of the batch x (N, ...), each of one image or of as many as take about `limit` bytes.
 
-    What passes over x several times then finds it in the processor's cache.
+    `image_bytes` is what an image takes, by default in x itself.  On a GPU, which prefers large pieces, one slice.
     """
     N = len(x)
-    step = N if get_xp(x) is not np else CACHE_BYTES * N // max(1, x.nbytes)
-    for start in range(0, N, max(1, step)):
-        yield slice(start, start + max(1, step))
+    if image_bytes is None:
+        image_bytes = x.nbytes // max(1, N)
+    step = max(1, limit // max(1, image_bytes) if get_xp(x) is np else N)
+    for start in range(0, N, step):
+        yield slice(start, start + step)

@@ -124,9 +124,7 @@ def train(arguments: dict[str, Any]) -> int:
     print(f"run folder: {run.path}", flush=True)
 
     if config.cache and trainer.epochs - trainer.epoch > 1:
-        loaders = trainer.train_loader, trainer.val_loader
-        (loaders[0].dataset, loaders[1].dataset), told = keep_decoded([x.dataset for x in loaders], run.path)
-        print(told, flush=True)
+        print(keep_decoded((trainer.train_loader, trainer.val_loader), run.path), flush=True)
     with stop_on_signal(trainer), warnings.catch_warnings():
         # Of numbers that overflow, the trainer says more in its one line than NumPy in many.
         warnings.filterwarnings("ignore", "overflow|invalid value|divide by zero", RuntimeWarning)

@@ -9,12 +9,12 @@ from PIL import Image
 from minialex.backend import Array, to_cpu, to_device
 from minialex.checkpoint import load_checkpoint, load_state_dict
 from minialex.data import CenterCrop, Compose, ToArray, open_rgb
+from minialex.data.folder import EXTENSIONS
 from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.losses import log_softmax
 from minialex.models import AlexNet
 
 MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 class Predictor:
@@ -105,7 +105,7 @@ def find_photos(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
             if not inside:
                 raise DataError(f"folder {str(path)!r} has no photos")
             found += inside

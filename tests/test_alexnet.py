@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from bad_input import refused
 from device import assert_array_equal, on_device
 
 from minialex.errors import ConfigError
@@ -117,3 +118,23 @@ def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned()
     assert np.mean(losses[-5:]) < 0.3
     model.train(False)
     assert (model(x).argmax(axis=1) == labels).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kind", "words"),
+    [
+        ((2, 66, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
+        ((67, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
+        ((2, 3, 67, 67), np.float32, ValueError, "(2, 3, 67, 67)"),
+        ((0, 67, 67, 3), np.float32, ValueError, "the batch is empty"),
+        ((2, 67, 67, 3), np.uint8, TypeError, "expected floating-point input, got uint8"),
+    ],
+)
+def test_images_of_the_wrong_form(shape, dtype, kind, words):
+    model = on_device(AlexNet(2, width=0.02, image_size=67))
+    theta = model.flatten()
+    before = theta.copy()
+    for call in (model, model.forward):
+        with refused(kind, words):
+            call(on_device(np.zeros(shape, dtype=dtype)))
+    assert_array_equal(theta, before)

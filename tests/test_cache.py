@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from minialex import cli
 from minialex.checkpoint import load_checkpoint
-from minialex.data import ImageCache, cache, keep_decoded
+from minialex.data import DataLoader, ImageCache, ToArray, cache, keep_decoded
 
 
 class Counted:
@@ -91,15 +92,31 @@ def test_what_does_not_fit_on_the_disk_is_decoded_again(tmp_path, error):
     assert set(counted.asked) == {1, 3}
 
 
-def test_the_room_is_announced_and_left_alone_when_the_disk_is_full(tmp_path, monkeypatch):
-    datasets = [Counted(), Counted(7)]
+@pytest.fixture
+def loaders():
+    return [DataLoader(Counted(n), 4, ToArray()) for n in (30, 7)]
+
+
+def test_the_room_is_announced(tmp_path, loaders):
+    datasets = [loader.dataset for loader in loaders]
     exact = sum(3 * np.prod(dataset[i][0].size) for dataset in datasets for i in range(len(dataset)))
     assert 0.5 < sum(map(cache.cache_bytes, datasets)) / exact < 2
-    kept, told = keep_decoded(datasets, tmp_path)
-    assert all(isinstance(dataset, ImageCache) for dataset in kept) and "kept: 0.0 GB on the disk" in told
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
-    kept, told = keep_decoded(datasets, tmp_path)
-    assert kept == datasets and told.startswith("decoded images are not kept")
+    told = keep_decoded(loaders, tmp_path)
+    assert told == "decoded images are kept: 0.0 GB on the disk while the run lasts (or --no-cache)"
+    assert all(isinstance(loader.dataset, ImageCache) for loader in loaders)
+
+
+def test_a_disk_that_is_full_or_read_only_is_left_alone(tmp_path, loaders, monkeypatch):
+    datasets = [loader.dataset for loader in loaders]
+
+    def refuse(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", refuse)
+    assert keep_decoded(loaders, tmp_path) == "decoded images are not kept: Read-only file system"
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert keep_decoded(loaders, tmp_path).startswith("decoded images are not kept: they need 0.0 GB")
+    assert [loader.dataset for loader in loaders] == datasets
 
 
 def test_training_gives_the_same_bits_with_and_without(tmp_path, monkeypatch, capsys):

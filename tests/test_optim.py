@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from bad_input import refused
 from device import assert_allclose, assert_on_device, on_device
 
 from minialex import optim
@@ -197,3 +198,11 @@ def test_schedule_options():
     assert optim.step_decay(5, factor=0.5)(14) == 0.25
     with pytest.raises(ConfigError, match="unknown schedule 'linear'; choose constant, step, cosine, plateau"):
         make_schedule("linear", 10)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((3, 1), np.float32), ((3,), np.float64)])
+def test_a_gradient_of_the_wrong_form(shape, dtype):
+    theta = on_device(np.ones(3, dtype=np.float32))
+    with refused(ValueError, "Adam: expected a gradient (3,) of float32"):
+        Adam(theta).step(on_device(np.ones(shape, dtype=dtype)))
+    assert (theta == 1).all()

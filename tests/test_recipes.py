@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from bad_input import refused
+from device import assert_array_equal
 from tiny_run import OPTIONS, source, trainer
 
 from minialex import run as runs
@@ -102,7 +103,7 @@ def test_the_colours_are_measured_once_and_kept(tmp_path, monkeypatch):
     second = trainer(tmp_path / "run", **dataclasses.asdict(config))
     second.resume()
     assert second.fit()
-    np.testing.assert_array_equal(second.theta, whole.theta)
+    assert_array_equal(second.theta, whole.theta)
     mean = Predictor(tmp_path / "run" / "best.safetensors").transform.transforms[-1].mean
     assert list(mean) == config.colours["mean"]
 

@@ -76,7 +76,7 @@ def test_a_plateau_lowers_the_rate_to_the_same_bits_after_a_resume(tmp_path, mon
         assert part.learning_rate() == rates[epoch]
         part.train_epoch()
         part.end_epoch()
-    np.testing.assert_array_equal(part.theta, whole.theta)
+    assert_array_equal(part.theta, whole.theta)
 
 
 def test_the_run_folder_holds_what_is_promised(tmp_path):

@@ -10,14 +10,8 @@ from test_layers import conv_by_definition
 from minialex.layers import Conv2d
 from minialex.layers.layer import zeros_like
 from minialex.layers.mosaic import saves_tiles
-from minialex.layers.winograd import (
-    inverse,
-    make_plan,
-    transforms,
-    vandermonde,
-    winograd_backward,
-    winograd_forward,
-)
+from minialex.layers.winograd import make_plan, winograd_backward, winograd_forward
+from minialex.layers.winograd_matrices import inverse, transforms, vandermonde
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
 
@@ -97,9 +91,9 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     dy = on_device(rng.standard_normal(y.shape))
     before = [a.copy() for a in (x, dy, weight, bias)]
 
-    got, cache = winograd_forward(x, weight, bias, padding=P, groups=G, m=m)
+    got = winograd_forward(x, weight, bias, padding=P, groups=G, m=m)
     grad, want = zeros_like(plain.params), zeros_like(plain.params)
-    dx = winograd_backward(dy, cache, weight, grad, padding=P, groups=G, m=m)
+    dx = winograd_backward(dy, x, weight, grad, padding=P, groups=G, m=m)
     want_dx = plain.backward(dy, x, want)
     if N < 10:
         definition = conv_by_definition(on_host(x), on_host(weight), on_host(bias), 1, P, G)
@@ -123,13 +117,13 @@ def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap()
 def test_without_bias_and_without_input_gradient():
     rng = np.random.default_rng(0)
     x, weight = on_device(rng.standard_normal((2, 5, 5, 2))), on_device(rng.standard_normal((3, 3, 2, 4)))
-    y, cache = winograd_forward(x, weight, None, padding=1)
-    zero, _ = winograd_forward(x, weight, on_device(np.zeros(4)), padding=1)
+    y = winograd_forward(x, weight, None, padding=1)
+    zero = winograd_forward(x, weight, on_device(np.zeros(4)), padding=1)
     assert_array_equal(y, zero)
     grad = {"weight": np.empty_like(weight)}
     full = {"weight": np.empty_like(weight), "bias": on_device(np.empty(4))}
-    assert winograd_backward(y, cache, weight, grad, padding=1, input_grad=False) is None
-    winograd_backward(y, cache, weight, full, padding=1)
+    assert winograd_backward(y, x, weight, grad, padding=1, input_grad=False) is None
+    winograd_backward(y, x, weight, full, padding=1)
     assert_array_equal(grad["weight"], full["weight"])
 
 
@@ -138,8 +132,8 @@ def test_input_that_is_not_contiguous():
     wide, weight = on_device(rng.standard_normal((6, 5, 4, 2))), on_device(rng.standard_normal((3, 3, 2, 2)))
     bias = on_device(np.ones(2))
     x = wide.transpose(2, 1, 0, 3)[:, ::-1]
-    y, _ = winograd_forward(x, weight, bias, padding=1)
-    assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1)[0])
+    y = winograd_forward(x, weight, bias, padding=1)
+    assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1))
 
 
 def rms_error(algorithm, r, C=64):

@@ -2,6 +2,7 @@
 
 from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.colour import ColourShift, colour_statistics
+from minialex.data.compose import Compose
 from minialex.data.drawings import Drawings
 from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
 from minialex.data.image import MAX_PIXELS, open_rgb
@@ -12,7 +13,6 @@ from minialex.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     CenterCrop,
-    Compose,
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.folder import Dataset
+from minialex.data.loader import DataLoader
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
 
@@ -72,13 +73,16 @@ def cache_bytes(dataset: Dataset) -> int:
     return 3 * sum(pixels) * len(dataset) // len(pixels)
 
 
-def keep_decoded(datasets: Sequence[Dataset], folder: str | os.PathLike[str]) -> tuple[list[Dataset], str]:
-    """`datasets` with a cache in `folder` each, or as they are where the disk is too full; and a line about it."""
-    need, free = sum(map(cache_bytes, datasets)), shutil.disk_usage(folder).free
+def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
+    """Let `loaders` keep their decoded images in `folder`, where it has the room; a line that says which."""
+    need, free = sum(cache_bytes(loader.dataset) for loader in loaders), shutil.disk_usage(folder).free
     if need > free // 2:
         room = f"they need {need / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
-        return list(datasets), f"decoded images are not kept: {room}"
-    room = f"{need / 1e9:.1f} GB on the disk while the run lasts"
-    return [
-        ImageCache(dataset, folder) for dataset in datasets
-    ], f"decoded images are kept: {room} (or --no-cache)"
+        return f"decoded images are not kept: {room}"
+    try:
+        caches = [ImageCache(loader.dataset, folder) for loader in loaders]
+    except OSError as error:
+        return f"decoded images are not kept: {error.strerror}"
+    for loader, cache in zip(loaders, caches, strict=True):
+        loader.dataset = cache
+    return f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts (or --no-cache)"

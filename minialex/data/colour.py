@@ -18,7 +18,6 @@ cuda-convnet2, takes standard deviations, sqrt(lambda), which have no such troub
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from minialex.data.folder import Dataset
+from minialex.data.transforms import is_number, set_field, short
 from minialex.errors import ConfigError
 
 SAMPLE = 300  # photos that the colours are measured on: 20 million pixels
@@ -47,10 +47,10 @@ class ColourShift:
     def __post_init__(self) -> None:
         rows = self.components
         if not _is_list(rows) or not rows or not all(_is_list(row) and len(row) == 3 for row in rows):
-            raise ConfigError(f"ColourShift: components must be rows of three numbers, got {str(rows)[:60]}")
-        if not all(_is_number(v) for v in (self.std, *(v for row in rows for v in row))) or self.std < 0:
+            raise ConfigError(f"ColourShift: components must be rows of three numbers, got {short(rows)}")
+        if not all(is_number(v) for v in (self.std, *(v for row in rows for v in row))) or self.std < 0:
             raise ConfigError("ColourShift: components must be numbers, and std a number of 0 or more")
-        object.__setattr__(self, "components", tuple(tuple(float(v) for v in row) for row in rows))
+        set_field(self, "components", tuple(tuple(float(v) for v in row) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != 3 or x.dtype.kind != "f":
@@ -81,7 +81,3 @@ def colour_statistics(dataset: Dataset, to_pixels: Any, seed: int, sample: int =
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

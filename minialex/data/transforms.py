@@ -6,11 +6,9 @@ every random choice comes from `rng`, a NumPy Generator, which the deterministic
 meaning are torchvision's, with two differences: arrays are channels-last, (H, W, 3), and CenterCrop refuses
 an image that is smaller than the crop instead of adding a black border.
 
-Each transform is a dataclass, so that `Compose.to_config` can write a pipeline down as JSON and
-`Compose.from_config` can build it again: a checkpoint carries its own preprocessing.
+`compose.py` chains them, and writes the chain down for a checkpoint.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.data.colour import ColourShift
 from minialex.errors import ConfigError, DataError
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training photos, as
@@ -44,7 +41,7 @@ class Resize:
     size: Size
 
     def __post_init__(self) -> None:
-        _set(self, "size", _size("Resize", self.size))
+        set_field(self, "size", _size("Resize", self.size))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
         width, height = image.size
@@ -67,7 +64,7 @@ class CenterCrop:
     size: Size
 
     def __post_init__(self) -> None:
-        _set(self, "size", _size("CenterCrop", self.size))
+        set_field(self, "size", _size("CenterCrop", self.size))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
         h, w = _room("CenterCrop", self.size, image)
@@ -87,7 +84,7 @@ class RandomCrop:
     padding: int = 0
 
     def __post_init__(self) -> None:
-        _set(self, "size", _size("RandomCrop", self.size))
+        set_field(self, "size", _size("RandomCrop", self.size))
         if type(self.padding) is not int or self.padding < 0:
             raise ConfigError(f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}")
 
@@ -116,9 +113,9 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        _set(self, "size", _size("RandomResizedCrop", self.size))
-        _set(self, "scale", _range("RandomResizedCrop", "scale", self.scale, 1.0))
-        _set(self, "ratio", _range("RandomResizedCrop", "ratio", self.ratio, math.inf))
+        set_field(self, "size", _size("RandomResizedCrop", self.size))
+        set_field(self, "scale", _range("RandomResizedCrop", "scale", self.scale, 1.0))
+        set_field(self, "ratio", _range("RandomResizedCrop", "ratio", self.ratio, math.inf))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         h, w = _pair(self.size)
@@ -149,7 +146,7 @@ class RandomHorizontalFlip:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not _is_number(self.p) or not 0 <= self.p <= 1:
+        if not is_number(self.p) or not 0 <= self.p <= 1:
             raise ConfigError(f"RandomHorizontalFlip: p must lie within 0 and 1, got {self.p!r}")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -184,9 +181,9 @@ class Normalize:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if not isinstance(value, Sequence) or not value or not all(_is_number(v) for v in value):
+            if not isinstance(value, Sequence) or not value or not all(is_number(v) for v in value):
                 raise ConfigError(f"Normalize: {name} must be one number for each channel, got {value!r}")
-            _set(self, name, tuple(float(v) for v in value))
+            set_field(self, name, tuple(float(v) for v in value))
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ConfigError(
                 f"Normalize: needs as many std as mean, all std positive, got {self.mean} and {self.std}"
@@ -203,95 +200,39 @@ class Normalize:
         return y.reshape(H, W, C)
 
 
-@dataclass(frozen=True)
-class Compose:
-    """The transforms one after the other.  Raises ConfigError for a member that cannot be called."""
-
-    transforms: tuple[Transform, ...]
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.transforms, Sequence) or not all(callable(t) for t in self.transforms):
-            raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
-        _set(self, "transforms", tuple(self.transforms))
-
-    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
-        for transform in self.transforms:
-            image = transform(image, rng)
-        return image
-
-    def __repr__(self) -> str:
-        return f"Compose([{', '.join(map(repr, self.transforms))}])"
-
-    def to_config(self) -> list[dict[str, Any]]:
-        """The pipeline as JSON-ready data: [{"name": "Resize", "size": 256}, ...].
-
-        Raises ConfigError where a member is not one of the transforms of this page.
-        """
-        config = []
-        for transform in self.transforms:
-            if type(transform) not in _BY_NAME.values():
-                raise ConfigError(f"Compose: cannot write down {transform!r}; use the transforms of minialex.data")
-            plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(transform).items()}
-            config.append({"name": type(transform).__name__, **plain})
-        return config
-
-    @classmethod
-    def from_config(cls, config: list[dict[str, Any]]) -> "Compose":
-        """The pipeline that `to_config` wrote.  Raises ConfigError for an unknown name or argument."""
-        if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
-            raise ConfigError(f"preprocessing: expected a list of transforms, got {_short(config)}")
-        return cls(tuple(_from_entry(entry) for entry in config))
-
-
-_CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
-_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)}
-
-
-def _from_entry(entry: dict[str, Any]) -> Transform:
-    name = entry.get("name")
-    kind = _BY_NAME.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise ConfigError(f"preprocessing: unknown transform {_short(name)}; known are {', '.join(_BY_NAME)}")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
-    known = dataclasses.fields(kind)
-    unknown = sorted(map(str, given.keys() - {f.name for f in known}))
-    missing = [f.name for f in known if f.default is dataclasses.MISSING and f.name not in given]
-    if unknown or missing:
-        what = f"unknown argument {_short(unknown[0])}" if unknown else f"argument '{missing[0]}' is missing"
-        raise ConfigError(f"preprocessing: {name}: {what}")
-    return kind(**given)
-
-
 # ------------------------------------------------------------------------------------- checks of arguments
 
 
-def _set(transform: Any, name: str, value: Any) -> None:
-    object.__setattr__(transform, name, value)  # the one way to normalise a field of a frozen dataclass
+def set_field(transform: Any, name: str, value: Any) -> None:
+    """Normalise a field of a transform while it is made: of a frozen dataclass, this is the one way."""
+    object.__setattr__(transform, name, value)
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """`value` as code, at most 60 characters of it, for an error message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _size(owner: str, size: Any) -> Size:
     sides = tuple(size) if isinstance(size, list | tuple) else (size,)
     if len(sides) > 2 or not sides or any(type(side) is not int or side <= 0 for side in sides):
-        raise ConfigError(f"{owner}: size must be a positive whole number or (height, width), got {_short(size)}")
+        raise ConfigError(f"{owner}: size must be a positive whole number or (height, width), got {short(size)}")
     return sides if len(sides) == 2 else sides[0]
 
 
 def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float]:
-    if isinstance(value, list | tuple) and len(value) == 2 and all(_is_number(v) for v in value):
+    if isinstance(value, list | tuple) and len(value) == 2 and all(is_number(v) for v in value):
         low, high = value
         if 0 < low <= high <= most:
             return low, high
     limit = "" if most == math.inf else f" <= {most:g}"
-    raise ConfigError(f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}, got {_short(value)}")
+    raise ConfigError(f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}, got {short(value)}")
 
 
 def _pair(size: Size) -> tuple[int, int]:

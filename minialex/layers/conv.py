@@ -40,8 +40,8 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp, scratch
-from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
+from minialex.backend import Array, batch_slices, get_xp, scratch
+from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import winograd_backward, winograd_forward
 
@@ -132,7 +132,7 @@ class Conv2d(Layer):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.input_grad = input_grad
         self.algorithm = algorithm
-        self.places = -(-kernel_size // stride)  # K' of space_to_depth.py; K itself for stride 1
+        self.deep_kernel = -(-kernel_size // stride)  # K' of space_to_depth.py; K itself for stride 1
 
         shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         D = kernel_size * kernel_size * (in_channels // groups)
@@ -144,39 +144,33 @@ class Conv2d(Layer):
         check_shape(self, x, ("N", "H", "W", self.in_channels))
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
         weight, bias = self.params["weight"], self.params["bias"]
-        if self.uses_winograd(x) and self.stride == 1:
-            return winograd_forward(x, weight, bias, padding=self.padding, groups=self.groups)
         if self.uses_winograd(x):
-            return winograd_forward(self._deep(x), weight_to_depth(weight, self.stride), bias, padding=0)[0], x
+            deep, deep_weight, padding = self._with_stride_1(x)
+            return winograd_forward(deep, deep_weight, bias, padding=padding, groups=self.groups), x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
         y = get_xp(x).empty((len(x), OH, OW, F), dtype=x.dtype)
         for images in self._chunks(x):
             Y = y[images].reshape(-1, F)  # (M, F), a view
-            for channels, filters in self._groups():
+            for channels, filters in group_slices(self.in_channels, F, self.groups):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
                 Y[:, filters] = X @ W[:, filters]
             Y += bias
         return y, x
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
-        weight = self.params["weight"]
-        if self.uses_winograd(cache) and self.stride == 1:
-            return winograd_backward(
-                dy, cache, weight, grad, padding=self.padding, groups=self.groups, input_grad=self.input_grad
-            )
-        if self.uses_winograd(cache):
-            return self._deep_backward(dy, cache, grad)
-
         x, F = cache, self.out_channels
-        W = weight.reshape(-1, F)  # (D, F)
+        if self.uses_winograd(x):
+            return self._winograd_backward(dy, x, grad)
+
+        W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = grad["weight"].reshape(-1, F)  # (D, F), a view
         dW[...] = 0
         dx = get_xp(x).empty_like(x) if self.input_grad else None
         for images in self._chunks(x):
             dY = dy[images].reshape(-1, F)  # (M, F)
-            for channels, filters in self._groups():
+            for channels, filters in group_slices(self.in_channels, F, self.groups):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
                 dW[:, filters] += X.T @ dY[:, filters]
                 if dx is not None:
@@ -192,40 +186,36 @@ class Conv2d(Layer):
         # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits, and for few outputs
         # the transform of the weights costs more than it saves.
         OH, OW, _ = self.output_shape(x.shape[1:])
-        fits = 3 <= self.places <= 5 and (self.stride == 1 or self.groups == 1)
+        fits = 3 <= self.deep_kernel <= 5 and (self.stride == 1 or self.groups == 1)
         return fits and get_xp(x) is np and len(x) * OH * OW >= LEAST_OUTPUTS
 
-    def _deep(self, x: Array) -> Array:
-        """x' of space_to_depth.py, as large as the output needs it."""
+    def _with_stride_1(self, x: Array) -> tuple[Array, Array, int]:
+        """x, the weight and the padding of the same convolution with stride 1: see space_to_depth.py."""
+        weight = self.params["weight"]
+        if self.stride == 1:
+            return x, weight, self.padding
         OH, OW, _ = self.output_shape(x.shape[1:])
-        return to_depth(x, self.stride, self.padding, (OH - 1 + self.places, OW - 1 + self.places))
+        places = (OH - 1 + self.deep_kernel, OW - 1 + self.deep_kernel)  # as many as the output needs
+        return to_depth(x, self.stride, self.padding, places), weight_to_depth(weight, self.stride), 0
 
-    def _deep_backward(self, dy: Array, x: Array, grad: Params) -> Array:
-        deep = weight_to_depth(self.params["weight"], self.stride)
-        deep_grad = {"weight": get_xp(x).empty_like(deep), "bias": grad["bias"]}
-        ddeep = winograd_backward(dy, self._deep(x), deep, deep_grad, padding=0, input_grad=self.input_grad)
-        weight_to_space(deep_grad["weight"], grad["weight"], self.stride)
-        dx = get_xp(x).empty_like(x) if self.input_grad else None
-        if dx is not None:
-            to_space(ddeep, dx, self.stride, self.padding)
+    def _winograd_backward(self, dy: Array, x: Array, grad: Params) -> Array:
+        xp, S = get_xp(x), self.stride
+        deep, weight, padding = self._with_stride_1(x)
+        deep_grad = grad if S == 1 else {"weight": xp.empty_like(weight), "bias": grad["bias"]}
+        options: dict[str, Any] = {"padding": padding, "groups": self.groups, "input_grad": self.input_grad}
+        dx = ddeep = winograd_backward(dy, deep, weight, deep_grad, **options)
+        if S > 1:
+            weight_to_space(deep_grad["weight"], grad["weight"], S)
+            if ddeep is not None:
+                dx = xp.empty_like(x)
+                to_space(ddeep, dx, S, self.padding)
         return dx
-
-    def _groups(self) -> Iterator[tuple[slice, slice]]:
-        """The channels that each group reads and the filters that it writes."""
-        C, F = self.in_channels // self.groups, self.out_channels // self.groups
-        for g in range(self.groups):
-            yield slice(g * C, (g + 1) * C), slice(g * F, (g + 1) * F)
 
     def _chunks(self, x: Array) -> Iterator[slice]:
         """Slices of the batch, so many images each that their columns take about COLUMN_BYTES; on a GPU all."""
-        if get_xp(x) is not np:
-            yield slice(None)
-            return
         OH, OW, _ = self.output_shape(x.shape[1:])
         D = self.params["weight"][..., 0].size
-        step = max(1, COLUMN_BYTES // (OH * OW * D * x.dtype.itemsize))
-        for start in range(0, len(x), step):
-            yield slice(start, start + step)
+        return batch_slices(x, OH * OW * D * x.dtype.itemsize, COLUMN_BYTES)
 
     def output_shape(self, shape: Shape) -> Shape:
         H, W, _ = shape

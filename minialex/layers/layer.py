@@ -179,3 +179,9 @@ def check_window(layer: Layer, H: int, W: int, kernel: int, padding: int) -> Non
         raise ValueError(
             f"{type(layer).__name__}: a {kernel}x{kernel} window does not fit into {H}x{W} with padding {padding}"
         )
+
+
+def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
+    """Of C channels and F filters: what each group of a convolution reads, and what it writes."""
+    c, f = C // groups, F // groups
+    return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]

@@ -22,7 +22,7 @@ Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 
 from typing import Any
 
-from minialex.backend import Array, cache_slices, get_xp
+from minialex.backend import Array, batch_slices, get_xp
 from minialex.layers.layer import Layer, Params, check_shape
 
 
@@ -67,7 +67,7 @@ class LocalResponseNorm(Layer):
         check_shape(self, x, ("N", "H", "W", "C"))
         xp = get_xp(x)
         s, y = xp.empty_like(x), xp.empty_like(x)
-        for images in cache_slices(x):
+        for images in batch_slices(x):
             xp.multiply(window_sum(x[images] ** 2, self.size), self.alpha, out=s[images])
             s[images] += self.k
             xp.multiply(inverse_power(s[images], self.beta), x[images], out=y[images])
@@ -76,7 +76,7 @@ class LocalResponseNorm(Layer):
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         x, s = cache
         dx = get_xp(x).empty_like(x)
-        for images in cache_slices(x):
+        for images in batch_slices(x):
             own = inverse_power(s[images], self.beta)
             own *= dy[images]  # dy s^(-beta)
             terms = own * x[images]

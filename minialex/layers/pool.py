@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from minialex.backend import Array, cache_slices, get_xp
+from minialex.backend import Array, batch_slices, get_xp
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
 
 
@@ -92,7 +92,7 @@ class MaxPool2d(_Pool2d):
         x, y = cache  # x is padded already
         xp = get_xp(x)
         dx = xp.zeros_like(x)
-        for images in cache_slices(x):
+        for images in batch_slices(x):
             free = xp.ones(y[images].shape, dtype=bool)  # windows whose maximum is not found yet
             for place in self._places(*y.shape[1:3]):
                 found = x[images][place] == y[images]

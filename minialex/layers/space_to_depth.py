@@ -15,17 +15,14 @@ Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pix
 """
 
 from minialex.backend import Array, get_xp, scratch
+from minialex.layers.winograd import on_canvas
 
 
 def to_depth(x: Array, stride: int, padding: int, places: tuple[int, int]) -> Array:
     """x (N, H, W, C) in `padding` zeros as x' (N, *places, S*S*C); what overhangs is cut off, what lacks is 0."""
-    N, H, W, C = x.shape
-    S, P, (high, wide) = stride, padding, places
-    pixels = scratch(x, "space to depth", (N, high * S, wide * S, C))
-    H, W = min(H, high * S - P), min(W, wide * S - P)
-    pixels[:, :P], pixels[:, P + H :] = 0, 0
-    pixels[:, :, :P], pixels[:, :, P + W :] = 0, 0
-    pixels[:, P : P + H, P : P + W] = x[:, :H, :W]
+    N, _, _, C = x.shape
+    S, (high, wide) = stride, places
+    pixels = on_canvas(x, "space to depth", (high * S, wide * S), padding)
     blocks = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
     deep = scratch(x, "depth", blocks.shape)
     deep[...] = blocks

@@ -1,22 +1,9 @@
 """Winograd convolution -- the convolution of conv.py with a third of its multiplications.  The second chapter.
 
-**In one dimension.**  A filter g of r weights slid over d gives m outputs y[p] = sum over i of g[i] d[p+i] with
-m*r multiplications.  That sum is the transpose of another one, the product of two polynomials
+**In one dimension**, F(m, r): under m neighbouring outputs of a filter g of r weights lie n = m + r - 1 inputs d.
+`winograd_matrices.py` derives three small matrices, A (n, m), G (n, r) and B (n, n), with which
 
-    s(t) = a(t) g(t)     a of m coefficients, g of r coefficients, s of n = m + r - 1
-
-and a polynomial with n coefficients is known from its values at n points.  At each point the value of s is ONE
-multiplication, a(t) g(t).  With V_k the matrix whose rows are (1, t, t^2 ... t^(k-1)) at each point t, where the
-point "infinity" reads the leading coefficient (0 ... 0, 1):
-
-    s = V_n^-1 [ (V_m a) . (V_r g) ]            "." multiplies number by number: n multiplications
-
-For a fixed g this is a linear map of a.  Transposing it, factor by factor, gives the sliding sum:
-
-    y = V_m^T [ (V_r g) . (V_n^-T d) ] = A^T [ (G g) . (B^T d) ]     A = V_m,  G = V_r,  B = V_n^-1
-
-d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the same for all
-data, so transforming costs little when the middle part is shared by many channels and filters.
+    y = A^T [ (G g) . (B^T d) ]         "." multiplies number by number: n multiplications instead of m*r
 
 **In two dimensions** each matrix acts on the rows and the columns of a tile: Y = A^T [ (G g G^T) . (B^T d B) ] A.
 Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n multiplications become n*n
@@ -36,76 +23,27 @@ The point t = 1 has a row of ones in A.  What is added to M at the position of (
 output: that is where the bias goes, and where its gradient is read.
 
 **Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now.  F(4x4, 3x3): 9 -> 2.25.
-F(4x4, 5x5): 25 -> 4.  **Price.**  Values at large t are large, and their differences lose digits; so few points,
-close to 1 in size: 0, 1, -1, 1/2, -2, -1/2, 2.  In float32 the error relative to the output (root mean square)
-is 3e-7 for im2col, 1e-6 for F(4, 3) and 3e-6 for F(4, 5); in float64 a billion times less.
+F(4x4, 5x5): 25 -> 4.  **Price.**  Digits: in float32 the error relative to the output (root mean square) is 3e-7
+for im2col, 1e-6 for F(4, 3) and 3e-6 for F(4, 5); in float64 a billion times less.
 
 Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs and n x n inputs of a tile
            R tiles of the images at hand, th x tw of each image | tiles that overhang the image see zeros
 
 References
-    Toom (1963), Cook (1966): products of polynomials by evaluation and interpolation.
-    Winograd (1980), "Arithmetic Complexity of Computations": the transposed form.
     Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4: the n*n matrix products.
 """
 
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from minialex.backend import Array, get_xp, scratch
-from minialex.layers.layer import Params
+from minialex.layers.layer import Params, group_slices
 from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
+from minialex.layers.winograd_matrices import POINTS, interpolation_points, transforms
 
-POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
 BLOCK = 4096  # numbers of each position that are transformed at a time, so that the cache holds them in between
 SUM_TILES = 50  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
-
-
-def interpolation_points(n: int) -> list[Fraction]:
-    """The n - 1 finite points of F(m, r), n = m + r - 1, in order of size: sums begin with what is small."""
-    return sorted(POINTS[: n - 1], key=abs)
-
-
-def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
-    """V_k: the powers 0..k-1 of each point, and a last row for the point at infinity."""
-    return [[t**j for j in range(k)] for t in points] + [[Fraction(0)] * (k - 1) + [Fraction(1)]]
-
-
-def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
-    """The exact inverse, by Gauss-Jordan elimination."""
-    n = len(matrix)
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
-    for c in range(n):
-        pivot = next(i for i in range(c, n) if rows[i][c])
-        rows[c], rows[pivot] = rows[pivot], rows[c]
-        rows[c] = [v / rows[c][c] for v in rows[c]]
-        for i in range(n):
-            if i != c:
-                rows[i] = [v - rows[i][c] * w for v, w in zip(rows[i], rows[c], strict=True)]
-    return [row[n:] for row in rows]
-
-
-@lru_cache
-def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
-
-    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers are near 1:
-    the product is unchanged and the division exact.  Raises ValueError where n - 1 points are not at hand.
-    """
-    n = m + r - 1
-    if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
-        raise ValueError(f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand")
-    points = interpolation_points(n)
-    A, G, B = (
-        np.array(matrix, dtype=np.float64)
-        for matrix in (vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n)))
-    )
-    scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
-    return A, G * scale[:, None], B / scale
 
 
 class Plan(NamedTuple):
@@ -206,16 +144,10 @@ def transform_weight(weight: Array, G: Array) -> Array:
     return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(n * n, C, F)
 
 
-def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
-    """The channels that each group reads and the filters that it writes."""
-    c, f = C // groups, F // groups
-    return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]
-
-
 def winograd_forward(
     x: Array, weight: Array, bias: Array | None, *, padding: int, groups: int = 1, m: int | None = None
-) -> tuple[Array, Any]:
-    """The stride-1 convolution of x (N, H, W, C) with weight (r, r, C/groups, F): y (N, OH, OW, F), and x.
+) -> Array:
+    """The stride-1 convolution y (N, OH, OW, F) of x (N, H, W, C) with weight (r, r, C/groups, F).
 
     In tiles of m x m outputs, by default 4 x 4.  Raises ValueError for kernels larger than 7 x 7.
     """
@@ -223,8 +155,8 @@ def winograd_forward(
     plan = make_plan(x, weight, padding, groups, m)
     if saves_tiles(x, plan):
         pitch = x.shape[1] + padding, x.shape[2] + padding
-        y, _ = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m)
-        return unmosaic(y, pitch, (len(x), plan.OH, plan.OW, F)), x
+        y = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m)
+        return unmosaic(y, pitch, (len(x), plan.OH, plan.OW, F))
     A, G, B = matrices(x, plan)
     y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
     U = transform_weight(weight, G)
@@ -236,7 +168,7 @@ def winograd_forward(
         if bias is not None:
             M[plan.ones] += bias
         tiles_to_image(M, A, y[images], plan)
-    return y, x
+    return y
 
 
 def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
@@ -253,12 +185,11 @@ def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
 
 
 def winograd_backward(
-    dy: Array, cache: Any, weight: Array, grad: Params, *, padding: int, groups: int = 1,
+    dy: Array, x: Array, weight: Array, grad: Params, *, padding: int, groups: int = 1,
     m: int | None = None, input_grad: bool = True,
 ) -> Array | None:  # fmt: skip
     """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
-    x, F = cache, weight.shape[3]
-    xp, C = get_xp(x), x.shape[3]
+    xp, C, F = get_xp(x), x.shape[3], weight.shape[3]
     plan = make_plan(x, weight, padding, groups, m)
     if saves_tiles(x, plan):
         pitch = x.shape[1] + padding, x.shape[2] + padding

@@ -1,5 +1,7 @@
 """The whole AlexNet against PyTorch: same weights and batch, same logits, loss, gradients and training steps."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -166,13 +168,9 @@ def test_ten_full_size_steps_in_float64_within_1e_9(optimizer):
         assert relative(array, twin.state_dict()[key].numpy()) < 1e-9, key
 
 
-@pytest.mark.parametrize("name", ["2012", "ungrouped+lrn", "owt"])
-def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
-    """Root mean square over all gradients, each array relative to its own size; the lower quartile of six images.
-
-    Not the mean: in some images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the
-    gradients of the early layers then differ by 1e-3 instead of 1e-6.
-    """
+@cache
+def float32_errors(name):
+    """How far the gradients of minialex, and of PyTorch, are from float64, for six images: two lists."""
     exact_model, _, _, exact_grad, _, _ = make(name, np.float64)
     model, _, _, grad, _, _ = make(name, np.float32)
     load_state_dict(model, {k: v.astype(np.float32) for k, v in state_dict(exact_model).items()})
@@ -187,7 +185,24 @@ def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
         exact = gradients(exact_model, exact_grad)
         ours.append(distance(gradients(model, grad), exact))
         theirs.append(distance({key: p.grad.numpy() for key, p in twin.named_parameters()}, exact))
+    return ours, theirs
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
+    """The lower quartile of six images, which rounding alone decides.
+
+    In other images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the gradients of the early
+    layers then differ by 1e-3 instead of 1e-6.
+    """
+    ours, theirs = float32_errors(name)
     assert np.quantile(ours, 0.25) <= 3 * np.quantile(theirs, 0.25), (ours, theirs)
+
+
+def test_float32_over_all_variants_and_images_with_what_flips():
+    """The root mean square of all 24, which the flips decide: one image alone would be a matter of luck."""
+    ours, theirs = (np.concatenate(part) for part in zip(*map(float32_errors, VARIANTS), strict=True))
+    assert np.sqrt(np.square(ours).mean()) <= 3 * np.sqrt(np.square(theirs).mean()), (ours, theirs)
 
 
 def distance(found, exact):

@@ -1,0 +1,85 @@
+"""Compose -- a pipeline of transforms, and how a checkpoint writes it down.
+
+Every transform is a dataclass, so a pipeline is a list of names and arguments: JSON.  A checkpoint carries its own
+preprocessing in this form.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minialex.data.colour import ColourShift
+from minialex.data.transforms import (
+    CenterCrop,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToArray,
+    Transform,
+    set_field,
+    short,
+)
+from minialex.errors import ConfigError
+
+_CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
+_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)}
+
+
+@dataclass(frozen=True)
+class Compose:
+    """The transforms one after the other.  Raises ConfigError for a member that cannot be called."""
+
+    transforms: tuple[Transform, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.transforms, Sequence) or not all(callable(t) for t in self.transforms):
+            raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
+        set_field(self, "transforms", tuple(self.transforms))
+
+    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
+        for transform in self.transforms:
+            image = transform(image, rng)
+        return image
+
+    def __repr__(self) -> str:
+        return f"Compose([{', '.join(map(repr, self.transforms))}])"
+
+    def to_config(self) -> list[dict[str, Any]]:
+        """The pipeline as JSON-ready data: [{"name": "Resize", "size": 256}, ...].
+
+        Raises ConfigError where a member is not one of the transforms of minialex.data.
+        """
+        config = []
+        for transform in self.transforms:
+            if type(transform) not in _BY_NAME.values():
+                raise ConfigError(f"Compose: cannot write down {transform!r}; use the transforms of minialex.data")
+            plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(transform).items()}
+            config.append({"name": type(transform).__name__, **plain})
+        return config
+
+    @classmethod
+    def from_config(cls, config: list[dict[str, Any]]) -> "Compose":
+        """The pipeline that `to_config` wrote.  Raises ConfigError for an unknown name or argument."""
+        if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
+            raise ConfigError(f"preprocessing: expected a list of transforms, got {short(config)}")
+        return cls(tuple(_from_entry(entry) for entry in config))
+
+
+def _from_entry(entry: dict[str, Any]) -> Transform:
+    name = entry.get("name")
+    kind = _BY_NAME.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ConfigError(f"preprocessing: unknown transform {short(name)}; known are {', '.join(_BY_NAME)}")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
+    known = dataclasses.fields(kind)
+    unknown = sorted(map(str, given.keys() - {f.name for f in known}))
+    missing = [f.name for f in known if f.default is dataclasses.MISSING and f.name not in given]
+    if unknown or missing:
+        what = f"unknown argument {short(unknown[0])}" if unknown else f"argument '{missing[0]}' is missing"
+        raise ConfigError(f"preprocessing: {name}: {what}")
+    return kind(**given)

@@ -1,0 +1,79 @@
+"""Winograd's three matrices -- a sliding sum with fewer multiplications, derived from polynomials.
+
+A filter g of r weights slid over d gives m outputs y[p] = sum over i of g[i] d[p+i] with m*r multiplications: call
+it F(m, r).  That sum is the transpose of another one, the product of two polynomials
+
+    s(t) = a(t) g(t)     a of m coefficients, g of r coefficients, s of n = m + r - 1
+
+and a polynomial with n coefficients is known from its values at n points.  At each point the value of s is ONE
+multiplication, a(t) g(t).  With V_k the matrix whose rows are (1, t, t^2 ... t^(k-1)) at each point t, where the
+point "infinity" reads the leading coefficient (0 ... 0, 1):
+
+    s = V_n^-1 [ (V_m a) . (V_r g) ]            "." multiplies number by number: n multiplications
+
+For a fixed g this is a linear map of a.  Transposing it, factor by factor, gives the sliding sum:
+
+    y = V_m^T [ (V_r g) . (V_n^-T d) ] = A^T [ (G g) . (B^T d) ]     A = V_m,  G = V_r,  B = V_n^-1
+
+d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the same for all
+data, so transforming costs little when the middle part is shared by many channels and filters.
+
+**Which points?**  Values at large t are large, and their differences lose digits; so few points, close to 1 in
+size: 0, 1, -1, 1/2, -2, -1/2, 2.  All is computed in fractions, exactly, and rounded once, at the end.
+
+Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
+
+References
+    Toom (1963), Cook (1966): products of polynomials by evaluation and interpolation.
+    Winograd (1980), "Arithmetic Complexity of Computations": the transposed form.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
+
+
+def interpolation_points(n: int) -> list[Fraction]:
+    """The n - 1 finite points of F(m, r), n = m + r - 1, in order of size: sums begin with what is small."""
+    return sorted(POINTS[: n - 1], key=abs)
+
+
+def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
+    """V_k: the powers 0..k-1 of each point, and a last row for the point at infinity."""
+    return [[t**j for j in range(k)] for t in points] + [[Fraction(0)] * (k - 1) + [Fraction(1)]]
+
+
+def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
+    """The exact inverse, by Gauss-Jordan elimination."""
+    n = len(matrix)
+    rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
+    for c in range(n):
+        pivot = next(i for i in range(c, n) if rows[i][c])
+        rows[c], rows[pivot] = rows[pivot], rows[c]
+        rows[c] = [v / rows[c][c] for v in rows[c]]
+        for i in range(n):
+            if i != c:
+                rows[i] = [v - rows[i][c] * w for v, w in zip(rows[i], rows[c], strict=True)]
+    return [row[n:] for row in rows]
+
+
+@lru_cache
+def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
+
+    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers are near 1:
+    the product is unchanged and the division exact.  Raises ValueError where n - 1 points are not at hand.
+    """
+    n = m + r - 1
+    if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
+        raise ValueError(f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand")
+    points = interpolation_points(n)
+    A, G, B = (
+        np.array(matrix, dtype=np.float64)
+        for matrix in (vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n)))
+    )
+    scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
+    return A, G * scale[:, None], B / scale
