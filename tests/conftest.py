@@ -3,7 +3,7 @@
 "gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on the CPU (see
 cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of its own:
 
-    python -m venv gpu && . gpu/bin/activate
+    python -m venv .venv-gpu && . .venv-gpu/bin/activate
     pip install -e ".[test]" cupy-cuda13x==14.2.0
     pytest --device gpu
 
