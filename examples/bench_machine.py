@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minialex.parallel import cpu_count, map_threads
+from minialex.threads import cpu_count, map_threads
 
 
 class Speeds(NamedTuple):

@@ -43,7 +43,7 @@ from minialex.layers.winograd_matrices import POINTS, interpolation_points, tran
 
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
 BLOCK = 4096  # numbers of each position that are transformed at a time, so that the cache holds them in between
-SUM_TILES = 50  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
+SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
 
 
 class Plan(NamedTuple):
