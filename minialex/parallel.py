@@ -12,7 +12,9 @@ neural networks", inside one process.)  Each thread sums the gradients of its ow
 and the threads' sums are added in order: the result depends on the number of threads, but never on their timing.
 """
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,18 +51,30 @@ class MicroBatches(Layer):
         edges = [i * N // count for i in range(count + 1)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
+    def _share(self, shape: Shape) -> list[tuple[Layer, Any]]:
+        """(layer, what it can share) for each layer inside, for groups of `shape`; one thread a layer."""
+        layers, shapes = [], []
+        for _, layer in self.layer.leaves():
+            layers.append(layer)
+            shapes.append(shape)
+            shape = (shape[0], *layer.output_shape(shape[1:]))
+        values = map_threads(lambda i: layers[i].share(shapes[i]), range(len(layers)), self.workers)
+        return list(zip(layers, values, strict=True))
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         if get_xp(x) is not np:
             return self.layer.forward(x)
         groups = self._groups(len(x))
-        results = map_threads(lambda group: self.layer.forward(x[group]), groups, self.workers)
+        shared = self._share((len(x[groups[0]]), *x.shape[1:]))
+        with sharing(shared):
+            results = map_threads(lambda group: self.layer.forward(x[group]), groups, self.workers)
         y = np.concatenate([y for y, _ in results])
-        return y, (groups, [cache for _, cache in results])
+        return y, (groups, [cache for _, cache in results], shared)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         if get_xp(dy) is not np:
             return self.layer.backward(dy, cache, grad)
-        groups, caches = cache
+        groups, caches, shared = cache
         workers = min(self.workers, len(groups))
         dx: list[Any] = [None] * len(groups)
         sums = [grad] + [zeros_like(grad) for _ in range(workers - 1)]  # worker 0 writes to `grad` itself
@@ -72,7 +86,8 @@ class MicroBatches(Layer):
                 if own is not sums[worker]:
                     _add(sums[worker], own, first=i == worker)
 
-        map_threads(run, range(workers), workers)
+        with sharing(shared):
+            map_threads(run, range(workers), workers)
         for other in sums[1:]:
             _add(grad, other)
         return None if dx[0] is None else np.concatenate(dx)
@@ -80,7 +95,9 @@ class MicroBatches(Layer):
     def __call__(self, x: Array) -> Array:
         if get_xp(x) is not np:
             return self.layer(x)
-        return np.concatenate(map_threads(lambda group: self.layer(x[group]), self._groups(len(x)), self.workers))
+        groups = self._groups(len(x))
+        with sharing(self._share((len(x[groups[0]]), *x.shape[1:]))):
+            return np.concatenate(map_threads(lambda group: self.layer(x[group]), groups, self.workers))
 
     def children(self) -> dict[str, Layer]:
         return self.layer.children()
@@ -90,6 +107,18 @@ class MicroBatches(Layer):
 
     def multiply_adds(self, shape: Shape) -> int:
         return self.layer.multiply_adds(shape)
+
+
+@contextlib.contextmanager
+def sharing(shared: list[tuple[Layer, Any]]) -> Iterator[None]:
+    """Let each layer find its value in `layer.shared`."""
+    for layer, value in shared:
+        layer.shared = value
+    try:
+        yield
+    finally:
+        for layer, _ in shared:
+            layer.shared = None
 
 
 def _add(total: Params, part: Params, first: bool = False) -> None:
