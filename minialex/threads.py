@@ -8,8 +8,9 @@ of a sum, and with it the last bit, would depend on timing.
 
     map_threads(function, items)    the items dealt out to the threads, always the same ones to each
     product(a, b)                   a matrix product, the larger matrix dealt out row by row
+    products(a, b, out)             many small ones, dealt out one by one
 
-Both give the same bits for the same number of cores, whatever the timing.
+All give the same bits for the same number of cores, whatever the timing.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from threadpoolctl import ThreadpoolController
 
 from minialex.backend import Array, get_xp
 
-LEAST_PRODUCTS = 1 << 20  # multiply-adds from which on a product is worth being dealt out
+LEAST_WORK = 1 << 19  # multiply-adds from which on a product is worth being dealt out
 
 _this_thread = threading.local()
 
@@ -106,7 +107,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     are dealt out to the threads: a thread then reads its own part of the weights, and all of the activations.
     """
     xp, (M, K), N = get_xp(a), a.shape, b.shape[1]
-    if xp is not np or M * K * N < LEAST_PRODUCTS:
+    if xp is not np or M * K * N < LEAST_WORK:
         return xp.matmul(a, b, out=out)
     if M < N:
         transposed = product(b.T, a.T).T
@@ -119,4 +120,14 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     count = min(M, cpu_count())
     rows = [slice(M * i // count, M * (i + 1) // count) for i in range(count)]
     map_threads(lambda some: np.matmul(a[some], b, out=out[some]), rows)
+    return out
+
+
+def products(a: Array, b: Array, out: Array) -> Array:
+    """out[i] (M, N) = a[i] (M, K) b[i] (K, N) for all i."""
+    xp, count = get_xp(a), min(len(a), cpu_count())
+    if xp is not np or a.size * b.shape[2] < LEAST_WORK:
+        return xp.matmul(a, b, out=out)
+    some = [slice(len(a) * i // count, len(a) * (i + 1) // count) for i in range(count)]
+    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), some)
     return out

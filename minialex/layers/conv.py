@@ -44,6 +44,7 @@ from minialex.backend import Array, batch_slices, get_xp, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
+from minialex.threads import product
 
 LEAST_OUTPUTS = 500  # places of the output, over all images, from which on Winograd's method is worth its while
 COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
@@ -156,7 +157,7 @@ class Conv2d(Layer):
             Y = y[images].reshape(-1, F)  # (M, F), a view
             for channels, filters in group_slices(self.in_channels, F, self.groups):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
-                Y[:, filters] = X @ W[:, filters]
+                product(X, W[:, filters], out=Y[:, filters])
             Y += bias
         return y, x
 
@@ -173,9 +174,9 @@ class Conv2d(Layer):
             dY = dy[images].reshape(-1, F)  # (M, F)
             for channels, filters in group_slices(self.in_channels, F, self.groups):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
-                dW[:, filters] += X.T @ dY[:, filters]
+                dW[:, filters] += product(X.T, dY[:, filters])
                 if dx is not None:
-                    dX = dY[:, filters] @ W[:, filters].T  # (M, D)
+                    dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
                     col2im(dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding)
         grad["bias"][...] = dy.sum(axis=(0, 1, 2))
         return dx

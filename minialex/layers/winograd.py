@@ -40,9 +40,10 @@ from minialex.backend import Array, get_xp, scratch
 from minialex.layers.layer import Params, group_slices
 from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
 from minialex.layers.winograd_matrices import POINTS, interpolation_points, transforms
+from minialex.threads import products
 
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
-BLOCK = 4096  # numbers of each position that are transformed at a time, so that the cache holds them in between
+BLOCK = 8192  # numbers of each position that are transformed at a time, so that the cache holds them in between
 SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
 
 
@@ -183,7 +184,7 @@ def winograd_forward(
         V = transform_input(x[images], B, plan)  # (n*n, R, C)
         M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
         for channels, filters in group_slices(x.shape[3], F, groups):
-            xp.matmul(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
+            products(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
         if bias is not None:
             M[plan.ones] += bias
         tiles_to_image(M, A, y[images], plan)
@@ -232,7 +233,7 @@ def winograd_backward(
             dV = V  # V is done with: its memory serves again
             for channels, filters in group_slices(C, F, groups):
                 Ut = U[:, :, filters].transpose(0, 2, 1)
-                xp.matmul(dM[:, :, filters], Ut, out=dV[:, :, channels])
+                products(dM[:, :, filters], Ut, out=dV[:, :, channels])
             tiles_to_input(dV, B, dx[images], plan)
     dw = scratch(x, "winograd dw", (plan.r, plan.r, C // groups * F))
     assert dU is not None
@@ -252,7 +253,7 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
         part = scratch(V, "winograd dU" if dU is None else "winograd dU part", (len(V), C // plan.groups, F))
         for channels, filters in group_slices(C, F, plan.groups):
             Vt = V[:, some, channels].transpose(0, 2, 1)
-            get_xp(V).matmul(Vt, dM[:, some, filters], out=part[:, :, filters])
+            products(Vt, dM[:, some, filters], out=part[:, :, filters])
         if dU is None:
             dU = part
         else:
