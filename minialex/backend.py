@@ -4,6 +4,7 @@ Everything else asks an array for its module (`get_xp(x)`) and then writes the s
 A *device* is the string "cpu" or "gpu".
 """
 
+import functools
 import importlib
 import threading
 from collections.abc import Iterator
@@ -143,3 +144,60 @@ def batch_slices(x: Array, image_bytes: int | None = None, limit: int = CACHE_BY
     step = max(1, limit // max(1, image_bytes) if get_xp(x) is np else N)
     for start in range(0, N, step):
         yield slice(start, start + step)
+
+
+# ---------------------------------------------------------------------------------- kernels of our own
+
+LARGEST_INT32 = 2**31 - 1
+
+
+class Kernel:
+    """One pass over arrays on a GPU, where the plain form makes many; CuPy compiles it when it is first used.
+
+    `inputs` and `outputs` are lists such as "raw T x, int32 K", `body` is CUDA C++ for number i of the outputs,
+    `functions` more that it calls.  T is the dtype of the arrays (write T(0.5): a bare 0.5 is a float64);
+    a `raw` array is indexed by the body, with one number or an array of them, any other at i.  Index can
+    number all that the arrays hold: an integer of 32 bits where these suffice, since a GPU divides those faster.
+
+    No thread may write what another one reads or writes; a sum over many numbers is gathered by its owner.
+    """
+
+    def __init__(self, name: str, inputs: str, outputs: str, body: str, functions: str = ""):
+        self.name, self.parameters, self.body, self.functions = name, (inputs, outputs), body, functions
+        self._compiled: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any, size: int | None = None) -> None:
+        """Run on arguments in the order of `inputs`, then `outputs`; `size` is needed where all arrays are raw."""
+        largest = max(a.size for a in arguments if hasattr(a, "size"))
+        index = "int" if max(largest, size or 0) <= LARGEST_INT32 else "long long"
+        if index not in self._compiled:
+            kind = importlib.import_module("cupy").ElementwiseKernel
+            code = f"typedef {index} Index;\n{self.functions}"
+            self._compiled[index] = kind(*self.parameters, self.body, f"minialex_{self.name}", preamble=code)
+        self._compiled[index](*arguments, **({} if size is None else {"size": size}))
+
+
+def plain_form(function: Any) -> Any:
+    """Decorator for a function that has a second form, of few kernels, for the GPU:
+
+        @plain_form
+        def double(x): ...             the page's text, for both devices
+
+        @double.on_gpu
+        def double_on_gpu(x): ...      called in its place where the first array it gets is CuPy's
+
+    `double.plain` is always the first: tests hold the two equal.
+    """
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        first = next(a for a in arguments if hasattr(a, "dtype"))
+        return (function if get_xp(first) is np else forms["gpu"])(*arguments, **options)
+
+    def on_gpu(fused: Any) -> Any:
+        forms["gpu"] = fused
+        return fused
+
+    forms = {"gpu": function}
+    vars(either).update(plain=function, on_gpu=on_gpu)
+    return either

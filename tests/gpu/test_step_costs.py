@@ -11,7 +11,7 @@ from step_costs import Step, counts
 
 # Products: forward, weight and input gradient of each convolution (per group) and Linear; conv1 passes nothing on.
 GEMMS = {"2012": 2 + 6 + 3 + 6 + 6 + 9, "ungrouped": 2 + 4 * 3 + 9, "owt": 2 + 4 * 3 + 9}
-LAUNCHES = {"2012": 750, "ungrouped": 575, "owt": 585}
+LAUNCHES = 150  # products included
 
 
 @pytest.fixture(scope="module", params=GEMMS)
@@ -35,7 +35,8 @@ def test_one_product_per_convolution_group_and_direction(step):
 
 
 def test_launches(step):
-    assert counts(step)["launches"] <= LAUNCHES[step.variant]
+    found = counts(step)
+    assert found["launches"] + found["gemms"] <= LAUNCHES
 
 
 def test_memory_does_not_grow(step):
