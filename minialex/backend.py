@@ -184,7 +184,7 @@ def plain_form(function: Any) -> Any:
         def double(x): ...             the page's text, for both devices
 
         @double.on_gpu
-        def double_on_gpu(x): ...      called in its place where the first array it gets is CuPy's
+        def _double_on_gpu(x): ...      called in its place where the first array it gets is CuPy's
 
     `double.plain` is always the first: tests hold the two equal.
     """

@@ -85,7 +85,7 @@ CROSS_ENTROPY = Kernel(
 
 
 @loss_and_gradient.on_gpu
-def loss_and_gradient_on_gpu(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
+def _loss_and_gradient_on_gpu(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
     xp, (N, C) = get_xp(logits), logits.shape
     surprise, dlogits = xp.empty(N, dtype=logits.dtype), xp.empty((N, C), dtype=logits.dtype)
     CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, N, surprise, dlogits)

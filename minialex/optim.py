@@ -91,7 +91,7 @@ class SGD(Optimizer):
         theta -= xp.multiply(v, a, out=work)
 
     @update.on_gpu
-    def update_on_gpu(self, block: slice, g: Array, a: float) -> None:
+    def _update_on_gpu(self, block: slice, g: Array, a: float) -> None:
         SGD_STEP(g, a, self.momentum, self.weight_decay, self.theta[block], self.state["v"][block])
 
 
@@ -151,7 +151,7 @@ class Adam(Optimizer):
         theta -= work
 
     @update.on_gpu
-    def update_on_gpu(self, block: slice, g: Array, a: float) -> None:
+    def _update_on_gpu(self, block: slice, g: Array, a: float) -> None:
         b1, b2 = self.betas
         c = math.sqrt(1 - b2**self.t)
         decay, shrink = (0.0, 1 - a * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)

@@ -70,3 +70,13 @@ def no_kernel_writes_outside_its_arrays():
     yield
     if emulated:
         assert emulated.value("overruns") == before
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Whether the kernels were compiled for a real GPU as well: see gpu/test_compile.py."""
+    import sys
+
+    compilers = sys.modules.get("cuda_compilers")
+    if compilers:
+        line, complete = compilers.report()
+        terminalreporter.write_line(line, **({} if complete else {"yellow": True}))

@@ -45,7 +45,7 @@ class ReLU(Layer):
         return get_xp(y).multiply(dy, y > 0, out=dy if self.inplace else None)
 
     @backward.on_gpu
-    def backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
         dx = dy if self.inplace else get_xp(dy).empty_like(dy)
         RELU_BACKWARD(cache, dy, dx)
         return dx

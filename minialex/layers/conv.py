@@ -93,7 +93,7 @@ IM2COL = Kernel(
 
 
 @im2col.on_gpu
-def im2col_on_gpu(x: Array, K: int, S: int, P: int) -> Array:
+def _im2col_on_gpu(x: Array, K: int, S: int, P: int) -> Array:
     N, H, W, C = x.shape
     OH, OW = output_size(H, K, S, P), output_size(W, K, S, P)
     X = scratch(x, "columns", (N * OH * OW, K * K * C))
@@ -133,7 +133,7 @@ COL2IM = Kernel(
 
 
 @col2im.on_gpu
-def col2im_on_gpu(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+def _col2im_on_gpu(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
     _, H, W, C = dx.shape
     COL2IM(dX, H, W, C, output_size(H, K, S, P), output_size(W, K, S, P), K, S, P, dx)
 

@@ -35,7 +35,7 @@ def silence(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
 
 
 @silence.on_gpu
-def silence_on_gpu(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
+def _silence_on_gpu(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
     xp = get_xp(x)
     y, m = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
     SILENCE(x, numbers.reshape(x.shape), threshold, 65536 / (65536 - threshold), y, m)

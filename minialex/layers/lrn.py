@@ -104,7 +104,7 @@ class LocalResponseNorm(Layer):
         return y, (x, s)
 
     @forward.on_gpu
-    def forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
+    def _forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
         check_shape(self, x, ("N", "H", "W", "C"))
         xp = get_xp(x)
         s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
@@ -127,7 +127,7 @@ class LocalResponseNorm(Layer):
         return dx
 
     @backward.on_gpu
-    def backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
         x, s = cache
         dx = get_xp(x).empty(x.shape, dtype=x.dtype)
         LRN_BACKWARD(dy, x, s, x.shape[-1], self.size // 2, self.alpha, self.beta, dx)

@@ -138,7 +138,7 @@ class MaxPool2d(_Pool2d):
         return y, (x, y)
 
     @forward.on_gpu
-    def forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
+    def _forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
         self._check(x)
         xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
         y = xp.empty(shape, dtype=x.dtype)
@@ -161,7 +161,7 @@ class MaxPool2d(_Pool2d):
         return self._cropped(dx)
 
     @backward.on_gpu
-    def backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
         winner, shape = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
         MAXPOOL_BACKWARD(dy, winner, *self._geometry(shape), dx)

@@ -5,6 +5,7 @@ They come from the emulated device (see cupyemu), which counts what CuPy asks of
 and not on its width, so a narrow one is enough.
 """
 
+import collections
 import sys
 from pathlib import Path
 
@@ -60,15 +61,20 @@ def counts(function):
     return after
 
 
-def by_kernel(function):
-    """{name of a kernel: launches} during one call."""
+def launched(function):
+    """The kernels launched during one call, with how many times."""
     before = {id(kernel): kernel.launches for kernel in kernels.loaded}
     function()
-    found = {}
-    for kernel in kernels.loaded:
-        name = kernel.name.partition("__")[0]
-        found[name] = found.get(name, 0) + kernel.launches - before.get(id(kernel), 0)
-    return {name: count for name, count in found.items() if count}
+    found = [(kernel, kernel.launches - before.get(id(kernel), 0)) for kernel in kernels.loaded]
+    return [(kernel, count) for kernel, count in found if count]
+
+
+def by_name(function):
+    """{name of a kernel, without its types: launches} during one call."""
+    found = collections.Counter()
+    for kernel, count in launched(function):
+        found[kernel.name.partition("__")[0]] += count
+    return found
 
 
 def main():
