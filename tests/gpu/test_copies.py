@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 import tiny_run
+from device import has_gpu
+
+if has_gpu():
+    pytest.skip("a real GPU does not count", allow_module_level=True)
+
 from cupyemu import device
 from test_loader import Pictures
 from test_prefetch import BUGS, CROPS, PAPER

@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from device import has_gpu
+
+if has_gpu():
+    pytest.skip("this machine is ready", allow_module_level=True)
 
 from minialex.gpu_trouble import DRIVERS, installed_wheels, libraries_command
 
@@ -134,3 +138,13 @@ def test_out_of_memory_in_training(tmp_path):
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert lines == ["error: the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"]
+
+
+def test_curand_is_not_needed(tmp_path):
+    done = run("no cuRAND", tmp_path, "doctor")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "cuRAND" in line]
+    assert lines == [
+        "gpu       cuRAND cannot be found; minialex does not need it, for other programs: " + libraries_command()
+    ]
+    assert "as on the CPU" in done.stdout.splitlines()[-1]

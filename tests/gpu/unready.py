@@ -2,7 +2,8 @@
 
 CuPy is the real one.  In the state "no driver" nothing is changed, so it finds what LD_LIBRARY_PATH offers; "no
 NVRTC" puts an emulated GPU below it, and it looks for its compiler; "no cuBLAS" emulates the kernels too, and it
-looks for its libraries; "full" has 100 kB of memory.
+looks for its libraries; "no cuRAND" emulates the products as well; "full" also has 100 kB of memory only.  A
+second argument "doctor" lets the doctor speak, any other is the run folder of a training.
 """
 
 import os
@@ -20,7 +21,7 @@ def change(state):
     from cupyemu import blas, device, kernels
 
     device.patch()
-    if state == "full":
+    if state in ("no cuRAND", "full"):
         blas.patch()
     import cupy
 
@@ -36,7 +37,11 @@ def change(state):
 
 if __name__ == "__main__":
     change(sys.argv[1])
-    if len(sys.argv) > 2:  # a training run instead
+    if sys.argv[2:] == ["doctor"]:
+        from minialex import doctor
+
+        sys.exit(doctor.main())
+    if len(sys.argv) > 2:
         os.environ["MINIALEX_TEST_DEVICE"] = "cpu"  # the emulated device is there already
         import tiny_run
 
