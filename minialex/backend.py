@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import DeviceError
+from minialex.gpu_trouble import gpu_problem
 
 # A NumPy or a CuPy array.  The two share their methods but no base class that a type checker could use.
 Array = Any
-
-INSTALL = "pip install 'minialex[gpu]'"
 
 
 def get_xp(x: Array) -> ModuleType:
@@ -46,41 +45,6 @@ def to_cpu(x: Array) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- devices
 
 
-def gpu_problem() -> str | None:
-    """None where a GPU works; else one line: what is wrong and what to install."""
-    try:
-        cupy = importlib.import_module("cupy")
-    except Exception as error:  # ImportError, or what the libraries raise that it loads
-        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            return f"CuPy is not installed; install it with: {INSTALL}"
-        return f"CuPy is installed but cannot be imported ({_first_line(error)}); reinstall it with: {INSTALL}"
-
-    runtime = cupy.cuda.runtime
-    try:
-        driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-        if driver == 0:
-            return "no NVIDIA driver was found; install it from https://www.nvidia.com/drivers or use --device cpu"
-        if driver // 1000 < built_for // 1000:
-            return (
-                f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs "
-                f"{_version(built_for)}; update it from https://www.nvidia.com/drivers, or use --device cpu"
-            )
-        if runtime.getDeviceCount() == 0:
-            return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-        # The driver alone is not enough: a kernel needs NVRTC and the CUDA headers, a product needs cuBLAS.
-        x = cupy.ones((2, 2), dtype=np.float32)
-        if float((x @ (x + x)).sum()) != 16:
-            return "the GPU returned a wrong product; check it with nvidia-smi, or use --device cpu"
-    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        text = _first_line(error)
-        if "NoDevice" in text:
-            return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-        if "DriverMismatch" in text:
-            return "the NVIDIA driver was updated but is not loaded yet; reboot, or use --device cpu"
-        return f"the GPU cannot be used ({text}); install the CUDA libraries with: {INSTALL}"
-    return None
-
-
 def choose_device(name: str) -> tuple[str, str]:
     """Resolve "cpu", "gpu" or "auto" to a device and a line that says what was chosen and why.
 
@@ -98,15 +62,6 @@ def choose_device(name: str) -> tuple[str, str]:
     if name == "gpu":
         raise DeviceError(f"--device gpu: {problem}")
     return "cpu", f"device: cpu (auto: {problem})"
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)  # not "====="
 
 
 # ---------------------------------------------------------------------------------------------- scratch

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from minialex.backend import choose_device
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
+from minialex.gpu_trouble import is_out_of_memory
 from minialex.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
 from minialex.training import Trainer
 from minialex.viz import plot_curves
@@ -32,15 +33,21 @@ def run_main(main: Callable[[], int]) -> None:
     except MinialexError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except MemoryError:
-        print("error: out of memory; use a smaller --batch-size", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
-        print("interrupted", file=sys.stderr)
-        status = 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         status = 1
+    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except Exception as error:
+        if is_out_of_memory(error):
+            line = "the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"
+        elif isinstance(error, MemoryError):
+            line = "out of memory; use a smaller --batch-size"
+        else:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        status = 2
     sys.exit(status)
 
 

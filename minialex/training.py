@@ -28,6 +28,7 @@ from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import make_optimizer, make_schedule
 from minialex.predict import ten_crops
+from minialex.prefetch import device_batches
 from minialex.run import Config, RunFolder, evaluation_transform, measure_colours, training_transform
 
 Report = Callable[[str], None]
@@ -127,10 +128,10 @@ class Trainer:
         bar = self.bar(self.epoch, len(self.train_loader.dataset), int(self.sums[2]))
         started = time.perf_counter() - self.epoch_seconds
         pending: list[tuple[Array, Array, int]] = []  # not yet read back from the device
-        batches = self.train_loader.epoch(self.epoch, start=self.batch)
+        batches = device_batches(self.train_loader, self.device, self.epoch, start=self.batch)
         try:
             for x, labels in batches:
-                loss, correct = self.step(to_device(x, self.device), to_device(labels, self.device))
+                loss, correct = self.step(x, labels)
                 pending.append((loss, correct, len(x)))
                 self.batch += 1
                 self.epoch_seconds = time.perf_counter() - started
@@ -145,7 +146,7 @@ class Trainer:
                     break
             self.read_back(pending)
         finally:
-            batches.close()  # type: ignore[attr-defined]  # a generator: this stops its workers
+            batches.close()  # a generator: this stops the loader's workers
             bar.close()
         return self.batch == len(self.train_loader)
 
