@@ -49,17 +49,20 @@ class Dropout(Layer):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
-        self.p, self.seed, self.stream, self.step = p, seed, stream, 0
+        self.p, self.seed, self.stream = p, seed, stream
+        self.step = self.first = 0
 
-    def set_step(self, step: int) -> None:
-        self.step = step
+    def set_step(self, step: int, first: int = 0) -> None:
+        self.step, self.first = step, first
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_float(self, x)
         if not self.training or self.p == 0:
             return x, None
         threshold = min(round(self.p * 65536), 65535)  # p just below 1: not all may be silenced
-        numbers = random_uint16(get_xp(x), x.size, seed=self.seed, stream=self.stream, step=self.step)
+        first = self.first * (x.size // max(1, len(x)))
+        place = {"seed": self.seed, "stream": self.stream, "step": self.step, "first": first}
+        numbers = random_uint16(get_xp(x), x.size, **place)
         return silence(x, numbers, threshold)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:

@@ -39,18 +39,15 @@ def run(sanitizer, work):
 
 def steps():
     """Training steps of all variants, with indices of both widths, and one with SGD."""
-    from step_costs import Step
+    from step_costs import Steps
 
     from minialex import backend
     from minialex.models import VARIANTS
-    from minialex.optim import SGD
 
     for limit in (backend.LARGEST_INT32, 0):
         backend.LARGEST_INT32 = limit
         for variant in VARIANTS:
-            step = Step(variant, batch=2)
-            step()
-        SGD(step.theta).step(step.g)
+            Steps(variant, 1, batch_size=2, optimizer="sgd" if variant == "owt" else "adam")
 
 
 def kernels():
