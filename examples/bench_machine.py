@@ -4,12 +4,12 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
+from minialex.doctor import blas, processor
 from minialex.threads import cpu_count, map_threads
 
 
@@ -74,26 +74,6 @@ def measure(threads: int | None = None) -> Speeds:
         return Speeds(1, product, product, copy, copy)
     # On a busy machine all threads can be slower than one; then one thread is the fastest.
     return Speeds(threads, max(product, product_speed(threads)), product, max(copy, copy_speed(threads)), copy)
-
-
-def processor() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def blas() -> str:
-    """The matrix library that NumPy uses, with the kernels that it chose."""
-    names = [
-        f"{lib['internal_api']} {lib['version']} ({lib.get('architecture', '?')} kernels)"
-        for lib in threadpool_info()
-        if lib["user_api"] == "blas"
-    ]
-    return ", ".join(names) or "a BLAS that threadpoolctl does not know"
 
 
 def description(torch_version: str | None) -> str:

@@ -4,7 +4,9 @@ Everything else asks an array for its module (`get_xp(x)`) and then writes the s
 A *device* is the string "cpu" or "gpu".
 """
 
+import functools
 import importlib
+import os
 import threading
 from collections.abc import Iterator
 from types import ModuleType
@@ -13,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import DeviceError
+from minialex.gpu_trouble import gpu_problem
 
 # A NumPy or a CuPy array.  The two share their methods but no base class that a type checker could use.
 Array = Any
-
-INSTALL = "pip install 'minialex[gpu]'"
 
 
 def get_xp(x: Array) -> ModuleType:
@@ -45,41 +46,6 @@ def to_cpu(x: Array) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- devices
 
 
-def gpu_problem() -> str | None:
-    """None where a GPU works; else one line: what is wrong and what to install."""
-    try:
-        cupy = importlib.import_module("cupy")
-    except Exception as error:  # ImportError, or what the libraries raise that it loads
-        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            return f"CuPy is not installed; install it with: {INSTALL}"
-        return f"CuPy is installed but cannot be imported ({_first_line(error)}); reinstall it with: {INSTALL}"
-
-    runtime = cupy.cuda.runtime
-    try:
-        driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-        if driver == 0:
-            return "no NVIDIA driver was found; install it from https://www.nvidia.com/drivers or use --device cpu"
-        if driver // 1000 < built_for // 1000:
-            return (
-                f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs "
-                f"{_version(built_for)}; update it from https://www.nvidia.com/drivers, or use --device cpu"
-            )
-        if runtime.getDeviceCount() == 0:
-            return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-        # The driver alone is not enough: a kernel needs NVRTC and the CUDA headers, a product needs cuBLAS.
-        x = cupy.ones((2, 2), dtype=np.float32)
-        if float((x @ (x + x)).sum()) != 16:
-            return "the GPU returned a wrong product; check it with nvidia-smi, or use --device cpu"
-    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        text = _first_line(error)
-        if "NoDevice" in text:
-            return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-        if "DriverMismatch" in text:
-            return "the NVIDIA driver was updated but is not loaded yet; reboot, or use --device cpu"
-        return f"the GPU cannot be used ({text}); install the CUDA libraries with: {INSTALL}"
-    return None
-
-
 def choose_device(name: str) -> tuple[str, str]:
     """Resolve "cpu", "gpu" or "auto" to a device and a line that says what was chosen and why.
 
@@ -99,13 +65,13 @@ def choose_device(name: str) -> tuple[str, str]:
     return "cpu", f"device: cpu (auto: {problem})"
 
 
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
+def allow_tf32() -> None:
+    """Let a GPU round the factors of matrix products to 10 bits after the point (float32 has 23), for speed.
 
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)  # not "====="
+    CuPy reads this wish at the first product of a process, so call it before that.  GPUs older than Ampere (2020)
+    and the CPU take no notice.
+    """
+    os.environ["CUPY_TF32"] = "1"
 
 
 # ---------------------------------------------------------------------------------------------- scratch
@@ -143,3 +109,60 @@ def batch_slices(x: Array, image_bytes: int | None = None, limit: int = CACHE_BY
     step = max(1, limit // max(1, image_bytes) if get_xp(x) is np else N)
     for start in range(0, N, step):
         yield slice(start, start + step)
+
+
+# ---------------------------------------------------------------------------------- kernels of our own
+
+LARGEST_INT32 = 2**31 - 1
+
+
+class Kernel:
+    """One pass over arrays on a GPU, where the plain form makes many; CuPy compiles it when it is first used.
+
+    `inputs` and `outputs` are lists such as "raw T x, int32 K", `body` is CUDA C++ for number i of the outputs,
+    `functions` more that it calls.  T is the dtype of the arrays (write T(0.5): a bare 0.5 is a float64);
+    a `raw` array is indexed by the body, with one number or an array of them, any other at i.  Index can
+    number all that the arrays hold: an integer of 32 bits where these suffice, since a GPU divides those faster.
+
+    No thread may write what another one reads or writes; a sum over many numbers is gathered by its owner.
+    """
+
+    def __init__(self, name: str, inputs: str, outputs: str, body: str, functions: str = ""):
+        self.name, self.parameters, self.body, self.functions = name, (inputs, outputs), body, functions
+        self._compiled: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any, size: int | None = None) -> None:
+        """Run on arguments in the order of `inputs`, then `outputs`; `size` is needed where all arrays are raw."""
+        largest = max(a.size for a in arguments if hasattr(a, "size"))
+        index = "int" if max(largest, size or 0) <= LARGEST_INT32 else "long long"
+        if index not in self._compiled:
+            kind = importlib.import_module("cupy").ElementwiseKernel
+            code = f"typedef {index} Index;\n{self.functions}"
+            self._compiled[index] = kind(*self.parameters, self.body, f"minialex_{self.name}", preamble=code)
+        self._compiled[index](*arguments, **({} if size is None else {"size": size}))
+
+
+def plain_form(function: Any) -> Any:
+    """Decorator for a function that has a second form, of few kernels, for the GPU:
+
+        @plain_form
+        def double(x): ...             the page's text, for both devices
+
+        @double.on_gpu
+        def _double_on_gpu(x): ...      called in its place where the first array it gets is CuPy's
+
+    `double.plain` is always the first: tests hold the two equal.
+    """
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        first = next(a for a in arguments if hasattr(a, "dtype"))
+        return (function if get_xp(first) is np else forms["gpu"])(*arguments, **options)
+
+    def on_gpu(fused: Any) -> Any:
+        forms["gpu"] = fused
+        return fused
+
+    forms = {"gpu": function}
+    vars(either).update(plain=function, on_gpu=on_gpu)
+    return either

@@ -13,16 +13,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minialex.backend import choose_device
+from minialex.backend import allow_tf32, choose_device
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
+from minialex.gpu_trouble import is_out_of_memory
+from minialex.models.memory import parse_bytes
 from minialex.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
 from minialex.training import Trainer
 from minialex.viz import plot_curves
 
 # A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
 # from its config.json.
-MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop"}
+MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "tf32"}
 
 
 def run_main(main: Callable[[], int]) -> None:
@@ -32,15 +34,21 @@ def run_main(main: Callable[[], int]) -> None:
     except MinialexError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except MemoryError:
-        print("error: out of memory; use a smaller --batch-size", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
-        print("interrupted", file=sys.stderr)
-        status = 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         status = 1
+    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except Exception as error:
+        if is_out_of_memory(error):
+            line = "the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"
+        elif isinstance(error, MemoryError):
+            line = "out of memory; use a smaller --batch-size"
+        else:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        status = 2
     sys.exit(status)
 
 
@@ -86,6 +94,12 @@ def training_parser() -> argparse.ArgumentParser:
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
     add("--limit", type=int, help="use at most so many images of each part")
     add("--cache", action=argparse.BooleanOptionalAction, help="keep decoded images on the disk (default: yes)")
+    add("--memory-limit", type=parse_bytes, help="memory of a training step, like 2GB; the batch is split to fit")
+    add(
+        "--tf32",
+        action=argparse.BooleanOptionalAction,
+        help="matrix products with 10 bits of precision on a GPU since 2020: faster, less exact (default: no)",
+    )
     add("--out", type=Path, help="run folder (default runs/<data>-<variant>-<number>)")
     add("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     return parser
@@ -109,8 +123,12 @@ def train(arguments: dict[str, Any]) -> int:
             print(f"{resume} is finished: {run.result_file.read_text(encoding='utf-8').strip()}")
             return 0
 
+    if config.tf32:
+        allow_tf32()
     device, chosen = choose_device(config.device)
     print(chosen)
+    if config.tf32 and device == "cpu":
+        print("--tf32 is for GPUs; on the CPU products are exact to float32")
     source = open_source(config.data, seed=config.seed, limit=config.limit)
     for line in (source.description, *source.messages):
         print(line)

@@ -2,21 +2,22 @@
 
 import numpy as np
 
-from minialex.backend import to_cpu, to_device
+from minialex.backend import to_cpu
 from minialex.data import DataLoader
 from minialex.layers import Layer
 from minialex.losses import log_softmax, softmax_cross_entropy
 from minialex.predict import MIDDLE_CROP
+from minialex.prefetch import device_batches
 
 
 def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[float, float]:
     """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`."""
     model.train(False)
     loss = correct = seen = 0.0
-    for x, labels in loader.epoch(0):
-        logits, y = model(to_device(x, device)), to_device(labels, device)
-        loss += float(softmax_cross_entropy(logits, y)[0]) * len(x)
-        correct += float((logits.argmax(axis=1) == y).sum())
+    for x, labels in device_batches(loader, device, epoch=0):
+        logits = model(x)
+        loss += float(softmax_cross_entropy(logits, labels)[0]) * len(x)
+        correct += float((logits.argmax(axis=1) == labels).sum())
         seen += len(x)
     model.train(True)
     return loss / seen, correct / seen
@@ -30,10 +31,9 @@ def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str = "cpu") ->
     """
     model.train(False)
     sums, seen = np.zeros(4), 0
-    for x, labels in loader.epoch(0):
-        N = len(x)
-        log_p = to_cpu(log_softmax(model(to_device(x.reshape(-1, *x.shape[2:]), device))))
-        log_p = log_p.reshape(N, 10, -1).astype(np.float64)
+    for x, y in device_batches(loader, device, epoch=0):
+        N, labels = len(x), to_cpu(y)
+        log_p = to_cpu(log_softmax(model(x.reshape(-1, *x.shape[2:])))).reshape(N, 10, -1).astype(np.float64)
         mean = np.log(np.exp(log_p).mean(axis=1))  # (N, classes)
         for i, answer in enumerate((log_p[:, MIDDLE_CROP], mean)):
             sums[2 * i] -= answer[np.arange(N), labels].sum()

@@ -16,7 +16,7 @@ Backward.  With log p[c] = z[c] - log sum exp(z), and since each row of t sums t
 Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture", section 7: label smoothing.
 """
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, Kernel, get_xp, plain_form
 
 
 def log_softmax(logits: Array) -> Array:
@@ -50,9 +50,43 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
         raise ValueError(
             f"softmax_cross_entropy: labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
         )
+    return loss_and_gradient(logits, labels, label_smoothing)
+
+
+@plain_form
+def loss_and_gradient(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
+    """L and dL/dlogits for label smoothing e."""
+    xp, (N, C) = get_xp(logits), logits.shape
     log_p = log_softmax(logits)
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # one-hot (N, C)
-    t *= 1 - label_smoothing
-    t += label_smoothing / C
+    t *= 1 - e
+    t += e / C
     loss = -(t * log_p).sum() / N
     return loss, (xp.exp(log_p) - t) / N
+
+
+CROSS_ENTROPY = Kernel(
+    "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T N", "T surprise, raw T dz",
+    """
+    const Index row = (Index)i * C;
+    T most = z[row], sum = 0;
+    for (int c = 1; c < C; c++) if (z[row + c] > most || z[row + c] != z[row + c]) most = z[row + c];
+    for (int c = 0; c < C; c++) sum += exp(z[row + c] - most);
+    const T log_sum = log(sum);
+    T total = 0;
+    for (int c = 0; c < C; c++) {
+        const T log_p = z[row + c] - most - log_sum, t = c == label ? right : wrong;
+        total -= t * log_p;
+        dz[row + c] = (exp(log_p) - t) / N;
+    }
+    surprise = total / N
+    """,
+)  # fmt: skip
+
+
+@loss_and_gradient.on_gpu
+def _loss_and_gradient_on_gpu(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
+    xp, (N, C) = get_xp(logits), logits.shape
+    surprise, dlogits = xp.empty(N, dtype=logits.dtype), xp.empty((N, C), dtype=logits.dtype)
+    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, N, surprise, dlogits)
+    return surprise.sum(), dlogits

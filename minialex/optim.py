@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp, scratch
+from minialex.backend import Array, Kernel, get_xp, plain_form, scratch
 from minialex.errors import ConfigError
 from minialex.threads import map_threads
 
@@ -65,6 +65,12 @@ class Optimizer:
         raise NotImplementedError
 
 
+SGD_STEP = Kernel(
+    "sgd", "T g, T a, T mu, T decay", "T theta, T v",
+    "v = mu * v + g + decay * theta; theta -= a * v",
+)  # fmt: skip
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum `mu` and weight decay, as in the paper."""
 
@@ -74,6 +80,7 @@ class SGD(Optimizer):
         super().__init__(theta, lr, weight_decay, {"v": get_xp(theta).zeros_like(theta)})
         self.momentum = momentum
 
+    @plain_form
     def update(self, block: slice, g: Array, a: float) -> None:
         xp, theta, v = get_xp(g), self.theta[block], self.state["v"][block]
         work = scratch(g, "optimizer", g.shape)
@@ -82,6 +89,21 @@ class SGD(Optimizer):
         if self.weight_decay:
             v += xp.multiply(theta, self.weight_decay, out=work)
         theta -= xp.multiply(v, a, out=work)
+
+    @update.on_gpu
+    def _update_on_gpu(self, block: slice, g: Array, a: float) -> None:
+        SGD_STEP(g, a, self.momentum, self.weight_decay, self.theta[block], self.state["v"][block])
+
+
+ADAM_STEP = Kernel(
+    "adam", "T g, T rate, T b1, T rest1, T b2, T rest2, T eps, T decay, T shrink", "T theta, T m, T v",
+    """
+    const T own = g + decay * theta;
+    m = b1 * m + rest1 * own;
+    v = b2 * v + rest2 * own * own;
+    theta = shrink * theta - rate * m / (sqrt(v) + eps)
+    """,
+)  # fmt: skip
 
 
 class Adam(Optimizer):
@@ -102,6 +124,7 @@ class Adam(Optimizer):
         super().__init__(theta, lr, weight_decay, {"m": xp.zeros_like(theta), "v": xp.zeros_like(theta)})
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
 
+    @plain_form
     def update(self, block: slice, g: Array, a: float) -> None:
         xp, theta, m, v = get_xp(g), self.theta[block], self.state["m"][block], self.state["v"][block]
         work = scratch(g, "optimizer", g.shape)
@@ -126,6 +149,14 @@ class Adam(Optimizer):
         xp.divide(m, work, out=work)
         work *= a * c / (1 - b1**self.t)
         theta -= work
+
+    @update.on_gpu
+    def _update_on_gpu(self, block: slice, g: Array, a: float) -> None:
+        b1, b2 = self.betas
+        c = math.sqrt(1 - b2**self.t)
+        decay, shrink = (0.0, 1 - a * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)
+        constants = a * c / (1 - b1**self.t), b1, 1 - b1, b2, 1 - b2, self.eps * c, decay, shrink
+        ADAM_STEP(g, *constants, self.theta[block], self.state["m"][block], self.state["v"][block])
 
 
 def clip_gradient_norm(g: Array, max_norm: float) -> Array:

@@ -17,7 +17,7 @@ Reference: Salmon, Moraes, Dror, Shaw (2011), "Parallel Random Numbers: As Easy 
 
 from types import ModuleType
 
-from minialex.backend import Array
+from minialex.backend import Array, Kernel
 
 LOW = 0xFFFFFFFF
 
@@ -34,13 +34,42 @@ def philox4x32(xp: ModuleType, counter: tuple[Array | int, ...], key: tuple[int,
     return c0, c1, c2, c3
 
 
-def random_uint16(xp: ModuleType, size: int, *, seed: int, stream: int, step: int) -> Array:
+PHILOX = Kernel(
+    "philox", "int64 first, uint32 step0, uint32 step1, uint32 stream, uint32 key0, uint32 key1", "uint16 number",
+    """
+    const unsigned long long place = first + i;
+    unsigned int c0 = place / 8, c1 = step0, c2 = step1, c3 = stream, k0 = key0, k1 = key1;
+    for (int round = 0; round < 10; round++) {
+        const unsigned long long p = 0xD2511F53ull * c0, q = 0xCD9E8D57ull * c2;
+        c0 = (unsigned int)(q >> 32) ^ c1 ^ k0; c1 = (unsigned int)q;
+        c2 = (unsigned int)(p >> 32) ^ c3 ^ k1; c3 = (unsigned int)p;
+        k0 += 0x9E3779B9u; k1 += 0xBB67AE85u;
+    }
+    const int half = place % 8;
+    const unsigned int word = half < 2 ? c0 : half < 4 ? c1 : half < 6 ? c2 : c3;
+    number = half % 2 ? word >> 16 : word & 0xFFFF
+    """,
+)  # fmt: skip
+
+
+def random_uint16(xp: ModuleType, size: int, *, seed: int, stream: int, step: int, first: int = 0) -> Array:
     """`size` uniform integers 0..65535 (uint16) that depend on (seed, stream, step) and their place alone.
 
-    Each counter yields four 32-bit words, each word two numbers, the low half first.
+    Their places are first, first + 1 ...  Each counter yields four 32-bit words, each word two numbers, the low
+    half first.
     """
-    blocks = -(-size // 8)
-    counter = (xp.arange(blocks, dtype=xp.uint64), step & LOW, step >> 32 & LOW, stream & LOW)
+    if xp.__name__ == "cupy":  # one kernel in place of two hundred, with the same bits
+        numbers = xp.empty(size, dtype=xp.uint16)
+        PHILOX(first, step & LOW, step >> 32 & LOW, stream & LOW, seed & LOW, seed >> 32 & LOW, numbers)
+        return numbers
+    return plain_uint16(xp, size, seed=seed, stream=stream, step=step, first=first)
+
+
+def plain_uint16(xp: ModuleType, size: int, *, seed: int, stream: int, step: int, first: int = 0) -> Array:
+    """The same, array by array."""
+    start, skipped = divmod(first, 8)
+    blocks = -(-(skipped + size) // 8)
+    counter = (xp.arange(start, start + blocks, dtype=xp.uint64), step & LOW, step >> 32 & LOW, stream & LOW)
     words = xp.stack(philox4x32(xp, counter, (seed & LOW, seed >> 32 & LOW)), axis=1).astype(xp.uint32)
     halves = xp.stack((words & xp.uint32(0xFFFF), words >> xp.uint32(16)), axis=2)  # (blocks, 4, 2)
-    return halves.astype(xp.uint16).reshape(-1)[:size]
+    return halves.astype(xp.uint16).reshape(-1)[skipped : skipped + size]

@@ -79,9 +79,11 @@ class Config:
     log_interval: int = 20
     limit: int | None = None
     cache: bool = True
+    memory_limit: int | None = None  # bytes of a training step
+    tf32: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size"):
+        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay", "colour_shift"):

@@ -1,9 +1,9 @@
 """The training loop: batches in, a trained network out, and a run that can be stopped at any moment.
 
-A step is five lines (`Trainer.step`): forward, loss, backward, learning rate, optimizer.  The rest of this page
-keeps the run safe: after every epoch, and when asked to stop, everything that the next step depends on goes into
-one file, `last.safetensors`.  All random draws are functions of (seed, epoch, step), so a run that goes on from
-that file makes the same steps, to the bit, as one that was never stopped.
+A step (`Trainer.step`) is the gradient of a batch (`gradient.py`), the learning rate, and the optimizer.  The
+rest of this page keeps the run safe: after every epoch, and when asked to stop, everything that the next step
+depends on goes into one file, `last.safetensors`.  All random draws are functions of (seed, epoch, step), so a run
+that goes on from that file makes the same steps, to the bit, as one that was never stopped.
 """
 
 import math
@@ -23,11 +23,12 @@ from minialex.checkpoint import (
 from minialex.data import DataLoader, Source, Transform
 from minialex.errors import CheckpointError, MinialexError
 from minialex.evaluation import evaluate, evaluate_ten_crops
-from minialex.layers.layer import dict_like
-from minialex.losses import softmax_cross_entropy
+from minialex.gradient import BatchGradient
 from minialex.models import AlexNet
+from minialex.models.memory import largest_chunk
 from minialex.optim import make_optimizer, make_schedule
 from minialex.predict import ten_crops
+from minialex.prefetch import device_batches
 from minialex.run import Config, RunFolder, evaluation_transform, measure_colours, training_transform
 
 Report = Callable[[str], None]
@@ -66,8 +67,6 @@ class Trainer:
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()
-        self.g = get_xp(self.theta).zeros_like(self.theta)
-        self.grad = dict_like(self.model.params, self.g)
 
         side = self.model.image_size
         self.config = config = measure_colours(config, source.train, side)
@@ -86,6 +85,11 @@ class Trainer:
 
         self.epochs, total = config.epochs, config.epochs * len(self.train_loader)
         self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
+        N = config.batch_size
+        chunk = largest_chunk(
+            self.model, self.model.input_shape, N, config.memory_limit, states=len(self.optimizer.state)
+        )  # fmt: skip
+        self.gradient = BatchGradient(self.model, self.theta, chunk, chunk < N, config.label_smoothing)
         self.schedule = make_schedule(
             config.schedule, total, min(config.warm_up, total // 10),
             errors=lambda: [1 - row["val_acc"] for row in self.history], patience=config.patience,
@@ -96,19 +100,17 @@ class Trainer:
         self.sums = [0.0, 0.0, 0.0]  # this epoch's loss, correct answers, images
         self.seconds = self.epoch_seconds = 0.0  # of training steps, loading included
         self.history: list[dict[str, float]] = []
+        # Loss and right answers of the steps that were not yet read back from the device.
+        self.log = get_xp(self.theta).zeros((config.log_interval, 2), dtype=self.theta.dtype)
         self.best_acc = -1.0
 
     # ----------------------------------------------------------------------------------------- training
 
     def step(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """One training step on images x (N, H, W, 3) and labels (N,): the loss and the number of right answers."""
-        t = self.optimizer.t
-        self.model.set_step(t)
-        logits, cache = self.model.forward(x)
-        loss, dlogits = softmax_cross_entropy(logits, labels, self.config.label_smoothing)
-        self.model.backward(dlogits, cache, self.grad)
-        self.optimizer.step(self.g, lr=self.learning_rate())
-        return loss, (logits.argmax(axis=1) == labels).sum()
+        loss, correct = self.gradient(x, labels, step=self.optimizer.t)
+        self.optimizer.step(self.gradient.g, lr=self.learning_rate())
+        return loss, correct
 
     def fit(self) -> bool:
         """Train to the end of the last epoch; True when done, False when stopped before."""
@@ -126,12 +128,13 @@ class Trainer:
         """The rest of the current epoch; False when `stop` was set."""
         bar = self.bar(self.epoch, len(self.train_loader.dataset), int(self.sums[2]))
         started = time.perf_counter() - self.epoch_seconds
-        pending: list[tuple[Array, Array, int]] = []  # not yet read back from the device
-        batches = self.train_loader.epoch(self.epoch, start=self.batch)
+        pending: list[int] = []  # images of the steps in `self.log`
+        batches = device_batches(self.train_loader, self.device, self.epoch, start=self.batch)
         try:
             for x, labels in batches:
-                loss, correct = self.step(to_device(x, self.device), to_device(labels, self.device))
-                pending.append((loss, correct, len(x)))
+                loss, correct = self.step(x, labels)
+                self.log[len(pending), 0], self.log[len(pending), 1] = loss, correct
+                pending.append(len(x))
                 self.batch += 1
                 self.epoch_seconds = time.perf_counter() - started
                 bar.update(len(x))
@@ -145,16 +148,15 @@ class Trainer:
                     break
             self.read_back(pending)
         finally:
-            batches.close()  # type: ignore[attr-defined]  # a generator: this stops its workers
+            batches.close()  # a generator: this stops the loader's workers
             bar.close()
         return self.batch == len(self.train_loader)
 
-    def read_back(self, pending: list[tuple[Array, Array, int]]) -> None:
-        """Add the losses and right answers of the last steps to the sums of the epoch."""
-        for loss, correct, n in pending:
-            value = float(loss)
-            self.check_finite(value, "loss")
-            self.sums = [self.sums[0] + value * n, self.sums[1] + float(correct), self.sums[2] + n]
+    def read_back(self, pending: list[int]) -> None:
+        """Add losses and right answers of the last steps to the sums of the epoch; wait for a GPU once."""
+        for (loss, correct), n in zip(to_cpu(self.log[: len(pending)]).tolist(), pending, strict=True):
+            self.check_finite(loss, "loss")
+            self.sums = [self.sums[0] + loss * n, self.sums[1] + correct, self.sums[2] + n]
         pending.clear()
 
     def check_finite(self, value: float, name: str) -> None:

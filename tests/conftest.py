@@ -8,7 +8,7 @@ cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environmen
     pytest --device gpu
 
 All tests run on both devices, except those of NOT_ON_GPU; those that concern only files, photos or options do the
-same on both.  cupyemu/test_*.py and gpu/test_*.py need the emulated device, which counts what it is asked to do.
+same on both.  gpu/test_*.py compare the two devices, and cupyemu/test_*.py need the emulated one.
 """
 
 import os
@@ -43,9 +43,9 @@ def pytest_report_header(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    emulated = config.getoption("--device") == "gpu" and _emulator() is not None
-    counted = collection_path in (Path(__file__).with_name("cupyemu"), Path(__file__).with_name("gpu"))
-    return True if counted and not emulated else None
+    here, on_gpu = Path(__file__).parent, config.getoption("--device") == "gpu"
+    needs = {here / "cupyemu": on_gpu and _emulator() is not None, here / "gpu": on_gpu}
+    return None if needs.get(collection_path, True) else True
 
 
 def _emulator():
@@ -70,3 +70,13 @@ def no_kernel_writes_outside_its_arrays():
     yield
     if emulated:
         assert emulated.value("overruns") == before
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Whether the kernels were compiled for a real GPU as well: see gpu/test_compile.py."""
+    import sys
+
+    compilers = sys.modules.get("cuda_compilers")
+    if compilers:
+        line, complete = compilers.report()
+        terminalreporter.write_line(line, **({} if complete else {"yellow": True}))

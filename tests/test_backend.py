@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from importlib import metadata
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from bad_input import refused
 
 from minialex.backend import choose_device, get_xp, gpu_problem, scratch, to_cpu, to_device
 from minialex.errors import DeviceError
+from minialex.gpu_trouble import WHEELS, is_out_of_memory
 
 
 class OnGpu:
@@ -132,11 +134,14 @@ TROUBLES = {
     ),
     "no GPU": (fake_cupy(count=0), ("no GPU is visible", "CUDA_VISIBLE_DEVICES")),
     "no GPU, raised": (fake_cupy(count=raising(NO_DEVICE)), ("no GPU is visible", "CUDA_VISIBLE_DEVICES")),
-    "driver not loaded": (fake_cupy(count=raising(MISMATCH)), ("not loaded yet", "reboot")),
-    "no NVRTC": (fake_cupy(ones=raising(RuntimeError(NVRTC))), ("libnvrtc.so.12", "pip install 'minialex[gpu]'")),
+    "driver not loaded": (fake_cupy(count=raising(MISMATCH)), ("does not fit its libraries", "reboot")),
+    "no NVRTC": (
+        fake_cupy(ones=raising(RuntimeError(NVRTC))),
+        ("NVRTC cannot be found", "pip install 'minialex[gpu]'"),
+    ),
     "no cuBLAS": (
         fake_cupy(ones=raising(ImportError("libcublas.so.12: cannot open shared object file"))),
-        ("libcublas.so.12", "pip install 'minialex[gpu]'"),
+        ("cuBLAS cannot be found", "pip install 'minialex[gpu]'"),
     ),
     "an error without text": (fake_cupy(ones=raising(OSError())), ("OSError", "pip install 'minialex[gpu]'")),
     "wrong product": (
@@ -157,8 +162,47 @@ class FailingImport:
             raise self.error
 
 
+@pytest.fixture
+def wheels(monkeypatch, tmp_path):
+    """Installs a distribution of this name, as far as Python's metadata tells; before that there is no CuPy."""
+    found = metadata.distribution
+
+    def distribution(name):
+        if name in WHEELS and not (tmp_path / f"{name.replace('-', '_')}-14.0.0.dist-info").exists():
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    def install(name):
+        folder = tmp_path / f"{name.replace('-', '_')}-14.0.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 14.0.0\n")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    return install
+
+
+def test_two_wheels_overwrite_each_other(cupy, wheels):
+    wheels("cupy-cuda13x")
+    assert gpu_problem() is None
+    wheels("cupy-cuda12x")
+    with refused(DeviceError, "cupy-cuda12x and cupy-cuda13x are installed and overwrite each other"):
+        choose_device("gpu")
+    assert "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'minialex[gpu]'" in gpu_problem()
+
+
+def test_the_remedy_fits_the_wheel_that_is_there(monkeypatch, wheels):
+    wheels("cupy-cuda13x")
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(ones=raising(RuntimeError(NVRTC))))
+    assert gpu_problem().endswith("install the CUDA libraries with: pip install 'cupy-cuda13x[ctk]'")
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver=12_040, built_for=13_020))
+    assert "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'" in gpu_problem()
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver=11_080, built_for=13_020))
+    assert "pip" not in gpu_problem()
+
+
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_each_trouble_is_named_in_one_line_with_its_remedy(monkeypatch, trouble):
+def test_each_trouble_is_named_in_one_line_with_its_remedy(monkeypatch, wheels, trouble):
     cupy, words = TROUBLES[trouble]
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     problem = gpu_problem()
@@ -183,7 +227,7 @@ def test_each_trouble_is_named_in_one_line_with_its_remedy(monkeypatch, trouble)
         (AttributeError("module 'numpy' has no attribute 'x'"), ("cannot be imported", "reinstall it with")),
     ],
 )
-def test_a_cupy_that_cannot_be_imported_is_named(monkeypatch, error, words):
+def test_a_cupy_that_cannot_be_imported_is_named(monkeypatch, wheels, error, words):
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.setattr(sys, "meta_path", [FailingImport(error), *sys.meta_path])
     problem = gpu_problem()
@@ -214,3 +258,28 @@ def test_the_cpu_is_chosen_without_a_look_at_the_gpu(monkeypatch):
 def test_an_unknown_device_is_refused(name):
     with refused(DeviceError, f"unknown device '{name}'", "cpu, gpu or auto"):
         choose_device(name)
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+OutOfMemoryError.__module__, CUDARuntimeError.__module__ = "cupy.cuda.memory", "cupy_backends.cuda.api.runtime"
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OutOfMemoryError("Out of memory allocating 1,000 bytes"), True),
+        (CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"), True),
+        (CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"), False),
+        (MemoryError(), False),
+        (RuntimeError("cudaErrorMemoryAllocation"), False),
+    ],
+)
+def test_a_full_gpu_is_told_from_a_full_machine(error, full):
+    assert is_out_of_memory(error) == full

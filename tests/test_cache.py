@@ -11,7 +11,18 @@ from PIL import Image
 
 from minialex import cli
 from minialex.checkpoint import load_checkpoint
-from minialex.data import DataLoader, ImageCache, ToArray, cache, keep_decoded
+from minialex.data import (
+    CenterCrop,
+    Compose,
+    DataLoader,
+    ImageCache,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Resize,
+    ToArray,
+    cache,
+    keep_decoded,
+)
 
 
 class Counted:
@@ -73,7 +84,7 @@ class FullDisk:
 
     def __init__(self, file, room, error):
         self.file, self.room, self.error = file, room, error
-        self.seek, self.read = file.seek, file.read
+        self.seek, self.truncate, self.fileno = file.seek, file.truncate, file.fileno
 
     def write(self, data):
         room = max(0, self.room - self.file.tell())
@@ -90,6 +101,48 @@ def test_what_does_not_fit_on_the_disk_is_decoded_again(tmp_path, error):
     for _ in range(3):
         assert all(same(cached[i], plain[i]) for i in range(30))
     assert set(counted.asked) == {1, 3}
+
+
+def test_images_of_all_sizes_in_small_segments(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SEGMENT", 2000)  # smaller than most images, larger than some
+    plain, counted = Counted(), Counted()
+    cached = ImageCache(counted, tmp_path)
+    for _ in range(3):
+        assert all(same(cached[i], plain[i]) for i in range(30))
+    assert counted.asked == [1] * 30
+    images = [cached[i][0] for i in range(30)]
+    del cached
+    assert all(np.array_equal(image, plain[i][0]) for i, image in enumerate(images))  # no map, no file
+
+
+def test_a_disk_without_room_for_another_segment(tmp_path):
+    plain, counted = Counted(3), Counted(3)
+    cached = ImageCache(counted, tmp_path)
+
+    def refuse(size):
+        raise OSError(27, "File too large")
+
+    cached._file = FullDisk(cached._file, 0, True)
+    cached._file.truncate = refuse
+    assert all(same(cached[i], plain[i]) for _ in range(2) for i in range(3))
+    assert counted.asked == [2] * 3
+
+
+@pytest.mark.parametrize("steps", [(), (Resize(20), CenterCrop(16)), (Resize(20), CenterCrop(16), CenterCrop(9))])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_what_is_the_same_in_every_epoch_is_done_once(tmp_path, steps, workers):
+    chance = (RandomCrop(8), RandomHorizontalFlip()) if len(steps) < 3 else ()
+    transform = Compose((*(steps or (Resize((16, 20)),)), *chance, ToArray()))
+    counted, plain = Counted(), DataLoader(Counted(), 4, transform, seed=1)
+    cached = DataLoader(counted, 4, transform, seed=1, workers=workers)
+    keep_decoded([cached], tmp_path)
+    asked = sum(counted.asked)
+    for epoch in range(3):
+        for ours, theirs in zip(cached.epoch(epoch), plain.epoch(epoch), strict=True):
+            assert all(map(np.array_equal, ours, theirs))
+    assert sum(counted.asked) == asked + 30
+    assert {cached.dataset[i][0].size for i in range(30)} == {{0: (20, 16), 2: (16, 16), 3: (9, 9)}[len(steps)]}
+    assert cache.cache_bytes(cached.dataset) == 30 * 3 * {0: 320, 2: 256, 3: 81}[len(steps)]
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_ten_crops_average_probabilities():
             return np.log(x[:, 0, 0, :2])  # the "images" are probabilities
 
     class Loader:
-        def epoch(self, number):
+        def epoch(self, number, start):
             p = np.array([0.9] * 8 + [0.4, 0.1], dtype=np.float32)  # of class 0 in the ten crops; the ninth counts
             x = np.stack([p, 1 - p, p], axis=1).reshape(1, 10, 1, 1, 3)
             yield x, np.array([0])

@@ -44,11 +44,11 @@ class Bar:
         pass
 
 
-def trainer(folder: Path, after=lambda step: None, lines=None, **options) -> Trainer:
+def trainer(folder: Path, after=lambda step: None, lines=None, length=12, **options) -> Trainer:
     config = Config(**{**OPTIONS, **options})
     run = RunFolder(folder) if (folder / "config.json").exists() else RunFolder.create(folder, config)
     report = (lambda line: None) if lines is None else lines.append
-    return Trainer(config, source(), run, DEVICE, report, partial(Bar, after))
+    return Trainer(config, source(length), run, DEVICE, report, partial(Bar, after))
 
 
 def main(arguments):

@@ -1,11 +1,14 @@
 """A cache of decoded images: read a photo once, decode it once, and use its pixels in every epoch.
 
-Decoding is half the work of loading a photo.  The pixels, three bytes each, need about ten times the room of a
-JPEG, so they are kept in a file; the operating system keeps as much of it in memory as is free.  The file has
-no name and is gone with the process, however that ends: nothing can be stale, and nothing is left over.
+Decoding is half the work of loading a photo, and the steps before the first random one (`pixels.fixed_part`),
+such as scaling to 256 pixels, give the same image every time.  So what they make, three bytes a pixel, is kept
+in a file.  It is read as memory (mmap): the operating system keeps as much of it there as is free, and threads
+need no lock.  The file has no name and is gone with the process, however that ends: nothing can be stale, and
+nothing is left over.
 """
 
 import math
+import mmap
 import os
 import shutil
 import tempfile
@@ -16,25 +19,29 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from minialex.data.compose import Compose
 from minialex.data.folder import Dataset
 from minialex.data.loader import DataLoader
+from minialex.data.pixels import fixed_part
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
+SEGMENT = 64 << 20  # bytes by which the file grows; each segment is mapped by itself, and an image lies in one
 
 
 class ImageCache:
-    """`dataset`, its images decoded once and then read from a nameless file in `folder`: the same, to the bit.
+    """`dataset`, its images after the transform `fixed` kept in a nameless file in `folder`: the same, to the bit.
 
     An image that no longer fits on the disk is decoded anew each time.  Safe to use from several threads.
     """
 
-    def __init__(self, dataset: Dataset, folder: str | os.PathLike[str]) -> None:
-        self.dataset, self.classes = dataset, dataset.classes
+    def __init__(self, dataset: Dataset, folder: str | os.PathLike[str], fixed: Compose | None = None) -> None:
+        self.dataset, self.classes, self.fixed = dataset, dataset.classes, fixed or Compose(())
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- open as long as this lives
         weakref.finalize(self, self._file.close)
-        self._lock = threading.Lock()
-        self._end = 0  # where the next image will stand in the file
-        self._places: dict[int, tuple[int, tuple[int, int], int]] = {}  # index -> offset, (width, height), label
+        self._lock = threading.Lock()  # for writing
+        self._end = self._size = 0  # where the next image will stand in the file, and how much of that is mapped
+        self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
+        self._places: dict[int, tuple[np.ndarray, tuple[int, int], int]] = {}  # index -> pixels, (w, h), label
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -42,47 +49,61 @@ class ImageCache:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         index = range(len(self))[index]
         if index in self._places:
-            start, size, label = self._places[index]
-            return Image.frombytes("RGB", size, self._read(start, 3 * size[0] * size[1])), label
+            pixels, size, label = self._places[index]
+            return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1), label
         image, label = self.dataset[index]
+        image = self.fixed(image)
         self._keep(index, image, label)
         return image, label
-
-    def _read(self, start: int, length: int) -> bytes:
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(length)
 
     def _keep(self, index: int, image: Image.Image, label: int) -> None:
         pixels = image.tobytes()
         with self._lock:
-            start = self._file.seek(self._end)
             try:
-                written = self._file.write(pixels)
+                if self._end + len(pixels) > self._size:
+                    self._grow(len(pixels))
+                self._file.seek(self._end)
+                written = self._file.write(pixels)  # through the map, a full disk would be fatal
             except OSError:  # the disk is full
                 return
             if written == len(pixels):  # else the next image overwrites the part
+                start = self._end - self._segment_start
                 self._end += written
-                self._places[index] = start, image.size, label
+                self._places[index] = self._segment[start : start + written], image.size, label
+
+    def _grow(self, need: int) -> None:
+        """Map another segment, of at least `need` bytes, in which the next image will stand."""
+        page = mmap.ALLOCATIONGRANULARITY
+        length = -(-max(need, SEGMENT) // page) * page
+        self._file.truncate(self._size + length)  # takes no room on the disk until it is written
+        mapped = mmap.mmap(self._file.fileno(), length, offset=self._size, access=mmap.ACCESS_READ)
+        self._segment = np.frombuffer(mapped, dtype=np.uint8)
+        self._end = self._segment_start = self._size
+        self._size += length
 
 
-def cache_bytes(dataset: Dataset) -> int:
-    """About how many bytes all images of `dataset` take, from SAMPLED of them."""
+def cache_bytes(dataset: Dataset, fixed: Compose | None = None) -> int:
+    """About how many bytes all images of `dataset` take after `fixed`, from SAMPLED of them."""
     indices = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED).astype(int))
-    pixels = [math.prod(dataset[int(i)][0].size) for i in indices]
+    images = (dataset[int(i)][0] for i in indices)
+    pixels = [math.prod((fixed(image) if fixed else image).size) for image in images]
     return 3 * sum(pixels) * len(dataset) // len(pixels)
 
 
 def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
     """Let `loaders` keep their decoded images in `folder`, where it has the room; a line that says which."""
-    need, free = sum(cache_bytes(loader.dataset) for loader in loaders), shutil.disk_usage(folder).free
+    parts = [fixed_part(loader.transform) for loader in loaders]
+    need = sum(cache_bytes(loader.dataset, fixed) for loader, (fixed, _) in zip(loaders, parts, strict=True))
+    free = shutil.disk_usage(folder).free
     if need > free // 2:
         room = f"they need {need / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
         return f"decoded images are not kept: {room}"
     try:
-        caches = [ImageCache(loader.dataset, folder) for loader in loaders]
+        caches = [
+            ImageCache(loader.dataset, folder, fixed) for loader, (fixed, _) in zip(loaders, parts, strict=True)
+        ]
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"
-    for loader, cache in zip(loaders, caches, strict=True):
-        loader.dataset = cache
+    for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):
+        loader.read_from(cache, rest)
     return f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts (or --no-cache)"

@@ -56,10 +56,14 @@ class ColourShift:
         if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != 3 or x.dtype.kind != "f":
             found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise ConfigError(f"ColourShift: expected a float array (H, W, 3), got {found}")
-        a = rng.normal(0, self.std, len(self.components))  # a_i: one draw for the whole image
-        colour = (a @ np.asarray(self.components)).astype(x.dtype)  # (3,)
         H, W, C = x.shape
-        return (x.reshape(H, W * C) + np.tile(colour, W)).reshape(H, W, C)  # long rows, as in Normalize
+        colour = np.tile(self.draw(rng).astype(x.dtype), W)
+        return (x.reshape(H, W * C) + colour).reshape(H, W, C)  # long rows, as in Normalize
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A random colour, (3,): one draw of the a_i for a whole image."""
+        a = rng.normal(0, self.std, len(self.components))
+        return a @ np.asarray(self.components)
 
 
 def colour_statistics(dataset: Dataset, to_pixels: Any, seed: int, sample: int = SAMPLE) -> dict[str, Any]:

@@ -4,20 +4,41 @@ Threads suffice, since Pillow lets go of the interpreter lock while it decodes a
 on the seed, the epoch and its number alone: every sample gets random numbers of its own, so neither the
 number of workers nor their timing can change a bit, and a run can resume in the middle of an epoch without
 loading what it has seen.
+
+The threads crop and scale; a batch stays bytes until the device that trains makes numbers of it (`pixels.py`).
 """
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from minialex.backend import Array
 from minialex.data.folder import Dataset
+from minialex.data.pixels import split_transform
 from minialex.data.transforms import Transform
 from minialex.errors import ConfigError, DataError
 
 Batch = tuple[np.ndarray, np.ndarray]
+
+
+class RawBatch(NamedTuple):
+    """A batch as the threads load it; `DataLoader.finish` makes the network's input of it.
+
+    labels    int64 (N,)
+    colours   float32 (N, 3), one random colour an image, where the transform has a ColourShift, else None
+    images    uint8 (N, H, W, 3), or float32 where the transform does not end in ToArray or Normalize
+    """
+
+    labels: Array
+    colours: Array | None
+    images: Array
+
 
 # The order of epoch e comes from the seed (seed, e, 0, _ORDER).  Seeds shorter than four words count as
 # padded with zeros, so that (seed, e) alone would be the very stream of sample 0.
@@ -34,7 +55,7 @@ class DataLoader:
     shuffle      a new seeded order each epoch; else the dataset's own
     seed         a whole number of 0 or more
     workers      threads that load; 0 loads in the calling thread when a batch is asked for
-    prefetch     how many batches may be under way or waiting (memory: prefetch * N * H * W * 12 bytes)
+    prefetch     how many batches may be under way or waiting (memory: prefetch * N * H * W * 3 bytes)
 
     Raises ConfigError for a value that cannot work, and DataError for an empty dataset.
     """
@@ -65,9 +86,15 @@ class DataLoader:
                 f"batch_size {batch_size} with drop_last leaves no batch of {len(dataset)} samples;"
                 " use a smaller one"
             )
-        self.dataset, self.batch_size, self.transform = dataset, batch_size, transform
+        self.batch_size = batch_size
+        self.read_from(dataset, transform)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self.workers, self.prefetch = workers, prefetch
+
+    def read_from(self, dataset: Dataset, transform: Transform) -> None:
+        """Load from `dataset` by `transform` in the epochs that start from now on."""
+        self.dataset, self.transform = dataset, transform
+        self._parts = split_transform(transform)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -81,13 +108,17 @@ class DataLoader:
             return np.arange(n, dtype=np.int64)
         return np.random.default_rng([self.seed, epoch, 0, _ORDER]).permutation(n)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """The batches of epoch number `epoch`, from batch number `start` on; earlier ones are not loaded.
 
         What a sample raises while it is loaded (DataError for a damaged file) is raised here, in place of its
         batch.  Leaving the loop early stops the workers.  Raises ConfigError for a negative epoch or a start
         beyond the end.
         """
+        return self._finished(self.raw_epoch(epoch, start))
+
+    def raw_epoch(self, epoch: int, start: int = 0) -> Generator[RawBatch]:
+        """As `epoch`, the batches as they are loaded: for a GPU, which finishes them itself (prefetch.py)."""
         _check_int("epoch", epoch, 0)
         _check_int("start", start, 0)
         if start > len(self):
@@ -98,10 +129,19 @@ class DataLoader:
             return (self._load(epoch, part, None) for part in parts)
         return self._load_ahead(epoch, parts)
 
-    def _load_ahead(self, epoch: int, parts: list[np.ndarray]) -> Generator[Batch]:
+    def finish(self, images: Array, colours: Array | None) -> Array:
+        """float32 (N, H, W, 3), the network's input, of what a RawBatch holds, on the device where that is."""
+        return images if self._parts is None else self._parts[1](images, colours)
+
+    def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:
+        with contextlib.closing(batches):
+            for labels, colours, images in batches:
+                yield self.finish(images, colours), labels
+
+    def _load_ahead(self, epoch: int, parts: list[np.ndarray]) -> Generator[RawBatch]:
         stop = threading.Event()
         waiting = deque(parts)
-        under_way: deque[Future[Batch]] = deque()
+        under_way: deque[Future[RawBatch]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="minialex-data")
         try:
             while waiting or under_way:
@@ -112,27 +152,35 @@ class DataLoader:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _load(self, epoch: int, indices: np.ndarray, stop: threading.Event | None) -> Batch:
-        x = np.empty(0, dtype=np.float32)
-        labels = np.empty(len(indices), dtype=np.int64)
+    def _load(self, epoch: int, indices: np.ndarray, stop: threading.Event | None) -> RawBatch:
+        N = len(indices)
+        labels, images, colours = np.empty(N, dtype=np.int64), np.empty(0), None
         for k, i in enumerate(indices.tolist()):
             if stop is not None and stop.is_set():
                 break  # nobody will look at this batch
             image, labels[k] = self.dataset[i]
-            sample = self.transform(image, np.random.default_rng([self.seed, epoch, i]))
-            if not isinstance(sample, np.ndarray):
-                raise ConfigError(
-                    f"the transform must return an array, got {type(sample).__name__}; add ToArray()"
-                )
+            sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
-                x = np.empty((len(indices), *sample.shape), dtype=np.float32)
-            elif sample.shape != x.shape[1:]:
+                images = np.empty((N, *sample.shape), dtype=sample.dtype)
+                colours = None if colour is None else np.empty((N, 3), dtype=np.float32)
+            elif sample.shape != images.shape[1:]:
                 raise ConfigError(
-                    f"samples of one batch differ in shape, {x.shape[1:]} and {sample.shape};"
+                    f"samples of one batch differ in shape, {images.shape[1:]} and {sample.shape};"
                     " let the transform crop"
                 )
-            x[k] = sample
-        return x, labels
+            images[k] = sample
+            if colours is not None:
+                colours[k] = colour
+        return RawBatch(labels, colours, images)
+
+    def _sample(self, image: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """The bytes of a sample and its random colour; or, of a transform that cannot be split, its float32."""
+        if self._parts is not None:
+            return self._parts[0](image, rng)
+        sample = self.transform(image, rng)
+        if not isinstance(sample, np.ndarray):
+            raise ConfigError(f"the transform must return an array, got {type(sample).__name__}; add ToArray()")
+        return sample.astype(np.float32, copy=False), None
 
 
 def _check_int(name: str, value: object, least: int) -> None:

@@ -161,9 +161,7 @@ class ToArray:
     """
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
-        if not isinstance(image, Image.Image) or image.mode != "RGB":
-            found = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
-            raise ConfigError(f"ToArray: expected an RGB Pillow image, got {found}")
+        check_rgb("ToArray", image)
         return np.divide(np.asarray(image), np.float32(255), dtype=np.float32)
 
 
@@ -212,6 +210,13 @@ def short(value: object) -> str:
     """`value` as code, at most 60 characters of it, for an error message."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_rgb(owner: str, image: object) -> None:
+    """Raise ConfigError, in the name of the transform `owner`, for anything but an RGB image."""
+    if not isinstance(image, Image.Image) or image.mode != "RGB":
+        found = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
+        raise ConfigError(f"{owner}: expected an RGB Pillow image, got {found}")
 
 
 def is_number(value: object) -> bool:

@@ -17,8 +17,10 @@ Units Improve Restricted Boltzmann Machines".
 
 from typing import Any
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, Kernel, get_xp, plain_form
 from minialex.layers.layer import Layer, Params, check_float
+
+RELU_BACKWARD = Kernel("relu_backward", "T y, T dy", "T dx", "dx = dy * T(y > 0)")
 
 
 class ReLU(Layer):
@@ -37,9 +39,16 @@ class ReLU(Layer):
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 
+    @plain_form
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         y = cache
         return get_xp(y).multiply(dy, y > 0, out=dy if self.inplace else None)
+
+    @backward.on_gpu
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+        dx = dy if self.inplace else get_xp(dy).empty_like(dy)
+        RELU_BACKWARD(cache, dy, dx)
+        return dx
 
     def __repr__(self) -> str:
         return "ReLU()"

@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, batch_slices, get_xp, scratch
+from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
@@ -62,6 +62,7 @@ def pad(x: Array, P: int) -> Array:
     return padded
 
 
+@plain_form
 def im2col(x: Array, K: int, S: int, P: int) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
     N, H, W, C = x.shape
@@ -75,6 +76,33 @@ def im2col(x: Array, K: int, S: int, P: int) -> Array:
     return X.reshape(N * OH * OW, K * K * C)
 
 
+IM2COL = Kernel(
+    "im2col", "raw T x, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T X",
+    """
+    Index k = i;
+    const int c = k % C; k /= C;
+    const int b = k % K; k /= K;
+    const int a = k % K; k /= K;
+    const int q = k % OW; k /= OW;
+    const int p = k % OH;
+    const Index n = k / OH;
+    const int h = p * S + a - P, w = q * S + b - P;
+    const Index at[] = {n, h, w, c};
+    X = h >= 0 && h < H && w >= 0 && w < W ? x[at] : T(0)
+    """,
+)  # fmt: skip
+
+
+@im2col.on_gpu
+def _im2col_on_gpu(x: Array, K: int, S: int, P: int) -> Array:
+    N, H, W, C = x.shape
+    OH, OW = output_size(H, K, S, P), output_size(W, K, S, P)
+    X = scratch(x, "columns", (N * OH * OW, K * K * C))
+    IM2COL(x, H, W, C, OH, OW, K, S, P, X)
+    return X
+
+
+@plain_form
 def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
     """The transpose of im2col: ADD each row of dX back onto its patch, since patches overlap; fills dx."""
     N, H, W, C = dx.shape
@@ -86,6 +114,29 @@ def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
         for j in range(K):
             padded[:, i : i + S * OH : S, j : j + S * OW : S] += dX[:, :, :, i, j]
     dx[...] = padded[:, P : P + H, P : P + W]
+
+
+COL2IM = Kernel(
+    "col2im", "raw T dX, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T dx",
+    """
+    Index k = i;
+    const int c = k % C; k /= C;
+    const int w = k % W + P; k /= W;
+    const int h = k % H + P;
+    const Index n = k / H;
+    T sum = 0;  // over the patches that hold this place, in the order of the plain form
+    for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
+        for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--)
+            sum += dX[((((n * OH + p) * OW + q) * K + h - p * S) * K + w - q * S) * C + c];
+    dx = sum
+    """,
+)  # fmt: skip
+
+
+@col2im.on_gpu
+def _col2im_on_gpu(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+    _, H, W, C = dx.shape
+    COL2IM(dX, H, W, C, output_size(H, K, S, P), output_size(W, K, S, P), K, S, P, dx)
 
 
 class Conv2d(Layer):
@@ -152,7 +203,8 @@ class Conv2d(Layer):
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
-        y = get_xp(x).empty((len(x), OH, OW, F), dtype=x.dtype)
+        xp = get_xp(x)
+        y = xp.empty((len(x), OH, OW, F), dtype=x.dtype)
         for images in self._chunks(x):
             Y = y[images].reshape(-1, F)  # (M, F), a view
             for channels, filters in group_slices(self.in_channels, F, self.groups):
@@ -168,17 +220,21 @@ class Conv2d(Layer):
 
         W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = grad["weight"].reshape(-1, F)  # (D, F), a view
-        dW[...] = 0
-        dx = get_xp(x).empty_like(x) if self.input_grad else None
+        xp = get_xp(x)
+        dx = xp.empty_like(x) if self.input_grad else None
         for images in self._chunks(x):
             dY = dy[images].reshape(-1, F)  # (M, F)
             for channels, filters in group_slices(self.in_channels, F, self.groups):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
-                dW[:, filters] += product(X.T, dY[:, filters])
+                if images.start == 0:
+                    product(X.T, dY[:, filters], out=dW[:, filters])
+                else:
+                    dW[:, filters] += product(X.T, dY[:, filters])
+                del X  # as large as dX
                 if dx is not None:
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
                     col2im(dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding)
-        grad["bias"][...] = dy.sum(axis=(0, 1, 2))
+        dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
     def uses_winograd(self, x: Array) -> bool:

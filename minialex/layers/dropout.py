@@ -16,9 +16,30 @@ preventing co-adaptation of feature detectors".
 
 from typing import Any
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, Kernel, get_xp, plain_form
 from minialex.layers.layer import Layer, Params, check_float
 from minialex.philox import random_uint16
+
+SILENCE = Kernel(
+    "dropout", "T x, uint16 number, int32 threshold, T scale", "T y, T m",
+    "m = number >= threshold ? scale : T(0); y = x * m",
+)  # fmt: skip
+
+
+@plain_form
+def silence(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
+    """y = x * m and m, shaped like x, where numbers (uint16, one for each of x) below `threshold` silence."""
+    m = (numbers >= threshold).astype(x.dtype).reshape(x.shape)
+    m *= 65536 / (65536 - threshold)
+    return x * m, m
+
+
+@silence.on_gpu
+def _silence_on_gpu(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
+    xp = get_xp(x)
+    y, m = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
+    SILENCE(x, numbers.reshape(x.shape), threshold, 65536 / (65536 - threshold), y, m)
+    return y, m
 
 
 class Dropout(Layer):
@@ -28,21 +49,21 @@ class Dropout(Layer):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
-        self.p, self.seed, self.stream, self.step = p, seed, stream, 0
+        self.p, self.seed, self.stream = p, seed, stream
+        self.step = self.first = 0
 
-    def set_step(self, step: int) -> None:
-        self.step = step
+    def set_step(self, step: int, first: int = 0) -> None:
+        self.step, self.first = step, first
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_float(self, x)
         if not self.training or self.p == 0:
             return x, None
-        xp = get_xp(x)
         threshold = min(round(self.p * 65536), 65535)  # p just below 1: not all may be silenced
-        numbers = random_uint16(xp, x.size, seed=self.seed, stream=self.stream, step=self.step)
-        m = (numbers >= threshold).astype(x.dtype).reshape(x.shape)
-        m *= 65536 / (65536 - threshold)
-        return x * m, m
+        first = self.first * (x.size // max(1, len(x)))
+        place = {"seed": self.seed, "stream": self.stream, "step": self.step, "first": first}
+        numbers = random_uint16(get_xp(x), x.size, **place)
+        return silence(x, numbers, threshold)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         m = cache

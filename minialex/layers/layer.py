@@ -89,10 +89,13 @@ class Layer:
             child.train(mode)
         return self
 
-    def set_step(self, step: int) -> None:
-        """Tell layers that draw random numbers the number of the training step, from which they draw them."""
+    def set_step(self, step: int, first: int = 0) -> None:
+        """Tell layers that draw random numbers of which training step to draw them.
+
+        `first` is the number, in the batch of that step, of the first image that they will see.
+        """
         for child in self.children().values():
-            child.set_step(step)
+            child.set_step(step, first)
 
     def to(self, device: str | None = None, dtype: Any = None) -> "Layer":
         """Move the parameters to "cpu" or "gpu", or to another float dtype.  Call before `flatten`."""

@@ -51,7 +51,7 @@ class Linear(Layer):
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, F)
         x = cache
         product(x.T, dy, out=grad["weight"])  # (D, F)
-        grad["bias"][...] = dy.sum(axis=0)
+        dy.sum(axis=0, out=grad["bias"])
         return product(dy, self.params["weight"].T)  # (N, D)
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -22,7 +22,7 @@ Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 
 from typing import Any
 
-from minialex.backend import Array, batch_slices, get_xp
+from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form
 from minialex.layers.layer import Layer, Params, check_shape
 
 
@@ -49,6 +49,35 @@ def inverse_power(s: Array, beta: float) -> Array:
     return xp.divide(1, result, out=result)
 
 
+INVERSE_POWER = """
+template <class T> __device__ T inverse_power(T s, T beta) {
+    return beta == T(0.75) ? T(1) / (sqrt(s) * sqrt(sqrt(s))) : pow(s, -beta);
+}
+"""
+LRN_FORWARD = Kernel(
+    "lrn_forward", "raw T x, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
+    """
+    const int c = i % C;
+    T sum = 0;
+    for (int j = c < half ? -c : -half; j <= half && c + j < C; j++) sum += x[i + j] * x[i + j];
+    s = k + alpha * sum;
+    y = inverse_power(s, beta) * x[i]
+    """,
+    INVERSE_POWER,
+)  # fmt: skip
+LRN_BACKWARD = Kernel(
+    "lrn_backward", "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta", "T dx",
+    """
+    const int c = i % C;
+    T total = 0;
+    for (int j = c < half ? -c : -half; j <= half && c + j < C; j++)
+        total += dy[i + j] * inverse_power(s[i + j], beta) * x[i + j] / s[i + j];
+    dx = dy[i] * inverse_power(s[i], beta) - T(2) * alpha * beta * x[i] * total
+    """,
+    INVERSE_POWER,
+)  # fmt: skip
+
+
 class LocalResponseNorm(Layer):
     """x (N, H, W, C) -> y of the same shape.  `size` is the paper's n, an odd number of channels.
 
@@ -63,6 +92,7 @@ class LocalResponseNorm(Layer):
             raise ValueError(f"LocalResponseNorm: k must be positive, got {k}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
+    @plain_form
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_shape(self, x, ("N", "H", "W", "C"))
         xp = get_xp(x)
@@ -73,6 +103,15 @@ class LocalResponseNorm(Layer):
             xp.multiply(inverse_power(s[images], self.beta), x[images], out=y[images])
         return y, (x, s)
 
+    @forward.on_gpu
+    def _forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
+        check_shape(self, x, ("N", "H", "W", "C"))
+        xp = get_xp(x)
+        s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
+        LRN_FORWARD(x, x.shape[-1], self.size // 2, self.alpha, self.beta, self.k, s, y)
+        return y, (x, s)
+
+    @plain_form
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         x, s = cache
         dx = get_xp(x).empty_like(x)
@@ -85,6 +124,13 @@ class LocalResponseNorm(Layer):
             total *= x[images]
             total *= -2 * self.alpha * self.beta
             get_xp(x).add(total, own, out=dx[images])
+        return dx
+
+    @backward.on_gpu
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+        x, s = cache
+        dx = get_xp(x).empty(x.shape, dtype=x.dtype)
+        LRN_BACKWARD(dy, x, s, x.shape[-1], self.size // 2, self.alpha, self.beta, dx)
         return dx
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from minialex.backend import Array, batch_slices, get_xp
+from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
 
 
@@ -45,9 +45,12 @@ class _Pool2d(Layer):
         size = (self.kernel_size, self.stride, self.padding)
         return output_size(H, *size), output_size(W, *size), C
 
-    def _padded(self, x: Array, value: float) -> Array:
+    def _check(self, x: Array) -> None:
         check_shape(self, x, ("N", "H", "W", "C"))
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
+
+    def _padded(self, x: Array, value: float) -> Array:
+        self._check(x)
         if self.padding == 0:
             return x
         P = self.padding
@@ -69,9 +72,55 @@ class _Pool2d(Layer):
         return f"{type(self).__name__}({self.kernel_size}, stride={self.stride}{padding})"
 
 
+# For the GPU: forward also notes which of its K*K places won each window, and backward asks, for each place of x,
+# the windows that hold it.
+MAXPOOL_FORWARD = Kernel(
+    "maxpool_forward",
+    "raw T x, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T y, I winner",
+    """
+    Index k = i;
+    const int c = k % C; k /= C;
+    const int q = k % OW; k /= OW;
+    const int p = k % OH;
+    const Index n = k / OH;
+    T best = 0;
+    int place = -1;
+    for (int a = 0; a < K; a++)
+        for (int b = 0; b < K; b++) {
+            const int h = p * S + a - P, w = q * S + b - P;
+            if (h < 0 || h >= H || w < 0 || w >= W) continue;
+            const Index at[] = {n, h, w, c};
+            const T v = x[at];
+            if (place < 0 || v > best || v != v) { best = v; place = a * K + b; }  // v != v: not a number
+        }
+    y = best;
+    winner = place
+    """,
+)  # fmt: skip
+MAXPOOL_BACKWARD = Kernel(
+    "maxpool_backward",
+    "raw T dy, raw I winner, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T dx",
+    """
+    Index k = i;
+    const int c = k % C; k /= C;
+    const int w = k % W + P; k /= W;
+    const int h = k % H + P;
+    const Index n = k / H;
+    T sum = 0;
+    for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
+        for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--) {
+            const Index at[] = {n, p, q, c};
+            if (winner[at] == (h - p * S) * K + w - q * S) sum += dy[at];
+        }
+    dx = sum
+    """,
+)  # fmt: skip
+
+
 class MaxPool2d(_Pool2d):
     """x (N, H, W, C) -> y (N, OH, OW, C), the maximum of each kernel_size x kernel_size window."""
 
+    @plain_form
     def forward(self, x: Array) -> tuple[Array, Any]:
         xp = get_xp(x)
         x = self._padded(x, -math.inf)
@@ -88,6 +137,16 @@ class MaxPool2d(_Pool2d):
             xp.maximum(y, rows[:, :, j : j + S * OW : S], out=y)
         return y, (x, y)
 
+    @forward.on_gpu
+    def _forward_on_gpu(self, x: Array) -> tuple[Array, Any]:
+        self._check(x)
+        xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
+        y = xp.empty(shape, dtype=x.dtype)
+        winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
+        MAXPOOL_FORWARD(x, *self._geometry(x.shape), y, winner)
+        return y, (winner, x.shape)
+
+    @plain_form
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, C)
         x, y = cache  # x is padded already
         xp = get_xp(x)
@@ -100,6 +159,18 @@ class MaxPool2d(_Pool2d):
                 free ^= found
                 dx[images][place] += dy[images] * found
         return self._cropped(dx)
+
+    @backward.on_gpu
+    def _backward_on_gpu(self, dy: Array, cache: Any, grad: Params) -> Array:
+        winner, shape = cache
+        dx = get_xp(dy).empty(shape, dtype=dy.dtype)
+        MAXPOOL_BACKWARD(dy, winner, *self._geometry(shape), dx)
+        return dx
+
+    def _geometry(self, shape: Shape) -> tuple[int, ...]:
+        """H, W, C, OH, OW, K, S, P for x of `shape`."""
+        OH, OW, _ = self.output_shape(shape[1:])
+        return *shape[1:], OH, OW, self.kernel_size, self.stride, self.padding
 
 
 class AvgPool2d(_Pool2d):

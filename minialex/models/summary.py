@@ -7,6 +7,7 @@ import math
 
 from minialex.layers import Layer, Shape
 from minialex.layers.layer import count_parameters
+from minialex.models.memory import show_bytes, step_bytes
 
 HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB")
 
@@ -17,6 +18,7 @@ def summary(model: Layer, shape: Shape) -> str:
     Multiply-adds are those of the forward pass of one image, and kB (1,024 bytes) the size of its output in
     float32.  The last rows add up; a training step with Adam needs about 4 numbers a parameter.
     """
+    image = shape
     rows: list[tuple[str, ...]] = [HEADER]
     parameters = multiply_adds = numbers = 0
     for name, layer in model.leaves():
@@ -39,4 +41,8 @@ def summary(model: Layer, shape: Shape) -> str:
     rule = "-" * len(lines[0])
     step = 4 * parameters * 4 / 1024**2
     note = f"weights, gradient and Adam's two vectors: {step:,.0f} MB; kB are those of one image in float32"
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note])
+    fixed, each = step_bytes(model, image, 0), step_bytes(model, image, 1) - step_bytes(model, image, 0)
+    peak = (
+        f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} an image (1 MB = 10^6 bytes)"
+    )
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note, peak])

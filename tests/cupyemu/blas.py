@@ -49,7 +49,7 @@ def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype, c
 
 
 def _begin(m, n, k, count=1):
-    device.gemms.update(gemms=1, gemm_flops=2 * m * n * k * count)
+    device.gemms.update(gemms=1, gemms_batched=int(count > 1), gemm_flops=2 * m * n * k * count)
     stream = importlib.import_module("cupy").cuda.get_current_stream()
     device.library.emu_catch_up(C.c_ssize_t(stream.ptr))
 

@@ -22,13 +22,20 @@
 struct uint3 { unsigned x, y, z; };
 typedef uint3 dim3;
 extern "C" {
-extern uint3 emu_thread, emu_block, emu_block_size, emu_grid_size;
+#ifndef __SANITIZE_THREAD__
+extern uint3 emu_thread, emu_block;
+#endif
+extern uint3 emu_block_size, emu_grid_size;
 extern int emu_backwards;
 extern char emu_shared[];
 const char* emu_run_block(void (*thread)(void*), void* argument);
 void emu_barrier(int of_the_block);
 int emu_thread_number(void);
 }
+#ifdef __SANITIZE_THREAD__  // threads of a kernel run on several threads of the host: see run()
+#include <thread>
+static thread_local uint3 emu_thread, emu_block;
+#endif
 #define threadIdx emu_thread
 #define blockIdx emu_block
 #define blockDim emu_block_size
@@ -94,13 +101,32 @@ static inline void __threadfence() {}
 
 // ------------------------------------------------------------------------------------------- atomics
 
+// p holds `old`: put `next` there.  False, with the new `old`, where another thread of the host came between.
+template <class T> static inline bool emu_exchange(T* p, T& old, T next) {
+#ifdef __SANITIZE_THREAD__
+    return __atomic_compare_exchange(p, &old, &next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+#else
+    *p = next;
+    return true;
+#endif
+}
+template <class T> static inline T emu_load(T* p) {
+    T value;
+    __atomic_load(p, &value, __ATOMIC_RELAXED);
+    return value;
+}
+
 #define EMU_ATOMIC(name, T, expression) \
-    static inline T name(T* p, T v) { T old = *p; *p = expression; return old; }
+    static inline T name(T* p, T v) { T old = emu_load(p); while (!emu_exchange(p, old, (T)(expression))) {} return old; }
 #define EMU_ATOMICS(T) \
     EMU_ATOMIC(atomicAdd, T, old + v) EMU_ATOMIC(atomicSub, T, old - v) EMU_ATOMIC(atomicExch, T, v) \
     EMU_ATOMIC(atomicMax, T, old < v ? v : old) EMU_ATOMIC(atomicMin, T, v < old ? v : old) \
     EMU_ATOMIC(atomicAnd, T, old & v) EMU_ATOMIC(atomicOr, T, old | v) EMU_ATOMIC(atomicXor, T, old ^ v) \
-    static inline T atomicCAS(T* p, T expected, T v) { T old = *p; if (old == expected) *p = v; return old; }
+    static inline T atomicCAS(T* p, T expected, T v) { \
+        T old = emu_load(p); \
+        while (old == expected && !emu_exchange(p, old, v)) {} \
+        return old; \
+    }
 EMU_ATOMICS(int)
 EMU_ATOMICS(unsigned)
 EMU_ATOMICS(unsigned long long)
@@ -157,10 +183,31 @@ template <auto kernel> static inline void run_block(void** arguments) {
             }
 }
 
+#ifdef __SANITIZE_THREAD__  // the threads of all blocks, dealt out to four of the host: ThreadSanitizer watches them
+template <auto kernel> static void run_on_threads(const unsigned* grid, void** arguments) {
+    const uint3 blocks = emu_grid_size, size = emu_block_size;
+    const size_t each = (size_t)size.x * size.y * size.z, count = each * blocks.x * blocks.y * blocks.z;
+    auto some = [=](size_t first) {
+        for (size_t i = first; i < count; i += 4) {
+            const size_t b = i / each, t = i % each;
+            emu_block = {unsigned(b % blocks.x), unsigned(b / blocks.x % blocks.y), unsigned(b / blocks.x / blocks.y)};
+            emu_thread = {unsigned(t % size.x), unsigned(t / size.x % size.y), unsigned(t / size.x / size.y)};
+            one_thread<kernel>(kernel, arguments);
+        }
+    };
+    std::thread threads[] = {std::thread(some, 0), std::thread(some, 1), std::thread(some, 2), std::thread(some, 3)};
+    for (std::thread& thread : threads) thread.join();
+}
+#endif
+
 // grid: gridDim, blockDim.  Returns what went wrong, or NULL.
 template <auto kernel, bool has_barriers> static const char* run(const unsigned* grid, void** arguments) {
     emu_grid_size = uint3{grid[0], grid[1], grid[2]};
     emu_block_size = uint3{grid[3], grid[4], grid[5]};
+#ifdef __SANITIZE_THREAD__
+    run_on_threads<kernel>(grid, arguments);
+    return nullptr;
+#endif
     const size_t count = (size_t)grid[0] * grid[1] * grid[2];
     for (size_t k = 0; k < count; k++) {
         const size_t i = emu_backwards ? count - 1 - k : k;

@@ -40,6 +40,9 @@ struct block { size_t size; int pinned; struct block *previous, *next; };
 static struct block *blocks;
 static struct block *waiting_to_be_freed;  /* freed while copies were under way: those may still read it */
 
+/* AddressSanitizer's, where a program runs under it: what kernels must not touch. */
+__attribute__((weak)) void __asan_poison_memory_region(void const volatile *start, size_t size);
+
 static char *start_of(struct block *b) { return (char *)b + MARGIN; }
 
 static intptr_t allocate(size_t size, int pinned)
@@ -51,6 +54,10 @@ static intptr_t allocate(size_t size, int pinned)
     *b = (struct block){size, pinned, NULL, blocks};
     if (blocks) blocks->previous = b;
     blocks = b;
+    if (__asan_poison_memory_region) {
+        __asan_poison_memory_region(b + 1, start_of(b) - (char *)(b + 1));
+        __asan_poison_memory_region(start_of(b) + size, MARGIN);
+    }
     return (intptr_t)start_of(b);
 }
 

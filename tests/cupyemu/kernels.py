@@ -1,6 +1,7 @@
 """Kernels: CUDA C++ compiled by g++ with cuda_host.h, one shared library per module."""
 
 import ctypes as C
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,11 @@ FLAGS: tuple[str, ...] = ("-std=c++17", "-O1", "-fpermissive", "-fno-gnu-unique"
 CPUINFO = Path("/proc/cpuinfo")
 if CPUINFO.exists() and " fma " in CPUINFO.read_text():
     FLAGS += ("-mfma", "-ffp-contract=fast")  # like NVRTC: a*b + c in one rounding
+
+# "thread" or "address": how g++ instruments our own kernels (their names begin with OWN); the process must have
+# loaded its library before anything else (see tests/gpu/sanitized.py).
+SANITIZER = os.environ.get("MINIALEX_SANITIZER")
+OWN = "minialex_"
 
 HOST = '#include "cuda_host.h"\n'
 # CuPy's own sources all begin with these, which take a second to compile: as a precompiled header, a quarter.
@@ -65,6 +71,9 @@ def compile_source(source, options, name_expressions):
     code += "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items()) + "\n"
     headers = Path(cupy.__file__).parent / "_core" / "include"  # CuPy's alone, never those of a CUDA toolkit
     flags = [*FLAGS, f"-I{headers}", *(option for option in options if option.startswith("-D"))]
+    # Not those with barriers: they run on fibres, which change stacks.
+    if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
+        flags += [f"-fsanitize={SANITIZER}", "-g"]
     include = ["-include", prelude(CUPY if "#include <cupy/" in code else HOST, flags)]
 
     def make(path):

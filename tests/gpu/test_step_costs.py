@@ -6,41 +6,76 @@ from device import has_gpu
 if has_gpu():
     pytest.skip("a real GPU does not count", allow_module_level=True)
 
-from cupyemu import device
-from step_costs import Step, counts
+from step_costs import WARM_UP, Steps
 
 # Products: forward, weight and input gradient of each convolution (per group) and Linear; conv1 passes nothing on.
 GEMMS = {"2012": 2 + 6 + 3 + 6 + 6 + 9, "ungrouped": 2 + 4 * 3 + 9, "owt": 2 + 4 * 3 + 9}
-LAUNCHES = {"2012": 750, "ungrouped": 575, "owt": 585}
+LAUNCHES = 150  # products included
+OWN = {
+    "cross_entropy", "dropout", "finish", "im2col", "col2im", "maxpool_forward", "maxpool_backward", "philox",
+    "relu_backward",
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=GEMMS)
-def step(request):
-    """A training step after two to warm up."""
-    step = Step(request.param)
-    step.variant = request.param
-    step()
-    step()
-    return step
+@pytest.fixture(scope="module", params=[(variant, "adam") for variant in GEMMS] + [("ungrouped", "sgd")])
+def steps(request):
+    """Twenty training steps after two to warm up."""
+    variant, optimizer = request.param
+    steps = Steps(variant, 20, optimizer=optimizer)
+    steps.variant, steps.optimizer = variant, optimizer
+    return steps
 
 
-def test_no_waiting_no_copies_no_float64(step):
-    found = counts(step)
-    assert found["synchronizations"] == found["copies_h2d"] == found["copies_d2h"] == found["float64"] == 0
-    assert counts(lambda: float(step()))["synchronizations"] == 1  # where the loss is logged
+def test_every_step_costs_the_same(steps):
+    assert all(found == steps.counts[0] for found in steps.counts)
 
 
-def test_one_product_per_convolution_group_and_direction(step):
-    assert counts(step)["gemms"] == GEMMS[step.variant]
+def test_no_waiting_no_float64_and_one_copy_from_pinned_memory(steps):
+    found = steps.counts[0]
+    assert found["synchronizations"] == found["copies_d2h"] == found["float64"] == 0
+    assert found["copies_h2d"] == 1 and found["copies_h2d_pageable"] == 0
+    images = 4 * 67 * 67 * 3  # bytes, and 4 labels of 8 bytes
+    assert found["bytes_h2d"] == images + 4 * 8
 
 
-def test_launches(step):
-    assert counts(step)["launches"] <= LAUNCHES[step.variant]
+def test_one_two_dimensional_product_per_convolution_group_and_direction(steps):
+    assert steps.counts[0]["gemms"] == GEMMS[steps.variant]
+    assert steps.counts[0]["gemms_batched"] == 0
 
 
-def test_memory_does_not_grow(step):
-    live = []
-    for _ in range(20 if step.variant == "2012" else 3):
-        step()
-        live.append(device.value("live_bytes"))
-    assert len(set(live)) == 1
+def test_launches(steps):
+    assert 0 < steps.counts[0]["launches"] + steps.counts[0]["gemms"] <= LAUNCHES
+
+
+def test_our_own_kernels_are_used(steps):
+    names = {*OWN, steps.optimizer, *(("lrn_forward", "lrn_backward") if steps.variant == "2012" else ())}
+    found = {name.removeprefix("minialex_") for name in steps.by_name() if name.startswith("minialex_")}
+    assert found == names
+
+
+def test_memory_does_not_grow(steps):
+    assert len(steps.live) == 20 and len(set(steps.live)) == 1
+
+
+def test_a_logged_step_waits_once():
+    counts = Steps("owt", 7, log_interval=WARM_UP + 1).counts
+    assert [found["synchronizations"] for found in counts] == [0, 1, 0, 0, 1, 0, 0]
+    assert [found["copies_d2h"] for found in counts] == [0, 1, 0, 0, 1, 0, 0]
+    assert {found["copies_h2d"] for found in counts} == {1}
+    assert {found["copies_h2d_pageable"] for found in counts} == {0}
+
+
+# The two parts of the formula: a large batch of a narrow network, a small batch of a wide one, and chunks.
+MEMORY = [
+    ("2012", {"batch_size": 16}), ("ungrouped", {"batch_size": 16}), ("owt", {"batch_size": 16}),
+    ("ungrouped", {"width": 1 / 4, "batch_size": 2}), ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
+    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}), ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant, options", MEMORY)
+def test_peak_of_memory(variant, options):
+    steps = Steps(variant, 2, **options)
+    limit = options.get("memory_limit")
+    assert (steps.trainer.gradient.chunk < options["batch_size"]) == (limit is not None)
+    assert 0.95 * steps.formula() <= steps.peak <= steps.formula() <= (limit or steps.formula())

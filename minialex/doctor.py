@@ -1,0 +1,161 @@
+"""What this machine offers to a training, and what it lacks.
+
+    python -m minialex.doctor
+
+prints versions, the library that multiplies matrices, cores and memory, each GPU or the one line that says what
+is wrong with it, and trains a tiny network for three steps on each device.  The status is 0 when the CPU works: a
+machine without a GPU is healthy.
+"""
+
+import importlib
+import math
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from minialex.backend import to_device
+from minialex.cli import run_main
+from minialex.gpu_trouble import first_line, gpu_problem, installed_wheels, libraries_command
+from minialex.layers.layer import dict_like
+from minialex.losses import softmax_cross_entropy
+from minialex.models import AlexNet
+from minialex.optim import Adam
+from minialex.threads import cpu_count
+
+LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
+TOLERANCE = 1e-3  # of the loss after three steps, between two devices: their sums add in another order
+
+
+def processor() -> str:
+    """The processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def blas(threads: bool = False) -> str:
+    """The matrix library that NumPy uses, the kernels that it chose, and how many `threads` it starts."""
+    names = []
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            kernels = f"{library.get('architecture', '?')} kernels"
+            count = f", {library['num_threads']} thread(s)" if threads else ""
+            names.append(f"{library['internal_api']} {library['version']} ({kernels}{count})")
+    return ", ".join(names) or "a BLAS that threadpoolctl does not know"
+
+
+def versions() -> str:
+    """Python and the packages that training needs or can use."""
+    found = []
+    for name in (*LIBRARIES, *installed_wheels()):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
+def memory() -> str:
+    """How much memory the machine has, and how much of it is free for programs, where the system tells."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return "unknown"
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    text, meminfo = f"{total / 2**30:.1f} GiB", Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                text += f", {int(line.split()[1]) / 2**20:.1f} available"
+    return text
+
+
+def gpus(cupy: ModuleType) -> list[str]:
+    """A line for each GPU, one for the versions of CUDA, and one for what is missing but not needed."""
+    runtime = cupy.cuda.runtime
+    lines = []
+    for index in range(runtime.getDeviceCount()):
+        about = runtime.getDeviceProperties(index)
+        with cupy.cuda.Device(index):
+            free, total = runtime.memGetInfo()
+        used = " (the one that is used)" if index == 0 else ""
+        lines.append(
+            f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']},"
+            f" {total / 2**30:.1f} GiB, {free / 2**30:.1f} free{used}"
+        )
+    driver, built_for = (number // 1000 for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
+    return lines + random_numbers(cupy)
+
+
+def random_numbers(cupy: ModuleType) -> list[str]:
+    """A line where CuPy's own random numbers do not work: minialex draws its own, but others may want them."""
+    try:
+        float(cupy.random.random(1)[0])
+    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
+        what = "cuRAND cannot be found" if "curand" in str(error) else f"no random numbers ({first_line(error)})"
+        return [f"{what}; minialex does not need it, for other programs: {libraries_command()}"]
+    return []
+
+
+def losses(device: str, steps: int = 3) -> list[float]:
+    """The losses of a tiny AlexNet over a few training steps on four images of noise."""
+    model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
+    model.to(device)
+    theta = model.flatten()
+    g = theta * 0
+    grad, adam = dict_like(model.params, g), Adam(theta, lr=1e-3)
+    x = to_device(np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32), device)
+    labels = to_device(np.arange(4) % 2, device)
+    found = []
+    for t in range(steps):
+        model.set_step(t)
+        logits, cache = model.forward(x)
+        loss, dlogits = softmax_cross_entropy(logits, labels)
+        model.backward(dlogits, cache, grad)
+        adam.step(g)
+        found.append(float(loss))
+    return found
+
+
+def describe(found: list[float]) -> str:
+    """Losses as a line."""
+    return "trains, losses " + ", ".join(f"{loss:.4f}" for loss in found)
+
+
+def main() -> int:
+    """Print the state of the machine; 0 when its CPU works, else 1."""
+
+    def show(name: str, text: str) -> None:
+        print(f"{name:<10}{text}", flush=True)
+
+    show("system", f"{platform.platform()}, Python {platform.python_version()} ({sys.executable})")
+    show("packages", versions())
+    show("products", blas(threads=True))
+    show("machine", f"{processor()}, {cpu_count()} cores; memory {memory()}")
+    on_cpu = losses("cpu")
+    healthy = all(map(math.isfinite, on_cpu))
+    show("cpu", describe(on_cpu) if healthy else f"computes wrong losses: {on_cpu}; reinstall NumPy")
+
+    problem = gpu_problem()
+    if problem:
+        show("gpu", f"not used: {problem}")
+        return 0 if healthy else 1
+    for line in gpus(importlib.import_module("cupy")):
+        show("gpu", line)
+    on_gpu = losses("gpu")
+    apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
+    same = f"as on the CPU (within {apart:.0e})" if apart < TOLERANCE else "not those of the CPU; use --device cpu"
+    show("gpu", f"{describe(on_gpu)}: {same}")
+    return 0 if healthy else 1
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,119 @@
+"""Why a GPU cannot be used: one line, with the command that mends it.
+
+`import cupy` works on a machine without a GPU, and with a driver alone even `cupy.zeros` does.  What is missing
+shows only when it is needed: NVRTC and the CUDA headers with the first kernel, cuBLAS with the first product.  So
+the question is answered by doing both, and by reading the result, which forces them.  (cuRAND, which CuPy's own
+random numbers need, is not asked for: those of minialex come from kernels, see philox.py.)
+"""
+
+import importlib
+from importlib import metadata
+from types import ModuleType
+
+import numpy as np
+
+INSTALL = "pip install 'minialex[gpu]'"
+WHEELS = ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")  # each brings the same files: one at a time
+LIBRARIES = {"NVRTC": "nvrtc", "cuBLAS": "cublas", "the CUDA headers": "cannot open source file"}
+DRIVERS = "https://www.nvidia.com/drivers"
+
+
+def gpu_problem() -> str | None:
+    """None where a GPU works; else one line: what is wrong and the command that mends it."""
+    wheels = installed_wheels()
+    if len(wheels) > 1:
+        return (
+            f"{' and '.join(wheels)} are installed and overwrite each other; run: "
+            f"pip uninstall -y {' '.join(wheels)} && {INSTALL}"
+        )
+    try:
+        cupy = importlib.import_module("cupy")
+    except Exception as error:  # ImportError, or what the libraries raise that it loads
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return f"CuPy is not installed; install it with: {INSTALL}"
+        return f"CuPy is installed but cannot be imported ({first_line(error)}); reinstall it with: {INSTALL}"
+    try:
+        return _driver_problem(cupy) or _library_problem(cupy)
+    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
+        return _explain(error)
+
+
+def installed_wheels() -> list[str]:
+    """The distributions of CuPy that are installed."""
+    found = []
+    for name in WHEELS:
+        try:
+            metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the memory of the GPU is full, or the pinned memory beside it."""
+    text = f"{type(error).__name__} {error}"
+    return _is_cupys(error) and any(
+        word in text for word in ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)  # not "====="
+
+
+def _driver_problem(cupy: ModuleType) -> str | None:
+    runtime = cupy.cuda.runtime
+    driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if driver == 0:
+        return f"no NVIDIA driver was found; install it from {DRIVERS} or use --device cpu"
+    if driver // 1000 < built_for // 1000:
+        older = "cupy-cuda13x" in installed_wheels() and driver >= 12_000
+        instead = "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'"
+        return (
+            f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs {_version(built_for)};"
+            f" update it from {DRIVERS}, or {f'run: {instead}' if older else 'use --device cpu'}"
+        )
+    if runtime.getDeviceCount() == 0:
+        return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+    return None
+
+
+def _library_problem(cupy: ModuleType) -> str | None:
+    x = cupy.ones((2, 2), dtype=np.float32)
+    if float((x @ (x + x)).sum()) != 16:  # two kernels and a product, forced
+        return "the GPU returned a wrong product; check it with nvidia-smi, or use --device cpu"
+    return None
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if "NoDevice" in text:
+        return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+    if "DriverMismatch" in text or "CompatNotSupported" in text:
+        return "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use --device cpu"
+    if is_out_of_memory(error):
+        return "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
+    if _is_cupys(error) and text.startswith("cudaError"):
+        return f"the GPU cannot be used ({first_line(error)}); check it with nvidia-smi, or use --device cpu"
+    what = first_line(error)
+    for library, word in LIBRARIES.items():
+        if word in text:
+            what = f"{library} cannot be found"
+    return f"the GPU cannot be used ({what}); install the CUDA libraries with: {libraries_command()}"
+
+
+def libraries_command() -> str:
+    """The command that installs the CUDA libraries for the CuPy that is there."""
+    wheels = installed_wheels()
+    return f"pip install '{wheels[0]}[ctk]'" if wheels and wheels[0] != "cupy" else INSTALL
+
+
+def _is_cupys(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,101 @@
+"""The memory of a training step -- a formula, and what to do where it gives too much.
+
+At its peak, in the backward pass of the convolution with the largest columns, a step holds
+
+    vectors     theta, its gradient, and the optimizer's (two for Adam, one for SGD), 4 bytes a parameter each
+    images      of the batch and of the next one as bytes, and of the batch as float32
+    kept        what forward made and backward has still to read: the output of every layer, except those that
+                overwrite their input; twice for Dropout (its mask), LRN (its sums) and Flatten (its dy, which
+                AlexNet holds on to); for MaxPool2d a byte more for each number (the place of the maximum)
+    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest
+    the rest    labels, losses, sums: at most 64 kB
+
+`kept` and `at work` grow with the images that are at work at the same time.  So a step can be made in less memory
+by taking the batch in chunks, one after the other, whose gradients are added: one more vector.  The sums are the
+same but for their order.
+
+The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays, a CPU's the
+Python program; there, convolutions work on a few images at a time, and need less than this.
+"""
+
+import math
+import re
+
+from minialex.errors import ConfigError
+from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d, ReLU, Shape
+from minialex.layers.layer import count_parameters
+
+FLOAT = 4  # bytes
+REST = 1 << 16
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def kept_bytes(layer: Layer, shape: Shape) -> int:
+    """Bytes that `layer` makes in forward, for backward, of one image of `shape`."""
+    numbers = math.prod(layer.output_shape(shape))
+    if isinstance(layer, ReLU) and layer.inplace:
+        return 0
+    if isinstance(layer, Dropout):
+        return 2 * numbers * FLOAT if layer.p else 0
+    if isinstance(layer, LocalResponseNorm | Flatten):
+        return 2 * numbers * FLOAT
+    return numbers * (FLOAT + isinstance(layer, MaxPool2d))
+
+
+def work_bytes(layer: Layer, shape: Shape) -> int:
+    """Bytes that `layer` has at work in backward, of one image of `shape`: dx, dy and columns."""
+    output = layer.output_shape(shape)
+    dx, columns = math.prod(shape), 0
+    if isinstance(layer, Conv2d):
+        dx *= layer.input_grad
+        columns = math.prod(output[:2]) * layer.params["weight"][..., 0].size
+    return (dx + math.prod(output) + columns) * FLOAT
+
+
+def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *, states: int = 2) -> int:
+    """Bytes at the peak of a training step on images of `shape` (H, W, C), `chunk` of the batch at a time.
+
+    `states` is the number of the optimizer's vectors.
+    """
+    chunk = batch_size if chunk is None else min(chunk, batch_size)
+    vectors = 2 + states + (chunk < batch_size)
+    images = batch_size * math.prod(shape) * (2 + FLOAT)
+    kept = work = 0
+    for _, layer in model.leaves():
+        kept += kept_bytes(layer, shape)
+        work = max(work, work_bytes(layer, shape))
+        shape = layer.output_shape(shape)
+    return vectors * count_parameters(model.params) * FLOAT + images + chunk * (kept + work) + REST
+
+
+def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2) -> int:
+    """The most images at a time, at most the batch, with which a step stays within `limit` bytes.
+
+    Raises ConfigError where one image is too much.
+    """
+
+    def needed(chunk: int) -> int:
+        return step_bytes(model, shape, batch_size, chunk, states=states)
+
+    if limit is None or needed(batch_size) <= limit:
+        return batch_size
+    if needed(1) > limit:
+        raise ConfigError(
+            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time a step takes "
+            f"{show_bytes(needed(1))}; raise it, or choose a smaller --width, --image-size or --batch-size"
+        )
+    each = needed(2) - needed(1) if batch_size > 2 else 1
+    return min(batch_size - 1, 1 + (limit - needed(1)) // each)
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from "2GB", "1.5 GB", "800M" or "1000000"; a kB has 1,000.  Raises ConfigError for anything else."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?([kmgt]?)b?", text.strip().lower())
+    if not match or not float(match[1]):
+        raise ConfigError(f"--memory-limit: cannot understand '{text}'; write it like 2GB or 800MB")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def show_bytes(count: int) -> str:
+    """`count` bytes for a reader, such as "1.25 GB"."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,135 @@
+"""Prefetch -- the next batch travels to the GPU while it computes on this one.
+
+A GPU works through a queue of orders, a *stream*, and the host goes on without waiting.  A copy to it can do the
+same, on a second stream beside the computation, if it comes from *pinned* memory, which the operating system
+promises not to move.  (From any other memory the copy first goes through such a buffer, and the host waits.)  So
+each batch is packed into one pinned buffer, and one copy brings it over; there it is unpacked, and its bytes
+become the network's input (`data/pixels.py`).
+
+Two streams know nothing of each other, and the host runs ahead of both.  Whoever reads what another writes has to
+say so, by *events*: a mark in one stream that another stream, or the host, can wait for.  Three waits are needed,
+and each is a classical bug where it is missing: nothing fails, some batches are just wrong, now and then.
+
+    computation waits for the copy       else it reads a batch that has not arrived yet: the pixels of an older one
+    the host waits for the copy          else it packs batch k + 2 into the pinned buffer that batch k still leaves
+                                         from, and batch k arrives with the pixels of another
+    the copy waits for the computation   else batch k + 2 arrives on top of batch k, which is still being read
+
+Only the second stops the host, and only where it is two batches ahead already.  To have time between them, there
+are two buffers (*slots*), used in turn:
+
+    host          pack 0 | pack 1 | order step 0 | pack 2 | order step 1 | pack 3 | ...
+    copy stream     copy 0 | copy 1 |       (after step 0) copy 2 | (after step 1) copy 3 ...
+    computation            step 0       |       step 1       |      step 2 ...
+
+On a CPU there is nothing to copy, and batches come straight from the loader.
+"""
+
+import contextlib
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import Array
+from minialex.data import DataLoader
+from minialex.data.loader import RawBatch
+
+SLOTS = 2
+
+
+def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0) -> Generator[tuple[Array, Array]]:
+    """The batches (x, labels) of `loader.epoch(epoch, start)` on "cpu" or "gpu".
+
+    On a GPU a batch is valid until the next one is asked for.
+    """
+    if device == "cpu":
+        yield from loader.epoch(epoch, start)
+        return
+    raw_batches = loader.raw_epoch(epoch, start)
+    with contextlib.closing(raw_batches), contextlib.closing(on_gpu(raw_batches)) as batches:
+        for batch in batches:
+            yield loader.finish(batch.images, batch.colours), batch.labels
+
+
+def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:
+    """The batches in the memory of the GPU, the next one under way; each is valid until the next is asked for."""
+    import cupy
+
+    compute, copy = cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)
+    slots = [Slot(compute, copy) for _ in range(SLOTS)]
+    sent: Slot | None = None
+    try:
+        for k, batch in enumerate(batches):
+            slot = slots[k % SLOTS]
+            slot.send(batch)
+            if sent is not None:
+                yield sent.receive()
+                sent.release()
+            sent = slot
+        if sent is not None:
+            yield sent.receive()
+    finally:
+        for slot in slots:  # the memory must not go to others while a copy reads or writes it
+            slot.wait_until_sent()
+
+
+class Slot:
+    """Room for one batch in pinned memory and on the GPU, and the events that keep its users apart."""
+
+    def __init__(self, compute: Any, copy: Any):
+        import cupy
+
+        self.compute, self.copy = compute, copy
+        self.pinned, self.memory = np.empty(0, np.uint8), cupy.empty((0,), np.uint8)  # bytes
+        self.sent, self.free = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
+        self.batch: RawBatch  # the one that was sent last, on the GPU
+
+    def send(self, batch: RawBatch) -> None:
+        """Pack a batch, and order its copy to the GPU for when its place there is free."""
+        self.wait_until_sent()
+        size = sum(array.nbytes for array in batch if array is not None)
+        if size > len(self.pinned):  # in an epoch's first rounds only
+            self.reserve(size)
+        for ours, theirs in zip(unpack(self.pinned, batch), batch, strict=True):
+            if ours is not None:
+                ours[...] = theirs
+        self.copy.wait_event(self.free)
+        self.memory[:size].set(self.pinned[:size], stream=self.copy)
+        self.sent.record(self.copy)
+        self.batch = unpack(self.memory, batch)
+
+    def receive(self) -> RawBatch:
+        """The batch on the GPU, for orders to the compute stream from now on; the host does not wait."""
+        self.compute.wait_event(self.sent)
+        return self.batch
+
+    def release(self) -> None:
+        """What the compute stream was ordered until now is all that uses the batch."""
+        self.free.record(self.compute)
+
+    def wait_until_sent(self) -> None:
+        """Let the host wait until the pinned buffer may be written again."""
+        if not self.sent.done:
+            self.sent.synchronize()
+
+    def reserve(self, size: int) -> None:
+        """New memory of `size` bytes, which the copy stream may use when all that used it before is done."""
+        import cupy
+        import cupyx
+
+        self.pinned, self.memory = cupyx.empty_pinned((size,), np.uint8), cupy.empty((size,), np.uint8)
+        self.free.record(self.compute)
+
+
+def unpack(memory: Array, batch: RawBatch) -> RawBatch:
+    """Views of `memory`, bytes, in the shapes and dtypes of `batch`: one after the other, the widest first."""
+    views: list[Array | None] = []
+    start = 0
+    for array in batch:
+        if array is None:
+            views.append(None)
+        else:
+            views.append(memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape))
+            start += array.nbytes
+    return RawBatch(*views)

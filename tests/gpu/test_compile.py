@@ -1,0 +1,55 @@
+"""Every kernel of a training step, CuPy's and our own, through NVIDIA's compilers: no GPU is needed for that."""
+
+import cuda_compilers
+import pytest
+from device import has_gpu
+
+if has_gpu():
+    pytest.skip("a real GPU compiles its kernels itself", allow_module_level=True)
+
+from cuda_compilers import ARCHITECTURES, CompileError, merged
+from step_costs import Steps
+
+from minialex import backend
+from minialex.models import VARIANTS
+
+COMPILERS = cuda_compilers.found() or {None: None}
+PLANTED = '#include <cupy/carray.cuh>\nextern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}'
+
+
+@pytest.fixture(params=COMPILERS)
+def compile(request):
+    if request.param is None:
+        pytest.skip(f"NOT CHECKED, for there is no CUDA compiler: {cuda_compilers.HOW}")
+    return COMPILERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """Of all kernels that training steps of the three variants launch, with narrow and with wide indices."""
+    found = []
+    for limit in (backend.LARGEST_INT32, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend, "LARGEST_INT32", limit)
+            runs = [Steps(variant, 1) for variant in VARIANTS] + [Steps("owt", 1, optimizer="sgd")]
+            found += [kernel.source for steps in runs for kernel, _ in steps.kernels]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_all_kernels_compile(compile, sources, arch):
+    for name in ("adam", "im2col", "col2im", "maxpool_forward", "maxpool_backward", "lrn_forward", "lrn_backward"):
+        both = {"typedef long long Index" in source for source in sources if f"minialex_{name}(" in source}
+        assert both == {False, True}, name
+    assert compile(merged(sources), arch).startswith(b"\x7fELF")
+
+
+def test_no_instruction_of_float64(compile, sources):
+    """Not even where no word names it: `x * 0.5` is one."""
+    assert b".f64" not in compile(merged(sources), ARCHITECTURES[0], "ptx")
+    assert b".f64" in compile(merged([*sources, PLANTED.format("0.7")]), ARCHITECTURES[0], "ptx")
+
+
+def test_a_kernel_that_does_not_compile_is_named(compile, sources):
+    with pytest.raises(CompileError, match=f"kernel{len(sources)}.*nonsense"):
+        compile(merged([*sources, PLANTED.format("nonsense")]), ARCHITECTURES[0])
