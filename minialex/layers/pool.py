@@ -23,8 +23,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form
+from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, output_size
+
+
+def maxima(parts: list[Array], out: Array) -> None:
+    """out = the maximum of all `parts`, number by number."""
+    if len(parts) == 1:
+        out[...] = parts[0]
+    for i in range(1, len(parts)):
+        get_xp(out).maximum(parts[0] if i == 1 else out, parts[i], out=out)
 
 
 class _Pool2d(Layer):
@@ -124,17 +132,15 @@ class MaxPool2d(_Pool2d):
     def forward(self, x: Array) -> tuple[Array, Any]:
         xp = get_xp(x)
         x = self._padded(x, -math.inf)
-        _, H, W, _ = x.shape
         K, S = self.kernel_size, self.stride
-        OH, OW = output_size(H, K, S, 0), output_size(W, K, S, 0)
+        OH, OW = (output_size(side, K, S, 0) for side in x.shape[1:3])
 
         # The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks, not K*K.
-        rows = x[:, 0 : S * OH : S].copy()  # (N, OH, W, C)
-        for i in range(1, K):
-            xp.maximum(rows, x[:, i : i + S * OH : S], out=rows)
-        y = rows[:, :, 0 : S * OW : S].copy()  # (N, OH, OW, C)
-        for j in range(1, K):
-            xp.maximum(y, rows[:, :, j : j + S * OW : S], out=y)
+        y = xp.empty((len(x), OH, OW, x.shape[3]), dtype=x.dtype)
+        for images in batch_slices(x):
+            rows = scratch(x, "pool rows", (len(x[images]), OH, *x.shape[2:]))
+            maxima([x[images, i : i + S * OH : S] for i in range(K)], out=rows)
+            maxima([rows[:, :, j : j + S * OW : S] for j in range(K)], out=y[images])
         return y, (x, y)
 
     @forward.on_gpu
