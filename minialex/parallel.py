@@ -52,13 +52,18 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     together = threading.Barrier(workers)
 
     def warm_up(_: int) -> None:
-        matrix = np.ones((512, 512), dtype=np.float32)
         together.wait()  # all products at once, each in a block of its own
-        for _ in range(3):
-            matrix @ matrix
+        warm_up_products()
 
     list(pool.map(warm_up, range(workers)))
     return pool
+
+
+def warm_up_products() -> None:
+    """Let this thread's matrix products touch their memory; see `_pool`."""
+    matrix = np.ones((512, 512), dtype=np.float32)
+    for _ in range(3):
+        matrix @ matrix
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None) -> list[Any]:

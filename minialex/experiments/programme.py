@@ -1,0 +1,120 @@
+"""All of it: read the images, measure the speed, plan, and train pair by pair on all cores, within a budget."""
+
+import contextlib
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minialex.experiments import runs
+from minialex.experiments.claims import SHARED, arms_of
+from minialex.experiments.plan import Design, Plan, make_plan, run_in_time, with_images
+from minialex.parallel import cpu_count
+
+RESERVE = 10.0  # seconds for the pictures at the end, or a twentieth of a small budget
+
+Report = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def processes(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes; where the caller fails, their runs end after the step that they are in."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    stop = context.Event()
+    pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_programme(
+    experiments: list[str], data: str, seeds: int, budget: float, design: Design, began: float, report: Report
+) -> dict[str, Any]:
+    """Train all arms of `experiments` with `seeds` seeds within `budget` seconds from `began` (on time.time()).
+
+    Returns what goes into results.json: {"data", "description", "shared", "design", "plan", "runs", "seconds"}.
+    """
+    arms = arms_of(experiments)
+    jobs = max(1, cpu_count() // design.threads) if design.threads else 1
+    deadline = began + budget - min(RESERVE, budget / 20)
+    with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as pool:
+        files = [Path(folder) / f"{seed}.npz" for seed in range(seeds)]
+        ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in enumerate(files)]
+        sizes = [future.result() for future in ready]
+        images, tests, description = min(size[0] for size in sizes), sizes[0][1], sizes[0][2]
+        report(description)
+        design = with_images(design, images, tests)
+        plan = _planned(arms, files[0], design, seeds, jobs, deadline, pool, report)
+        done = _trained(arms, files, design, plan, jobs, deadline, pool, report)
+    return {
+        "data": data, "description": description, "shared": SHARED, "design": asdict(design),
+        "plan": asdict(plan), "runs": done, "seconds": time.time() - began,
+    }  # fmt: skip
+
+
+def _planned(
+    arms: list[str],
+    file: Path,
+    design: Design,
+    seeds: int,
+    jobs: int,
+    deadline: float,
+    pool: ProcessPoolExecutor,
+    report: Report,
+) -> Plan:
+    """The plan, by the speeds of all arms, measured while all cores are busy as they will be."""
+    left = deadline - time.time()
+    each = min(1.5, 0.02 * left)
+    measured = {arm: pool.submit(runs.measure_speed, arm, file, design, each) for arm in arms}
+    speeds = {arm: future.result() for arm, future in measured.items()}
+    for arm, speed in speeds.items():
+        report(f"  {arm}: {1 / speed.train:,.0f} images/s in training, {1 / speed.evaluate:,.0f} in evaluation")
+    plan = make_plan(speeds, seeds, jobs, deadline - time.time(), design)
+    report(
+        f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of {plan.images:,} images,"
+        f" about {plan.seconds / 60:.1f} min"
+    )
+    return plan
+
+
+def _trained(
+    arms: list[str],
+    files: list[Path],
+    design: Design,
+    plan: Plan,
+    jobs: int,
+    deadline: float,
+    pool: ProcessPoolExecutor,
+    report: Report,
+) -> list[dict[str, Any]]:
+    """The runs that ended in time, sorted; those of a seed are trained before those of the next."""
+    tasks = [(arm, seed) for seed in range(len(files)) for arm in arms]
+
+    def submit(task: tuple[str, int]) -> Future[dict[str, Any]]:
+        arm, seed = task
+        return pool.submit(runs.train, arm, seed, files[seed], design, plan.epochs, plan.images, deadline)
+
+    done: list[dict[str, Any]] = []
+    for (arm, seed), run in run_in_time(
+        tasks, submit, lambda task: plan.run_seconds[task[0]], jobs, deadline, time.time
+    ):
+        if "failed" in run:
+            report(f"  {arm}, seed {seed}: {run['failed']}; not counted")
+            continue
+        done.append(run)
+        last = run["curve"][-1]
+        report(
+            f"  {len(done)}/{len(tasks)}  {arm}, seed {seed}: error {last['train_error']:.1%} training,"
+            f" {last['test_error']:.1%} test; {run['seconds']:.0f} s"
+        )
+    if len(done) < len(tasks):
+        report(f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared")
+    return sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"]))
