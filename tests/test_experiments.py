@@ -81,12 +81,12 @@ def test_steps_to_a_level_by_hand():
 
 
 def test_arms_of_a_comparison_differ_in_one_thing():
-    """Apart from the first weights and the learning rate, which suit the activation (claims.py says so)."""
+    """Apart from the first weights, which suit the activation (claims.py says so)."""
     for name, comparisons in EXPERIMENTS.items():
         for comparison in comparisons:
             a, b = ({**SHARED, **ARMS[arm]} for arm in comparison.arms)
             different = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
-            assert len(different - ({"init", "lr"} if name == "relu" else set())) == 1, (name, different)
+            assert len(different - ({"init"} if name == "relu" else set())) == 1, (name, different)
     assert len(arms_of(list(EXPERIMENTS))) == len(ARMS)  # each arm once, and none for nothing
 
 

@@ -112,6 +112,18 @@ def test_numbers_do_not_depend_on_how_many_processes_there_are(monkeypatch):
     assert curves[0] == curves[1] and len(curves[0]) == 6
 
 
+def test_after_ctrl_c_what_is_finished_is_reported():
+    lines = []
+
+    def report(line):
+        lines.append(line)
+        if line.startswith("  2/6"):
+            raise KeyboardInterrupt
+
+    results = programme.run_programme(["lrn"], "drawings", 3, 1e6, TINY, improvements.time.time(), report)
+    assert len(results["runs"]) == 2 and lines[-1].startswith("stopped by Ctrl-C")
+
+
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["improvements.py", *map(str, arguments)])
     handler = improvements.signal.getsignal(improvements.signal.SIGTERM)

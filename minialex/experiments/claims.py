@@ -13,16 +13,15 @@ Each quantity is one of which less is better, so that a positive difference spea
     gap          test error less training error, after the last epoch: how much was learned by heart
 
 ReLU, Tanh and Sigmoid are compared without dropout, as in the paper, and each begins with the weights that suit
-it: He's, or Glorot's.  Like the paper, which chose the learning rate of each independently, we give each of the
-three the fastest of those in RATES_TRIED, found beforehand on drawings.
+it: He's, or Glorot's.  The paper chose the learning rate of each independently, to be as fast as possible.  So did
+we, among 1e-4, 3e-4, 1e-3 and 3e-3 and on the drawings of seed 0, which are used for nothing else: ReLU and Tanh
+came to 25 % in the fewest steps at 3e-4, which all arms have, and Sigmoid learned at none of them.
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), sections 3.1 to 4.2.
 """
 
 from dataclasses import dataclass
 from typing import Any
-
-RATES_TRIED = (1e-4, 3e-4, 1e-3, 3e-3)
 
 # What all arms share, beside the size of the network and of the images (plan.py).
 SHARED: dict[str, Any] = {
@@ -33,8 +32,8 @@ SHARED: dict[str, Any] = {
 ARMS: dict[str, dict[str, Any]] = {
     "standard": {},
     "no dropout": {"dropout": 0.0},
-    "tanh": {"dropout": 0.0, "activation": "tanh", "init": "glorot", "lr": 3e-4},
-    "sigmoid": {"dropout": 0.0, "activation": "sigmoid", "init": "glorot", "lr": 3e-4},
+    "tanh": {"dropout": 0.0, "activation": "tanh", "init": "glorot"},
+    "sigmoid": {"dropout": 0.0, "activation": "sigmoid", "init": "glorot"},
     "average pooling": {"pooling": "average"},
     "max pooling 2x2": {"pooling": "max2"},
     "LRN": {"lrn": True},

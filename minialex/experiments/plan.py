@@ -41,7 +41,7 @@ class Design:
 
     width: float = 0.25
     side: int | None = 99
-    images: int = 1000
+    images: int = 300
     test_images: int | None = 500
     epochs: int = 40
     threads: int = 1

@@ -15,19 +15,18 @@ from minialex.experiments.claims import SHARED, arms_of
 from minialex.experiments.plan import Design, Plan, make_plan, run_in_time, with_images
 from minialex.parallel import cpu_count
 
-RESERVE = 10.0  # seconds for the pictures at the end, or a twentieth of a small budget
-
 Report = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def processes(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes; where the caller fails, their runs end after the step that they are in."""
+def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """A pool of processes, and an event on which their runs end after the step that they are in, as they do where
+    the caller fails."""
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     stop = context.Event()
     pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
     try:
-        yield pool
+        yield pool, stop
     except BaseException:
         stop.set()
         raise
@@ -44,19 +43,26 @@ def run_programme(
     """
     arms = arms_of(experiments)
     jobs = max(1, cpu_count() // design.threads) if design.threads else 1
-    deadline = began + budget - min(RESERVE, budget / 20)
-    with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as pool:
-        files = [Path(folder) / f"{seed}.npz" for seed in range(seeds)]
-        ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in enumerate(files)]
+    reserve = max(min(10, budget / 20), budget / 50)  # for the last evaluation, the pictures, and what else delays
+    deadline = began + budget - reserve
+    with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
+        files = {seed: Path(folder) / f"{seed}.npz" for seed in range(1, seeds + 1)}  # seed 0: see claims.py
+        ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()]
         sizes = [future.result() for future in ready]
         images, tests, description = min(size[0] for size in sizes), sizes[0][1], sizes[0][2]
         report(description)
         design = with_images(design, images, tests)
-        plan = _planned(arms, files[0], design, seeds, jobs, deadline, pool, report)
-        done = _trained(arms, files, design, plan, jobs, deadline, pool, report)
+        plan = _planned(arms, files[1], design, seeds, jobs, deadline, pool, report)
+        done: list[dict[str, Any]] = []
+        try:
+            _train_all(arms, files, design, plan, jobs, deadline, pool, done, report)
+        except KeyboardInterrupt:
+            stop.set()
+            report("stopped by Ctrl-C: what follows are the runs that were finished")
     return {
         "data": data, "description": description, "shared": SHARED, "design": asdict(design),
-        "plan": asdict(plan), "runs": done, "seconds": time.time() - began,
+        "plan": asdict(plan), "seconds": time.time() - began,
+        "runs": sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"])),
     }  # fmt: skip
 
 
@@ -85,24 +91,24 @@ def _planned(
     return plan
 
 
-def _trained(
+def _train_all(
     arms: list[str],
-    files: list[Path],
+    files: dict[int, Path],
     design: Design,
     plan: Plan,
     jobs: int,
     deadline: float,
     pool: ProcessPoolExecutor,
+    done: list[dict[str, Any]],
     report: Report,
-) -> list[dict[str, Any]]:
-    """The runs that ended in time, sorted; those of a seed are trained before those of the next."""
-    tasks = [(arm, seed) for seed in range(len(files)) for arm in arms]
+) -> None:
+    """Add to `done` the runs that end in time; those of a seed are trained before those of the next."""
+    tasks = [(arm, seed) for seed in files for arm in arms]
 
     def submit(task: tuple[str, int]) -> Future[dict[str, Any]]:
         arm, seed = task
         return pool.submit(runs.train, arm, seed, files[seed], design, plan.epochs, plan.images, deadline)
 
-    done: list[dict[str, Any]] = []
     for (arm, seed), run in run_in_time(
         tasks, submit, lambda task: plan.run_seconds[task[0]], jobs, deadline, time.time
     ):
@@ -117,4 +123,3 @@ def _trained(
         )
     if len(done) < len(tasks):
         report(f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared")
-    return sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"]))

@@ -63,7 +63,7 @@ def difference_shown(entry: dict[str, Any]) -> str:
         return "-"
     factor, unit = (1, "") if entry["quantity"] == "steps" else (100, " points")
     digits = 0 if entry["quantity"] == "steps" else 1
-    text = f"{factor * entry['mean']:+,.{digits}f}"
+    text = f"{round(factor * entry['mean'], digits) + 0.0:+,.{digits}f}"  # + 0.0: never "-0"
     return text + ("" if entry["error"] is None else f" ± {factor * entry['error']:,.{digits}f}") + unit
 
 
