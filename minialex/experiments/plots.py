@@ -94,9 +94,10 @@ def _differences(axes: Any, rows: list[dict[str, Any]]) -> None:
             reach = 100 * student(len(values)) * r["error"]
             axes.errorbar(100 * r["mean"], y, xerr=reach, fmt="D", color="black", capsize=5, markersize=6)
         text = f"{r['claim']}: {r['verdict']}"
-        axes.annotate(text, (0.5, y - 0.28), xycoords=("axes fraction", "data"), ha="center", fontsize=9)
+        place, behind = ("axes fraction", "data"), {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.annotate(text, (0.5, y - 0.28), xycoords=place, ha="center", fontsize=9, bbox=behind)
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.6)
-    axes.set_xlabel("less by, in points: a dot a seed; diamond: mean, 95 % interval")
+    axes.set_xlabel("less by, in points (a dot: one seed;\ndiamond and bar: mean and its 95 % interval)")
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, axis="x")
