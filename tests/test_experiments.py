@@ -160,7 +160,9 @@ def test_a_plan_fits_and_is_the_largest_that_does():
             assert cost(SPEEDS, 3, 2, plan.epochs + 1, 600, 100).seconds * SAFETY > left
     assert (plan.epochs, plan.images) == (40, 600)
     small = make_plan(SPEEDS, 3, 2, 60, design)
-    assert small.epochs >= 5 and MIN_IMAGES <= small.images < 600
+    assert small.epochs >= 5 and MIN_IMAGES <= small.images < 600 and MIN_IMAGES <= small.test_images < 100
+    few = make_plan(SPEEDS, 3, 2, 60, Design(images=40, test_images=30, epochs=3))
+    assert (few.epochs, few.images, few.test_images) == (3, 40, 30)
 
 
 def test_too_small_a_budget_is_refused_in_one_line():

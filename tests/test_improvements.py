@@ -16,12 +16,13 @@ from minialex.errors import ConfigError, DataError, DeviceError
 from minialex.evaluation import evaluate
 from minialex.experiments import gpu, programme, runs
 from minialex.experiments.claims import ARMS, EXPERIMENTS
-from minialex.experiments.plan import SMALL, Design
+from minialex.experiments.plan import SMALL, Design, Plan
 from minialex.experiments.plots import draw
 from minialex.experiments.report import rows_of
 from minialex.run import Config
 
 TINY = Design(width=1 / 16, side=67, images=12, test_images=4, epochs=2)
+PLAN = Plan(epochs=2, images=12, test_images=4, run_seconds={}, seconds=0)
 FOREVER = 1e18
 
 
@@ -34,7 +35,7 @@ def file(tmp_path_factory):
 
 
 def measurement(file, arm, seed=0, epochs=2):
-    return runs.Measurement(runs.config_of(arm, seed, TINY, epochs), runs.load(file, 12), 1, FOREVER)
+    return runs.Measurement(runs.config_of(arm, seed, TINY, epochs), runs.load(file, 12, 4), 1, FOREVER)
 
 
 # -------------------------------------------------------------------------------------------- one training
@@ -63,19 +64,19 @@ def test_the_curve_is_measured_without_dropout_and_without_augmentation(file):
 
 def test_a_run_keeps_no_files(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(runs.train("LRN", 0, file, TINY, 2, 12, FOREVER)["curve"]) == 3
+    assert len(runs.train("LRN", 0, file, TINY, PLAN, FOREVER)["curve"]) == 3
     assert not snapshot(tmp_path)
 
 
 def test_a_run_gives_up_when_time_is_over(file):
-    result = runs.train("standard", 0, file, TINY, 2, 12, deadline=0)
+    result = runs.train("standard", 0, file, TINY, PLAN, deadline=0)
     assert "curve" not in result and result["failed"].endswith("of 2, out of time")
 
 
 def test_a_run_that_diverges_is_not_counted(file, monkeypatch):
     monkeypatch.setitem(ARMS, "standard", {"optimizer": "sgd", "lr": 1e30, "warm_up": 0})
     with np.errstate(all="ignore"):
-        result = runs.train("standard", 0, file, TINY, 2, 12, FOREVER)
+        result = runs.train("standard", 0, file, TINY, PLAN, FOREVER)
     assert "curve" not in result and "became" in result["failed"]
 
 
@@ -95,7 +96,7 @@ def test_photos_are_reduced_to_their_middle_square(tmp_path):
                 photo = Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
                 photo.save(tmp_path / "photos" / part / name / f"{i}.png")
     train, test, text = runs.prepare(str(tmp_path / "photos"), 0, TINY, tmp_path / "0.npz")
-    source = runs.load(tmp_path / "0.npz", 100)
+    source = runs.load(tmp_path / "0.npz", 100, 100)
     assert (train, test) == (len(source.train), len(source.test)) == (8, 4) and "8 for training" in text
     assert source.test[0][0].size == (76, 76) and source.classes == ["cat", "dog"]
 

@@ -9,8 +9,8 @@ and J processes that take one run after the other need at most
     sum of all runs / J  +  the longest run (1 - 1/J)
 
 `make_plan` takes the most epochs, up to the design's, for which SAFETY times this fits; where not even MIN_EPOCHS
-fit, it takes fewer images.  What is slower than planned is met by `run_in_time`: it begins no run that it does not
-expect to end in time, and every run gives up at the deadline.
+fit, it takes fewer images, to train on and to be tested on.  What is slower than planned is met by `run_in_time`: it
+begins no run that it does not expect to end in time, and every run gives up at the deadline.
 """
 
 import math
@@ -61,10 +61,11 @@ class Speed:
 
 @dataclass(frozen=True)
 class Plan:
-    """Epochs and training images of each run, the seconds of a run of each arm, and of everything."""
+    """Epochs and images of each run, the seconds of a run of each arm, and of everything."""
 
     epochs: int
     images: int
+    test_images: int
     run_seconds: Mapping[str, float]
     seconds: float
 
@@ -75,7 +76,7 @@ def cost(speeds: Mapping[str, Speed], seeds: int, jobs: int, epochs: int, images
     runs = {arm: epochs * images * s.train + evaluated * s.evaluate + STARTUP for arm, s in speeds.items()}
     jobs = min(jobs, seeds * len(runs))
     total = seeds * sum(runs.values()) / jobs + max(runs.values()) * (1 - 1 / jobs)
-    return Plan(epochs, images, runs, total)
+    return Plan(epochs, images, test_images, runs, total)
 
 
 def make_plan(speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, design: Design) -> Plan:
@@ -87,10 +88,10 @@ def make_plan(speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, d
             plan = cost(speeds, seeds, jobs, epochs, images, tests)
             if plan.seconds * SAFETY <= left:
                 return plan
-        if images <= MIN_IMAGES:
+        if max(images, tests) <= MIN_IMAGES:
             need = math.ceil((plan.seconds * SAFETY - left) / 60)
             raise ConfigError(f"--budget is too small: add at least {need} minute(s), or choose one experiment")
-        images = max(MIN_IMAGES, images * 3 // 4)
+        images, tests = (max(min(n, MIN_IMAGES), n * 3 // 4) for n in (images, tests))
 
 
 def with_images(design: Design, images: int, test_images: int) -> Design:

@@ -86,7 +86,7 @@ def _planned(
     plan = make_plan(speeds, seeds, jobs, deadline - time.time(), design)
     report(
         f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of {plan.images:,} images,"
-        f" about {plan.seconds / 60:.1f} min"
+        f" {plan.test_images:,} to be tested on, about {plan.seconds / 60:.1f} min"
     )
     return plan
 
@@ -107,7 +107,7 @@ def _train_all(
 
     def submit(task: tuple[str, int]) -> Future[dict[str, Any]]:
         arm, seed = task
-        return pool.submit(runs.train, arm, seed, files[seed], design, plan.epochs, plan.images, deadline)
+        return pool.submit(runs.train, arm, seed, files[seed], design, plan, deadline)
 
     for (arm, seed), run in run_in_time(
         tasks, submit, lambda task: plan.run_seconds[task[0]], jobs, deadline, time.time

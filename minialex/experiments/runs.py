@@ -27,7 +27,7 @@ from minialex.data.folder import Dataset
 from minialex.data.sources import TEST_START
 from minialex.evaluation import evaluate
 from minialex.experiments.claims import ARMS, SHARED
-from minialex.experiments.plan import CHECKED, Design, Speed
+from minialex.experiments.plan import CHECKED, Design, Plan, Speed
 from minialex.models.alexnet import VARIANTS
 from minialex.parallel import cpu_count, warm_up_products
 from minialex.run import Config, RunFolder, square, square_side
@@ -80,12 +80,13 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
     return len(parts[0]), len(parts[1]), text
 
 
-def load(file: Path, images: int) -> Source:
-    """The images that `prepare` wrote, the first `images` of each class's share of them for training."""
+def load(file: Path, images: int, test_images: int) -> Source:
+    """The images that `prepare` wrote, at most so many of them, each class in its proportion."""
     with np.load(file) as arrays:
         classes = arrays["classes"].tolist()
         train, test = (Pixels(arrays[n], arrays[f"{n}_labels"], classes) for n in ("train", "test"))
-    return Source(first(train, images), test, test, classes, "")
+    train, test = first(train, images), first(test, test_images)
+    return Source(train, test, test, classes, "")
 
 
 def first(dataset: Any, count: int) -> Pixels:
@@ -158,19 +159,18 @@ class Measurement(Trainer):
         """Nothing is kept."""
 
 
-def train(
-    arm: str, seed: int, file: Path, design: Design, epochs: int, images: int, deadline: float
-) -> dict[str, Any]:
+def train(arm: str, seed: int, file: Path, design: Design, plan: Plan, deadline: float) -> dict[str, Any]:
     """Train an arm with a seed: {"arm", "seed", "steps_per_epoch", "curve", "seconds"}.
 
     "failed", one line, takes the place of the last two where time was over or the loss became infinite.
     """
     began = time.perf_counter()
-    run = Measurement(config_of(arm, seed, design, epochs), load(file, images), design.threads, deadline)
+    source = load(file, plan.images, plan.test_images)
+    run = Measurement(config_of(arm, seed, design, plan.epochs), source, design.threads, deadline)
     result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
     try:
         if not run.fit():
-            return result | {"failed": f"stopped in epoch {run.epoch + 1} of {epochs}, out of time"}
+            return result | {"failed": f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"}
     except TrainingError as error:
         return result | {"failed": str(error)}
     return result | {"curve": run.curve, "seconds": time.perf_counter() - began}
@@ -178,7 +178,8 @@ def train(
 
 def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed:
     """What an image costs in an arm, in training and in evaluation: measured for about `seconds` each."""
-    run = Measurement(config_of(arm, 0, design, 10**6), load(file, 4 * SHARED["batch_size"]), design.threads, 1e18)
+    source = load(file, 4 * SHARED["batch_size"], SHARED["batch_size"])
+    run = Measurement(config_of(arm, 0, design, 10**6), source, design.threads, 1e18)
 
     def steps() -> Iterator[int]:
         for epoch in range(10**6):
