@@ -18,7 +18,7 @@ from minialex.cli import run_main
 from minialex.errors import ConfigError
 from minialex.experiments.claims import EXPERIMENTS
 from minialex.experiments.gpu import compare_devices
-from minialex.experiments.plan import FULL, SMALL
+from minialex.experiments.plan import FULL, PHOTOS, SMALL
 from minialex.experiments.plots import draw
 from minialex.experiments.programme import run_programme
 from minialex.experiments.report import rows_of, rule, table
@@ -68,7 +68,7 @@ def main() -> int:
     if not 3 <= options.seeds <= 100 or not 0 < options.budget < 1e6:
         raise ConfigError("--seeds must be from 3 to 100, and --budget a number of minutes above 0")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that all processes are ended
-    design = FULL if options.full else SMALL
+    design = FULL if options.full else SMALL if options.data == "drawings" else PHOTOS
     experiments = list(EXPERIMENTS) if options.experiment == "all" else [options.experiment]
     out = make_folder(options.out)
     results: dict[str, Any] = {"runs": []}

@@ -9,8 +9,8 @@ and J processes that take one run after the other need at most
     sum of all runs / J  +  the longest run (1 - 1/J)
 
 `make_plan` takes the most epochs, up to the design's, for which SAFETY times this fits; where not even MIN_EPOCHS
-fit, it takes fewer images, to train on and to be tested on.  What is slower than planned is met by `run_in_time`: it
-begins no run that it does not expect to end in time, and every run gives up at the deadline.
+fit, it takes fewer images, to train on and to be tested on.  What is slower than planned is met by `run_in_time`:
+it begins no run that it does not expect to end in time, and every run gives up at the deadline.
 """
 
 import math
@@ -48,6 +48,7 @@ class Design:
 
 
 SMALL = Design()
+PHOTOS = Design(images=2000, epochs=20)  # they vary more than drawings
 FULL = Design(width=1.0, side=None, images=2000, epochs=20, threads=0)
 
 
