@@ -42,7 +42,7 @@ class Design:
     width: float = 0.25
     side: int | None = 99
     images: int = 300
-    test_images: int | None = 500
+    test_images: int | None = 1000
     epochs: int = 40
     threads: int = 1
 
