@@ -42,7 +42,7 @@ class Design:
     width: float = 0.25
     side: int | None = 99
     images: int = 300
-    test_images: int | None = 1000
+    test_images: int = 500
     epochs: int = 40
     threads: int = 1
 
@@ -82,7 +82,7 @@ def cost(speeds: Mapping[str, Speed], seeds: int, jobs: int, epochs: int, images
 
 def make_plan(speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, design: Design) -> Plan:
     """The most that fits into `left` seconds.  Raises ConfigError where not even the least does."""
-    images, tests = design.images, design.test_images or 0
+    images, tests = design.images, design.test_images
     while True:
         least = min(MIN_EPOCHS, design.epochs)
         for epochs in range(design.epochs, least - 1, -1):

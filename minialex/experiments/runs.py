@@ -64,7 +64,7 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
     """
     crop = Compose(square(side_of(design)))
     if data == "drawings":
-        size, tests = square_side(side_of(design)), design.test_images or 1000
+        size, tests = square_side(side_of(design)), design.test_images
         parts: list[Dataset] = [Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))]
         text = f"drawings, {size} x {size} pixels: {design.images:,} for training, {tests:,} for testing, a seed"
     else:
