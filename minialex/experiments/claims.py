@@ -68,7 +68,7 @@ EXPERIMENTS: dict[str, list[Comparison]] = {
     "pooling": [
         Comparison(
             "standard", "average pooling", "test error",
-            "overlapping max pooling errs less than average pooling", (_MAX, "average"),
+            "max pooling errs less than average pooling", (_MAX, "average"),
         ),
         Comparison(
             "standard", "max pooling 2x2", "test error", "windows that overlap err less", (_MAX, "max 2x2")
