@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minialex.data import open_source
 from minialex.experiments import runs
 from minialex.experiments.claims import SHARED, arms_of
 from minialex.experiments.plan import Design, Plan, make_plan, run_in_time, with_images
@@ -42,6 +43,8 @@ def run_programme(
     Returns what goes into results.json: {"data", "description", "shared", "design", "plan", "runs", "seconds"}.
     """
     arms = arms_of(experiments)
+    if data != "drawings":
+        open_source(data, seed=1, limit=design.images)  # downloads what is missing, before many look for it
     jobs = max(1, cpu_count() // design.threads) if design.threads else 1
     reserve = max(min(10, budget / 20), budget / 50)  # for the last evaluation, the pictures, and what else delays
     deadline = began + budget - reserve

@@ -60,7 +60,8 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
     """Read the images of a seed, make them small, and write them to `file`; how many, and a line that says what.
 
     Drawings are drawn at the size that is needed; photos are reduced to their middle square.  Each seed has
-    training images of its own, and with them its own drawings to be tested on; photos have one set of test photos.
+    training images of its own, and with them its own drawings to be tested on; photos have one set of test photos,
+    or of more than `design.images` a seeded part.
     """
     crop = Compose(square(side_of(design)))
     if data == "drawings":
@@ -73,9 +74,9 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
         text = f"photos in {data!r}: {len(source.train):,} for training a seed, {len(source.test):,} for testing"
     arrays: dict[str, Any] = {"classes": np.array(parts[0].classes)}
     for name, part in zip(("train", "test"), parts, strict=True):
-        images = [part[i] for i in range(len(part))]
-        arrays[name] = np.stack([np.asarray(crop(image)) for image, _ in images])
-        arrays[f"{name}_labels"] = np.array([label for _, label in images])
+        samples = [(np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))]
+        arrays[name] = np.stack([pixels for pixels, _ in samples])
+        arrays[f"{name}_labels"] = np.array([label for _, label in samples])
     np.savez(file, **arrays)
     return len(parts[0]), len(parts[1]), text
 
