@@ -29,7 +29,7 @@ FOREVER = 1e18
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """Twelve drawings to train on and four to be tested on."""
-    path = tmp_path_factory.mktemp("images") / "0.npz"
+    path = tmp_path_factory.mktemp("images") / "0.safetensors"
     assert runs.prepare("drawings", 0, TINY, path)[:2] == (12, 4)
     return path
 
@@ -95,10 +95,10 @@ def test_photos_are_reduced_to_their_middle_square(tmp_path):
             for i in range(count):
                 photo = Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
                 photo.save(tmp_path / "photos" / part / name / f"{i}.png")
-    train, test, text = runs.prepare(str(tmp_path / "photos"), 0, TINY, tmp_path / "0.npz")
-    source = runs.load(tmp_path / "0.npz", 100, 100)
+    train, test, text = runs.prepare(str(tmp_path / "photos"), 0, TINY, tmp_path / "0.safetensors")
+    source = runs.load(tmp_path / "0.safetensors", 100, 100)
     assert (train, test) == (len(source.train), len(source.test)) == (8, 4) and "8 for training" in text
-    assert source.test[0][0].size == (76, 76) and source.classes == ["cat", "dog"]
+    assert source.test[0][0].size == (76, 76) and source.classes == ["class 0", "class 1"]
 
 
 # -------------------------------------------------------------------------------------------- all of it

@@ -49,7 +49,9 @@ def run_programme(
     reserve = max(min(10, budget / 20), budget / 50)  # for the last evaluation, the pictures, and what else delays
     deadline = began + budget - reserve
     with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
-        files = {seed: Path(folder) / f"{seed}.npz" for seed in range(1, seeds + 1)}  # seed 0: see claims.py
+        files = {
+            seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)
+        }  # seed 0: see claims.py
         ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()]
         sizes = [future.result() for future in ready]
         images, tests, description = min(size[0] for size in sizes), sizes[0][1], sizes[0][2]

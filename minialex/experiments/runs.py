@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from minialex.backend import to_cpu
@@ -72,20 +73,20 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
         source = open_source(data, seed=seed, limit=design.images, progress=None)
         parts = [source.train, source.test]
         text = f"photos in {data!r}: {len(source.train):,} for training a seed, {len(source.test):,} for testing"
-    arrays: dict[str, Any] = {"classes": np.array(parts[0].classes)}
+    arrays = {}
     for name, part in zip(("train", "test"), parts, strict=True):
         samples = [(np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))]
         arrays[name] = np.stack([pixels for pixels, _ in samples])
         arrays[f"{name}_labels"] = np.array([label for _, label in samples])
-    np.savez(file, **arrays)
+    save_file(arrays, file)
     return len(parts[0]), len(parts[1]), text
 
 
 def load(file: Path, images: int, test_images: int) -> Source:
     """The images that `prepare` wrote, at most so many of them, each class in its proportion."""
-    with np.load(file) as arrays:
-        classes = arrays["classes"].tolist()
-        train, test = (Pixels(arrays[n], arrays[f"{n}_labels"], classes) for n in ("train", "test"))
+    arrays = load_file(file)
+    classes = [f"class {label}" for label in range(int(arrays["train_labels"].max()) + 1)]
+    train, test = (Pixels(arrays[n], arrays[f"{n}_labels"], classes) for n in ("train", "test"))
     train, test = first(train, images), first(test, test_images)
     return Source(train, test, test, classes, "")
 
