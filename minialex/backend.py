@@ -1,7 +1,7 @@
 """The one file that knows NumPy from CuPy: where arrays live, how they move, and scratch memory.
 
 Everything else asks an array for its module (`get_xp(x)`) and then writes the same line for both devices.
-A *device* is the string "cpu" or "gpu".
+A *device* is the string "cpu" or "gpu"; `examples/improvements.py gpu` times the same training step on both.
 """
 
 import functools

@@ -59,6 +59,8 @@ class Config:
     image_size: int | None = None  # None: the variant's
     dropout: float = 0.5
     init: str = "he"
+    activation: str = "relu"
+    pooling: str = "max"
     batch_size: int = 32
     epochs: int = 2
     optimizer: str = "adam"
@@ -130,7 +132,7 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
     """
     if not config.needs_colours or config.colours is not None:
         return config
-    to_pixels = Compose((*_square(side), ToArray()))
+    to_pixels = Compose((*square(side), ToArray()))
     return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
 
 
@@ -139,8 +141,8 @@ def evaluation_transform(side: int, config: Config) -> Compose:
 
     `config.augment` "crop" first takes the paper's middle square, on whose corners its ten crops lie.
     """
-    square = _square(side) if config.augment == "crop" else _square(side)[:1]
-    return Compose((*square, CenterCrop(side), ToArray(), _normalize(config)))
+    before = square(side) if config.augment == "crop" else square(side)[:1]
+    return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
 
 
 def training_transform(side: int, config: Config) -> Compose:
@@ -151,19 +153,23 @@ def training_transform(side: int, config: Config) -> Compose:
     """
     crops: tuple[Any, ...]
     if config.augment == "none":
-        crops = (*_square(side)[:1], CenterCrop(side))
+        crops = (*square(side)[:1], CenterCrop(side))
     elif config.augment == "crop":
-        crops = (*_square(side), RandomCrop(side), RandomHorizontalFlip())
+        crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
     else:
         crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
     shift = (ColourShift(_measured(config, "components"), config.colour_shift),) if config.colour_shift else ()
     return Compose((*crops, ToArray(), *shift, _normalize(config)))
 
 
-def _square(side: int) -> tuple[Resize, CenterCrop]:
-    """The paper's 256 pixels for the shorter side, and of that the middle square, in proportion to `side`."""
-    size = round(side * 256 / 227)
-    return Resize(size), CenterCrop(size)
+def square_side(side: int) -> int:
+    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
+    return round(side * 256 / 227)
+
+
+def square(side: int) -> tuple[Resize, CenterCrop]:
+    """Steps that make a photo's shorter side `square_side(side)` pixels, and take the middle square of that."""
+    return Resize(square_side(side)), CenterCrop(square_side(side))
 
 
 def _normalize(config: Config) -> Normalize:

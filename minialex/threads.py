@@ -30,11 +30,20 @@ from minialex.backend import Array, get_xp
 LEAST_WORK = 1 << 19  # multiply-adds from which on a product is worth being dealt out
 
 _this_thread = threading.local()
+_limit: int | None = None  # see `limit_threads`
 
 
 def cpu_count() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _limit or cores)
+
+
+def limit_threads(count: int) -> None:
+    """Let this process use at most `count` cores from now on, where several share a machine."""
+    global _limit
+    _limit = count
+    _blas().limit(limits=count, user_api="blas")
 
 
 @cache
@@ -56,13 +65,18 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
     def warm_up(_: int) -> None:
         _this_thread.is_worker = True
-        matrix = np.ones((512, 512), dtype=np.float32)
         together.wait()  # all products at once, each in a block of its own
-        for _ in range(3):
-            matrix @ matrix
+        warm_up_products()
 
     list(pool.map(warm_up, range(workers)))
     return pool
+
+
+def warm_up_products() -> None:
+    """Let this thread's matrix products touch their memory; see `_pool`."""
+    matrix = np.ones((512, 512), dtype=np.float32)
+    for _ in range(3):
+        matrix @ matrix
 
 
 def _keep_memory() -> None:

@@ -63,7 +63,8 @@ class Trainer:
         self.classes = source.classes
         self.model = AlexNet(
             len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
-            image_size=config.image_size, init=config.init, seed=config.seed,
+            image_size=config.image_size, init=config.init, activation=config.activation, pooling=config.pooling,
+            seed=config.seed,
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()
@@ -181,11 +182,10 @@ class Trainer:
         mark = ""
         if val_acc > self.best_acc:
             self.best_acc, mark = val_acc, "  best"
-            save_checkpoint(self.run.best, state_dict(self.model), self.header())
+            self.save_best()
         self.seconds += self.epoch_seconds
         self.epoch, self.batch, self.sums, self.epoch_seconds = self.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
         self.save_last()
-        self.run.write_history(self.history)
         self.report(
             f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
             f"  val loss {val_loss:.4f} acc {val_acc:.1%}  {row['images_per_s']:.1f} images/s{mark}"
@@ -222,8 +222,12 @@ class Trainer:
             "model": self.model.config, "classes": self.classes, "transform": self.transform.to_config(),
         }  # fmt: skip
 
+    def save_best(self) -> None:
+        """The weights as they are now."""
+        save_checkpoint(self.run.best, state_dict(self.model), self.header())
+
     def save_last(self) -> None:
-        """Everything that the next step depends on, in one file."""
+        """Everything that the next step depends on, in one file; and the history beside it."""
         tensors = state_dict(self.model)
         tensors |= {f"optimizer.{name}": to_cpu(array) for name, array in self.optimizer.state.items()}
         progress = {
@@ -232,6 +236,7 @@ class Trainer:
             "history": self.history, "best_acc": self.best_acc,
         }  # fmt: skip
         save_checkpoint(self.run.last, tensors, {**self.header(), "progress": progress})
+        self.run.write_history(self.history)
 
     def resume(self) -> None:
         """Go on from `last`, if there is one yet.  Raises CheckpointError where it is damaged or does not fit."""
@@ -239,7 +244,8 @@ class Trainer:
             return
         tensors, header = load_checkpoint(self.run.last)
         progress = header.get("progress")
-        if progress is None or header.get("model") != self.model.config or header.get("classes") != self.classes:
+        model = {"activation": "relu", "pooling": "max", **header.get("model", {})}  # older files do not say
+        if progress is None or model != self.model.config or header.get("classes") != self.classes:
             raise CheckpointError(f"{str(self.run.last)!r} belongs to another model, other classes or no run")
         moments = {name: tensors.pop(f"optimizer.{name}", None) for name in self.optimizer.state}
         load_state_dict(self.model, tensors)

@@ -8,7 +8,17 @@ from bad_input import refused
 from device import assert_array_equal, on_device
 
 from minialex.errors import ConfigError
-from minialex.layers import Dropout, LocalResponseNorm
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from minialex.layers.layer import count_parameters, dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
@@ -58,10 +68,48 @@ def test_variants_differ_where_published():
     assert with_lrn.count(LocalResponseNorm) == 2
 
 
+@pytest.mark.parametrize("variant", ["2012", "ungrouped", "owt"])
+def test_each_activation_and_each_pooling_takes_all_places(variant):
+    for activation, kind in (("relu", ReLU), ("tanh", Tanh), ("sigmoid", Sigmoid)):
+        layers = [layer for _, layer in AlexNet(2, variant, width=1 / 16, activation=activation).leaves()]
+        assert [type(x) for x in layers if isinstance(x, ReLU | Tanh | Sigmoid)] == [kind] * 7
+    for pooling, form in (("max", (MaxPool2d, 3)), ("average", (AvgPool2d, 3)), ("max2", (MaxPool2d, 2))):
+        model = AlexNet(2, variant, width=1 / 16, pooling=pooling)
+        layers = [layer for _, layer in model.leaves() if isinstance(layer, MaxPool2d | AvgPool2d)]
+        assert [(type(x), x.kernel_size, x.stride) for x in layers] == [(*form, 2)] * 3
+        assert model.features.output_shape(model.input_shape)[:2] == (6, 6)  # windows of 2 fit as often
+
+
+def test_glorots_weights_have_the_stated_spread():
+    model = AlexNet(10, "2012", width=0.5, image_size=67, init="glorot", activation="tanh", seed=1)
+    for name, layer in model.leaves():
+        if isinstance(layer, Linear):
+            fans = layer.in_features + layer.out_features
+        elif isinstance(layer, Conv2d):
+            fans = layer.kernel_size**2 * (layer.in_channels + layer.out_channels) // layer.groups
+        else:
+            continue
+        weight = layer.params["weight"]
+        tolerance = 5 / math.sqrt(2 * weight.size)  # five standard errors of a standard deviation
+        assert abs(weight.std() / math.sqrt(2 / fans) - 1) < tolerance, name
+        assert not layer.params["bias"].any()
+
+
+def test_the_first_weights_of_two_activations_are_one_draw_scaled():
+    he, glorot = AlexNet(2, width=1 / 16, seed=3), AlexNet(2, width=1 / 16, seed=3, init="glorot")
+    for (_, a), (_, b) in zip(he.leaves(), glorot.leaves(), strict=True):
+        if a.params:
+            a, b = a.params["weight"], b.params["weight"]
+            np.testing.assert_allclose(a / a.std(), b / b.std(), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         {"variant": "2013"},
+        {"activation": "swish"},
+        {"pooling": "min"},
+        {"init": "zero"},
         {"num_classes": 0},
         {"width": 0},
         {"width": math.nan},

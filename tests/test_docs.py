@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import benchmark
+import improvements
 import minialex
 from minialex.layers import Linear
 from minialex.layers.layer import count_parameters
@@ -63,7 +64,8 @@ def test_the_python_code_of_the_readme_runs():
 def test_the_readme_names_only_options_that_exist():
     from minialex.cli import training_parser
 
-    known = set((training_parser().format_help() + benchmark.parser().format_help()).split()) | {"--ten-crop"}
+    parsers = (training_parser(), benchmark.parser(), improvements.parser())
+    known = set("".join(parser.format_help() for parser in parsers).split()) | {"--ten-crop"}
     known = {word.strip("[],") for word in known}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert options <= known

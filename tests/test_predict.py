@@ -54,6 +54,18 @@ def test_prediction_is_the_softmax_of_the_evaluated_network(folder):
     assert answer["probability"] == max(answer["probabilities"].values())
 
 
+def test_a_checkpoint_carries_activation_and_pooling_and_an_older_one_has_the_published_ones(tmp_path):
+    for options in ({"activation": "tanh", "pooling": "average"}, {}):
+        model = AlexNet(2, width=1 / 16, image_size=67, seed=3, init="glorot", **options)
+        config = {k: v for k, v in model.config.items() if options or k not in ("activation", "pooling")}
+        header = {"model": config, "classes": ["cat", "dog"], "transform": TRANSFORM.to_config()}
+        save_checkpoint(tmp_path / "any.safetensors", state_dict(model), header)
+        read = Predictor(tmp_path / "any.safetensors", "cpu").model
+        x = np.random.default_rng(0).standard_normal((2, *model.input_shape), dtype=np.float32)
+        np.testing.assert_array_equal(read(x), model.train(False)(x))
+        assert read.config == model.config
+
+
 def test_ten_crops_lie_in_the_corners_and_the_middle_each_with_its_mirror_image():
     pixels = np.arange(80 * 100, dtype=np.uint16).reshape(80, 100)
     image = Image.fromarray(np.stack([pixels // 256, pixels % 256, pixels * 0], axis=2).astype(np.uint8))

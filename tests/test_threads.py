@@ -46,3 +46,13 @@ def test_product_is_the_plain_product(monkeypatch, shape, cores):
 
 def test_product_keeps_the_dtype():
     assert product(np.ones((64, 300), np.float32), np.ones((300, 90), np.float32)).dtype == np.float32
+
+
+def test_a_process_can_be_held_to_fewer_cores(monkeypatch):
+    monkeypatch.setattr(threads, "_limit", None)
+    with threads._blas().limit(limits=None):  # gives back what is changed inside
+        cores = threads.cpu_count()
+        threads.limit_threads(1)
+        assert threads.cpu_count() == 1
+        threads.limit_threads(cores + 5)
+        assert threads.cpu_count() == cores

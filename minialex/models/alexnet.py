@@ -22,9 +22,12 @@ Where the 2012 paper contradicts itself, and what we do:
     2048            crops and mirror images of a photo: 32 * 32 * 2, but a window of 224 has 33 * 33 places in
                     256 pixels.  (Ours of 227 has 30 * 30, which makes 1,800 views.)
 
-`paper_numbers.py` counts all of this, layer by layer.
+`paper_numbers.py` counts all of this, layer by layer.  What the paper improved can be taken back one at a time, by
+`activation`, `pooling`, `lrn` and `dropout`; `examples/improvements.py all` measures what each of them is worth.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,7 @@ import numpy as np
 from minialex.backend import Array
 from minialex.errors import ConfigError
 from minialex.layers import (
+    AvgPool2d,
     Conv2d,
     Dropout,
     Flatten,
@@ -43,6 +47,8 @@ from minialex.layers import (
     ReLU,
     Sequential,
     Shape,
+    Sigmoid,
+    Tanh,
 )  # fmt: skip
 from minialex.layers.layer import check_shape
 from minialex.parallel import MicroBatches
@@ -54,6 +60,18 @@ VARIANTS = {
     "owt": ((64, 192, 384, 256, 256), (1, 1, 1, 1), 2, False, 224),
 }
 
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+    "relu": lambda: ReLU(inplace=True),
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+}
+POOLINGS: dict[str, Callable[[], Layer]] = {
+    "max": lambda: MaxPool2d(3, stride=2),
+    "average": lambda: AvgPool2d(3, stride=2),
+    "max2": lambda: MaxPool2d(2, stride=2),
+}
+INITS = ("he", "glorot", "paper")
+
 
 class AlexNet(Layer):
     """x (N, side, side, 3) -> logits (N, num_classes).
@@ -61,12 +79,16 @@ class AlexNet(Layer):
     `variant` is "2012", "ungrouped" or "owt"; `lrn` overrides the variant's use of local response normalisation.
     `width` scales the number of filters and hidden units, and `image_size`
     the side of the image.  `seed` draws the initial weights and the dropout masks.
+    `activation` is "relu", "tanh" or "sigmoid"; `pooling` "max" (windows of 3 at stride 2, which overlap),
+    "average" (of the same windows) or "max2" (windows of 2 at stride 2, which do not).
 
     `init` "he": He's weights, biases of 0; the last layer's weights are small, so that the first loss is
-    log(num_classes).  "paper": weights N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
+    log(num_classes).  "glorot": N(0, 2 / (inputs + outputs)) everywhere, which does for Tanh and Sigmoid what He's
+    weights do for ReLU: keep the scale of signals and gradients (Glorot, Bengio 2010).  "paper": weights
+    N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
 
-    Raises ConfigError for an unknown variant or init, and for an image too small to pass all layers or absurdly
-    large.
+    Raises ConfigError for an unknown variant, init, activation or pooling, and for an image too small to pass all
+    layers or absurdly large.
     """
 
     def __init__(
@@ -79,14 +101,18 @@ class AlexNet(Layer):
         width: float = 1.0,
         image_size: int | None = None,
         init: str = "he",
+        activation: str = "relu",
+        pooling: str = "max",
         seed: int = 0,
         workers: int | None = None,
     ):
         super().__init__()
-        if variant not in VARIANTS:
-            raise ConfigError(f"unknown variant '{variant}'; choose {', '.join(VARIANTS)}")
-        if init not in ("he", "paper"):
-            raise ConfigError(f"unknown init '{init}'; choose he or paper")
+        for name, value, known in (
+            ("variant", variant, VARIANTS), ("init", init, INITS),
+            ("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
+        ):  # fmt: skip
+            if value not in known:
+                raise ConfigError(f"unknown {name} '{value}'; choose {', '.join(known)}")
         filters, groups, padding, use_lrn, side = VARIANTS[variant]
         use_lrn = use_lrn if lrn is None else lrn
         self.image_size = side if image_size is None else image_size
@@ -94,7 +120,7 @@ class AlexNet(Layer):
             raise ConfigError(f"image_size must be from 67 to 2048, got {image_size}")
         self.config: dict[str, Any] = {
             "variant": variant, "num_classes": num_classes, "lrn": use_lrn, "dropout": dropout,
-            "width": width, "image_size": self.image_size,
+            "width": width, "image_size": self.image_size, "activation": activation, "pooling": pooling,
         }  # fmt: skip
         if num_classes < 1 or not 0 < width <= 4:
             raise ConfigError(f"num_classes must be at least 1 and width in (0, 4], got {num_classes} and {width}")
@@ -103,39 +129,38 @@ class AlexNet(Layer):
         c1, c2, c3, c4, c5 = (max(2, round(c * width / 2) * 2) for c in filters)  # even, for two groups
         g2, g3, g4, g5 = groups
         hidden = max(1, round(4096 * width))
-        std = 0.01 if init == "paper" else None  # None: He's
+        act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
+
+        def conv(C: int, F: int, K: int, groups: int = 1, **options: Any) -> Conv2d:
+            std = _std(init, K * K * C // groups, K * K * F // groups)
+            return Conv2d(C, F, K, groups=groups, rng=rng, std=std, **options)
 
         def normalise() -> list[Layer]:
             return [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
 
         features = Sequential(
-            Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, std=std, input_grad=False),
-            ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng, std=std),
-            ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng, std=std), ReLU(inplace=True),
-            Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng, std=std), ReLU(inplace=True),
-            Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng, std=std), ReLU(inplace=True), MaxPool2d(3, stride=2),
+            conv(3, c1, 11, stride=4, padding=padding, input_grad=False), act(), *normalise(), pool(),
+            conv(c1, c2, 5, g2, padding=2), act(), *normalise(), pool(),
+            conv(c2, c3, 3, g3, padding=1), act(),
+            conv(c3, c4, 3, g4, padding=1), act(),
+            conv(c4, c5, 3, g5, padding=1), act(), pool(),
         )  # fmt: skip
         shape = features.output_shape(self.input_shape)  # (6, 6, 256) for the published sizes
         if min(shape) < 1:
             raise ConfigError(f"AlexNet: images of side {self.image_size} are too small; use at least 67")
         D = int(np.prod(shape))
         drop1, drop2 = Dropout(dropout, seed=seed, stream=1), Dropout(dropout, seed=seed, stream=2)
-        fc6, fc7 = Linear(D, hidden, rng=rng, std=std), Linear(hidden, hidden, rng=rng, std=std)
+        fc6 = Linear(D, hidden, rng=rng, std=_std(init, D, hidden))
+        fc7 = Linear(hidden, hidden, rng=rng, std=_std(init, hidden, hidden))
         # He's weights keep the scale of a signal, but each max pooling raises it; fc7 arrives here at about 7.
-        fc8 = Linear(hidden, num_classes, rng=rng, std=std or 0.001)
+        fc8 = Linear(hidden, num_classes, rng=rng, std=_std(init, hidden, num_classes) or 0.001)
 
         self.features = MicroBatches(features, workers)
         self.flatten_maps = Flatten()
         if variant == "owt":  # 2014 drops the inputs of fc6 and fc7, 2012 their outputs
-            self.classifier = Sequential(
-                drop1, fc6, ReLU(inplace=True), drop2, fc7, ReLU(inplace=True), fc8
-            )  # fmt: skip
+            self.classifier = Sequential(drop1, fc6, act(), drop2, fc7, act(), fc8)
         else:
-            self.classifier = Sequential(
-                fc6, ReLU(inplace=True), drop1, fc7, ReLU(inplace=True), drop2, fc8
-            )  # fmt: skip
+            self.classifier = Sequential(fc6, act(), drop1, fc7, act(), drop2, fc8)
         if init == "paper":
             convolutions = [layer for layer in features.layers if isinstance(layer, Conv2d)]
             for layer in (convolutions[1], convolutions[3], convolutions[4], fc6, fc7):
@@ -183,3 +208,8 @@ class AlexNet(Layer):
         from minialex.models.summary import summary
 
         return summary(self, self.input_shape)
+
+
+def _std(init: str, fan_in: int, fan_out: int) -> float | None:
+    """The standard deviation of a layer's first weights; None is He's, the layers' own."""
+    return {"he": None, "glorot": math.sqrt(2 / (fan_in + fan_out)), "paper": 0.01}[init]

@@ -9,13 +9,28 @@ import torch
 from torch import nn
 
 from minialex.checkpoint import load_state_dict, save_checkpoint, state_dict
-from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam
 
-VARIANTS = {"2012": {}, "ungrouped": {}, "ungrouped+lrn": {"lrn": True}, "owt": {}}
+VARIANTS = {
+    "2012": {}, "ungrouped": {}, "ungrouped+lrn": {"lrn": True}, "owt": {},
+    "owt+tanh": {"activation": "tanh", "pooling": "average", "init": "glorot"},
+    "ungrouped+sigmoid": {"activation": "sigmoid", "pooling": "max2", "init": "glorot"},
+}  # fmt: skip
 
 
 class FixedMask(nn.Module):
@@ -44,9 +59,12 @@ def to_torch(layer):
         return nn.Linear(layer.in_features, layer.out_features)
     if isinstance(layer, MaxPool2d):
         return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
+    if isinstance(layer, AvgPool2d):
+        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
     if isinstance(layer, LocalResponseNorm):  # PyTorch divides alpha by the size
         return nn.LocalResponseNorm(layer.size, layer.alpha * layer.size, layer.beta, layer.k)
-    return {ReLU: nn.ReLU, Flatten: nn.Flatten, Dropout: lambda: FixedMask(layer)}[type(layer)]()
+    bends = {ReLU: nn.ReLU, Tanh: nn.Tanh, Sigmoid: nn.Sigmoid}
+    return {**bends, Flatten: nn.Flatten, Dropout: lambda: FixedMask(layer)}[type(layer)]()
 
 
 def torch_twin(model, dtype):
