@@ -77,6 +77,7 @@ def training_parser() -> argparse.ArgumentParser:
     add("--init", help="first weights: he, glorot (for tanh and sigmoid) or paper")
     add("--activation", help="relu (default), tanh or sigmoid")
     add("--pooling", help="max (3x3 at stride 2, default), average (of the same windows) or max2 (2x2)")
+    add("--algorithm", help="how to convolve: auto (default, the fastest) or im2col (the plain form)")
     add("--batch-size", type=int, help="images a step")
     add("--epochs", type=int, help="passes over the training images")
     add("--lr", type=float, help="learning rate")
@@ -167,7 +168,7 @@ def train(arguments: dict[str, Any]) -> int:
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """curves.png, where matplotlib is installed."""
     try:
-        plot_curves(history, path)
+        plot_curves({"": history}, path)
     except ImportError:
         print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
     except OSError as error:

@@ -59,6 +59,7 @@ class Config:
     image_size: int | None = None  # None: the variant's
     dropout: float = 0.5
     init: str = "he"
+    algorithm: str = "auto"
     activation: str = "relu"
     pooling: str = "max"
     batch_size: int = 32
@@ -253,6 +254,17 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path / "history.csv", text.getvalue())
+
+    def read_history(self) -> list[dict[str, float]]:
+        """The rows of history.csv.  Raises CheckpointError where there are none, or they cannot be read."""
+        try:
+            with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
+                rows = [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+        except (OSError, UnicodeError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise CheckpointError(f"{str(self.path)!r} has no history.csv that can be read ({error})") from None
+        if not rows:
+            raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
+        return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""

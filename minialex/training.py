@@ -64,7 +64,7 @@ class Trainer:
         self.model = AlexNet(
             len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
             image_size=config.image_size, init=config.init, activation=config.activation, pooling=config.pooling,
-            seed=config.seed,
+            algorithm=config.algorithm, seed=config.seed,
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()

@@ -9,28 +9,29 @@ from PIL import Image, ImageDraw, ImageFont
 from minialex.backend import Array, to_cpu
 
 
-def plot_curves(history: list[dict[str, float]], path: str | Path) -> None:
-    """Draw loss and accuracy over the epochs of `history` (the rows of history.csv) into a PNG file.
+def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
+    """Draw loss and accuracy over the epochs into a PNG file.
 
-    Raises ImportError where matplotlib is not installed (pip install 'minialex[plot]').
+    `histories` are the rows of history.csv of one run or several, by name; of several, each has a colour, and
+    training is dashed.  Raises ImportError where matplotlib is not installed (pip install 'minialex[plot]').
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
-        for part, colour in (("train", "tab:blue"), ("val", "tab:orange")):
-            values = [row[f"{part}_{what}"] for row in history]
-            label = "training" if part == "train" else "validation"
-            axes.plot(epochs, values, color=colour, label=label, marker="o", markersize=3)
+        for i, (name, history) in enumerate(histories.items()):
+            epochs = [row["epoch"] for row in history]
+            for k, (part, key, line) in enumerate((("training", "train", "--"), ("validation", "val", "-"))):
+                style, label = (f"C{i}{line}", f"{name}, {part}") if len(histories) > 1 else (f"C{k}-", part)
+                axes.plot(epochs, [row[f"{key}_{what}"] for row in history], style, label=label, marker=".")
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy" if what == "acc" else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small")
         if what == "acc":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.savefig(path, dpi=110)

@@ -186,3 +186,16 @@ def test_images_of_the_wrong_form(shape, dtype, kind, words):
         with refused(kind, words):
             call(on_device(np.zeros(shape, dtype=dtype)))
     assert_array_equal(theta, before)
+
+
+def test_the_plain_algorithm_can_be_asked_for():
+    x = np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32)
+    fast, plain = (AlexNet(2, width=1 / 8, image_size=67, algorithm=name) for name in ("auto", "im2col"))
+    used = [
+        [leaf.uses_winograd(x) for _, leaf in model.leaves() if isinstance(leaf, Conv2d)][0]
+        for model in (fast, plain)
+    ]
+    assert used == [True, False]
+    np.testing.assert_allclose(fast(x), plain(x), rtol=0, atol=1e-5)
+    with pytest.raises(ConfigError, match="unknown algorithm 'fft'; choose auto, im2col"):
+        AlexNet(2, algorithm="fft")

@@ -10,12 +10,14 @@ import pytest
 from device import DEVICE, on_device, on_host
 from PIL import Image
 
+import curves
 from minialex.checkpoint import save_checkpoint, state_dict
 from minialex.cli import draw_curves
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.errors import CheckpointError, DataError
 from minialex.models import AlexNet
 from minialex.predict import MIDDLE_CROP, Predictor, find_photos, ten_crops
+from minialex.run import COLUMNS, RunFolder
 from minialex.viz import filter_sheet, plot_curves
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "predict.py"
@@ -152,10 +154,29 @@ def test_curves_are_drawn(tmp_path):
         {"epoch": e, "train_loss": 1 / e, "train_acc": 1 - 0.5 / e, "val_loss": 1.2 / e, "val_acc": 1 - 0.6 / e}
         for e in range(1, 6)
     ]
-    plot_curves(rows, tmp_path / "curves.png")
-    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
-    for colour in ((31, 119, 180), (255, 127, 14)):  # both lines are there
-        assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 200
+    for histories in ({"": rows}, {"one": rows, "two": rows[:3]}):
+        plot_curves(histories, tmp_path / "curves.png")
+        pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
+        for colour in ((31, 119, 180), (255, 127, 14)):  # both lines, or both runs, are there
+            assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 200
+
+
+def test_curves_of_several_runs(tmp_path, capsys, monkeypatch):
+    rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2)]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        RunFolder(tmp_path / name).write_history(rows)
+    assert RunFolder(tmp_path / "a").read_history() == rows
+    out = tmp_path / "both.png"
+    monkeypatch.setattr("sys.argv", ["curves.py", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)])
+    assert curves.main() == 0 and Image.open(out).size[0] > 500
+    for text in (None, "", "epoch\n1\n", ",".join(COLUMNS) + "\n"):
+        if text is None:
+            (tmp_path / "b" / "history.csv").unlink()
+        else:
+            (tmp_path / "b" / "history.csv").write_text(text)
+        with pytest.raises(CheckpointError, match=r"'.*b' has not? "):
+            curves.main()
 
 
 def test_without_matplotlib_a_run_goes_on_without_curves(tmp_path, monkeypatch, capsys):

@@ -81,14 +81,15 @@ class AlexNet(Layer):
     the side of the image.  `seed` draws the initial weights and the dropout masks.
     `activation` is "relu", "tanh" or "sigmoid"; `pooling` "max" (windows of 3 at stride 2, which overlap),
     "average" (of the same windows) or "max2" (windows of 2 at stride 2, which do not).
+    `algorithm` "im2col" keeps all convolutions to the plain form of conv.py; "auto" takes the faster one.
 
     `init` "he": He's weights, biases of 0; the last layer's weights are small, so that the first loss is
     log(num_classes).  "glorot": N(0, 2 / (inputs + outputs)) everywhere, which does for Tanh and Sigmoid what He's
     weights do for ReLU: keep the scale of signals and gradients (Glorot, Bengio 2010).  "paper": weights
     N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
 
-    Raises ConfigError for an unknown variant, init, activation or pooling, and for an image too small to pass all
-    layers or absurdly large.
+    Raises ConfigError for an unknown variant, init, activation, pooling or algorithm, and for an image too small
+    to pass all layers or absurdly large.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class AlexNet(Layer):
         init: str = "he",
         activation: str = "relu",
         pooling: str = "max",
+        algorithm: str = "auto",
         seed: int = 0,
         workers: int | None = None,
     ):
@@ -110,6 +112,7 @@ class AlexNet(Layer):
         for name, value, known in (
             ("variant", variant, VARIANTS), ("init", init, INITS),
             ("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
+            ("algorithm", algorithm, ("auto", "im2col")),
         ):  # fmt: skip
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose {', '.join(known)}")
@@ -133,7 +136,7 @@ class AlexNet(Layer):
 
         def conv(C: int, F: int, K: int, groups: int = 1, **options: Any) -> Conv2d:
             std = _std(init, K * K * C // groups, K * K * F // groups)
-            return Conv2d(C, F, K, groups=groups, rng=rng, std=std, **options)
+            return Conv2d(C, F, K, groups=groups, rng=rng, std=std, algorithm=algorithm, **options)
 
         def normalise() -> list[Layer]:
             return [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
