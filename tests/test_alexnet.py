@@ -192,7 +192,7 @@ def test_the_plain_algorithm_can_be_asked_for():
     x = np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32)
     fast, plain = (AlexNet(2, width=1 / 8, image_size=67, algorithm=name) for name in ("auto", "im2col"))
     used = [
-        [leaf.uses_winograd(x) for _, leaf in model.leaves() if isinstance(leaf, Conv2d)][0]
+        next(leaf.uses_winograd(x) for _, leaf in model.leaves() if isinstance(leaf, Conv2d))
         for model in (fast, plain)
     ]
     assert used == [True, False]

@@ -169,7 +169,9 @@ def test_curves_of_several_runs(tmp_path, capsys, monkeypatch):
     assert RunFolder(tmp_path / "a").read_history() == rows
     out = tmp_path / "both.png"
     monkeypatch.setattr("sys.argv", ["curves.py", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)])
-    assert curves.main() == 0 and Image.open(out).size[0] > 500
+    assert curves.main() == 0
+    with Image.open(out) as picture:
+        assert picture.width > 500
     for text in (None, "", "epoch\n1\n", ",".join(COLUMNS) + "\n"):
         if text is None:
             (tmp_path / "b" / "history.csv").unlink()
