@@ -10,10 +10,11 @@ import numpy as np
 from bench_worker import CLASSES, LEARNING_RATE, VGG_CHANNELS, VGG_HIDDEN, Step, peak_memory_mb, serve
 from minialex.backend import Array
 from minialex.errors import ConfigError
+from minialex.gradient import BatchGradient
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from minialex.layers.layer import count_parameters, dict_like
-from minialex.losses import softmax_cross_entropy
+from minialex.layers.layer import count_parameters
 from minialex.models import AlexNet
+from minialex.models.memory import largest_chunk
 from minialex.optim import Adam
 from minialex.parallel import MicroBatches
 
@@ -81,34 +82,36 @@ class Stopwatch:
         return {name: seconds[name] / len(threads[name]) for name in seconds}
 
 
-def training_step(model: Layer, features: Layer, x: Array, labels: Array, layers: bool) -> Step:
+def training_step(
+    model: Layer, features: Layer, x: Array, labels: Array, layers: bool, memory_limit: int | None
+) -> Step:
     """A step like that of minialex.training; the classifier's parts are what is not spent in `features`."""
     theta = model.flatten()
-    g = np.zeros_like(theta)
-    grad = dict_like(model.params, g)
     adam = Adam(theta, lr=LEARNING_RATE)
+    chunk = largest_chunk(model, x.shape[1:], len(x), memory_limit)
+    gradient = BatchGradient(model, theta, chunk, chunk < len(x))
     watch = Stopwatch()
+    watch.watch(model, "model")
     watch.watch(features, "features")
     for name, layer in model.leaves() if layers else ():
         watch.watch(layer, f"layer {name}")
 
     def step() -> dict[str, Any]:
-        model.set_step(adam.t)
         start = time.perf_counter()
-        logits, cache = model.forward(x)
-        _, dlogits = softmax_cross_entropy(logits, labels)
-        turn = time.perf_counter()
-        model.backward(dlogits, cache, grad)
+        gradient(x, labels, adam.t)
         update = time.perf_counter()
-        adam.step(g)
+        adam.step(gradient.g)
         end = time.perf_counter()
         inside = watch.read()
-        forward, backward = inside.pop("features.forward"), inside.pop("features.backward")
+        both, forward, backward = (
+            inside.pop(name) for name in ("model.forward", "features.forward", "features.backward")
+        )
         parts = {
-            "features_forward": forward, "classifier_forward": turn - start - forward,
-            "classifier_backward": update - turn - backward, "features_backward": backward,
+            "features_forward": forward, "classifier_forward": both - forward,
+            "classifier_backward": update - start - both - backward, "features_backward": backward,
             "optimizer": end - update,
         }  # fmt: skip
+        del inside["model.backward"]
         return {"seconds": end - start, "parts": parts, "layers": inside}
 
     return step
@@ -155,7 +158,8 @@ def prepare(settings: dict[str, Any]) -> tuple[dict[str, Any], Step]:
     }  # fmt: skip
     if settings["phase"] == "inference":
         return about, inference_step(model, x)
-    return about, training_step(model, features, x, labels, settings.get("layers", False))
+    limit = settings.get("memory_limit")
+    return about, training_step(model, features, x, labels, settings.get("layers", False), limit)
 
 
 if __name__ == "__main__":

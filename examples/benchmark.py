@@ -25,6 +25,7 @@ from bench_scaling import all_series, draw, scaling, scaling_table
 from minialex.cli import run_main
 from minialex.errors import ConfigError
 from minialex.models.alexnet import VARIANTS
+from minialex.models.memory import parse_bytes, show_bytes
 from minialex.threads import cpu_count
 
 PARTS = ("features_forward", "features_backward", "classifier_forward", "classifier_backward", "optimizer")
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--phase", nargs="+", choices=["train", "inference"], default=["train", "inference"])
     add("--rounds", type=int, default=5, help="steps of each process (default 5)")
+    add("--memory-limit", type=parse_bytes, help="split minialex's batch to fit into so much memory, like 1GB")
     add("--threads", type=int, help="use so many cores (default all)")
     add("--layers", action="store_true", help="time each layer of a training step instead")
     add("--scaling", action="store_true", help="show how time and memory grow instead")
@@ -87,6 +89,7 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "variant": options.variant, "lrn": lrn if options.lrn is None else options.lrn,
         "image_size": side if options.image_size is None else options.image_size, "threads": options.threads,
+        "memory_limit": options.memory_limit,
     }  # fmt: skip
 
 
@@ -128,7 +131,7 @@ def comparison(settings: dict[str, Any], steps: dict[str, list[dict[str, Any]]])
     results = {name: summary(own, settings["batch_size"]) for name, own in steps.items()}
     ours, torch = results.pop("minialex"), results
     best = min(torch, key=lambda name: torch[name]["s"]) if torch else None
-    keys = ("phase", "variant", "batch_size", "image_size", "lrn", "threads")
+    keys = ("phase", "variant", "batch_size", "image_size", "lrn", "threads", "memory_limit")
     return {key: settings[key] for key in keys} | {
         "rounds": len(steps["minialex"]), "ours_s": ours["s"], "ours_rss_mb": ours["rss_mb"], "ours": ours,
         "torch_best_s": torch[best]["s"] if best else None,
@@ -162,6 +165,7 @@ def title(settings: dict[str, Any], rounds: int) -> str:
     return (
         f"\n{phase}: {settings['variant']}{', LRN' if settings['lrn'] else ''}, {settings['image_size']} px,"
         f" batch {settings['batch_size']}, {rounds} rounds"
+        + (f", minialex in {show_bytes(settings['memory_limit'])}" if settings["memory_limit"] else "")
     )
 
 

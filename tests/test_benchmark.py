@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bench_ours
 import bench_scaling
 import benchmark
 from bench_children import BenchmarkError, in_turn, ours, running
@@ -18,11 +19,12 @@ from bench_machine import Speeds
 from bench_ours import Stopwatch, build
 from minialex.errors import ConfigError
 from minialex.layers import ReLU
+from minialex.models.memory import step_bytes
 from minialex.parallel import MicroBatches
 from minialex.threads import cpu_count
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "benchmark.py"
-TINY = {"variant": "vgg", "lrn": False, "image_size": 16, "batch_size": 2, "threads": None}
+TINY = {"variant": "vgg", "lrn": False, "image_size": 16, "batch_size": 2, "threads": None, "memory_limit": None}
 SPEEDS = Speeds(threads=2, products=2e9, products_of_one=1e9, copies=1e9, copies_of_one=1e9)
 
 
@@ -173,6 +175,27 @@ def test_scaling_goes_from_cheap_to_dear_and_leaves_out_what_takes_too_long(monk
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_step_in_less_memory_takes_the_batch_in_chunks(monkeypatch):
+    chunks, forward = [], bench_ours.BatchGradient.add
+
+    def add(self, x, labels, step, images):
+        chunks.append((images.start, images.stop))
+        return forward(self, x, labels, step, images)
+
+    monkeypatch.setattr(bench_ours.BatchGradient, "add", add)
+    for limit, expected in ((None, [(0, 2)]), (bench_ours_limit(), [(0, 1), (1, 2)])):
+        _, step = bench_ours.prepare({**TINY, "phase": "train", "memory_limit": limit})
+        done = step()
+        assert chunks == expected and set(done["parts"]) == set(benchmark.PARTS)
+        assert sum(done["parts"].values()) == pytest.approx(done["seconds"])
+        chunks.clear()
+
+
+def bench_ours_limit():
+    """Bytes that do for one of TINY's images at a time, but not for two."""
+    return step_bytes(bench_ours.build(TINY)[0], (16, 16, 3), 2, 1)
+
+
 # ----------------------------------------------------------------------------------------------- options
 
 
@@ -201,7 +224,7 @@ def test_bad_options_are_refused(arguments, message):
 )
 def test_defaults_come_from_the_variant(variant, lrn, side):
     settings = benchmark.check(benchmark.parser().parse_args(["--variant", variant]))
-    assert settings == {"variant": variant, "lrn": lrn, "image_size": side, "threads": None}
+    assert settings == {"variant": variant, "lrn": lrn, "image_size": side, "threads": None, "memory_limit": None}
 
 
 def test_missing_pytorch_is_one_line(tmp_path):
