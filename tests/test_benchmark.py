@@ -183,17 +183,14 @@ def test_a_step_in_less_memory_takes_the_batch_in_chunks(monkeypatch):
         return forward(self, x, labels, step, images)
 
     monkeypatch.setattr(bench_ours.BatchGradient, "add", add)
-    for limit, expected in ((None, [(0, 2)]), (bench_ours_limit(), [(0, 1), (1, 2)])):
-        _, step = bench_ours.prepare({**TINY, "phase": "train", "memory_limit": limit})
+    settings = {**TINY, "batch_size": 64, "phase": "train"}
+    half = step_bytes(bench_ours.build(settings)[0], (16, 16, 3), 64, 32)
+    for limit, expected in ((None, [(0, 64)]), (half, [(0, 32), (32, 64)])):
+        _, step = bench_ours.prepare({**settings, "memory_limit": limit})
         done = step()
         assert chunks == expected and set(done["parts"]) == set(benchmark.PARTS)
         assert sum(done["parts"].values()) == pytest.approx(done["seconds"])
         chunks.clear()
-
-
-def bench_ours_limit():
-    """Bytes that do for one of TINY's images at a time, but not for two."""
-    return step_bytes(bench_ours.build(TINY)[0], (16, 16, 3), 2, 1)
 
 
 # ----------------------------------------------------------------------------------------------- options
