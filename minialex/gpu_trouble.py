@@ -114,7 +114,7 @@ def libraries_command() -> str:
 
 
 def _older_cupy() -> str:
-    """How to change to the CuPy for CUDA 12, which takes older drivers and GPUs; empty without that for CUDA 13."""
+    """How to change to the CuPy for CUDA 12, which takes older drivers and GPUs; or nothing."""
     newer = "cupy-cuda13x" in installed_wheels()
     return "run: pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'" if newer else ""
 

@@ -126,7 +126,7 @@ REFUSALS = {
     [
         (
             "headers",
-            "the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries with: {}",
+            "the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries with: ",
         ),
         ("old GPU", "the GPU is too old for this CuPy; "),
     ],
