@@ -81,6 +81,7 @@ class Config:
     cache: bool = True
     memory_limit: int | None = None  # bytes of a training step
     tf32: bool = False
+    algorithm: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit"):

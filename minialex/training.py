@@ -64,6 +64,7 @@ class Trainer:
         self.model = AlexNet(
             len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
             image_size=config.image_size, init=config.init, seed=config.seed,
+            algorithm=config.algorithm,
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()

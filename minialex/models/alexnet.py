@@ -44,6 +44,7 @@ from minialex.layers import (
     Sequential,
     Shape,
 )  # fmt: skip
+from minialex.layers.conv import ALGORITHMS
 from minialex.layers.layer import check_shape
 from minialex.parallel import MicroBatches
 
@@ -65,8 +66,10 @@ class AlexNet(Layer):
     `init` "he": He's weights, biases of 0; the last layer's weights are small, so that the first loss is
     log(num_classes).  "paper": weights N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
 
-    Raises ConfigError for an unknown variant or init, and for an image too small to pass all layers or absurdly
-    large.
+    `algorithm` is that of the convolutions, see `layers/conv.py`; all give the same but for rounding.
+
+    Raises ConfigError for an unknown variant, init or algorithm, and for an image too small to pass all layers or
+    absurdly large.
     """
 
     def __init__(
@@ -81,12 +84,15 @@ class AlexNet(Layer):
         init: str = "he",
         seed: int = 0,
         workers: int | None = None,
+        algorithm: str = "auto",
     ):
         super().__init__()
         if variant not in VARIANTS:
             raise ConfigError(f"unknown variant '{variant}'; choose {', '.join(VARIANTS)}")
         if init not in ("he", "paper"):
             raise ConfigError(f"unknown init '{init}'; choose he or paper")
+        if algorithm not in ALGORITHMS:
+            raise ConfigError(f"unknown algorithm '{algorithm}'; choose {', '.join(ALGORITHMS)}")
         filters, groups, padding, use_lrn, side = VARIANTS[variant]
         use_lrn = use_lrn if lrn is None else lrn
         self.image_size = side if image_size is None else image_size
@@ -104,18 +110,19 @@ class AlexNet(Layer):
         g2, g3, g4, g5 = groups
         hidden = max(1, round(4096 * width))
         std = 0.01 if init == "paper" else None  # None: He's
+        how: dict[str, Any] = {"rng": rng, "std": std, "algorithm": algorithm}
 
         def normalise() -> list[Layer]:
             return [LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)] if use_lrn else []
 
         features = Sequential(
-            Conv2d(3, c1, 11, stride=4, padding=padding, rng=rng, std=std, input_grad=False),
+            Conv2d(3, c1, 11, stride=4, padding=padding, **how, input_grad=False),
             ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c1, c2, 5, padding=2, groups=g2, rng=rng, std=std),
+            Conv2d(c1, c2, 5, padding=2, groups=g2, **how),
             ReLU(inplace=True), *normalise(), MaxPool2d(3, stride=2),
-            Conv2d(c2, c3, 3, padding=1, groups=g3, rng=rng, std=std), ReLU(inplace=True),
-            Conv2d(c3, c4, 3, padding=1, groups=g4, rng=rng, std=std), ReLU(inplace=True),
-            Conv2d(c4, c5, 3, padding=1, groups=g5, rng=rng, std=std), ReLU(inplace=True), MaxPool2d(3, stride=2),
+            Conv2d(c2, c3, 3, padding=1, groups=g3, **how), ReLU(inplace=True),
+            Conv2d(c3, c4, 3, padding=1, groups=g4, **how), ReLU(inplace=True),
+            Conv2d(c4, c5, 3, padding=1, groups=g5, **how), ReLU(inplace=True), MaxPool2d(3, stride=2),
         )  # fmt: skip
         shape = features.output_shape(self.input_shape)  # (6, 6, 256) for the published sizes
         if min(shape) < 1:
