@@ -24,7 +24,7 @@ from minialex.viz import plot_curves
 
 # A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
 # from its config.json.
-MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "tf32"}
+MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "tf32", "algorithm"}
 
 
 def run_main(main: Callable[[], int]) -> None:
@@ -77,7 +77,6 @@ def training_parser() -> argparse.ArgumentParser:
     add("--init", help="first weights: he, glorot (for tanh and sigmoid) or paper")
     add("--activation", help="relu (default), tanh or sigmoid")
     add("--pooling", help="max (3x3 at stride 2, default), average (of the same windows) or max2 (2x2)")
-    add("--algorithm", help="how to convolve: auto (default, the fastest) or im2col (the plain form)")
     add("--batch-size", type=int, help="images a step")
     add("--epochs", type=int, help="passes over the training images")
     add("--lr", type=float, help="learning rate")
@@ -97,6 +96,7 @@ def training_parser() -> argparse.ArgumentParser:
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
     add("--limit", type=int, help="use at most so many images of each part")
     add("--cache", action=argparse.BooleanOptionalAction, help="keep decoded images on the disk (default: yes)")
+    add("--algorithm", help="of convolutions: im2col, winograd, or auto, the faster one (default; a GPU: im2col)")
     add("--memory-limit", type=parse_bytes, help="memory of a training step, like 2GB; the batch is split to fit")
     add(
         "--tf32",

@@ -59,7 +59,6 @@ class Config:
     image_size: int | None = None  # None: the variant's
     dropout: float = 0.5
     init: str = "he"
-    algorithm: str = "auto"
     activation: str = "relu"
     pooling: str = "max"
     batch_size: int = 32
@@ -84,6 +83,7 @@ class Config:
     cache: bool = True
     memory_limit: int | None = None  # bytes of a training step
     tf32: bool = False
+    algorithm: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit"):

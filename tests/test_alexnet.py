@@ -197,5 +197,5 @@ def test_the_plain_algorithm_can_be_asked_for():
     ]
     assert used == [True, False]
     np.testing.assert_allclose(fast(x), plain(x), rtol=0, atol=1e-5)
-    with pytest.raises(ConfigError, match="unknown algorithm 'fft'; choose auto, im2col"):
+    with pytest.raises(ConfigError, match="unknown algorithm 'fft'; choose auto, im2col, winograd"):
         AlexNet(2, algorithm="fft")

@@ -46,6 +46,7 @@ from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, 
 from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
 from minialex.threads import product
 
+ALGORITHMS = ("auto", "im2col", "winograd")
 LEAST_OUTPUTS = 500  # places of the output, over all images, from which on Winograd's method is worth its while
 COLUMN_BYTES = 8 << 20  # im2col works on so many images at once that X stays about this large
 
@@ -176,8 +177,8 @@ class Conv2d(Layer):
             raise ValueError(
                 f"Conv2d: {in_channels} and {out_channels} channels cannot be dealt to {groups} groups"
             )
-        if algorithm not in ("auto", "im2col", "winograd"):
-            raise ValueError(f"Conv2d: unknown algorithm '{algorithm}'; choose auto, im2col or winograd")
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"Conv2d: unknown algorithm '{algorithm}'; choose {', '.join(ALGORITHMS)}")
         if algorithm == "winograd" and stride > 1 and groups > 1:
             raise ValueError(f"Conv2d: winograd with stride {stride} needs groups=1, got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups

@@ -50,6 +50,7 @@ from minialex.layers import (
     Sigmoid,
     Tanh,
 )  # fmt: skip
+from minialex.layers.conv import ALGORITHMS
 from minialex.layers.layer import check_shape
 from minialex.parallel import MicroBatches
 
@@ -112,7 +113,7 @@ class AlexNet(Layer):
         for name, value, known in (
             ("variant", variant, VARIANTS), ("init", init, INITS),
             ("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
-            ("algorithm", algorithm, ("auto", "im2col")),
+            ("algorithm", algorithm, ALGORITHMS),
         ):  # fmt: skip
             if value not in known:
                 raise ConfigError(f"unknown {name} '{value}'; choose {', '.join(known)}")

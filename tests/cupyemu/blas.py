@@ -48,8 +48,12 @@ def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype, c
     c[...] = product if beta == 0 else product + beta * c  # what was in c may be NaN
 
 
-def _begin(m, n, k, count=1):
-    device.gemms.update(gemms=1, gemms_batched=int(count > 1), gemm_flops=2 * m * n * k * count)
+TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32: counted, and computed in float32 all the same
+
+
+def _begin(m, n, k, count=1, compute=0):
+    counted = {"gemms_batched": int(count > 1), "gemms_tf32": int(compute == TF32)}
+    device.gemms.update(gemms=1, gemm_flops=2 * m * n * k * count, **counted)
     stream = importlib.import_module("cupy").cuda.get_current_stream()
     device.library.emu_catch_up(C.c_ssize_t(stream.ptr))
 
@@ -58,7 +62,7 @@ def _gemm_ex(
     handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm,
 ):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
-    _begin(m, n, k)
+    _begin(m, n, k, compute=compute)
     _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, _type(type_a))
 
 

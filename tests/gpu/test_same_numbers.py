@@ -1,9 +1,10 @@
-"""A run on the GPU can be followed on the CPU: the same weights, batches and dropout masks, and losses as close
-as float32 lets them be.
+"""A run on the GPU can be followed on the CPU: the same weights, batches, augmentation and dropout masks, and
+losses as close as float32 lets them be.
 
-The two devices add in another order (and convolve by another algorithm), so their losses part slowly: over 51
-steps by 4e-6 with SGD and by 5e-5 with Adam, whose steps are as long for a gradient of rounding errors as for a
-real one.  A learning rate at which the loss jumps about makes them part much faster.
+The two devices add in another order, and the CPU convolves by Winograd's method unless it is told not to, so their
+losses part slowly: here by 4e-6 at most over 51 steps.  Where the loss jumps about, at a high learning rate or in
+the first steps of a large network, they part faster, and by Adam more than by SGD: its first steps are as long for
+a gradient of rounding errors as for a real one.
 """
 
 from functools import partial
@@ -17,11 +18,18 @@ from minialex.layers import Dropout
 from minialex.run import Config, RunFolder
 from minialex.training import Trainer
 
-TOLERANCE = 3e-4  # of the loss of each step and of each weight at the end, over 51 steps
+TOLERANCE = 5e-5  # of the loss of each step and of each weight at the end, over 51 steps
 RUNS = {
-    "ungrouped, adam": {"variant": "ungrouped", "lr": 1e-4},
+    "ungrouped, adam": {"lr": 1e-4},
     "2012, sgd": {"variant": "2012", "optimizer": "sgd", "lr": 0.01, "label_smoothing": 0.1},
-}
+    "owt, adamw, full augmentation, coloured light": {
+        "variant": "owt", "optimizer": "adamw", "weight_decay": 0.01, "lr": 1e-4, "augment": "full",
+        "colour_shift": 0.1, "normalize": "mean",
+    },
+    "ungrouped, adam, im2col on both": {"lr": 1e-4, "algorithm": "im2col"},
+    "2012, sgd, im2col on both": {"variant": "2012", "optimizer": "sgd", "lr": 0.01, "algorithm": "im2col"},
+    "ungrouped, adam, in chunks": {"lr": 1e-4, "memory_limit": 2_900_000},
+}  # fmt: skip
 
 
 def trainer(folder, device, options):
@@ -61,7 +69,7 @@ def test_fifty_steps(tmp_path, name):
     assert len(gpu[2]) == 51
     np.testing.assert_allclose(gpu[2], cpu[2], rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(gpu[3], cpu[3], rtol=0, atol=TOLERANCE)
-    assert max(cpu[2]) - min(cpu[2]) > 300 * TOLERANCE  # there was something to follow
+    assert max(cpu[2]) - min(cpu[2]) > 1000 * TOLERANCE  # there was something to follow
 
 
 @pytest.mark.parametrize("step", [0, 1 << 40])
