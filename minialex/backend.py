@@ -69,7 +69,8 @@ def allow_tf32() -> None:
     """Let a GPU round the factors of matrix products to 10 bits after the point (float32 has 23), for speed.
 
     CuPy reads this wish at the first product of a process, so call it before that.  GPUs older than Ampere (2020)
-    and the CPU take no notice.
+    and the CPU take no notice.  Only that the products are asked for in this way is tested: what the rounding does
+    to a training was not yet seen.
     """
     os.environ["CUPY_TF32"] = "1"
 

@@ -68,6 +68,12 @@ class Trainer:
         )  # fmt: skip
         self.model.to(device)
         self.theta = self.model.flatten()
+        self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
+        N = config.batch_size
+        chunk = largest_chunk(
+            self.model, self.model.input_shape, N, config.memory_limit, states=len(self.optimizer.state)
+        )  # fmt: skip
+        self.gradient = BatchGradient(self.model, self.theta, chunk, chunk < N, config.label_smoothing)
 
         side = self.model.image_size
         self.config = config = measure_colours(config, source.train, side)
@@ -78,19 +84,13 @@ class Trainer:
                 dataset, batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
             )  # fmt: skip
 
-        self.train_loader = load(source.train, training_transform(side, config), config.batch_size, shuffle=True)
-        self.val_loader = load(source.val, self.transform, config.batch_size)
-        self.test_loader = load(source.test, self.transform, config.batch_size)
+        self.train_loader = load(source.train, training_transform(side, config), N, shuffle=True)
+        self.val_loader = load(source.val, self.transform, chunk)
+        self.test_loader = load(source.test, self.transform, chunk)
         if config.ten_crop:
-            self.test_loader = load(source.test, self.ten_crops, max(1, config.batch_size // 10))
+            self.test_loader = load(source.test, self.ten_crops, max(1, chunk // 10))
 
         self.epochs, total = config.epochs, config.epochs * len(self.train_loader)
-        self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
-        N = config.batch_size
-        chunk = largest_chunk(
-            self.model, self.model.input_shape, N, config.memory_limit, states=len(self.optimizer.state)
-        )  # fmt: skip
-        self.gradient = BatchGradient(self.model, self.theta, chunk, chunk < N, config.label_smoothing)
         self.schedule = make_schedule(
             config.schedule, total, min(config.warm_up, total // 10),
             errors=lambda: [1 - row["val_acc"] for row in self.history], patience=config.patience,

@@ -62,6 +62,7 @@ def test_a_run_in_little_memory_is_the_same_run(tmp_path):
     limit = step_bytes(whole.model, IMAGE, 5, 2)
     parts, losses_parts, theta_parts = losses(tmp_path / "parts", memory_limit=limit)
     assert (whole.gradient.chunk, parts.gradient.chunk) == (5, 2)
+    assert (whole.val_loader.batch_size, parts.val_loader.batch_size, parts.test_loader.batch_size) == (5, 2, 2)
     assert_allclose(losses_parts, losses_whole, rtol=0, atol=1e-5)
     assert_allclose(theta_parts, theta_whole, rtol=0, atol=1e-4)  # Adam divides by what may be rounding alone
     assert losses_whole[0] != losses_whole[-1]
