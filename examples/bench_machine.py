@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minialex.doctor import blas, processor
-from minialex.parallel import cpu_count, map_threads
+from minialex.threads import cpu_count, map_threads
 
 
 class Speeds(NamedTuple):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_children import in_turn, ours, running
-from minialex.parallel import cpu_count
+from minialex.threads import cpu_count
 
 Row = dict[str, Any]
 

@@ -25,7 +25,7 @@ from bench_scaling import all_series, draw, scaling, scaling_table
 from minialex.cli import run_main
 from minialex.errors import ConfigError
 from minialex.models.alexnet import VARIANTS
-from minialex.parallel import cpu_count
+from minialex.threads import cpu_count
 
 PARTS = ("features_forward", "features_backward", "classifier_forward", "classifier_backward", "optimizer")
 TORCH_SETTINGS = {

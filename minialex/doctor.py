@@ -26,7 +26,7 @@ from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.parallel import cpu_count
+from minialex.threads import cpu_count
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
 TOLERANCE = 1e-3  # of the loss after three steps, between two devices: their sums add in another order

@@ -14,7 +14,8 @@ import numpy as np
 
 INSTALL = "pip install 'minialex[gpu]'"
 WHEELS = ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")  # each brings the same files: one at a time
-LIBRARIES = {"NVRTC": "nvrtc", "cuBLAS": "cublas", "the CUDA headers": "cannot open source file"}
+# What CuPy's message says where one of them is missing; NVRTC's own begin with "nvrtc: error".
+LIBRARIES = {"libnvrtc": "NVRTC", "nvrtc64": "NVRTC", "cublas": "cuBLAS", "open source file": "the CUDA headers"}
 DRIVERS = "https://www.nvidia.com/drivers"
 
 
@@ -70,11 +71,10 @@ def _driver_problem(cupy: ModuleType) -> str | None:
     if driver == 0:
         return f"no NVIDIA driver was found; install it from {DRIVERS} or use --device cpu"
     if driver // 1000 < built_for // 1000:
-        older = "cupy-cuda13x" in installed_wheels() and driver >= 12_000
-        instead = "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'"
+        instead = _older_cupy() if driver >= 12_000 else ""
         return (
             f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs {_version(built_for)};"
-            f" update it from {DRIVERS}, or {f'run: {instead}' if older else 'use --device cpu'}"
+            f" update it from {DRIVERS}, or {instead or 'use --device cpu'}"
         )
     if runtime.getDeviceCount() == 0:
         return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
@@ -98,8 +98,10 @@ def _explain(error: Exception) -> str:
         return "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
     if _is_cupys(error) and text.startswith("cudaError"):
         return f"the GPU cannot be used ({first_line(error)}); check it with nvidia-smi, or use --device cpu"
+    if "--gpu-architecture" in text:
+        return f"the GPU is too old for this CuPy; {_older_cupy() or 'use --device cpu'}"
     what = first_line(error)
-    for library, word in LIBRARIES.items():
+    for word, library in LIBRARIES.items():
         if word in text:
             what = f"{library} cannot be found"
     return f"the GPU cannot be used ({what}); install the CUDA libraries with: {libraries_command()}"
@@ -109,6 +111,12 @@ def libraries_command() -> str:
     """The command that installs the CUDA libraries for the CuPy that is there."""
     wheels = installed_wheels()
     return f"pip install '{wheels[0]}[ctk]'" if wheels and wheels[0] != "cupy" else INSTALL
+
+
+def _older_cupy() -> str:
+    """How to change to the CuPy for CUDA 12, which takes older drivers and GPUs; or nothing."""
+    newer = "cupy-cuda13x" in installed_wheels()
+    return "run: pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'" if newer else ""
 
 
 def _is_cupys(error: BaseException) -> bool:

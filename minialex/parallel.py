@@ -1,86 +1,28 @@
-"""Threads -- one small batch per processor core.
+"""Micro-batches -- one small batch per processor core.
 
-NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.  A matrix
-product alone can use all cores too, but what stands between the products (copies, maxima, sums) cannot.  So the
-convolutional part of a network runs differently from its dense part:
+The convolutional part of a network runs differently from its dense part:
 
     `MicroBatches(features)`   deals the batch out in groups of about 16 images; each thread takes whole
-                               groups through all layers, with single-threaded products and its own scratch
-    dense layers               run on the whole batch, with multi-threaded matrix products, since their weights
-                               are far larger than their activations
+                               groups through all layers, with scratch memory of its own
+    dense layers               run on the whole batch, the weights dealt out to the threads (`threads.product`),
+                               since they are far larger than the activations
 
 ("data parallelism" and "model parallelism" of Krizhevsky 2014, "One weird trick for parallelizing convolutional
 neural networks", inside one process.)  Each thread sums the gradients of its own groups, always the same ones,
 and the threads' sums are added in order: the result depends on the number of threads, but never on their timing.
 """
 
+import contextlib
 import itertools
-import os
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from minialex.backend import Array, get_xp
 from minialex.layers import Sequential
 from minialex.layers.layer import Layer, Params, Shape, named_arrays, zeros_like
-
-
-def cpu_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at the same time.
-
-    Its kernels seem to prefetch past the numbers that they use.  Where that memory was never touched, it has no
-    pages yet, and each prefetch would search for them in vain: on an AMD Zen, a product of 196 x 200 and 200 x 256
-    numbers reached 10 GFLOP/s before, and 35 GFLOP/s after, the process had multiplied two 512 x 512 matrices.
-    """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="minialex")
-    together = threading.Barrier(workers)
-
-    def warm_up(_: int) -> None:
-        matrix = np.ones((512, 512), dtype=np.float32)
-        together.wait()  # all products at once, each in a block of its own
-        for _ in range(3):
-            matrix @ matrix
-
-    list(pool.map(warm_up, range(workers)))
-    return pool
-
-
-def map_threads(function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None) -> list[Any]:
-    """[function(item) for item in items], worker w computing items w, w + workers, w + 2*workers ...
-
-    `function` sees single-threaded matrix products.  With one worker everything runs in the calling thread.
-    """
-    items = list(items)
-    workers = min(workers or cpu_count(), len(items))
-    results: list[Any] = [None] * len(items)
-
-    def run(worker: int) -> None:
-        for i in range(worker, len(items), workers):
-            results[i] = function(items[i])
-
-    if workers <= 1:
-        run(0) if items else None
-        return results
-    with _blas().limit(limits=1, user_api="blas"):
-        for future in [_pool(workers).submit(run, worker) for worker in range(workers)]:
-            future.result()
-    return results
+from minialex.threads import cpu_count, map_threads
 
 
 class MicroBatches(Layer):
@@ -109,18 +51,30 @@ class MicroBatches(Layer):
         edges = [i * N // count for i in range(count + 1)]
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
+    def _share(self, shape: Shape) -> list[tuple[Layer, Any]]:
+        """(layer, what it can share) for each layer inside, for groups of `shape`; one thread a layer."""
+        layers, shapes = [], []
+        for _, layer in self.layer.leaves():
+            layers.append(layer)
+            shapes.append(shape)
+            shape = (shape[0], *layer.output_shape(shape[1:]))
+        values = map_threads(lambda i: layers[i].share(shapes[i]), range(len(layers)), self.workers)
+        return list(zip(layers, values, strict=True))
+
     def forward(self, x: Array) -> tuple[Array, Any]:
         if get_xp(x) is not np:
             return self.layer.forward(x)
         groups = self._groups(len(x))
-        results = map_threads(lambda group: self.layer.forward(x[group]), groups, self.workers)
+        shared = self._share((len(x[groups[0]]), *x.shape[1:]))
+        with sharing(shared):
+            results = map_threads(lambda group: self.layer.forward(x[group]), groups, self.workers)
         y = np.concatenate([y for y, _ in results])
-        return y, (groups, [cache for _, cache in results])
+        return y, (groups, [cache for _, cache in results], shared)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         if get_xp(dy) is not np:
             return self.layer.backward(dy, cache, grad)
-        groups, caches = cache
+        groups, caches, shared = cache
         workers = min(self.workers, len(groups))
         dx: list[Any] = [None] * len(groups)
         sums = [grad] + [zeros_like(grad) for _ in range(workers - 1)]  # worker 0 writes to `grad` itself
@@ -132,7 +86,8 @@ class MicroBatches(Layer):
                 if own is not sums[worker]:
                     _add(sums[worker], own, first=i == worker)
 
-        map_threads(run, range(workers), workers)
+        with sharing(shared):
+            map_threads(run, range(workers), workers)
         for other in sums[1:]:
             _add(grad, other)
         return None if dx[0] is None else np.concatenate(dx)
@@ -140,7 +95,9 @@ class MicroBatches(Layer):
     def __call__(self, x: Array) -> Array:
         if get_xp(x) is not np:
             return self.layer(x)
-        return np.concatenate(map_threads(lambda group: self.layer(x[group]), self._groups(len(x)), self.workers))
+        groups = self._groups(len(x))
+        with sharing(self._share((len(x[groups[0]]), *x.shape[1:]))):
+            return np.concatenate(map_threads(lambda group: self.layer(x[group]), groups, self.workers))
 
     def children(self) -> dict[str, Layer]:
         return self.layer.children()
@@ -150,6 +107,18 @@ class MicroBatches(Layer):
 
     def multiply_adds(self, shape: Shape) -> int:
         return self.layer.multiply_adds(shape)
+
+
+@contextlib.contextmanager
+def sharing(shared: list[tuple[Layer, Any]]) -> Iterator[None]:
+    """Let each layer find its value in `layer.shared`."""
+    for layer, value in shared:
+        layer.shared = value
+    try:
+        yield
+    finally:
+        for layer, _ in shared:
+            layer.shared = None
 
 
 def _add(total: Params, part: Params, first: bool = False) -> None:

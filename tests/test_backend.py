@@ -143,6 +143,14 @@ TROUBLES = {
         fake_cupy(ones=raising(ImportError("libcublas.so.12: cannot open shared object file"))),
         ("cuBLAS cannot be found", "pip install 'minialex[gpu]'"),
     ),
+    "no headers": (
+        fake_cupy(ones=raising(RuntimeError('k.cu(1): error: cannot open source file "cuda_fp16.h"'))),
+        ("the CUDA headers cannot be found", "pip install 'minialex[gpu]'"),
+    ),
+    "old GPU": (
+        fake_cupy(ones=raising(RuntimeError("nvrtc: error: invalid value for --gpu-architecture (-arch)"))),
+        ("the GPU is too old for this CuPy", "--device cpu"),
+    ),
     "an error without text": (fake_cupy(ones=raising(OSError())), ("OSError", "pip install 'minialex[gpu]'")),
     "wrong product": (
         fake_cupy(ones=lambda shape, dtype: OnGpu(np.zeros(shape, dtype=dtype))),
@@ -199,6 +207,10 @@ def test_the_remedy_fits_the_wheel_that_is_there(monkeypatch, wheels):
     assert "pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'" in gpu_problem()
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver=11_080, built_for=13_020))
     assert "pip" not in gpu_problem()
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(ones=raising(RuntimeError("invalid --gpu-architecture"))))
+    assert (
+        "too old for this CuPy; run: pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x" in gpu_problem()
+    )
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -215,7 +215,7 @@ DEVICES = [  # name, what the stand-in for CuPy does differently, words
         "the NVIDIA driver is too old: it supports CUDA 11.4",
     ),
     ("no GPU", "runtime.getDeviceCount = lambda: fail('cudaErrorNoDevice: none')", "no GPU is visible"),
-    ("no NVRTC", "ones = lambda *a, **k: fail('libnvrtc.so.12: cannot open')", "cannot be used (libnvrtc.so.12"),
+    ("no NVRTC", "ones = lambda *a, **k: fail('libnvrtc.so.12: none')", "cannot be used (NVRTC cannot be found)"),
 ]
 
 

@@ -18,7 +18,8 @@ from bench_machine import Speeds
 from bench_ours import Stopwatch, build
 from minialex.errors import ConfigError
 from minialex.layers import ReLU
-from minialex.parallel import MicroBatches, cpu_count
+from minialex.parallel import MicroBatches
+from minialex.threads import cpu_count
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "benchmark.py"
 TINY = {"variant": "vgg", "lrn": False, "image_size": 16, "batch_size": 2, "threads": None}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench_children import BenchmarkError, Child, Contender, check_memory, in_turn, running
-from minialex.parallel import cpu_count
+from minialex.threads import cpu_count
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "benchmark.py"
 WORKER = """

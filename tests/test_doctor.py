@@ -12,7 +12,7 @@ import pytest
 from device import DEVICE
 
 from minialex import doctor
-from minialex.parallel import cpu_count
+from minialex.threads import cpu_count
 
 
 def examined(capsys):

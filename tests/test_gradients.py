@@ -180,7 +180,7 @@ def uneven_window(layer, dy, cache, grad):
 
 def only_last_group(layer, dy, cache, grad):
     dx = layer.backward(dy, cache, grad)
-    groups, caches = cache
+    groups, caches, _ = cache
     layer.layer.backward(dy[groups[-1]], caches[-1], grad)
     return dx
 

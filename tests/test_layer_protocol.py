@@ -20,7 +20,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.layers.layer import count_parameters, dict_like, named_arrays, zeros_like
-from minialex.parallel import MicroBatches, map_threads
+from minialex.parallel import MicroBatches
 
 
 def rng():
@@ -218,8 +218,6 @@ def test_micro_batches_repeat_to_the_bit_in_a_fixed_order():
     assert len(groups) > 3 and np.array_equal(first[2], sums[0] + sums[1] + sums[2])
 
 
-def test_threads_pass_on_errors_and_keep_the_order():
-    assert map_threads(lambda i: i * i, range(7), workers=3) == [i * i for i in range(7)]
-    assert map_threads(lambda i: i, [], workers=3) == []
+def test_micro_batches_pass_on_errors():
     with pytest.raises(ValueError, match="MaxPool2d"):
         MicroBatches(MaxPool2d(9), workers=2, size=1).forward(np.zeros((4, 3, 3, 1), dtype=np.float32))

@@ -7,11 +7,12 @@ import pytest
 from device import assert_allclose, assert_array_equal, on_device, on_host
 from test_layers import conv_by_definition
 
-from minialex.layers import Conv2d
+from minialex.layers import Conv2d, ReLU, Sequential
 from minialex.layers.layer import zeros_like
 from minialex.layers.mosaic import saves_tiles
 from minialex.layers.winograd import make_plan, winograd_backward, winograd_forward
 from minialex.layers.winograd_matrices import inverse, transforms, vandermonde
+from minialex.parallel import MicroBatches
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
 
@@ -162,3 +163,21 @@ def test_float64_errors_are_a_billion_times_smaller(r):
     y = on_host(on_device(layer)(x))
     layer.algorithm = "im2col"
     assert 0 < np.sqrt(np.mean((y - on_host(layer(x))) ** 2) / np.mean(y**2)) < 1e-14
+
+
+def test_groups_of_a_batch_share_the_transformed_weights():
+    rng = np.random.default_rng(5)
+    plain = Sequential(Conv2d(3, 4, 7, 2, rng=rng), ReLU(), Conv2d(4, 4, 3, padding=1, groups=2, rng=rng))
+    layer = MicroBatches(plain.to(dtype=np.float64), workers=2, size=2)
+    x = rng.standard_normal((7, 51, 51, 3))
+    for _ in range(2):  # the second time with other weights
+        y, cache = layer.forward(x)
+        assert [value is None for _, value in cache[2]] == [False, True, False]
+        dy, grad, want = rng.standard_normal(y.shape), zeros_like(plain.params), zeros_like(plain.params)
+        want_y, plain_cache = plain.forward(x)
+        dx, want_dx = layer.backward(dy, cache, grad), plain.backward(dy, plain_cache, want)
+        for a, b in ((y, want_y), (layer(x), want_y), (dx, want_dx), (grad["0"]["weight"], want["0"]["weight"])):
+            assert_allclose(a, b, rtol=0, atol=1e-10 * float(abs(b).max()))
+        assert all(leaf.shared is None for _, leaf in plain.leaves())
+        plain[0].params["weight"] *= -1
+        plain[2].params["weight"] += 1

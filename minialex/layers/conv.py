@@ -43,7 +43,7 @@ import numpy as np
 from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
 from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
-from minialex.layers.winograd import winograd_backward, winograd_forward
+from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 LEAST_OUTPUTS = 500  # places of the output, over all images, from which on Winograd's method is worth its while
@@ -198,7 +198,8 @@ class Conv2d(Layer):
         weight, bias = self.params["weight"], self.params["bias"]
         if self.uses_winograd(x):
             deep, deep_weight, padding = self._with_stride_1(x)
-            return winograd_forward(deep, deep_weight, bias, padding=padding, groups=self.groups), x
+            options: dict[str, Any] = {"padding": padding, "groups": self.groups, "U": self.shared}
+            return winograd_forward(deep, deep_weight, bias, **options), x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
@@ -238,13 +239,23 @@ class Conv2d(Layer):
 
     def uses_winograd(self, x: Array) -> bool:
         """Whether Winograd's method is used for x (N, H, W, C): where it is asked for, or faster."""
+        return self.algorithm == "winograd" or (get_xp(x) is np and self._prefers_winograd(x.shape))
+
+    def _prefers_winograd(self, shape: Shape) -> bool:
         if self.algorithm != "auto":
             return self.algorithm == "winograd"
         # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits, and for few outputs
         # the transform of the weights costs more than it saves.
-        OH, OW, _ = self.output_shape(x.shape[1:])
+        OH, OW, _ = self.output_shape(shape[1:])
         fits = 3 <= self.deep_kernel <= 5 and (self.stride == 1 or self.groups == 1)
-        return fits and get_xp(x) is np and len(x) * OH * OW >= LEAST_OUTPUTS
+        return fits and shape[0] * OH * OW >= LEAST_OUTPUTS
+
+    def share(self, shape: Shape) -> Array | None:
+        """Winograd's U of the weights, where inputs of `shape` (N, H, W, C) need it."""
+        if not self._prefers_winograd(shape):
+            return None
+        weight = self.params["weight"]
+        return transform_weight(weight if self.stride == 1 else weight_to_depth(weight, self.stride))
 
     def _with_stride_1(self, x: Array) -> tuple[Array, Array, int]:
         """x, the weight and the padding of the same convolution with stride 1: see space_to_depth.py."""
@@ -259,8 +270,8 @@ class Conv2d(Layer):
         xp, S = get_xp(x), self.stride
         deep, weight, padding = self._with_stride_1(x)
         deep_grad = grad if S == 1 else {"weight": xp.empty_like(weight), "bias": grad["bias"]}
-        options: dict[str, Any] = {"padding": padding, "groups": self.groups, "input_grad": self.input_grad}
-        dx = ddeep = winograd_backward(dy, deep, weight, deep_grad, **options)
+        options: dict[str, Any] = {"padding": padding, "groups": self.groups, "U": self.shared}
+        dx = ddeep = winograd_backward(dy, deep, weight, deep_grad, input_grad=self.input_grad, **options)
         if S > 1:
             weight_to_space(deep_grad["weight"], grad["weight"], S)
             if ddeep is not None:

@@ -37,6 +37,7 @@ class Layer:
     def __init__(self) -> None:
         self.params: Params = {}
         self.training = True  # only layers that act differently in training, such as Dropout, look at it
+        self.shared: Any = None  # see `share`
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         """The output y for the input x, and the cache for `backward`."""
@@ -49,6 +50,13 @@ class Layer:
     def __call__(self, x: Array) -> Array:
         """The output alone, for prediction: nothing is kept for a backward pass."""
         return self.forward(x)[0]
+
+    def share(self, shape: Shape) -> Any:
+        """What depends on the parameters alone, for inputs of `shape` (N, ...); None where there is nothing.
+
+        `MicroBatches` computes it once for all its groups, and lets the layer find it in `self.shared`.
+        """
+        return None
 
     # ------------------------------------------------------------------------------- shapes and costs
 

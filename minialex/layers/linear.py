@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array
 from minialex.layers.layer import Layer, Params, Shape, check_shape
+from minialex.threads import product
 
 
 class Linear(Layer):
@@ -43,15 +44,15 @@ class Linear(Layer):
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, D)
         check_shape(self, x, ("N", self.in_features))
-        y = x @ self.params["weight"]  # (N, F)
+        y = product(x, self.params["weight"])  # (N, F)
         y += self.params["bias"]
         return y, x
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, F)
         x = cache
-        get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
+        product(x.T, dy, out=grad["weight"])  # (D, F)
         dy.sum(axis=0, out=grad["bias"])
-        return dy @ self.params["weight"].T  # (N, D)
+        return product(dy, self.params["weight"].T)  # (N, D)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.out_features,)

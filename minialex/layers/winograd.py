@@ -43,7 +43,7 @@ from minialex.layers.winograd_matrices import POINTS, interpolation_points, tran
 
 CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
 BLOCK = 4096  # numbers of each position that are transformed at a time, so that the cache holds them in between
-SUM_TILES = 50  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
+SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
 
 
 class Plan(NamedTuple):
@@ -70,16 +70,21 @@ class Plan(NamedTuple):
         return [slice(i * N // count, (i + 1) * N // count) for i in range(count)]
 
 
+def tile_size(r: int) -> int:
+    """The m of r x r kernels: 4 while there are points enough.  Raises ValueError for r > 7."""
+    if r > len(POINTS):
+        raise ValueError(f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}")
+    return min(4, len(POINTS) + 2 - r)
+
+
 def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None) -> Plan:
     """Tiles of m x m outputs, by default 4 x 4, that cover the output of x (N, H, W, C).
 
     F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs more than twice as much.
     """
     r = weight.shape[0]
-    if r >= len(POINTS) + 1:
-        raise ValueError(f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}")
     OH, OW = x.shape[1] + 2 * padding - r + 1, x.shape[2] + 2 * padding - r + 1
-    m = m or min(4, len(POINTS) + 2 - r)
+    m = m or tile_size(r)
     return Plan(m, r, m + r - 1, padding, -(-OH // m), -(-OW // m), OH, OW, groups)
 
 
@@ -119,14 +124,18 @@ def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
     return canvas
 
 
-def transform(matrix: Array, canvas: Array, plan: Plan, name: str) -> Array:
-    """matrix (n, size) on both axes of every size x size tile of the canvas: (n*n, R, C), in scratch memory."""
-    N, C, (n, size) = len(canvas), canvas.shape[3], matrix.shape
+def transform(matrix: Array, images: Array, side: tuple[int, int], at: int, plan: Plan, name: str) -> Array:
+    """matrix (n, size) on both axes of every size x size tile of the images: (n*n, R, C), in scratch memory.
+
+    The images stand on canvases of `side`, from row and column `at` on.
+    """
+    (N, _, _, C), (n, size) = images.shape, matrix.shape
     each = plan.th * plan.tw * C
-    result = scratch(canvas, name, (n, n, N * each))
+    result = scratch(images, name, (n, n, N * each))
     for i in range(N):  # an image at a time: its tiles are still in the cache when the product reads them
-        d = scratch(canvas, "winograd tiles", (size, size, plan.th, plan.tw, C))
-        d[...] = tiles(canvas[i : i + 1], size, plan)[:, :, 0]
+        canvas = on_canvas(images[i : i + 1], "winograd canvas", side, at)
+        d = scratch(images, "winograd tiles", (size, size, plan.th, plan.tw, C))
+        d[...] = tiles(canvas, size, plan)[:, :, 0]
         both_axes(matrix, d.reshape(size, size, each), out=result[:, :, i * each : (i + 1) * each])
     return result.reshape(n * n, -1, C)
 
@@ -134,32 +143,42 @@ def transform(matrix: Array, canvas: Array, plan: Plan, name: str) -> Array:
 def transform_input(x: Array, B: Array, plan: Plan) -> Array:
     """V = B^T x d (n*n, R, C) of the images x."""
     side = ((plan.th - 1) * plan.m + plan.n, (plan.tw - 1) * plan.m + plan.n)
-    return transform(B.T, on_canvas(x, "winograd canvas", side, plan.padding), plan, "winograd V")
+    return transform(B.T, x, side, plan.padding, plan, "winograd V")
 
 
-def transform_weight(weight: Array, G: Array) -> Array:
-    """U = G x w (n*n, C, F)."""
-    n, (r, _, C, F) = len(G), weight.shape
-    U = scratch(weight, "winograd U", (n, n, C * F))
-    return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(n * n, C, F)
+def transform_weight(weight: Array, m: int | None = None) -> Array:
+    """U = G x w (n*n, C, F) of weight (r, r, C, F): the same for all images."""
+    r, _, C, F = weight.shape
+    m = m or tile_size(r)
+    G = get_xp(weight).asarray(transforms(m, r)[1], dtype=weight.dtype)
+    U = get_xp(weight).empty((*2 * (m + r - 1,), C * F), dtype=weight.dtype)
+    return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
 
 
 def winograd_forward(
-    x: Array, weight: Array, bias: Array | None, *, padding: int, groups: int = 1, m: int | None = None
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    *,
+    padding: int,
+    groups: int = 1,
+    m: int | None = None,
+    U: Array | None = None,
 ) -> Array:
     """The stride-1 convolution y (N, OH, OW, F) of x (N, H, W, C) with weight (r, r, C/groups, F).
 
-    In tiles of m x m outputs, by default 4 x 4.  Raises ValueError for kernels larger than 7 x 7.
+    In tiles of m x m outputs, by default 4 x 4.  U is the weight transformed, where that was done before.
+    Raises ValueError for kernels larger than 7 x 7.
     """
     xp, F = get_xp(x), weight.shape[3]
     plan = make_plan(x, weight, padding, groups, m)
     if saves_tiles(x, plan):
         pitch = x.shape[1] + padding, x.shape[2] + padding
-        y = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m)
+        y = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m, U=U)
         return unmosaic(y, pitch, (len(x), plan.OH, plan.OW, F))
-    A, G, B = matrices(x, plan)
+    A, _, B = matrices(x, plan)
     y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
-    U = transform_weight(weight, G)
+    U = transform_weight(weight, m) if U is None else U
     for images in plan.chunks(len(x)):
         V = transform_input(x[images], B, plan)  # (n*n, R, C)
         M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
@@ -173,20 +192,20 @@ def winograd_forward(
 
 def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
-    N, OH, OW, F = y.shape
+    N, m, F = len(y), plan.m, y.shape[3]
     each = plan.th * plan.tw * F
     M = M.reshape(plan.n, plan.n, N * each)
-    canvas = scratch(y, "winograd output", (1, plan.th * plan.m, plan.tw * plan.m, F))
-    Y = scratch(y, "winograd Y", (plan.m, plan.m, each))
+    Y = scratch(y, "winograd tiles", (m, m, each))
     for i in range(N):
         both_axes(A.T, M[:, :, i * each : (i + 1) * each], out=Y)
-        tiles(canvas, plan.m, plan)[...] = Y.reshape(plan.m, plan.m, 1, plan.th, plan.tw, F)
-        y[i] = canvas[0, :OH, :OW]
+        for k, part in enumerate(Y.reshape(m * m, plan.th, plan.tw, F)):
+            place = y[i, k // m :: m, k % m :: m]  # output (a, b) of every tile
+            place[...] = part[: place.shape[0], : place.shape[1]]
 
 
 def winograd_backward(
     dy: Array, x: Array, weight: Array, grad: Params, *, padding: int, groups: int = 1,
-    m: int | None = None, input_grad: bool = True,
+    m: int | None = None, input_grad: bool = True, U: Array | None = None,
 ) -> Array | None:  # fmt: skip
     """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
     xp, C, F = get_xp(x), x.shape[3], weight.shape[3]
@@ -195,27 +214,27 @@ def winograd_backward(
         pitch = x.shape[1] + padding, x.shape[2] + padding
         dx = winograd_backward(
             mosaic(dy, pitch), mosaic(x, pitch), weight, grad,
-            padding=padding, groups=groups, m=m, input_grad=input_grad,
+            padding=padding, groups=groups, m=m, input_grad=input_grad, U=U,
         )  # fmt: skip
         return None if dx is None else unmosaic(dx, pitch, x.shape)
     A, G, B = matrices(x, plan)
-    U = transform_weight(weight, G)
+    if U is None and input_grad:
+        U = transform_weight(weight, m)
     dU = None
     dbias = xp.zeros(F, dtype=x.dtype)
     dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
     for images in plan.chunks(len(x)):
-        side = (plan.th * plan.m, plan.tw * plan.m)
-        dM = transform(A, on_canvas(dy[images], "winograd canvas", side, 0), plan, "winograd M")
+        dM = transform(A, dy[images], (plan.th * plan.m, plan.tw * plan.m), 0, plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
         V = transform_input(x[images], B, plan)  # (n*n, R, C), as in forward
         dU = add_products(dU, V, dM, plan)
-        if dx is not None:
+        if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
             for channels, filters in group_slices(C, F, groups):
                 Ut = U[:, :, filters].transpose(0, 2, 1)
                 xp.matmul(dM[:, :, filters], Ut, out=dV[:, :, channels])
             tiles_to_input(dV, B, dx[images], plan)
-    dw = scratch(x, "winograd U", (plan.r, plan.r, C // groups * F))
+    dw = scratch(x, "winograd dw", (plan.r, plan.r, C // groups * F))
     assert dU is not None
     grad["weight"][...] = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw).reshape(weight.shape)
     if "bias" in grad:
@@ -252,8 +271,12 @@ def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
     dd = scratch(dx, "winograd tiles", (n, n, each))
     for i in range(N):
         both_axes(B, dV[:, :, i * each : (i + 1) * each], out=dd)
-        canvas[...] = 0
+        canvas[m * plan.th :], canvas[:, m * plan.tw :] = 0, 0
         for k, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
             a, b = divmod(k, n)
-            canvas[a : a + m * plan.th : m, b : b + m * plan.tw : m] += part
+            place = canvas[a : a + m * plan.th : m, b : b + m * plan.tw : m]
+            if a < m and b < m:  # these come first, side by side; the others overlap them
+                place[...] = part
+            else:
+                place += part
         dx[i] = canvas[P : P + H, P : P + W]

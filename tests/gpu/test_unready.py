@@ -39,15 +39,14 @@ int cuGetProcAddress_v2(const char *name, void **f, int version, unsigned long l
     return cuGetProcAddress(name, f, version, flags);
 }
 """
-# A compiler to which no header is known.
+# A compiler that refuses all, with CODE and TEXT.
 NVRTC = r"""
 #include <string.h>
-static const char text[] = "kern.cu(1): catastrophic error: cannot open source file \"vector_types.h\"\n\n"
-                           "1 catastrophic error detected in the compilation of \"kern.cu\".\n";
+static const char text[] = TEXT;
 int nvrtcVersion(int *major, int *minor) { *major = 13; *minor = 0; return 0; }
-const char *nvrtcGetErrorString(int code) { return "NVRTC_ERROR_COMPILATION"; }
+const char *nvrtcGetErrorString(int code) { return "NVRTC_ERROR"; }
 int nvrtcCreateProgram(void **p, const char *s, const char *n, int k, void *h, void *i) { *p = p; return 0; }
-int nvrtcCompileProgram(void *p, int n, void *options) { return 6; }
+int nvrtcCompileProgram(void *p, int n, void *options) { return CODE; }
 int nvrtcGetProgramLogSize(void *p, size_t *size) { *size = sizeof text; return 0; }
 int nvrtcGetProgramLog(void *p, char *log) { strcpy(log, text); return 0; }
 int nvrtcDestroyProgram(void **p) { return 0; }
@@ -112,10 +111,30 @@ def test_missing_library(tmp_path, library):
     assert line.endswith(libraries_command()) and libraries_command().startswith("pip install 'cupy-cuda")
 
 
-def test_missing_headers(tmp_path):
-    build(tmp_path, NVRTC, "libnvrtc.so.12", "libnvrtc.so.13")
-    line = said("no NVRTC", tmp_path)
-    assert line.startswith("the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries")
+# What NVRTC 13.0 says without the headers, and of a GPU of compute capability 6.1.
+REFUSALS = {
+    "headers": (
+        6,
+        r'"k.cu(1): catastrophic error: could not open source file \"vector_types.h\"\n\nEnded.\n"',
+    ),
+    "old GPU": (5, r'"nvrtc: error: invalid value for --gpu-architecture (-arch)\n"'),
+}
+
+
+@pytest.mark.parametrize(
+    "refusal, words",
+    [
+        (
+            "headers",
+            "the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries with: ",
+        ),
+        ("old GPU", "the GPU is too old for this CuPy; "),
+    ],
+)
+def test_a_compiler_that_refuses(tmp_path, refusal, words):
+    code, text = REFUSALS[refusal]
+    build(tmp_path, NVRTC, "libnvrtc.so.12", "libnvrtc.so.13", CODE=code, TEXT=text)
+    assert said("no NVRTC", tmp_path).startswith(words)
 
 
 def test_both_wheels(tmp_path):
