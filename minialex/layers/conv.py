@@ -77,18 +77,16 @@ def im2col(x: Array, K: int, S: int, P: int) -> Array:
     return X.reshape(N * OH * OW, K * K * C)
 
 
+# For a GPU, each number of X is fetched by a thread of its own: number i is that of patch (n, p, q), place (a, b).
 IM2COL = Kernel(
     "im2col", "raw T x, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T X",
     """
     Index k = i;
     const int c = k % C; k /= C;
-    const int b = k % K; k /= K;
-    const int a = k % K; k /= K;
-    const int q = k % OW; k /= OW;
-    const int p = k % OH;
-    const Index n = k / OH;
+    const int b = k % K; k /= K; const int a = k % K; k /= K;
+    const int q = k % OW; k /= OW; const int p = k % OH;
     const int h = p * S + a - P, w = q * S + b - P;
-    const Index at[] = {n, h, w, c};
+    const Index at[] = {k / OH, h, w, c};
     X = h >= 0 && h < H && w >= 0 && w < W ? x[at] : T(0)
     """,
 )  # fmt: skip
@@ -117,15 +115,15 @@ def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
     dx[...] = padded[:, P : P + H, P : P + W]
 
 
+# For a GPU: each number of dx is gathered by its own thread, from all patches that hold it, in the order above.
 COL2IM = Kernel(
     "col2im", "raw T dX, int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P", "T dx",
     """
     Index k = i;
     const int c = k % C; k /= C;
-    const int w = k % W + P; k /= W;
-    const int h = k % H + P;
+    const int w = k % W + P; k /= W; const int h = k % H + P;
     const Index n = k / H;
-    T sum = 0;  // over the patches that hold this place, in the order of the plain form
+    T sum = 0;
     for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
         for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--)
             sum += dX[((((n * OH + p) * OW + q) * K + h - p * S) * K + w - q * S) * C + c];
