@@ -149,9 +149,10 @@ def test_philox(first, size, step):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("threshold", [0, 1, 19661, 32768, 65535])
+@pytest.mark.parametrize("threshold", [0, 1, 19661, 32768, 65535, None])
 def test_dropout(threshold, dtype):
     x, n = numbers((3, 5, 7), dtype), random_uint16(np, 105, seed=1, stream=2, step=3)
+    threshold = int(n[50]) if threshold is None else threshold  # a number that lies on the threshold stays
     y, m = silence(x, n, threshold)
     for (x_there,) in layouts(x):
         for form in (silence, silence.plain):
