@@ -1,13 +1,15 @@
 """Every kernel of our own against the plain form on its page, which runs here on both devices."""
 
+import re
+
 import cupy
 import numpy as np
 import pytest
 from device import on_device, on_host
 
-from minialex import backend
+from minialex import backend, losses, optim, philox
 from minialex.backend import Kernel
-from minialex.layers import Dropout, LocalResponseNorm, MaxPool2d, ReLU
+from minialex.layers import Dropout, LocalResponseNorm, MaxPool2d, ReLU, activations, conv, dropout, lrn, pool
 from minialex.layers.conv import col2im, im2col
 from minialex.layers.dropout import silence
 from minialex.losses import loss_and_gradient
@@ -225,3 +227,21 @@ def test_the_index_is_as_wide_as_it_must_be(index):
     y = cupy.empty(3, dtype=np.float32)
     double(cupy.ones(3, dtype=np.float32), y)
     assert y.tolist() == [2, 2, 2] and list(double._compiled) == [index]
+
+
+# What the emulated device cannot show, read off the sources: a float64 that rounds to the same float32, and an
+# index that would need two billion numbers to go wrong.
+PAGES = (activations, conv, dropout, losses, lrn, optim, philox, pool)
+OWN = {kernel.name: kernel.functions + kernel.body for page in PAGES for kernel in vars(page).values()
+       if isinstance(kernel, Kernel)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_constant_in_a_kernel_is_a_float64(name):
+    assert re.findall(r"(?<!\bT\()\b\d+(?:\.\d*|e-?\d)(?!\d*f)", OWN[name]) == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_numbers_an_array_is_an_index(name):
+    """The number of an output, and that of an image, which is what is left of it at last."""
+    assert re.findall(r"\b(?:int|unsigned|short) \w+ = (?:i;|k /).*", OWN[name]) == []
