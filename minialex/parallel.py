@@ -2,7 +2,7 @@
 
 The convolutional part of a network runs differently from its dense part:
 
-    `MicroBatches(features)`   deals the batch out in groups of about 16 images; each thread takes whole
+    `MicroBatches(features)`   deals the batch out in groups of up to 32 images; each thread takes whole
                                groups through all layers, with scratch memory of its own
     dense layers               run on the whole batch, the weights dealt out to the threads (`threads.product`),
                                since they are far larger than the activations
@@ -32,7 +32,7 @@ class MicroBatches(Layer):
     image by itself, and must not be random: a Dropout would draw the same mask for each group.
     """
 
-    def __init__(self, layer: Layer, workers: int | None = None, size: int = 16):
+    def __init__(self, layer: Layer, workers: int | None = None, size: int = 32):
         if size < 1 or (workers is not None and workers < 1):
             raise ValueError(f"MicroBatches: workers and size must be at least 1, got {workers} and {size}")
         self.layer = layer if layer.children() else Sequential(layer)

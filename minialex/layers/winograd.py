@@ -42,7 +42,7 @@ from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
 from minialex.layers.winograd_matrices import POINTS, interpolation_points, transforms
 from minialex.threads import products
 
-CHUNK_TILES = 200  # tiles at work at once: enough rows for fast products, few enough to bound the memory
+CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough to bound the memory
 BLOCK = 8192  # numbers of each position that are transformed at a time, so that the cache holds them in between
 SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
 
