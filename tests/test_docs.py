@@ -67,7 +67,7 @@ def test_the_readme_names_only_options_that_exist():
     parsers = (training_parser(), benchmark.parser(), improvements.parser())
     known = set("".join(parser.format_help() for parser in parsers).split()) | {"--ten-crop"}
     known = {word.strip("[],") for word in known}
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert options <= known
 
 
