@@ -88,8 +88,10 @@ def _keep_memory() -> None:
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, -1)):
-            mallopt(option, value)
+        mallopt(M_ARENA_MAX, 1)
+        # Older versions refuse more than 32 MB, by returning 0; they must not be left at the least, 128 kB.
+        mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 1 << 25)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None) -> list[Any]:

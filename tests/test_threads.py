@@ -56,3 +56,25 @@ def test_a_process_can_be_held_to_fewer_cores(monkeypatch):
         assert threads.cpu_count() == 1
         threads.limit_threads(cores + 5)
         assert threads.cpu_count() == cores
+
+
+@pytest.mark.parametrize("most", [1 << 30, 1 << 25])
+def test_freed_memory_is_kept_as_far_as_the_c_library_allows(monkeypatch, most):
+    settings = {}
+
+    class Library:
+        @staticmethod
+        def mallopt(option, value):
+            if option == -3 and value > most:
+                return 0
+            settings[option] = value
+            return 1
+
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: Library)
+    threads._keep_memory()
+    assert settings == {-8: 1, -3: most, -1: -1}
+
+
+def test_another_c_library_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: object())
+    threads._keep_memory()
