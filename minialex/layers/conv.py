@@ -197,13 +197,12 @@ class Conv2d(Layer):
         weight, bias = self.params["weight"], self.params["bias"]
         if self.uses_winograd(x):
             deep, deep_weight, padding = self._with_stride_1(x)
-            options: dict[str, Any] = {"padding": padding, "groups": self.groups, "U": self.shared}
-            return winograd_forward(deep, deep_weight, bias, **options), x
+            y = winograd_forward(deep, deep_weight, bias, padding=padding, groups=self.groups, U=self.shared)
+            return y, x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
-        xp = get_xp(x)
-        y = xp.empty((len(x), OH, OW, F), dtype=x.dtype)
+        y = get_xp(x).empty((len(x), OH, OW, F), dtype=x.dtype)
         for images in self._chunks(x):
             Y = y[images].reshape(-1, F)  # (M, F), a view
             for channels, filters in group_slices(self.in_channels, F, self.groups):
@@ -219,8 +218,7 @@ class Conv2d(Layer):
 
         W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = grad["weight"].reshape(-1, F)  # (D, F), a view
-        xp = get_xp(x)
-        dx = xp.empty_like(x) if self.input_grad else None
+        dx = get_xp(x).empty_like(x) if self.input_grad else None
         for images in self._chunks(x):
             dY = dy[images].reshape(-1, F)  # (M, F)
             for channels, filters in group_slices(self.in_channels, F, self.groups):
@@ -295,10 +293,7 @@ class Conv2d(Layer):
 
     def __repr__(self) -> str:
         text = f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size}"
-        for name, value, default in (
-            ("stride", self.stride, 1),
-            ("padding", self.padding, 0),
-            ("groups", self.groups, 1),
-        ):
+        for name, default in (("stride", 1), ("padding", 0), ("groups", 1)):
+            value = getattr(self, name)
             text += f", {name}={value}" if value != default else ""
         return text + ")"
