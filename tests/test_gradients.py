@@ -161,7 +161,7 @@ def lrn_by(size=None, factor=2.0, neighbours=True):
     """LocalResponseNorm.backward with another window, factor, or without the neighbours."""
 
     def spoil(layer, dy, cache, grad):
-        x, s = cache
+        x, s = cache[:2]
         terms = dy * x * s ** (-layer.beta - 1)
         total = window_sum(terms, size or layer.size) if neighbours else terms
         return dy * s**-layer.beta - factor * layer.alpha * layer.beta * x * total
@@ -171,7 +171,7 @@ def lrn_by(size=None, factor=2.0, neighbours=True):
 
 def uneven_window(layer, dy, cache, grad):
     """The window of LRN one channel short on one side."""
-    x, s = cache
+    x, s = cache[:2]
     terms = dy * x * s ** (-layer.beta - 1)
     total = window_sum(terms, layer.size)
     total[..., layer.size // 2 :] -= terms[..., : -(layer.size // 2)]
