@@ -19,12 +19,15 @@ from minialex.errors import ConfigError, MinialexError
 from minialex.gpu_trouble import is_out_of_memory
 from minialex.models.memory import parse_bytes
 from minialex.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
+from minialex.threads import limit_threads
 from minialex.training import Trainer
 from minialex.viz import plot_curves
 
 # A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
 # from its config.json.
-MAY_CHANGE = {"device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "tf32", "algorithm"}
+MAY_CHANGE = {
+    "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32", "algorithm",
+}  # fmt: skip
 
 
 def run_main(main: Callable[[], int]) -> None:
@@ -98,6 +101,7 @@ def training_parser() -> argparse.ArgumentParser:
     add("--cache", action=argparse.BooleanOptionalAction, help="keep decoded images on the disk (default: yes)")
     add("--algorithm", help="of convolutions: im2col, winograd, or auto, the faster one (default; a GPU: im2col)")
     add("--memory-limit", type=parse_bytes, help="memory of a training step, like 2GB; the batch is split to fit")
+    add("--threads", type=int, help="use so many cores (default: all); the last bits depend on it")
     add(
         "--tf32",
         action=argparse.BooleanOptionalAction,
@@ -126,6 +130,8 @@ def train(arguments: dict[str, Any]) -> int:
             print(f"{resume} is finished: {run.result_file.read_text(encoding='utf-8').strip()}")
             return 0
 
+    if config.threads:
+        limit_threads(config.threads)
     if config.tf32:
         allow_tf32()
     device, chosen = choose_device(config.device)

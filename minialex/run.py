@@ -82,11 +82,12 @@ class Config:
     limit: int | None = None
     cache: bool = True
     memory_limit: int | None = None  # bytes of a training step
+    threads: int | None = None  # cores to use; None: all
     tf32: bool = False
     algorithm: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit"):
+        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit", "threads"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay", "colour_shift"):

@@ -49,6 +49,7 @@ FLAGS = [  # flag, value, what the line must say
     ("--crop-scale", "1.5", "--crop-scale must be above 0 and at most 1, got 1.5"),
     ("--colour-shift", "-0.1", "--colour-shift must be a number of 0 or more, got -0.1"),
     ("--warm-up", "-1", "--warm-up must not be negative, got -1"),
+    ("--threads", "0", "--threads must be at least 1, got 0"),
     ("--patience", "0", "--patience must be at least 1, got 0"),
     ("--augment", "mixup", "unknown augmentation 'mixup'; choose none, crop, full"),
     ("--device", "tpu", "unknown device 'tpu'; choose cpu, gpu or auto"),

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import tiny_run
 
 from minialex import threads
 from minialex.threads import map_threads, product
@@ -56,6 +57,13 @@ def test_a_process_can_be_held_to_fewer_cores(monkeypatch):
         assert threads.cpu_count() == 1
         threads.limit_threads(cores + 5)
         assert threads.cpu_count() == cores
+
+
+def test_a_training_run_can_be_held_to_fewer_cores(monkeypatch, tmp_path):
+    monkeypatch.setattr(threads, "_limit", None)
+    with threads._blas().limit(limits=None):
+        assert tiny_run.main(["--out", str(tmp_path / "run"), "--threads", "1"]) == 0
+        assert threads.cpu_count() == 1
 
 
 @pytest.mark.parametrize("most", [1 << 30, 1 << 25])

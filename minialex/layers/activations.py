@@ -39,7 +39,7 @@ class ReLU(Layer):
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_float(self, x)
         xp = get_xp(x)
-        # NumPy has a fast loop for the maxima of two arrays; that of an array and a number takes four times longer.
+        # NumPy takes four times longer for the maxima of an array and a number than for those of two arrays.
         zero = np.zeros(x.shape[-2:], x.dtype) if xp is np else 0
         y = xp.maximum(x, zero, out=x if self.inplace else None)
         return y, y
