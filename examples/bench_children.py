@@ -55,7 +55,7 @@ class Child:
         self.about: dict[str, Any] = {}
 
     def step(self) -> dict[str, Any]:
-        """Let the worker make one step and return what it measured."""
+        """Let the worker have its turn and return what it measured."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: answer() says why
             self.process.stdin.write("\n")

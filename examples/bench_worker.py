@@ -1,7 +1,7 @@
 """What the processes of the benchmark share; standard library only, since PyTorch may live in another Python.
 
 A worker gets its settings as JSON in its only argument, builds its network, makes one step to warm up, and says
-so in a line of JSON.  From then on each line on its standard input is answered by one step and a line of JSON.  It
+so in a line of JSON.  From then on each line on its standard input is answered by a turn and a line of JSON.  It
 ends with its input, even in the middle of a step, so it does not outlive the benchmark, however that ends.
 """
 
@@ -21,6 +21,7 @@ LEARNING_RATE = 1e-4
 VGG_CHANNELS = (64, 128, 256, 512)
 VGG_HIDDEN = 512
 
+TURN = 0.5  # seconds of a turn: short steps are repeated, as in a loop, and their median is the turn's
 Step = Callable[[], dict[str, Any]]  # returns "seconds" and "parts", name -> seconds, which add up to them
 
 
@@ -55,8 +56,16 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Step]]) -> N
     step()  # first steps allocate memory and choose kernels
     answer(about | {"warm_up": time.perf_counter() - started, "rss_mb": peak_memory_mb()})
     while asked.acquire():
-        result = step()
+        result = turn(step)
         answer(result | {"rss_mb": peak_memory_mb()})
+
+
+def turn(step: Step) -> dict[str, Any]:
+    """The median of as many steps as take TURN seconds, at least one; of an even number the lower one."""
+    steps = [step()]
+    while sum(one["seconds"] for one in steps) < TURN:
+        steps.append(step())
+    return sorted(steps, key=lambda one: one["seconds"])[(len(steps) - 1) // 2]
 
 
 def answer(message: dict[str, Any]) -> None:

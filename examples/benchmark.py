@@ -5,7 +5,8 @@
     python examples/benchmark.py --layers              what bounds each layer: products, memory, or neither
     python examples/benchmark.py --scaling             time and memory as batch, threads and images grow
 
-All that is compared runs in processes of its own, which take turns step by step.  Numbers are medians.
+All that is compared runs in processes of its own, which take turns of half a second, or of a step where that is
+longer.  Numbers are medians.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--phase", nargs="+", choices=["train", "inference"], default=["train", "inference"])
-    add("--rounds", type=int, default=5, help="steps of each process (default 5)")
+    add("--rounds", type=int, default=5, help="turns of each process, half a second or a step long (default 5)")
     add("--memory-limit", type=parse_bytes, help="split minialex's batch to fit into so much memory, like 1GB")
     add("--threads", type=int, help="use so many cores (default all)")
     add("--layers", action="store_true", help="time each layer of a training step instead")

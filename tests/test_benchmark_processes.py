@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bench_children import BenchmarkError, Child, Contender, check_memory, in_turn, running
+from bench_worker import turn
 from minialex.threads import cpu_count
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "benchmark.py"
@@ -28,7 +29,7 @@ def step():
     calls += 1
     if calls > 1:  # the first one warms up
         {step}
-    return {{}}
+    return {{'seconds': 1}}
 
 def prepare(settings):
     {prepare}
@@ -61,6 +62,13 @@ def test_processes_take_turns(tmp_path):
     with running(two) as children:
         assert [len(steps) for steps in in_turn(children, 3)] == [3, 3]
     assert log.read_text() == "ABABAB"
+
+
+def test_a_turn_is_the_median_of_as_many_steps_as_take_half_a_second():
+    seconds = iter([0.3, 0.1, 0.2, 9.0])
+    assert turn(lambda: {"seconds": next(seconds)}) == {"seconds": 0.2}
+    assert next(seconds) == 9.0
+    assert turn(lambda: {"seconds": 0.7}) == {"seconds": 0.7}
 
 
 @pytest.mark.parametrize("fault", [ValueError("stop"), KeyboardInterrupt()])
