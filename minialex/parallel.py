@@ -55,8 +55,9 @@ class MicroBatches(Layer):
         """(layer, what it can share) for each layer inside, for groups of `shape`; one thread a layer."""
         layers, shapes = [], []
         for _, layer in self.layer.leaves():
-            layers.append(layer)
-            shapes.append(shape)
+            if type(layer).share is not Layer.share:  # those with work to do, so that each thread gets some of it
+                layers.append(layer)
+                shapes.append(shape)
             shape = (shape[0], *layer.output_shape(shape[1:]))
         values = map_threads(lambda i: layers[i].share(shapes[i]), range(len(layers)), self.workers)
         return list(zip(layers, values, strict=True))

@@ -199,9 +199,10 @@ def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     Y = scratch(y, "winograd tiles", (m, m, each))
     for i in range(N):
         both_axes(A.T, M[:, :, i * each : (i + 1) * each], out=Y)
-        for k, part in enumerate(Y.reshape(m * m, plan.th, plan.tw, F)):
-            place = y[i, k // m :: m, k % m :: m]  # output (a, b) of every tile
-            place[...] = part[: place.shape[0], : place.shape[1]]
+        for p in range(plan.th):  # a row of tiles at a time, so that y is written from front to back
+            rows = y[i, p * m : (p + 1) * m]  # (up to m, OW, F)
+            parts = Y.reshape(m, m, plan.th, plan.tw, F)[: len(rows), :, p].transpose(0, 2, 1, 3)
+            rows[...] = parts.reshape(len(rows), plan.tw * m, F)[:, : plan.OW]
 
 
 def winograd_backward(
