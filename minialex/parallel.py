@@ -52,7 +52,7 @@ class MicroBatches(Layer):
         return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
     def _share(self, shape: Shape) -> list[tuple[Layer, Any]]:
-        """(layer, what it can share) for each layer inside, for groups of `shape`; one thread a layer."""
+        """(layer, what it shares) for each layer that can share, for groups of `shape`; one thread a layer."""
         layers, shapes = [], []
         for _, layer in self.layer.leaves():
             if type(layer).share is not Layer.share:  # those with work to do, so that each thread gets some of it

@@ -23,15 +23,15 @@ The paper's recipe, and where each line of it stands in Krizhevsky, Sutskever, H
 
 It differs in three things.  The paper subtracts a mean image, pixel by pixel; we subtract its mean colour, since
 random crops move every pixel of it anyway.  "Stopped improving" was judged by eye; here it is `patience` epochs
-without a new best, 10 because 90 epochs then hold the paper's three.  The weight decay acts on the biases too.  At
-the scale of pixels in 0..255 the weights of N(0, 0.01^2) make sense: with pixels in 0..1 the first signals would
-be 255 times weaker.
+without a new best, 10 so that 90 epochs have room for all three divisions.  The weight decay acts on the biases
+too.  At the scale of pixels in 0..255 the weights of N(0, 0.01^2) make sense: with pixels in 0..1 the first
+signals would be 255 times weaker.
 
 And its learning rate was made for 1,000 classes.  fc7's 4,096 biases of 1 give the last layer an input h of
 |h|^2 = 7,000 or so.  With K classes, all as likely at first, the loss curves by |h|^2 / K along h, and SGD with
-momentum 0.9 is stable for rates below 3.8 K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  With two classes and a
-rate of 0.01 all ReLUs of fc7 were shut for good after three epochs, and nothing was learned; `--recipe paper
---lr 0.0005` learns.
+momentum 0.9 is stable for rates below 2 (1 + 0.9) K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  With two
+classes and a rate of 0.01 all ReLUs of fc7 were shut for good after three epochs, and nothing was learned;
+`--recipe paper --lr 0.0005` learns.
 
 The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), down to a quarter of the photo,
 and the paper's colour shift; weights by He et al. (2015); label smoothing (Szegedy et al. 2016, section 7); AdamW

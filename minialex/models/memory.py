@@ -15,7 +15,8 @@ by taking the batch in chunks, one after the other, whose gradients are added: o
 same but for their order.
 
 The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays, a CPU's the
-Python program; there, convolutions work on a few images at a time, and need less than this.
+Python program; there, convolutions work on a few images at a time, and need less than this; LRN keeps one array
+more.
 """
 
 import math
