@@ -42,7 +42,6 @@ import numpy as np
 
 from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form, scratch
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
-from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
 from minialex.threads import product
 
@@ -181,6 +180,7 @@ class Conv2d(Layer):
             raise ValueError(f"Conv2d: winograd with stride {stride} needs groups=1, got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self._geometry: dict[str, Any] = {"padding": padding, "stride": stride, "groups": groups}
         self.input_grad = input_grad
         self.algorithm = algorithm
         self.deep_kernel = -(-kernel_size // stride)  # K' of space_to_depth.py; K itself for stride 1
@@ -196,9 +196,7 @@ class Conv2d(Layer):
         check_window(self, x.shape[1], x.shape[2], self.kernel_size, self.padding)
         weight, bias = self.params["weight"], self.params["bias"]
         if self.uses_winograd(x):
-            deep, deep_weight, padding = self._with_stride_1(x)
-            y = winograd_forward(deep, deep_weight, bias, padding=padding, groups=self.groups, U=self.shared)
-            return y, x
+            return winograd_forward(x, weight, bias, U=self.shared, **self._geometry), x
 
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         OH, OW, F = self.output_shape(x.shape[1:])
@@ -214,7 +212,8 @@ class Conv2d(Layer):
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         x, F = cache, self.out_channels
         if self.uses_winograd(x):
-            return self._winograd_backward(dy, x, grad)
+            options = {"input_grad": self.input_grad, "U": self.shared, **self._geometry}
+            return winograd_backward(dy, x, self.params["weight"], grad, **options)
 
         W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = grad["weight"].reshape(-1, F)  # (D, F), a view
@@ -251,30 +250,7 @@ class Conv2d(Layer):
         """Winograd's U of the weights, where inputs of `shape` (N, H, W, C) need it."""
         if not self._prefers_winograd(shape):
             return None
-        weight = self.params["weight"]
-        return transform_weight(weight if self.stride == 1 else weight_to_depth(weight, self.stride))
-
-    def _with_stride_1(self, x: Array) -> tuple[Array, Array, int]:
-        """x, the weight and the padding of the same convolution with stride 1: see space_to_depth.py."""
-        weight = self.params["weight"]
-        if self.stride == 1:
-            return x, weight, self.padding
-        OH, OW, _ = self.output_shape(x.shape[1:])
-        places = (OH - 1 + self.deep_kernel, OW - 1 + self.deep_kernel)  # as many as the output needs
-        return to_depth(x, self.stride, self.padding, places), weight_to_depth(weight, self.stride), 0
-
-    def _winograd_backward(self, dy: Array, x: Array, grad: Params) -> Array:
-        xp, S = get_xp(x), self.stride
-        deep, weight, padding = self._with_stride_1(x)
-        deep_grad = grad if S == 1 else {"weight": xp.empty_like(weight), "bias": grad["bias"]}
-        options: dict[str, Any] = {"padding": padding, "groups": self.groups, "U": self.shared}
-        dx = ddeep = winograd_backward(dy, deep, weight, deep_grad, input_grad=self.input_grad, **options)
-        if S > 1:
-            weight_to_space(deep_grad["weight"], grad["weight"], S)
-            if ddeep is not None:
-                dx = xp.empty_like(x)
-                to_space(ddeep, dx, S, self.padding)
-        return dx
+        return transform_weight(self.params["weight"], self.stride)
 
     def _chunks(self, x: Array) -> Iterator[slice]:
         """Slices of the batch, so many images each that their columns take about COLUMN_BYTES; on a GPU all."""

@@ -3,36 +3,34 @@
 Small images waste work in tiles that overhang: 13 outputs take 4 tiles of 4.  Four images in a square, with the
 padding that they need anyway between them, are one image of 27 + 1 outputs and take 7 tiles instead of 2 * 4.
 A tile may then span two images; that is exact but for rounding, as the zeros between them cancel only nearly.
+
+The `pitch` is the distance from corner to corner: (rows, columns).
 """
 
-from typing import Any
+from collections.abc import Iterator
 
-from minialex.backend import Array, get_xp
+from minialex.backend import Array, scratch
 
-
-def saves_tiles(x: Array, plan: Any) -> bool:
-    """Whether mosaics of x (N, H, W, C) take fewer tiles than the images one by one do by the `Plan`."""
-    if plan.padding >= plan.r:  # outputs of neighbours would overlap
-        return False
-    N, H, W, _ = x.shape
-    th, tw = -(-(H + plan.padding + plan.OH) // plan.m), -(-(W + plan.padding + plan.OW) // plan.m)
-    return -(-N // 4) * th * tw < N * plan.th * plan.tw
+PIECES = 4  # images of a mosaic
 
 
-def mosaic(x: Array, pitch: tuple[int, int]) -> Array:
-    """Images x (N, H, W, C) four by four in squares with `pitch` from corner to corner; zeros elsewhere."""
-    N, H, W, C = x.shape
-    squares = get_xp(x).zeros((-(-N // 4), pitch[0] + H, pitch[1] + W, C), dtype=x.dtype)
-    for k in range(min(4, N)):
-        h, w = k // 2 * pitch[0], k % 2 * pitch[1]
-        squares[: len(x[k::4]), h : h + H, w : w + W] = x[k::4]
-    return squares
+def mosaic(images: Array, at: int, pitch: tuple[int, int], side: tuple[int, int]) -> Array:
+    """Up to four images (N, H, W, C) in zeros (1, *side, C), the first from row and column `at` on."""
+    canvas = scratch(images, "canvas", (1, *side, images.shape[3]))
+    canvas[...] = 0
+    for image, piece in pieces(images, canvas, at, pitch):
+        piece[...] = image
+    return canvas
 
 
-def unmosaic(squares: Array, pitch: tuple[int, int], shape: tuple[int, ...]) -> Array:
-    """The images x of `shape` (N, H, W, C) back from their squares."""
-    x = get_xp(squares).empty(shape, dtype=squares.dtype)
-    for k in range(min(4, len(x))):
-        h, w = k // 2 * pitch[0], k % 2 * pitch[1]
-        x[k::4] = squares[: len(x[k::4]), h : h + shape[1], w : w + shape[2]]
-    return x
+def unmosaic(canvas: Array, images: Array, at: int, pitch: tuple[int, int]) -> None:
+    """Fills the images (N, H, W, C) from where `mosaic` puts them."""
+    for image, piece in pieces(images, canvas, at, pitch):
+        image[...] = piece
+
+
+def pieces(images: Array, canvas: Array, at: int, pitch: tuple[int, int]) -> Iterator[tuple[Array, Array]]:
+    """Each image (H, W, C) with its part of the canvas."""
+    for k, image in enumerate(images):
+        h, w = at + k // 2 * pitch[0], at + k % 2 * pitch[1]
+        yield image, canvas[0, h : h + image.shape[0], w : w + image.shape[1]]

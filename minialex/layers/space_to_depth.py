@@ -15,14 +15,26 @@ Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pix
 """
 
 from minialex.backend import Array, get_xp, scratch
-from minialex.layers.winograd import on_canvas
+
+
+def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
+    """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C); what overhangs is cut off."""
+    N, H, W, C = image.shape
+    H, W = min(H, side[0] - at), min(W, side[1] - at)
+    canvas = scratch(image, name, (N, *side, C))
+    canvas[:, :at], canvas[:, at + H :] = 0, 0
+    canvas[:, :, :at], canvas[:, :, at + W :] = 0, 0
+    canvas[:, at : at + H, at : at + W] = image[:, :H, :W]
+    return canvas
 
 
 def to_depth(x: Array, stride: int, padding: int, places: tuple[int, int]) -> Array:
     """x (N, H, W, C) in `padding` zeros as x' (N, *places, S*S*C); what overhangs is cut off, what lacks is 0."""
     N, _, _, C = x.shape
     S, (high, wide) = stride, places
-    pixels = on_canvas(x, "space to depth", (high * S, wide * S), padding)
+    pixels = on_canvas(x, "canvas", (high * S, wide * S), padding)
+    if S == 1:
+        return pixels
     blocks = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
     deep = scratch(x, "depth", blocks.shape)
     deep[...] = blocks
@@ -32,17 +44,20 @@ def to_depth(x: Array, stride: int, padding: int, places: tuple[int, int]) -> Ar
 def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
     """The transpose of `to_depth`: x (N, H, W, C) from x' (N, high, wide, S*S*C); pixels it lacked become 0."""
     (N, high, wide, _), S, P = deep.shape, stride, padding
-    C = x.shape[3]
+    _, H, W, C = x.shape
     pixels = deep.reshape(N, high, wide, S, S, C).transpose(0, 1, 3, 2, 4, 5).reshape(N, high * S, wide * S, C)
-    part = pixels[:, P : P + x.shape[1], P : P + x.shape[2]]
-    x[...] = 0
-    x[:, : part.shape[1], : part.shape[2]] = part
+    part = pixels[:, P : P + H, P : P + W]
+    h, w = part.shape[1:3]
+    x[:, :h, :w] = part
+    x[:, h:], x[:, :, w:] = 0, 0
 
 
 def weight_to_depth(weight: Array, stride: int) -> Array:
     """W (K, K, C, F) as W' (K', K', S*S*C, F)."""
     K, _, C, F = weight.shape
     S, small = stride, -(-K // stride)
+    if S == 1:
+        return weight
     filled = get_xp(weight).zeros((small * S, small * S, C, F), dtype=weight.dtype)
     filled[:K, :K] = weight
     blocks = filled.reshape(small, S, small, S, C, F).transpose(0, 2, 1, 3, 4, 5)

@@ -34,11 +34,13 @@ References
 """
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from minialex.backend import Array, get_xp, scratch
 from minialex.layers.layer import Params, group_slices
-from minialex.layers.mosaic import mosaic, saves_tiles, unmosaic
+from minialex.layers.mosaic import PIECES, mosaic, unmosaic
+from minialex.layers.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers.winograd_matrices import POINTS, interpolation_points, transforms
 from minialex.threads import products
 
@@ -48,27 +50,36 @@ SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a
 
 
 class Plan(NamedTuple):
-    """The geometry of one call."""
+    """The geometry of one call.  A canvas is an image with what its tiles need around it, or a mosaic of four."""
 
     m: int
     r: int
     n: int
+    stride: int
     padding: int
-    th: int  # tiles down the image
+    th: int  # tiles down the canvas
     tw: int  # tiles across
     OH: int
     OW: int
     groups: int
+    pitch: tuple[int, int] | None  # of the mosaics; None: each image by itself
 
     @property
     def ones(self) -> int:
         """The position of the point (1, 1) among the n*n."""
         return interpolation_points(self.n).index(Fraction(1)) * (self.n + 1)
 
+    @property
+    def images(self) -> int:
+        """Images on a canvas."""
+        return PIECES if self.pitch else 1
+
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
-        count = max(1, -(-N // max(1, CHUNK_TILES // (self.th * self.tw))))
-        return [slice(i * N // count, (i + 1) * N // count) for i in range(count)]
+        canvases = -(-N // self.images)
+        count = max(1, -(-canvases // max(1, CHUNK_TILES // (self.th * self.tw))))
+        edges = [min(N, i * canvases // count * self.images) for i in range(count + 1)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def tile_size(r: int) -> int:
@@ -78,15 +89,20 @@ def tile_size(r: int) -> int:
     return min(4, len(POINTS) + 2 - r)
 
 
-def make_plan(x: Array, weight: Array, padding: int, groups: int, m: int | None) -> Plan:
-    """Tiles of m x m outputs, by default 4 x 4, that cover the output of x (N, H, W, C).
+def make_plan(x: Array, weight: Array, padding: int, stride: int, groups: int, m: int | None) -> Plan:
+    """Tiles of m x m outputs, by default 4 x 4, cover the output of x (N, H, W, C); of mosaics if that saves some.
 
     F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs more than twice as much.
     """
-    r = weight.shape[0]
-    OH, OW = x.shape[1] + 2 * padding - r + 1, x.shape[2] + 2 * padding - r + 1
+    (N, H, W, _), K = x.shape, weight.shape[0]
+    r = -(-K // stride)
+    OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     m = m or tile_size(r)
-    return Plan(m, r, m + r - 1, padding, -(-OH // m), -(-OW // m), OH, OW, groups)
+    one = Plan(m, r, m + r - 1, stride, padding, -(-OH // m), -(-OW // m), OH, OW, groups, None)
+    pitch = H + padding, W + padding
+    four = one._replace(th=-(-(pitch[0] + OH) // m), tw=-(-(pitch[1] + OW) // m), pitch=pitch)
+    saves = -(-N // PIECES) * four.th * four.tw < N * one.th * one.tw
+    return four if saves and stride == 1 and padding < r else one  # with more padding outputs would overlap
 
 
 def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
@@ -114,41 +130,28 @@ def tiles(canvas: Array, size: int, plan: Plan) -> Array:
     return get_xp(canvas).lib.stride_tricks.as_strided(canvas, shape, (h, w, n, plan.m * h, plan.m * w, c))
 
 
-def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
-    """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C); what overhangs is cut off."""
-    N, H, W, C = image.shape
-    H, W = min(H, side[0] - at), min(W, side[1] - at)
-    canvas = scratch(image, name, (N, *side, C))
-    canvas[:, :at], canvas[:, at + H :] = 0, 0
-    canvas[:, :, :at], canvas[:, :, at + W :] = 0, 0
-    canvas[:, at : at + H, at : at + W] = image[:, :H, :W]
-    return canvas
+def transform(matrix: Array, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
+    """matrix (n, size) on both axes of every size x size tile of the images: (n*n, R, S*S*C), in scratch memory.
 
-
-def transform(matrix: Array, images: Array, side: tuple[int, int], at: int, plan: Plan, name: str) -> Array:
-    """matrix (n, size) on both axes of every size x size tile of the images: (n*n, R, C), in scratch memory.
-
-    The images stand on canvases of `side`, from row and column `at` on.
+    The tiles lie as on images with padding P, and with blocks of S x S pixels for places.
     """
-    (N, _, _, C), (n, size) = images.shape, matrix.shape
+    (n, size), N, m = matrix.shape, len(images), plan.m
+    side = (plan.th - 1) * m + size, (plan.tw - 1) * m + size
+    C = S * S * images.shape[3]
     each = plan.th * plan.tw * C
-    result = scratch(images, name, (n, n, N * each))
-    for i in range(N):  # an image at a time: its tiles are still in the cache when the product reads them
-        canvas = on_canvas(images[i : i + 1], "winograd canvas", side, at)
-        d = scratch(images, "winograd tiles", (size, size, plan.th, plan.tw, C))
+    result = scratch(images, name, (n, n, -(-N // plan.images) * each))
+    d = scratch(images, "winograd tiles", (size, size, plan.th, plan.tw, C))
+    for k, i in enumerate(range(0, N, plan.images)):  # one canvas at a time, so that the cache holds its tiles
+        some = images[i : i + plan.images]
+        canvas = mosaic(some, P, plan.pitch, side) if plan.pitch else to_depth(some, S, P, side)
         d[...] = tiles(canvas, size, plan)[:, :, 0]
-        both_axes(matrix, d.reshape(size, size, each), out=result[:, :, i * each : (i + 1) * each])
+        both_axes(matrix, d.reshape(size, size, each), out=result[:, :, k * each : (k + 1) * each])
     return result.reshape(n * n, -1, C)
 
 
-def transform_input(x: Array, B: Array, plan: Plan) -> Array:
-    """V = B^T x d (n*n, R, C) of the images x."""
-    side = ((plan.th - 1) * plan.m + plan.n, (plan.tw - 1) * plan.m + plan.n)
-    return transform(B.T, x, side, plan.padding, plan, "winograd V")
-
-
-def transform_weight(weight: Array, m: int | None = None) -> Array:
-    """U = G x w (n*n, C, F) of weight (r, r, C, F): the same for all images."""
+def transform_weight(weight: Array, stride: int = 1, m: int | None = None) -> Array:
+    """U = G x w (n*n, C, F) of weight (K, K, C, F): the same for all images."""
+    weight = weight_to_depth(weight, stride)
     r, _, C, F = weight.shape
     m = m or tile_size(r)
     G = get_xp(weight).asarray(transforms(m, r)[1], dtype=weight.dtype)
@@ -157,33 +160,23 @@ def transform_weight(weight: Array, m: int | None = None) -> Array:
 
 
 def winograd_forward(
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    *,
-    padding: int,
-    groups: int = 1,
-    m: int | None = None,
-    U: Array | None = None,
-) -> Array:
-    """The stride-1 convolution y (N, OH, OW, F) of x (N, H, W, C) with weight (r, r, C/groups, F).
+    x: Array, weight: Array, bias: Array | None, *, padding: int, stride: int = 1, groups: int = 1,
+    m: int | None = None, U: Array | None = None,
+) -> Array:  # fmt: skip
+    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with weight (K, K, C/groups, F).
 
     In tiles of m x m outputs, by default 4 x 4.  U is the weight transformed, where that was done before.
-    Raises ValueError for kernels larger than 7 x 7.
+    Raises ValueError for kernels of more than 7 x 7 places.
     """
     xp, F = get_xp(x), weight.shape[3]
-    plan = make_plan(x, weight, padding, groups, m)
-    if saves_tiles(x, plan):
-        pitch = x.shape[1] + padding, x.shape[2] + padding
-        y = winograd_forward(mosaic(x, pitch), weight, bias, padding=padding, groups=groups, m=m, U=U)
-        return unmosaic(y, pitch, (len(x), plan.OH, plan.OW, F))
+    plan = make_plan(x, weight, padding, stride, groups, m)
     A, _, B = matrices(x, plan)
     y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
-    U = transform_weight(weight, m) if U is None else U
+    U = transform_weight(weight, stride, m) if U is None else U
     for images in plan.chunks(len(x)):
-        V = transform_input(x[images], B, plan)  # (n*n, R, C)
+        V = transform(B.T, x[images], stride, padding, plan, "winograd V")  # (n*n, R, C)
         M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
-        for channels, filters in group_slices(x.shape[3], F, groups):
+        for channels, filters in group_slices(V.shape[2], F, groups):
             products(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
         if bias is not None:
             M[plan.ones] += bias
@@ -195,50 +188,47 @@ def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
     N, m, F = len(y), plan.m, y.shape[3]
     each = plan.th * plan.tw * F
-    M = M.reshape(plan.n, plan.n, N * each)
+    M = M.reshape(plan.n, plan.n, -1)
     Y = scratch(y, "winograd tiles", (m, m, each))
-    for i in range(N):
-        both_axes(A.T, M[:, :, i * each : (i + 1) * each], out=Y)
-        for p in range(plan.th):  # a row of tiles at a time, so that y is written from front to back
-            rows = y[i, p * m : (p + 1) * m]  # (up to m, OW, F)
+    for k, i in enumerate(range(0, N, plan.images)):
+        both_axes(A.T, M[:, :, k * each : (k + 1) * each], out=Y)
+        canvas = scratch(y, "canvas", (1, plan.th * m, plan.tw * m, F)) if plan.pitch else y[i : i + 1]
+        for p in range(plan.th):  # a row of tiles at a time, so that the canvas is written from front to back
+            rows = canvas[0, p * m : (p + 1) * m]  # (up to m, OW, F)
             parts = Y.reshape(m, m, plan.th, plan.tw, F)[: len(rows), :, p].transpose(0, 2, 1, 3)
-            rows[...] = parts.reshape(len(rows), plan.tw * m, F)[:, : plan.OW]
+            rows[...] = parts.reshape(len(rows), plan.tw * m, F)[:, : rows.shape[1]]
+        if plan.pitch:
+            unmosaic(canvas, y[i : i + PIECES], 0, plan.pitch)
 
 
 def winograd_backward(
-    dy: Array, x: Array, weight: Array, grad: Params, *, padding: int, groups: int = 1,
+    dy: Array, x: Array, weight: Array, grad: Params, *, padding: int, stride: int = 1, groups: int = 1,
     m: int | None = None, input_grad: bool = True, U: Array | None = None,
 ) -> Array | None:  # fmt: skip
     """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
-    xp, C, F = get_xp(x), x.shape[3], weight.shape[3]
-    plan = make_plan(x, weight, padding, groups, m)
-    if saves_tiles(x, plan):
-        pitch = x.shape[1] + padding, x.shape[2] + padding
-        dx = winograd_backward(
-            mosaic(dy, pitch), mosaic(x, pitch), weight, grad,
-            padding=padding, groups=groups, m=m, input_grad=input_grad, U=U,
-        )  # fmt: skip
-        return None if dx is None else unmosaic(dx, pitch, x.shape)
+    xp, F = get_xp(x), weight.shape[3]
+    plan = make_plan(x, weight, padding, stride, groups, m)
     A, G, B = matrices(x, plan)
     if U is None and input_grad:
-        U = transform_weight(weight, m)
+        U = transform_weight(weight, stride, m)
     dU = None
     dbias = xp.zeros(F, dtype=x.dtype)
     dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
     for images in plan.chunks(len(x)):
-        dM = transform(A, dy[images], (plan.th * plan.m, plan.tw * plan.m), 0, plan, "winograd M")
+        dM = transform(A, dy[images], 1, 0, plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
-        V = transform_input(x[images], B, plan)  # (n*n, R, C), as in forward
+        V = transform(B.T, x[images], stride, padding, plan, "winograd V")  # (n*n, R, C), as in forward
         dU = add_products(dU, V, dM, plan)
         if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
-            for channels, filters in group_slices(C, F, groups):
+            for channels, filters in group_slices(V.shape[2], F, groups):
                 Ut = U[:, :, filters].transpose(0, 2, 1)
                 products(dM[:, :, filters], Ut, out=dV[:, :, channels])
             tiles_to_input(dV, B, dx[images], plan)
-    dw = scratch(x, "winograd dw", (plan.r, plan.r, C // groups * F))
     assert dU is not None
-    grad["weight"][...] = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw).reshape(weight.shape)
+    C = dU.shape[1]
+    dw = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=scratch(x, "winograd dw", (plan.r, plan.r, C * F)))
+    weight_to_space(dw.reshape(plan.r, plan.r, C, F), grad["weight"], stride)
     if "bias" in grad:
         grad["bias"][...] = dbias
     return dx
@@ -264,21 +254,22 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
 
 def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
-    N, H, W, C = dx.shape
-    m, n, P = plan.m, plan.n, plan.padding
+    m, n, C = plan.m, plan.n, dV.shape[2]
     each = plan.th * plan.tw * C
-    dV = dV.reshape(n, n, N * each)
-    high, wide = (plan.th - 1) * m + n, (plan.tw - 1) * m + n
-    canvas = scratch(dx, "winograd canvas", (max(high, P + H), max(wide, P + W), C))
+    dV = dV.reshape(n, n, -1)
+    canvas = scratch(dx, "canvas", (1, (plan.th - 1) * m + n, (plan.tw - 1) * m + n, C))
     dd = scratch(dx, "winograd tiles", (n, n, each))
-    for i in range(N):
-        both_axes(B, dV[:, :, i * each : (i + 1) * each], out=dd)
-        canvas[m * plan.th :], canvas[:, m * plan.tw :] = 0, 0
-        for k, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
-            a, b = divmod(k, n)
-            place = canvas[a : a + m * plan.th : m, b : b + m * plan.tw : m]
+    for k, i in enumerate(range(0, len(dx), plan.images)):
+        both_axes(B, dV[:, :, k * each : (k + 1) * each], out=dd)
+        canvas[:, m * plan.th :], canvas[:, :, m * plan.tw :] = 0, 0
+        for at, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
+            a, b = divmod(at, n)
+            place = canvas[0, a : a + m * plan.th : m, b : b + m * plan.tw : m]
             if a < m and b < m:  # these come first, side by side; the others overlap them
                 place[...] = part
             else:
                 place += part
-        dx[i] = canvas[P : P + H, P : P + W]
+        if plan.pitch:
+            unmosaic(canvas, dx[i : i + PIECES], plan.padding, plan.pitch)
+        else:
+            to_space(canvas, dx[i : i + 1], plan.stride, plan.padding)
