@@ -193,12 +193,22 @@ def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     for k, i in enumerate(range(0, N, plan.images)):
         both_axes(A.T, M[:, :, k * each : (k + 1) * each], out=Y)
         canvas = scratch(y, "canvas", (1, plan.th * m, plan.tw * m, F)) if plan.pitch else y[i : i + 1]
-        for p in range(plan.th):  # a row of tiles at a time, so that the canvas is written from front to back
-            rows = canvas[0, p * m : (p + 1) * m]  # (up to m, OW, F)
-            parts = Y.reshape(m, m, plan.th, plan.tw, F)[: len(rows), :, p].transpose(0, 2, 1, 3)
-            rows[...] = parts.reshape(len(rows), plan.tw * m, F)[:, : rows.shape[1]]
+        side_by_side(Y.reshape(m, m, plan.th, plan.tw, F).transpose(2, 0, 3, 1, 4), canvas[0])
         if plan.pitch:
             unmosaic(canvas, y[i : i + PIECES], 0, plan.pitch)
+
+
+def side_by_side(tiles: Array, image: Array) -> None:
+    """image (H, W, F) from its tiles (th, m, tw, m, F); what overhangs is cut off."""
+    (H, W, F), m = image.shape, tiles.shape[1]
+    h, w = H // m, W // m  # whole tiles; then come parts of tiles
+    image[: h * m, : w * m].reshape(h, m, w, m, F)[...] = tiles[:h, :, :w]
+    if W % m:
+        image[: h * m, w * m :].reshape(h, m, W % m, F)[...] = tiles[:h, :, w, : W % m]
+    if H % m:
+        image[h * m :, : w * m].reshape(H % m, w, m, F)[...] = tiles[h, : H % m, :w]
+    if H % m and W % m:
+        image[h * m :, w * m :] = tiles[h, : H % m, w, : W % m]
 
 
 def winograd_backward(
