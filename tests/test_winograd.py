@@ -103,6 +103,27 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     assert all(np.array_equal(a, b) for a, b in zip((x, dy, weight, bias), before, strict=True))
 
 
+@pytest.mark.parametrize("N, H, mosaics", [(11, 13, True), (5, 12, False)])
+def test_the_batch_is_worked_off_in_chunks_of_whole_canvases(monkeypatch, N, H, mosaics):
+    rng = np.random.default_rng(N)
+    x, weight, bias = (on_device(rng.standard_normal(s)) for s in ((N, H, H, 2), (3, 3, 2, 3), 3))
+    dy = on_device(rng.standard_normal((N, H, H, 3)))
+    assert (make_plan(x, weight, 1, 1, 1, 4).pitch is not None) == mosaics
+
+    def results():
+        grad = {"weight": on_device(np.empty((3, 3, 2, 3))), "bias": on_device(np.empty(3))}
+        y = winograd_forward(x, weight, bias, padding=1)
+        return y, winograd_backward(dy, x, weight, grad, padding=1), grad["weight"], grad["bias"]
+
+    whole = results()
+    monkeypatch.setattr("minialex.layers.winograd.CHUNK_TILES", 50 if mosaics else 20)
+    assert [s.stop - s.start for s in make_plan(x, weight, 1, 1, 1, 4).chunks(N)] == (
+        [4, 4, 3] if mosaics else [1, 2, 2]
+    )
+    for got, want in zip(results(), whole, strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-10)
+
+
 def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap():
     def used(N, H, W, r, P, m=4):
         x, weight = on_device(np.zeros((N, H, W, 1))), on_device(np.zeros((r, r, 1, 1)))
