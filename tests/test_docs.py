@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bench_loading
 import benchmark
 import improvements
 import minialex
@@ -64,7 +65,7 @@ def test_the_python_code_of_the_readme_runs():
 def test_the_readme_names_only_options_that_exist():
     from minialex.cli import training_parser
 
-    parsers = (training_parser(), benchmark.parser(), improvements.parser())
+    parsers = (training_parser(), benchmark.parser(), bench_loading.parser(), improvements.parser())
     known = set("".join(parser.format_help() for parser in parsers).split()) | {"--ten-crop"}
     known = {word.strip("[],") for word in known}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
