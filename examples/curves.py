@@ -5,8 +5,8 @@ from pathlib import Path
 
 from minialex.cli import run_main
 from minialex.errors import MinialexError
-from minialex.run import RunFolder
-from minialex.viz import plot_curves
+from minialex.train.run import RunFolder
+from minialex.use.pictures import plot_curves
 
 
 def main() -> int:

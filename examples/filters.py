@@ -12,9 +12,9 @@ import numpy as np
 from minialex.cli import run_main
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
-from minialex.predict import Predictor
-from minialex.run import RunFolder
-from minialex.viz import filter_sheet, stack
+from minialex.train.run import RunFolder
+from minialex.use.pictures import filter_sheet, stack
+from minialex.use.predict import Predictor
 
 
 def first_filters(model: AlexNet) -> np.ndarray:

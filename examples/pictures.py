@@ -12,9 +12,9 @@ from PIL import Image
 from minialex.backend import choose_device, to_device
 from minialex.cli import run_main
 from minialex.data import DataLoader, Source, open_rgb, open_source
-from minialex.explain import Trace, grad_cam, last_hidden, nearest, saliency
-from minialex.predict import Predictor, find_photos
-from minialex.viz import activation_sheet, map_picture, overlay, picture_row, stack
+from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
+from minialex.use.pictures import activation_sheet, map_picture, overlay, picture_row, stack
+from minialex.use.predict import Predictor, find_photos
 
 Images = list[Image.Image]
 

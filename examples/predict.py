@@ -8,7 +8,7 @@ from pathlib import Path
 from minialex.backend import choose_device
 from minialex.cli import run_main
 from minialex.errors import DataError
-from minialex.predict import Predictor, find_photos
+from minialex.use.predict import Predictor, find_photos
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """minialex -- the real AlexNet in pure NumPy and CuPy, every gradient written by hand."""
 
-from minialex.gradcheck import GradReport, gradcheck
+from minialex.gradient_check import GradReport, gradcheck
 
 __all__ = ["GradReport", "gradcheck"]
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """The one file that knows NumPy from CuPy: where arrays live, how they move, and scratch memory.
 
 Everything else asks an array for its module (`get_xp(x)`) and then writes the same line for both devices.
-A *device* is the string "cpu" or "gpu"; `examples/improvements.py gpu` times the same training step on both.
+A *device* is the string "cpu" or "gpu"; `examples/improvements/improvements.py gpu` times the same training step on both.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import DeviceError
-from minialex.gpu_trouble import gpu_problem
+from minialex.gpu.diagnosis import gpu_problem
 
 # A NumPy or a CuPy array.  The two share their methods but no base class that a type checker could use.
 Array = Any

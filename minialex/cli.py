@@ -16,12 +16,12 @@ from tqdm import tqdm
 from minialex.backend import allow_tf32, choose_device
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
-from minialex.gpu_trouble import is_out_of_memory
-from minialex.models.memory import parse_bytes
-from minialex.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
-from minialex.threads import limit_threads
-from minialex.training import Trainer
-from minialex.viz import plot_curves
+from minialex.fast.threads import limit_threads
+from minialex.gpu.diagnosis import is_out_of_memory
+from minialex.train.memory import parse_bytes
+from minialex.train.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
+from minialex.train.trainer import Trainer
+from minialex.use.pictures import plot_curves
 
 # A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
 # from its config.json.

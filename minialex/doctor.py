@@ -21,12 +21,12 @@ from threadpoolctl import threadpool_info
 
 from minialex.backend import to_device
 from minialex.cli import run_main
-from minialex.gpu_trouble import first_line, gpu_problem, installed_wheels, libraries_command
+from minialex.fast.threads import cpu_count
+from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
 from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.threads import cpu_count
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
 TOLERANCE = 1e-3  # of the loss after three steps, between two devices: their sums add in another order

@@ -28,7 +28,7 @@ import numpy as np
 
 from minialex.backend import Array, Kernel, get_xp, plain_form, scratch
 from minialex.errors import ConfigError
-from minialex.threads import map_threads
+from minialex.fast.threads import map_threads
 
 BLOCK = 1 << 17  # numbers a block: 512 kB in float32; much smaller ones cost more in Python than they save
 

@@ -7,11 +7,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from bad_input import refused
 
+from bad_input import refused
 from minialex.backend import choose_device, get_xp, gpu_problem, scratch, to_cpu, to_device
 from minialex.errors import DeviceError
-from minialex.gpu_trouble import WHEELS, is_out_of_memory
+from minialex.gpu.diagnosis import WHEELS, is_out_of_memory
 
 
 class OnGpu:

@@ -10,10 +10,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from bad_input import snapshot
-from photo_runs import PHOTOS, as_root, check, make, nothing, train
 
+from bad_input import snapshot
 from minialex import cli
+from photo_runs import PHOTOS, as_root, check, make, nothing, train
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train_catdog.py"
 

@@ -9,10 +9,10 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from device import DEVICE
 
+from device import DEVICE
 from minialex import doctor
-from minialex.threads import cpu_count
+from minialex.fast.threads import cpu_count
 
 
 def examined(capsys):

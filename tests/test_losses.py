@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
 
+from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
 from minialex.losses import log_softmax, softmax_cross_entropy
 
 

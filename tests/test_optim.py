@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+
 from bad_input import refused
 from device import assert_allclose, assert_on_device, on_device
-
 from minialex import optim
 from minialex.errors import ConfigError
 from minialex.optim import SGD, Adam, clip_gradient_norm, make_optimizer, make_schedule

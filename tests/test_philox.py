@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from device import on_device, on_host
 
+from device import on_device, on_host
 from minialex.backend import get_xp
 from minialex.philox import philox4x32, random_uint16
 

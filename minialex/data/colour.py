@@ -9,7 +9,7 @@ pixels:
     a_1 lambda_1 p_1  +  a_2 lambda_2 p_2  +  a_3 lambda_3 p_3          a_i ~ N(0, 0.1^2), drawn anew each time
 
 so that the sum varies as light does.  The paper reports over 1 % less top-1 error for it;
-`examples/improvements.py augmentation` measures this claim, and that of crops and mirrors.
+`examples/improvements/improvements.py augmentation` measures this claim, and that of crops and mirrors.
 
 Mind the unit.  A variance has the square of its unit, so "lambda" is another shift for pixels in 0..255 than for
 0..1, and the paper does not say which.  Here pixels lie in 0..1: lambda_1 is about 0.2, and a typical shift 0.02,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from minialex.data.drawings import Drawings
+from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
 from minialex.data.pets import Progress, download_pets
 from minialex.errors import ConfigError, DataError

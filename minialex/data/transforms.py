@@ -6,7 +6,7 @@ every random choice comes from `rng`, a NumPy Generator, which the deterministic
 meaning are torchvision's, with two differences: arrays are channels-last, (H, W, 3), and CenterCrop refuses
 an image that is smaller than the crop instead of adding a black border.
 
-`compose.py` chains them, and writes the chain down for a checkpoint.  `examples/improvements.py augmentation`
+`compose.py` chains them, and writes the chain down for a checkpoint.  `examples/improvements/improvements.py augmentation`
 measures what random crops and mirror images are worth.
 """
 

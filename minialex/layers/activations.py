@@ -7,7 +7,7 @@
 and in each case dx = dy * (dy/dx), number by number.  All three derivatives can be written with y alone, so
 only y is kept.  Tanh and Sigmoid flatten out for large |x|: their derivative vanishes, and learning with it.
 The ReLU does not, for positive x, which made AlexNet trainable; a four-layer network on CIFAR-10 reached 25 %
-training error six times faster with it than with Tanh.  `examples/improvements.py relu` measures this claim.
+training error six times faster with it than with Tanh.  `examples/improvements/improvements.py relu` measures this claim.
 
 At x = 0 the ReLU has no derivative; like everybody we take 0.
 

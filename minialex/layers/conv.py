@@ -41,9 +41,9 @@ from typing import Any
 import numpy as np
 
 from minialex.backend import Array, Kernel, batch_slices, get_xp, plain_form, scratch
+from minialex.fast.threads import product
+from minialex.fast.winograd import transform_weight, winograd_backward, winograd_forward
 from minialex.layers.layer import Layer, Params, Shape, check_shape, check_window, group_slices, output_size
-from minialex.layers.winograd import transform_weight, winograd_backward, winograd_forward
-from minialex.threads import product
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 LEAST_OUTPUTS = 500  # places of the output, over all images, from which on Winograd's method is worth its while

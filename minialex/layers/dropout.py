@@ -5,7 +5,7 @@
 
 A unit that cannot rely on any particular neighbour has to be useful by itself.  The paper halves the outputs in
 use instead; dividing by 1-p in training ("inverted" dropout) keeps the mean as well, and costs nothing in use.
-`examples/improvements.py dropout` measures what it does to the error, and to the gap between training and test.
+`examples/improvements/improvements.py dropout` measures what it does to the error, and to the gap between training and test.
 
 The mask is a function of (seed, stream, training step, place) by `philox.py`: the same forward pass gives the
 same mask on every device and after every restart, and two layers with different streams never share one.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from minialex.backend import Array
+from minialex.fast.threads import product
 from minialex.layers.layer import Layer, Params, Shape, check_shape
-from minialex.threads import product
 
 
 class Linear(Layer):

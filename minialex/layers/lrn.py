@@ -6,7 +6,7 @@ Each number is divided by a power of the energy in the n channels around its own
 
 (at every place of every image by itself; channels outside 0..C-1 do not exist).  The paper uses k = 2, n = 5,
 alpha = 1e-4, beta = 0.75 after the ReLUs of the first two layers, and reports 1.4 % less top-1 error;
-`examples/improvements.py lrn` measures this claim.
+`examples/improvements/improvements.py lrn` measures this claim.
 
 Mind alpha: Caffe and PyTorch divide it by n (they take the mean of the squares, not the sum).  What the paper
 and this page call alpha = 1e-4 is their alpha = n * 1e-4 = 5e-4.

@@ -5,7 +5,7 @@
 
 A feature that moves by a pixel inside the window leaves y as it was, and the next layer has S*S times fewer
 places to look at.  AlexNet's windows OVERLAP: K = 3 at stride S = 2, which in the paper lowered the top-1 error
-by 0.4 % against K = S = 2.  `examples/improvements.py pooling` measures what both are worth here.
+by 0.4 % against K = S = 2.  `examples/improvements/improvements.py pooling` measures what both are worth here.
 
 Backward.  The maximum passes its derivative to the one input that it came from, and 0 to the others:
 

@@ -23,7 +23,7 @@ Where the 2012 paper contradicts itself, and what we do:
                     256 pixels.  (Ours of 227 has 30 * 30, which makes 1,800 views.)
 
 `paper_numbers.py` counts all of this, layer by layer.  What the paper improved can be taken back one at a time, by
-`activation`, `pooling`, `lrn` and `dropout`; `examples/improvements.py all` measures what each of them is worth.
+`activation`, `pooling`, `lrn` and `dropout`; `examples/improvements/improvements.py all` measures what each of them is worth.
 """
 
 import math
@@ -34,6 +34,7 @@ import numpy as np
 
 from minialex.backend import Array
 from minialex.errors import ConfigError
+from minialex.fast.parallel import MicroBatches
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
@@ -52,7 +53,6 @@ from minialex.layers import (
 )  # fmt: skip
 from minialex.layers.conv import ALGORITHMS
 from minialex.layers.layer import check_shape
-from minialex.parallel import MicroBatches
 
 #            filters of conv1..5         groups     padding  LRN    image side
 VARIANTS = {
@@ -209,7 +209,7 @@ class AlexNet(Layer):
 
     def summary(self) -> str:
         """A table: layer, output shape, parameters, multiply-adds and activation memory of one image."""
-        from minialex.models.summary import summary
+        from minialex.use.summary import summary
 
         return summary(self, self.input_shape)
 

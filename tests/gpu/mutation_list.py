@@ -8,7 +8,9 @@ the loops that gather, and a thread that writes outside what it owns.
 from typing import NamedTuple
 
 KERNELS, COSTS, COPIES = (f"tests/gpu/test_{name}.py" for name in ("kernels", "step_costs", "copies"))
-PREFETCH, LAYERS, MEMORY = (f"tests/test_{name}.py" for name in ("prefetch", "layers", "memory"))
+PREFETCH, LAYERS, MEMORY = (
+    f"tests/{name}.py" for name in ("train/test_prefetch", "layers/test_layers", "train/test_memory")
+)
 WINDOWS, POOL, LRN, ENTROPY = (
     f"{KERNELS}::test_{n}" for n in ("im2col_and_col2im", "max_pool", "lrn", "cross_entropy")
 )
@@ -33,9 +35,9 @@ MUTATIONS = [
         (f"{LAYERS}::test_conv",),
     ),
     Mutation(
-        "layers/winograd.py", "an xp lookup: the matrices of Winograd's transforms are NumPy's",
+        "fast/winograd.py", "an xp lookup: the matrices of Winograd's transforms are NumPy's",
         "(get_xp(x).asarray(matrix, dtype=x.dtype)", "(np.asarray(matrix, dtype=x.dtype)",
-        ("tests/test_winograd.py::test_without_bias_and_without_input_gradient",),
+        ("tests/fast/test_winograd.py::test_without_bias_and_without_input_gradient",),
     ),
     Mutation(
         "layers/layer.py", "an xp lookup: the vector of all parameters is NumPy's",
@@ -43,19 +45,19 @@ MUTATIONS = [
         (f"{MEMORY}::test_chunks_give_the_same_bits_each_time",),
     ),
     Mutation(
-        "training.py", "an xp lookup: the losses not read back yet are kept by NumPy",
+        "train/trainer.py", "an xp lookup: the losses not read back yet are kept by NumPy",
         "self.log = get_xp(self.theta).zeros(", "self.log = np.zeros(",
         (f"{COPIES}::test_one_pinned_copy_a_training_step",),
     ),
     Mutation(
-        "prefetch.py", "a transfer: the labels of a batch stay on the host",
+        "train/prefetch.py", "a transfer: the labels of a batch stay on the host",
         "self.batch = unpack(self.memory, batch)",
         "self.batch = unpack(self.memory, batch)._replace(labels=batch.labels)",
         (f"{PREFETCH}::test_the_batches_of_the_loader_to_the_bit",),
     ),
     # ------------------------------------------------------------------ dtypes
     Mutation(
-        "training.py", "a dtype: the losses not read back yet are float64",
+        "train/trainer.py", "a dtype: the losses not read back yet are float64",
         "zeros((config.log_interval, 2), dtype=self.theta.dtype)", "zeros((config.log_interval, 2))",
         (f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory",),
     ),
@@ -78,44 +80,44 @@ MUTATIONS = [
     Mutation(
         "data/pixels.py", "the f of a constant in a kernel: bytes become numbers by way of float64",
         "(p / 255.0f + colour - mean)", "(p / 255.0 + colour - mean)",
-        ("tests/test_pixels.py::test_a_batch_is_what_the_single_steps_make_of_its_images",),
+        ("tests/data/test_pixels.py::test_a_batch_is_what_the_single_steps_make_of_its_images",),
     ),
     # ------------------------------------------------------------------ streams, and memory to copy from
     Mutation(
-        "prefetch.py", "an event wait: computation does not wait for the copy",
+        "train/prefetch.py", "an event wait: computation does not wait for the copy",
         "self.compute.wait_event(self.sent)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "prefetch.py", "an event wait: the copy does not wait for the computation",
+        "train/prefetch.py", "an event wait: the copy does not wait for the computation",
         "self.copy.wait_event(self.free)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "prefetch.py", "an event wait: the host packs while a copy still leaves",
+        "train/prefetch.py", "an event wait: the host packs while a copy still leaves",
         "        self.wait_until_sent()\n        size =", "        size =", (MISSING_WAITS,),
     ),
     Mutation(
-        "prefetch.py", "an event wait: memory is freed while a copy still reads and writes it",
+        "train/prefetch.py", "an event wait: memory is freed while a copy still reads and writes it",
         "        for slot in slots:  # the memory must not go to others while a copy reads or writes it\n"
         "            slot.wait_until_sent()", "        pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "prefetch.py", "the rotation of the double buffer: always the first slot",
+        "train/prefetch.py", "the rotation of the double buffer: always the first slot",
         "slot = slots[k % SLOTS]", "slot = slots[0]", (MISSING_WAITS,),
     ),
     Mutation(
-        "prefetch.py", "the side stream: copies stand in the queue of the computation",
+        "train/prefetch.py", "the side stream: copies stand in the queue of the computation",
         "self.memory[:size].set(self.pinned[:size], stream=self.copy)",
         "self.memory[:size].set(self.pinned[:size])",
         (PREFETCH,),
     ),
     Mutation(
-        "prefetch.py", "pinned memory: batches leave from pageable memory",
+        "train/prefetch.py", "pinned memory: batches leave from pageable memory",
         "cupyx.empty_pinned((size,), np.uint8)", "np.empty((size,), np.uint8)",
         (f"{COPIES}::test_one_pinned_copy_a_batch_and_no_wait",),
     ),
     # ------------------------------------------------------------------ what a step costs
     Mutation(
-        "training.py", "no wait in a step: each loss is read at once",
+        "train/trainer.py", "no wait in a step: each loss is read at once",
         "self.log[len(pending), 1] = loss, correct", "self.log[len(pending), 1] = float(loss), correct",
         (f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory",),
     ),
@@ -185,7 +187,7 @@ MUTATIONS = [
     ),
     # ------------------------------------------------------------------ the same numbers
     Mutation(
-        "gradient.py", "the share of a chunk: each chunk counts as the whole batch",
+        "train/gradient.py", "the share of a chunk: each chunk counts as the whole batch",
         "loss, dlogits = loss * share, dlogits * share", "pass", (f"{MEMORY}::test_chunks_sum_up_to_the_batch",),
     ),
     Mutation(

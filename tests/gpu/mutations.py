@@ -19,7 +19,7 @@ from pathlib import Path
 from mutation_list import MUTATIONS
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("minialex", "tests", "examples", "pyproject.toml")  # what the tests need
+PARTS = ("minialex", "tests", "examples", "benchmarks", "pyproject.toml")  # what the tests need
 SURVIVED = "SURVIVED"
 
 

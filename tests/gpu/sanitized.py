@@ -39,10 +39,9 @@ def run(sanitizer, work):
 
 def steps():
     """Training steps of all variants, with indices of both widths, and one with SGD."""
-    from step_costs import Steps
-
     from minialex import backend
     from minialex.models import VARIANTS
+    from step_costs import Steps
 
     for limit in (backend.LARGEST_INT32, 0):
         backend.LARGEST_INT32 = limit
@@ -61,9 +60,9 @@ def planted(body):
     """A kernel with a bug, on 1,000 numbers."""
 
     def work():
-        import step_costs  # noqa: F401 -- the emulator
         from cupy import ones, zeros
 
+        import step_costs  # noqa: F401 -- the emulator
         from minialex.backend import Kernel
 
         Kernel("planted", "raw T x", "raw T y", body)(ones(1000, "f"), zeros(1000, "f"), size=1000)

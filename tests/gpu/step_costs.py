@@ -10,7 +10,7 @@ its width, so a narrow one is enough.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))  # as a program
 
 import collections
 import gc
@@ -24,9 +24,8 @@ import device  # noqa: F401 -- the emulator, before cupy
 import tiny_run
 from cupyemu import device as emulated
 from cupyemu import kernels
-
 from minialex.models import VARIANTS
-from minialex.models.memory import show_bytes, step_bytes
+from minialex.train.memory import show_bytes, step_bytes
 
 WARM_UP = 2  # steps that are not counted
 LAST = 2  # nor are these: there is no next batch to send

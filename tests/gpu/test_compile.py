@@ -1,17 +1,17 @@
 """Every kernel of a training step, CuPy's and our own, through NVIDIA's compilers: no GPU is needed for that."""
 
-import cuda_compilers
 import pytest
+
+import cuda_compilers
 from device import has_gpu
 
 if has_gpu():
     pytest.skip("a real GPU compiles its kernels itself", allow_module_level=True)
 
 from cuda_compilers import ARCHITECTURES, CompileError, merged
-from step_costs import Steps
-
 from minialex import backend
 from minialex.models import VARIANTS
+from step_costs import Steps
 
 COMPILERS = cuda_compilers.found() or {None: None}
 PLANTED = '#include <cupy/carray.cuh>\nextern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}'

@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
+
 import tiny_run
 from device import has_gpu
 
 if has_gpu():
     pytest.skip("a real GPU does not count", allow_module_level=True)
 
-from cupyemu import device
 from test_loader import Pictures
 from test_prefetch import BUGS, CROPS, PAPER
 
-from minialex import prefetch
+from cupyemu import device
 from minialex.data import Compose, DataLoader
+from minialex.train import prefetch
 
 COPIES = ("copies_h2d", "copies_h2d_pageable", "copies_d2h", "synchronizations")
 

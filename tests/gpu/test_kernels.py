@@ -5,8 +5,8 @@ import re
 import cupy
 import numpy as np
 import pytest
-from device import on_device, on_host
 
+from device import on_device, on_host
 from minialex import backend, losses, optim, philox
 from minialex.backend import Kernel
 from minialex.layers import Dropout, LocalResponseNorm, MaxPool2d, ReLU, activations, conv, dropout, lrn, pool

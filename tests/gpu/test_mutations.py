@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+
 from mutation_list import MUTATIONS
 from mutations import REPOSITORY, ListError, mutated
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from device import has_gpu
 from test_same_numbers import TOLERANCE
 
@@ -35,7 +36,7 @@ def run(*command, **environment):
 @pytest.mark.parametrize("options, all_tf32", [([], False), (["--tf32"], True), (["--no-tf32"], False)])
 def test_tf32_is_for_those_who_ask_for_it(options, all_tf32, tmp_path):
     arguments = ["--out", str(tmp_path / "run"), "--epochs", "1", *options]
-    status, out, err = run("-c", COUNT.format(tests=str(TESTS)), *arguments)
+    status, out, err = run("-c", COUNT.format(tests=str(TESTS / "helpers")), *arguments)
     assert status == 0, err
     assert out.splitlines()[-1] == f"counted True {all_tf32}"
 
@@ -44,7 +45,7 @@ def test_an_example_runs_on_the_emulated_gpu_with_the_losses_of_the_cpu(tmp_path
     """As on_emulated_gpu.py says; with a narrow network, since all of AlexNet takes minutes."""
     flags = {"limit": 8, "epochs": 2, "batch-size": 4, "width": 0.0625, "image-size": 67, "lr": 1e-4}
     found = {}
-    for device, program in (("gpu", ["tests/on_emulated_gpu.py"]), ("cpu", [])):
+    for device, program in (("gpu", ["tests/gpu/on_emulated_gpu.py"]), ("cpu", [])):
         folder = tmp_path / device
         options = [f"--{name}={value}" for name, value in flags.items()]
         status, out, err = run(

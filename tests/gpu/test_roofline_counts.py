@@ -1,15 +1,15 @@
 """The operations that the roofline predicts are those that the emulated device is asked for."""
 
 import pytest
+
 from device import has_gpu
 
 if has_gpu():
     pytest.skip("a real GPU does not count", allow_module_level=True)
 
-from step_costs import Steps
-
 from minialex.models import VARIANTS
-from minialex.models.roofline import step_work
+from roofline_model import step_work
+from step_costs import Steps
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -11,12 +11,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+
 import tiny_run
 from device import on_host
-
 from minialex.layers import Dropout
-from minialex.run import Config, RunFolder
-from minialex.training import Trainer
+from minialex.train.run import Config, RunFolder
+from minialex.train.trainer import Trainer
 
 TOLERANCE = 5e-5  # of the loss of each step and of each weight at the end, over 51 steps
 RUNS = {

@@ -1,6 +1,7 @@
 """Kernels under ThreadSanitizer and AddressSanitizer: each finds the bugs planted for it, and none in ours."""
 
 import pytest
+
 import sanitized
 from device import has_gpu
 

@@ -1,6 +1,7 @@
 """A training step of AlexNet on a GPU stays within its budget: counted on the emulated device."""
 
 import pytest
+
 from device import has_gpu
 
 if has_gpu():

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from device import has_gpu
 
 if has_gpu():
     pytest.skip("this machine is ready", allow_module_level=True)
 
-from minialex.gpu_trouble import DRIVERS, installed_wheels, libraries_command
+from minialex.gpu.diagnosis import DRIVERS, installed_wheels, libraries_command
 
 UNREADY = Path(__file__).with_name("unready.py")
 

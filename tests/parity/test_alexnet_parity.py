@@ -8,7 +8,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from minialex.checkpoint import load_state_dict, save_checkpoint, state_dict
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
@@ -25,6 +24,7 @@ from minialex.layers.layer import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam
+from minialex.train.checkpoint import load_state_dict, save_checkpoint, state_dict
 
 VARIANTS = {
     "2012": {}, "ungrouped": {}, "ungrouped+lrn": {"lrn": True}, "owt": {},

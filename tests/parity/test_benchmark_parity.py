@@ -11,9 +11,9 @@ import torch
 
 import bench_ours
 import bench_torch
-from minialex.checkpoint import state_dict
+from minialex.train.checkpoint import state_dict
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "benchmark.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "benchmark.py"
 CASES = [("2012", True, 227), ("ungrouped", False, 227), ("ungrouped", True, 131), ("owt", False, 224)]
 
 

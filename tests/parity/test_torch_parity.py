@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
-from minialex.checkpoint import save_checkpoint, state_dict
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
@@ -29,6 +28,7 @@ from minialex.layers.layer import zeros_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam, clip_gradient_norm
+from minialex.train.checkpoint import save_checkpoint, state_dict
 
 # ---------------------------------------------------------------------------------------------- layer by layer
 

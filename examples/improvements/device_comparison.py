@@ -1,0 +1,57 @@
+"""The fifth improvement: the same training step on a CPU and on a GPU.
+
+The paper's network trained for five to six days on two GPUs, whose 3 GB of memory each were its limit (sections 1
+and 3.2).
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minialex.backend import choose_device, to_device
+from minialex.data import Source
+from minialex.errors import DeviceError
+from minialex.train.run import Config, RunFolder
+from minialex.train.trainer import Trainer
+from paired import paired
+from runs import Pixels
+
+
+def step_seconds(device: str, steps: int, config: Config) -> list[float]:
+    """Seconds of each of `steps` training steps with the settings `config`, after one that is not counted.
+
+    Images of noise are on the device already; a step ends when its new weights are there.
+    """
+    rng = np.random.default_rng(config.seed)
+    noise = Pixels(rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), np.arange(2), ["cat", "dog"])
+    source = Source(noise, noise, noise, noise.classes, "noise")
+    trainer = Trainer(config, source, RunFolder(Path(os.devnull)), device, lambda line: None, lambda *_: None)
+    shape = (config.batch_size, *trainer.model.input_shape)
+    x = to_device(rng.standard_normal(shape, dtype=np.float32), device)
+    labels = to_device(rng.integers(0, 2, config.batch_size), device)
+    seconds = []
+    for _ in range(steps + 1):
+        began = time.perf_counter()
+        trainer.step(x, labels)
+        float(trainer.theta[0])  # waits for the device
+        seconds.append(time.perf_counter() - began)
+    return seconds[1:]
+
+
+def compare_devices(config: Config, steps: int = 5) -> dict[str, Any]:
+    """{"cpu": seconds, "gpu": seconds, "mean", "error", "verdict", "line"}; without a GPU only the last two."""
+    try:
+        _, chosen = choose_device("gpu")
+    except DeviceError as error:
+        return {"verdict": "not measured", "line": f"gpu: not measured, for want of a GPU ({error})"}
+    cpu, gpu = (step_seconds(device, steps, config) for device in ("cpu", "gpu"))
+    result = paired([a - b for a, b in zip(cpu, gpu, strict=True)])
+    line = (
+        f"gpu: a training step took {np.mean(cpu):.3f} s on the CPU and {np.mean(gpu):.3f} s on the GPU,"
+        f" {np.mean(cpu) / np.mean(gpu):.1f} times less: {result.verdict} ({chosen})"
+    )
+    numbers = {"mean": result.mean, "error": result.error, "verdict": result.verdict}
+    return {"cpu": cpu, "gpu": gpu, **numbers, "line": line}

@@ -1,0 +1,130 @@
+"""All of it: read the images, measure the speed, plan, and train pair by pair on all cores, within a budget."""
+
+import contextlib
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import runs
+from claims import SHARED, arms_of
+from minialex.data import open_source
+from minialex.fast.threads import cpu_count
+from plan import Design, Plan, make_plan, run_in_time, with_images
+
+Report = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """A pool of processes, and an event on which their runs end after the step that they are in, as they do where
+    the caller fails."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    stop = context.Event()
+    pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
+    try:
+        yield pool, stop
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_programme(
+    experiments: list[str], data: str, seeds: int, budget: float, design: Design, began: float, report: Report
+) -> dict[str, Any]:
+    """Train all arms of `experiments` with `seeds` seeds within `budget` seconds from `began` (on time.time()).
+
+    Returns what goes into results.json: {"data", "description", "shared", "design", "plan", "runs", "seconds"}.
+    """
+    arms = arms_of(experiments)
+    if data != "drawings":
+        open_source(data, seed=1, limit=design.images)  # downloads what is missing, before many look for it
+    jobs = max(1, cpu_count() // design.threads) if design.threads else 1
+    reserve = max(min(10, budget / 20), budget / 50)  # for the last evaluation, the pictures, and what else delays
+    deadline = began + budget - reserve
+    with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
+        files = {
+            seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)
+        }  # seed 0: see claims.py
+        ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()]
+        sizes = [future.result() for future in ready]
+        images, tests, description = min(size[0] for size in sizes), sizes[0][1], sizes[0][2]
+        report(description)
+        design = with_images(design, images, tests)
+        plan = _planned(arms, files[1], design, seeds, jobs, deadline, pool, report)
+        done: list[dict[str, Any]] = []
+        try:
+            _train_all(arms, files, design, plan, jobs, deadline, pool, done, report)
+        except KeyboardInterrupt:
+            stop.set()
+            report("stopped by Ctrl-C: what follows are the runs that were finished")
+    return {
+        "data": data, "description": description, "shared": SHARED, "design": asdict(design),
+        "plan": asdict(plan), "seconds": time.time() - began,
+        "runs": sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"])),
+    }  # fmt: skip
+
+
+def _planned(
+    arms: list[str],
+    file: Path,
+    design: Design,
+    seeds: int,
+    jobs: int,
+    deadline: float,
+    pool: ProcessPoolExecutor,
+    report: Report,
+) -> Plan:
+    """The plan, by the speeds of all arms, measured while all cores are busy as they will be."""
+    left = deadline - time.time()
+    each = min(1.5, 0.02 * left)
+    measured = {arm: pool.submit(runs.measure_speed, arm, file, design, each) for arm in arms}
+    speeds = {arm: future.result() for arm, future in measured.items()}
+    for arm, speed in speeds.items():
+        report(f"  {arm}: {1 / speed.train:,.0f} images/s in training, {1 / speed.evaluate:,.0f} in evaluation")
+    plan = make_plan(speeds, seeds, jobs, deadline - time.time(), design)
+    report(
+        f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of {plan.images:,} images,"
+        f" {plan.test_images:,} to be tested on, about {plan.seconds / 60:.1f} min"
+    )
+    return plan
+
+
+def _train_all(
+    arms: list[str],
+    files: dict[int, Path],
+    design: Design,
+    plan: Plan,
+    jobs: int,
+    deadline: float,
+    pool: ProcessPoolExecutor,
+    done: list[dict[str, Any]],
+    report: Report,
+) -> None:
+    """Add to `done` the runs that end in time; those of a seed are trained before those of the next."""
+    tasks = [(arm, seed) for seed in files for arm in arms]
+
+    def submit(task: tuple[str, int]) -> Future[dict[str, Any]]:
+        arm, seed = task
+        return pool.submit(runs.train, arm, seed, files[seed], design, plan, deadline)
+
+    for (arm, seed), run in run_in_time(
+        tasks, submit, lambda task: plan.run_seconds[task[0]], jobs, deadline, time.time
+    ):
+        if "failed" in run:
+            report(f"  {arm}, seed {seed}: {run['failed']}; not counted")
+            continue
+        done.append(run)
+        last = run["curve"][-1]
+        report(
+            f"  {len(done)}/{len(tasks)}  {arm}, seed {seed}: error {last['train_error']:.1%} training,"
+            f" {last['test_error']:.1%} test; {run['seconds']:.0f} s"
+        )
+    if len(done) < len(tasks):
+        report(f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared")

@@ -1,0 +1,215 @@
+"""One training of an experiment: a small AlexNet, images that are in memory already, and a curve of errors.
+
+It is the training loop of `training.py` itself; `Measurement` only keeps no checkpoints, and looks at the training
+images a second time, without dropout and without augmentation: the error of the running epoch, which the network
+makes with half of its units silenced on images that were shifted, could not be compared with the test error.
+
+The time of a small network goes to Python, which two threads cannot share; so the runs of an experiment go on side
+by side, each a process with one thread.  No number depends on how many: a run depends on its settings, its seed
+and the number of its own threads alone.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from claims import ARMS, SHARED
+from minialex.backend import to_cpu
+from minialex.data import Compose, DataLoader, Drawings, Source, open_source
+from minialex.data.folder import Dataset
+from minialex.data.sources import TEST_START
+from minialex.fast.threads import cpu_count, limit_threads, warm_up_products
+from minialex.models.alexnet import VARIANTS
+from minialex.train.evaluation import evaluate
+from minialex.train.run import Config, RunFolder, square, square_side
+from minialex.train.trainer import Trainer, TrainingError
+from plan import CHECKED, Design, Plan, Speed
+
+_stop: Any = None  # in a process of the pool: an event that ends its run
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A dataset in memory: uint8 (N, S, S, 3), labels (N,)."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.pixels[index]), int(self.labels[index])
+
+
+def side_of(design: Design) -> int:
+    """The side of the network's images, in pixels."""
+    return design.side or VARIANTS[SHARED["variant"]][-1]
+
+
+def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int, str]:
+    """Read the images of a seed, make them small, and write them to `file`; how many, and a line that says what.
+
+    Drawings are drawn at the size that is needed; photos are reduced to their middle square.  Each seed has
+    training images of its own, and with them its own drawings to be tested on; photos have one set of test photos,
+    or of more than `design.images` a seeded part.
+    """
+    crop = Compose(square(side_of(design)))
+    if data == "drawings":
+        size, tests = square_side(side_of(design)), design.test_images
+        parts: list[Dataset] = [Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))]
+        text = f"drawings, {size} x {size} pixels: {design.images:,} for training, {tests:,} for testing, a seed"
+    else:
+        source = open_source(data, seed=seed, limit=design.images, progress=None)
+        parts = [source.train, source.test]
+        text = f"photos in {data!r}: {len(source.train):,} for training a seed, {len(source.test):,} for testing"
+    arrays = {}
+    for name, part in zip(("train", "test"), parts, strict=True):
+        samples = [(np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))]
+        arrays[name] = np.stack([pixels for pixels, _ in samples])
+        arrays[f"{name}_labels"] = np.array([label for _, label in samples])
+    save_file(arrays, file)
+    return len(parts[0]), len(parts[1]), text
+
+
+def load(file: Path, images: int, test_images: int) -> Source:
+    """The images that `prepare` wrote, at most so many of them, each class in its proportion."""
+    arrays = load_file(file)
+    classes = [f"class {label}" for label in range(int(arrays["train_labels"].max()) + 1)]
+    train, test = (Pixels(arrays[n], arrays[f"{n}_labels"], classes) for n in ("train", "test"))
+    train, test = first(train, images), first(test, test_images)
+    return Source(train, test, test, classes, "")
+
+
+def first(dataset: Any, count: int) -> Pixels:
+    """The first `count` of `Pixels`, in an order in which the classes take turns."""
+    chosen = mixed(dataset.labels)[:count]
+    return Pixels(dataset.pixels[chosen], dataset.labels[chosen], dataset.classes)
+
+
+def mixed(labels: np.ndarray) -> np.ndarray:
+    """An order in which the classes take turns, so that its first n are as balanced as all."""
+    turn = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        turn[members] = np.arange(len(members)) / len(members)
+    return np.argsort(turn, kind="stable")
+
+
+def config_of(arm: str, seed: int, design: Design, epochs: int) -> Config:
+    """The settings of a run."""
+    settings = {**SHARED, **ARMS[arm], "width": design.width, "image_size": side_of(design)}
+    return Config(**settings, epochs=epochs, seed=seed, cache=False)
+
+
+class Measurement(Trainer):
+    """A training run that keeps nothing but its curve: errors and losses at epochs 0, 1, 2 ...
+
+    `deadline` is when it gives up, on time.time().
+    """
+
+    def __init__(self, config: Config, source: Source, threads: int, deadline: float):
+        super().__init__(config, source, RunFolder(Path(os.devnull)), "cpu", lambda line: None, self.watch)
+        self.model.features.workers = threads or cpu_count()
+        self.deadline = deadline
+        self.check_loader = DataLoader(first(source.train, CHECKED), config.batch_size, self.transform)
+        self.curve: list[dict[str, float]] = []
+
+    def watch(self, epoch: int, images: int, done: int) -> "Measurement":
+        """The progress bar of this run is the run itself, which looks at the clock."""
+        return self
+
+    def update(self, n: int) -> None:
+        """After each step: give up where time is over."""
+        self.stop = time.time() > self.deadline or (_stop is not None and _stop.is_set())
+
+    def set_postfix(self, **values: str) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    def fit(self) -> bool:
+        self.add_point(*evaluate(self.model, self.val_loader))
+        return super().fit()
+
+    def end_epoch(self) -> None:
+        super().end_epoch()
+        self.add_point(self.history[-1]["val_loss"], self.history[-1]["val_acc"])
+
+    def add_point(self, test_loss: float, test_acc: float) -> None:
+        """The curve goes on, by the test images as given and the training images as measured now."""
+        loss, acc = evaluate(self.model, self.check_loader)
+        self.curve.append(
+            {"train_error": 1 - acc, "test_error": 1 - test_acc, "train_loss": loss, "test_loss": test_loss}
+        )
+
+    def save_best(self) -> None:
+        """Nothing is kept."""
+
+    def save_last(self) -> None:
+        """Nothing is kept."""
+
+
+def train(arm: str, seed: int, file: Path, design: Design, plan: Plan, deadline: float) -> dict[str, Any]:
+    """Train an arm with a seed: {"arm", "seed", "steps_per_epoch", "curve", "seconds"}.
+
+    "failed", one line, takes the place of the last two where time was over or the loss became infinite.
+    """
+    began = time.perf_counter()
+    source = load(file, plan.images, plan.test_images)
+    run = Measurement(config_of(arm, seed, design, plan.epochs), source, design.threads, deadline)
+    result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
+    try:
+        if not run.fit():
+            return result | {"failed": f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"}
+    except TrainingError as error:
+        return result | {"failed": str(error)}
+    return result | {"curve": run.curve, "seconds": time.perf_counter() - began}
+
+
+def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed:
+    """What an image costs in an arm, in training and in evaluation: measured for about `seconds` each."""
+    source = load(file, 4 * SHARED["batch_size"], SHARED["batch_size"])
+    run = Measurement(config_of(arm, 0, design, 10**6), source, design.threads, 1e18)
+
+    def steps() -> Iterator[int]:
+        for epoch in range(10**6):
+            for x, labels in run.train_loader.epoch(epoch):
+                to_cpu(run.step(x, labels)[0])
+                yield len(x)
+
+    def looks() -> Iterator[int]:
+        while True:
+            evaluate(run.model, run.check_loader)
+            yield len(run.check_loader.dataset)
+
+    return Speed(_seconds_each(steps(), seconds), _seconds_each(looks(), seconds / 4))
+
+
+def _seconds_each(work: Iterator[int], seconds: float) -> float:
+    """Seconds an image, of an endless row of `work` that yields how many images it has done."""
+    next(work)  # the first time is slower: memory is touched, buffers are made
+    began, images = time.perf_counter(), next(work)
+    while time.perf_counter() - began < seconds:
+        images += next(work)
+    return (time.perf_counter() - began) / images
+
+
+def begin_process(threads: int, stop: Any) -> None:
+    """What each process of the pool does first: its share of the cores, and no Ctrl-C, which is the parent's."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if threads:
+        limit_threads(threads)
+    warm_up_products()

@@ -1,0 +1,228 @@
+"""Drawings -- an endless, seeded set of drawn cats and dogs, to train on before any photo is downloaded.
+
+What varies: the pose (place, size, turn and tilt of the head; with a body or without), the breed (shape and
+size of ears, width of the skull, length of the muzzle), the coat (colour, stripes, spots, patches), eyes,
+nose, collar, the surroundings (plain, meadow, room, shapes, wallpaper), the light (contrast, brightness,
+colour cast, a dark side), what stands in front (fence, leaves, box), blur and grain. All of it has one
+distribution for both classes.
+
+What tells a cat from a dog: only shape, that is ears, muzzle, nose, eyes, whiskers and tail
+(`drawing_parts`). Backdrops are on average as light and as warm as the animals, so that the silhouette
+leaves little trace in the mean of a pixel. Hence it takes vision: logistic regression on 32 x 32 thumbnails,
+trained on 2,000 drawings with the best of eight strengths of L2, gets 64.2 % of 1,000 others right.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from minialex.data.drawings.parts import Look, draw_animal
+from minialex.data.drawings.tools import Colour, between, mix, pick, vary
+from minialex.errors import DataError
+
+_STREAM = 0xD0C5  # keeps these random numbers apart from those of other users of the same seed
+
+# fmt: off
+BACKDROPS: list[Colour] = [
+    (110, 150, 184), (84, 120, 160), (206, 172, 128), (196, 146, 108), (100, 120, 70), (150, 150, 84),
+    (180, 104, 70), (146, 80, 60), (96, 74, 58), (60, 58, 66), (226, 214, 190), (196, 136, 60),
+    (140, 100, 112), (86, 100, 82),
+]
+# fmt: on
+
+
+class Drawings:
+    """A dataset of `length` drawings, numbers `start` to `start + length - 1` of the endless row of a seed.
+
+    `drawings[i]` is a pair: an RGB PIL image of size x size pixels, and its label, 0 for a cat or 1 for a
+    dog. Even numbers are cats and odd ones dogs, so that the classes are balanced.  A drawing depends on the
+    seed, its number and the size alone: it has the same bits in any order and from any thread.  Disjoint
+    ranges of numbers of one seed make a training and a test set; negative indices count from the end, as in
+    a list.
+
+    Raises DataError where length < 1, seed < 0, start < 0 or size < 32; IndexError beyond the end.
+    """
+
+    def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
+        arguments = [("length", length, 1), ("seed", seed, 0), ("size", size, 32), ("start", start, 0)]
+        for name, value, least in arguments:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise DataError(f"drawings: {name} must be a whole number of at least {least}, not {value!r}")
+        self.classes = ["cat", "dog"]
+        self.length, self.seed, self.size, self.start = int(length), int(seed), int(size), int(start)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        number = self.start + range(self.length)[index]
+        label = number % 2
+        return _draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
+
+
+def contact_sheet(dataset: Drawings, rows: int, columns: int, tile: int = 128) -> Image.Image:
+    """The first rows * columns drawings side by side, each `tile` pixels wide and high.
+
+    Raises IndexError where the dataset has fewer.
+    """
+    sheet = Image.new("RGB", (columns * tile, rows * tile))
+    for i in range(rows * columns):
+        image = dataset[i][0].resize((tile, tile), Image.Resampling.LANCZOS)
+        sheet.paste(image, (i % columns * tile, i // columns * tile))
+    return sheet
+
+
+def _draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
+    """Paint at twice the size: surroundings, animal, what hides it; then take the photograph."""
+    side = 2 * size
+    (animal_rng,) = rng.spawn(1)  # the scene is the same whichever animal sits in it
+    canvas = _background(rng, side)
+    look = Look(rng, side)
+    draw_animal(canvas, animal_rng, look, label)
+    if rng.random() < 0.3:
+        pick(rng, [_bars, _leaves, _box])(ImageDraw.Draw(canvas), rng, side)
+    return _photograph(canvas, rng)
+
+
+def _backdrop(rng: np.random.Generator) -> Colour:
+    """A colour of the surroundings."""
+    return vary(rng, pick(rng, BACKDROPS), 20)
+
+
+def _background(rng: np.random.Generator, side: int) -> Image.Image:
+    """A soft wash of colours with a place painted on it."""
+    cells = int(rng.integers(2, 6))
+    spread = between(rng, 8, 40)
+    wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    small = Image.fromarray(wash).resize((side // 4, side // 4), Image.Resampling.BICUBIC)
+    canvas = small.resize((side, side), Image.Resampling.NEAREST)  # the smooth enlargement is slow
+    pick(rng, [_wash, _meadow, _room, _confetti, _wallpaper])(ImageDraw.Draw(canvas), rng, side)
+    return canvas
+
+
+def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """Nothing but the wash."""
+
+
+def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    sky = _backdrop(rng)
+    sun, r = rng.uniform(0, side, 2).tolist(), between(rng, 0.05, 0.14) * side
+    draw.ellipse((sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r), fill=mix(sky, (255, 240, 170), 0.7))
+    for _ in range(3):
+        x, y = between(rng, -0.1, 1.0) * side, between(rng, 0.0, 0.4) * side
+        draw.ellipse((x, y, x + 0.25 * side, y + 0.08 * side), fill=mix(sky, (255, 255, 255), 0.6))
+    for depth in range(2):
+        x, y = between(rng, 0, side), between(rng, 0.5 + 0.2 * depth, 0.75 + 0.2 * depth) * side
+        draw.ellipse((x - side, y, x + side, y + 1.2 * side), fill=_backdrop(rng))
+    for _ in range(int(rng.integers(0, 4))):
+        x, y, r = between(rng, 0, side), between(rng, 0.3, 0.6) * side, between(rng, 0.06, 0.15) * side
+        draw.rectangle((x - 0.2 * r, y, x + 0.2 * r, y + 3 * r), fill=(92, 66, 48))
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
+
+
+def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    floor = between(rng, 0.55, 0.9) * side
+    draw.rectangle((0, floor, side, side), fill=_backdrop(rng))
+    draw.rectangle((0, floor - 0.03 * side, side, floor), fill=_backdrop(rng))
+    for _ in range(int(rng.integers(1, 4))):
+        x, y = between(rng, -0.1, 0.9) * side, between(rng, -0.1, 0.5) * side
+        w, h = between(rng, 0.15, 0.4) * side, between(rng, 0.15, 0.4) * side
+        draw.rectangle((x, y, x + w, y + h), fill=_backdrop(rng), outline=_backdrop(rng), width=side // 50)
+        if rng.random() < 0.5:
+            draw.line((x + w / 2, y, x + w / 2, y + h), fill=(240, 236, 226), width=side // 80)
+            draw.line((x, y + h / 2, x + w, y + h / 2), fill=(240, 236, 226), width=side // 80)
+
+
+def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    for _ in range(int(rng.integers(4, 12))):
+        x, y, r = between(rng, 0, side), between(rng, 0, side), between(rng, 0.03, 0.16) * side
+        corners = int(rng.integers(3, 9))
+        if corners < 7:
+            draw.regular_polygon((x, y, r), corners, rotation=int(rng.integers(360)), fill=_backdrop(rng))
+        else:
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
+
+
+def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    step, colour, slant = int(between(rng, 0.07, 0.2) * side), _backdrop(rng), between(rng, -1, 1) * side
+    if rng.random() < 0.5:
+        for x in range(-side, 2 * side, step):
+            draw.line((x, 0, x + slant, side), fill=colour, width=max(1, int(between(rng, 0.2, 0.4) * step)))
+    else:
+        r = between(rng, 0.1, 0.35) * step
+        for row, y in enumerate(range(0, side + step, step)):
+            for x in range(row % 2 * step // 2, side + step, step):
+                draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+
+
+def _bars(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """A fence in front."""
+    colour, width, slant = (
+        _backdrop(rng),
+        int(between(rng, 0.02, 0.05) * side),
+        between(rng, -0.3, 0.3) * side,
+    )
+    upright = rng.random() < 0.6
+    offset, step = between(rng, 0, 0.3) * side, between(rng, 0.25, 0.4) * side
+    for k in range(4):
+        at = offset + k * step
+        ends = (at, 0, at + slant, side) if upright else (0, at, side, at + slant)
+        draw.line(ends, fill=colour, width=width)
+
+
+def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """Leaves that hang in from the edges."""
+    colour = _backdrop(rng)
+    for _ in range(int(rng.integers(5, 12))):
+        angle, r = between(rng, 0, 2 * math.pi), between(rng, 0.06, 0.12) * side
+        x, y = side * (0.5 + 0.52 * math.cos(angle)), side * (0.5 + 0.52 * math.sin(angle))
+        turn = between(rng, 0, 2 * math.pi)
+        c, s = r * math.cos(turn), r * math.sin(turn)
+        leaf = [(x + c, y + s), (x - 0.4 * s, y + 0.4 * c), (x - c, y - s), (x + 0.4 * s, y - 0.4 * c)]
+        draw.polygon(leaf, fill=mix(colour, (0, 0, 0), between(rng, 0, 0.4)))
+
+
+def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+    """A box that hides a strip along one edge."""
+    depth, edge = between(rng, 0.08, 0.22) * side, int(rng.integers(3))
+    corners = [(0, side - depth, side, side), (0, 0, depth, side), (side - depth, 0, side, side)][edge]
+    draw.rectangle(corners, fill=_backdrop(rng), outline=_backdrop(rng), width=max(1, side // 60))
+
+
+def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Halve the canvas, light it, blur it, add grain."""
+    image = canvas.reduce(2)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.25:
+        image = image.filter(ImageFilter.BoxBlur(between(rng, 0.4, 1.2)))
+    return _expose(image, rng)
+
+
+def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Contrast, brightness, colour cast, light from one side and grain, in one pass over the pixels."""
+    width, height = image.size
+    contrast, brightness = between(rng, 0.85, 1.2), between(rng, 116, 160)
+    cast = rng.uniform(0.94, 1.06, 3)
+    # Rows are handled as 3 * width numbers: NumPy is slow where the innermost axis has length 3.
+    across = np.repeat(np.linspace(*_fall(rng), width), 3)  # (3 * width,)
+    down = np.linspace(*_fall(rng), height, dtype=np.float32)[:, None]  # (height, 1)
+    gain = (across * np.tile(contrast * cast, width)).astype(np.float32)
+    shift = (across * np.tile((brightness - 128 * contrast) * cast, width)).astype(np.float32)
+    pixels = np.asarray(image).reshape(height, 3 * width)
+    words = rng.integers(-(2**63), 2**63, size=(height, 3 * width // 8 + 1))  # each makes eight pieces of noise
+    noise = words.view(np.int8)[:, : 3 * width]
+    grain = np.float32(between(rng, 0, 3) ** 2 / 74)  # even noise on -128..127 has a standard deviation of 74
+    photo = np.empty_like(pixels)
+    for top in range(0, height, 16):  # strips of rows stay in the cache
+        rows = slice(top, top + 16)
+        strip = (pixels[rows] * gain + shift) * down[rows] + noise[rows] * grain
+        photo[rows] = strip.clip(0, 255, out=strip)
+    return Image.fromarray(photo.reshape(height, width, 3))
+
+
+def _fall(rng: np.random.Generator) -> tuple[float, float]:
+    """Brightness at the two ends of an axis: one of them is darker, by up to 30 %."""
+    fall = between(rng, -0.3, 0.3)
+    return 1 - max(0.0, fall), 1 + min(0.0, fall)

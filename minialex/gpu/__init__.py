@@ -1,0 +1,1 @@
+"""Fast forms for the GPU, and what is wrong where there is none."""

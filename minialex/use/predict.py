@@ -1,0 +1,114 @@
+"""Prediction: a checkpoint knows its model, its classes and its preprocessing; a photo is all it needs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from minialex.backend import Array, to_cpu, to_device
+from minialex.data import CenterCrop, Compose, ToArray, open_rgb
+from minialex.data.folder import EXTENSIONS
+from minialex.errors import CheckpointError, DataError, MinialexError
+from minialex.losses import log_softmax
+from minialex.models import AlexNet
+from minialex.train.checkpoint import load_checkpoint, load_state_dict
+
+MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
+
+
+class Predictor:
+    """A trained network with the preprocessing that it was trained with.
+
+    Raises CheckpointError where the file is missing, damaged or holds another kind of model.
+    """
+
+    def __init__(self, checkpoint: str | Path, device: str = "cpu"):
+        tensors, header = load_checkpoint(checkpoint)
+        tensors = {name: array for name, array in tensors.items() if not name.startswith("optimizer.")}
+        try:
+            self.classes: list[str] = list(header["classes"])
+            self.transform = Compose.from_config(header["transform"])
+            self.model = AlexNet(**header["model"])
+        except (KeyError, TypeError, ValueError, MinialexError) as error:
+            raise CheckpointError(f"{str(checkpoint)!r} has no usable model header ({error})") from None
+        load_state_dict(self.model, tensors)
+        self.device = device
+        self.model.to(device)
+        self.model.train(False)
+
+    def probabilities(self, image: Image.Image, ten_crop: bool = False) -> np.ndarray:
+        """The probability of each class, (C,), for an RGB image.
+
+        With `ten_crop`, the mean over the four corners, the middle, and their mirror images (Krizhevsky,
+        Sutskever, Hinton 2012, section 4.1).
+        """
+        x = to_device(np.stack(ten_crops(image, self.transform)), self.device) if ten_crop else self.batch([image])
+        return self.batch_probabilities(x).mean(axis=0)
+
+    def batch(self, images: list[Image.Image]) -> Array:
+        """RGB images as the network gets them, (N, side, side, 3), on its device."""
+        return to_device(np.stack([self.transform(image, None) for image in images]), self.device)
+
+    def batch_probabilities(self, x: Array) -> np.ndarray:
+        """The probability of each class, (N, C), for x (N, side, side, 3)."""
+        return np.exp(to_cpu(log_softmax(self.model(x))))
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """The part of an RGB image that the network sees, as an image."""
+        for step in self.transform.transforms:
+            if isinstance(step, ToArray):
+                break
+            image = step(image, None)
+        return image
+
+    def predict(self, path: str | Path, ten_crop: bool = False) -> dict[str, Any]:
+        """{"file", "class", "probability", "probabilities"} of a photo.
+
+        Raises DataError where it cannot be read.
+        """
+        p = self.probabilities(open_rgb(path), ten_crop)
+        best = int(p.argmax())
+        return {
+            "file": str(path),
+            "class": self.classes[best],
+            "probability": float(p[best]),
+            "probabilities": {name: float(value) for name, value in zip(self.classes, p, strict=True)},
+        }
+
+
+def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
+    """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
+
+    In this order: upper left, upper right, lower left, lower right, middle; each followed by its mirror image.
+    """
+    steps = list(transform.transforms)
+    crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
+    where, size = crop_steps[-1] if crop_steps else (0, None)
+    if size is None:
+        raise CheckpointError("ten crops need a preprocessing with a CenterCrop; this checkpoint has none")
+    for step in steps[:where]:
+        image = step(image, None)
+    h, w = (size, size) if isinstance(size, int) else size
+    right, bottom = image.width - w, image.height - h
+    centre = round(right / 2), round(bottom / 2)
+    crops = []
+    for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom), centre):
+        crop = image.crop((left, top, left + w, top + h))
+        for view in (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+            crops.append(Compose(tuple(steps[where + 1 :]))(view))
+    return crops
+
+
+def find_photos(paths: list[Path]) -> list[Path]:
+    """The photos named, and all photos in the folders named, sorted.  Raises DataError where there are none."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+            if not inside:
+                raise DataError(f"folder {str(path)!r} has no photos")
+            found += inside
+        else:
+            found.append(path)
+    return found

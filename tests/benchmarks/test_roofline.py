@@ -1,0 +1,139 @@
+"""The roofline: its counts against formulas written down independently, and its times against arithmetic."""
+
+import numpy as np
+import pytest
+
+import roofline as program
+from bad_input import refused
+from device import DEVICE
+from minialex.errors import ConfigError
+from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
+from minialex.models import AlexNet
+from roofline_model import (
+    LayerWork,
+    Machine,
+    Work,
+    layer_work,
+    predicted_seconds,
+    step_work,
+    table,
+    total,
+)
+
+RNG = np.random.default_rng(0)
+# (side of the output, side of the kernel, input channels that a filter sees, filters) of the convolutions
+CONVOLUTIONS = {
+    "ungrouped": [(55, 11, 3, 96), (27, 5, 96, 256), (13, 3, 256, 384), (13, 3, 384, 384), (13, 3, 384, 256)],
+    "2012": [(55, 11, 3, 96), (27, 5, 48, 256), (13, 3, 256, 384), (13, 3, 192, 384), (13, 3, 192, 256)],
+    "owt": [(55, 11, 3, 64), (27, 5, 64, 192), (13, 3, 192, 384), (13, 3, 384, 256), (13, 3, 256, 256)],
+}
+GFLOP = {"ungrouped": 842, "2012": 526, "owt": 527}  # products of a step, batch 128, two classes
+
+
+def products(rows):
+    return [work for row in rows for work in (*row.forward, *row.backward) if work.is_product]
+
+
+@pytest.mark.parametrize("variant", CONVOLUTIONS)
+def test_the_products_of_a_step(variant):
+    multiply_adds = [side**2 * k**2 * c * f for side, k, c, f in CONVOLUTIONS[variant]]
+    multiply_adds += [6 * 6 * 256 * 4096, 4096 * 4096, 4096 * 2]
+    expected = 128 * 2 * (3 * sum(multiply_adds) - multiply_adds[0])  # the first layer has no input gradient
+    model = AlexNet(2, variant)
+    assert total(products(step_work(model, 128))).flops == expected
+    assert round(expected / 1e9) == GFLOP[variant]
+
+
+def test_a_convolution_by_hand():
+    layer = Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG)
+    # Two images of 5 x 5: 50 places, in each group 9 * 2 columns and 3 filters.
+    x, columns, weight, y = 50 * 4, 2 * 50 * 18, 18 * 6, 50 * 6
+    product = Work(2 * 2 * 50 * 18 * 3, 4 * (columns + weight + y), True)
+    forward, backward = layer_work(layer, (5, 5, 4), 2)
+    assert forward == [Work(0, 4 * (x + columns)), product, Work(y, 4 * 2 * y)]
+    assert backward == [
+        Work(0, 4 * (x + columns)),
+        product,
+        Work(y, 4 * y),
+        product,
+        Work(columns, 4 * (columns + x)),
+    ]
+    first = Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG, input_grad=False)
+    assert layer_work(first, (5, 5, 4), 2) == (forward, backward[:3])
+
+
+def test_the_other_layers_by_hand():
+    assert layer_work(Linear(10, 3, rng=RNG), (10,), 8)[0][0] == Work(2 * 8 * 30, 4 * (80 + 30 + 24), True)
+    assert [len(works) for works in layer_work(Linear(10, 3, rng=RNG), (10,), 8)] == [2, 3]
+    assert layer_work(ReLU(), (2, 3, 5), 4) == ([Work(120, 960)], [Work(120, 1440)])
+    # 4 images of 7 x 7 x 2 = 392 numbers become 4 * 3 * 3 * 2 = 72, each with the place of its maximum, a byte
+    assert layer_work(MaxPool2d(3, stride=2), (7, 7, 2), 4)[0] == [Work(9 * 72, 4 * (392 + 72) + 72)]
+    assert [w.bytes for w in layer_work(LocalResponseNorm(5), (2, 3, 5), 4)[0]] == [4 * 3 * 120]
+    assert [w.bytes for w in layer_work(Dropout(0.5), (10,), 3)[0]] == [60, 420]
+
+
+def test_what_is_not_in_a_layer():
+    rows = step_work(AlexNet(2, width=1 / 16, image_size=67), 4)
+    assert rows[0] == LayerWork("pixels", [Work(3 * 4 * 67 * 67 * 3, 5 * 4 * 67 * 67 * 3)], [])
+    parameters = AlexNet(2, width=1 / 16, image_size=67).flatten().size
+    assert rows[-1].name == "Adam" and rows[-1].backward[0].bytes == 7 * 4 * parameters
+
+
+def test_every_layer_of_every_variant_is_known():
+    for variant in CONVOLUTIONS:
+        for lrn in (False, True):
+            model = AlexNet(2, variant, lrn=lrn, width=1 / 16)
+            assert len(step_work(model, 2)) == 2 + len(list(model.leaves()))
+    with pytest.raises(TypeError, match="no kernels are known for Layer"):
+        layer_work(Layer(), (3,), 2)
+
+
+def test_the_time_of_a_kernel():
+    machine = Machine(peak=100, bandwidth=10, products=1000)
+    assert Work(200, 10).seconds(machine) == 2 and not Work(200, 10).waits_for_memory(machine)
+    assert Work(200, 50).seconds(machine) == 5 and Work(200, 50).waits_for_memory(machine)
+    assert Work(200, 1, True).seconds(machine) == 0.2
+    assert Work(200, 1, True).seconds(Machine(100, 10)) == 2
+
+
+def test_the_time_of_a_step():
+    rows = step_work(AlexNet(2, width=1 / 4), 8)
+    everything = total(work for row in rows for work in (*row.forward, *row.backward))
+    assert predicted_seconds(rows, Machine(1e30, 1e9)) == pytest.approx(everything.bytes / 1e9)
+    assert predicted_seconds(rows, Machine(1e9, 1e30)) == pytest.approx(everything.flops / 1e9)
+
+
+def test_the_table_adds_up():
+    lines = table(AlexNet(2, width=1 / 4), 8, Machine()).splitlines()
+    rows = [line.split() for line in lines[2:] if " features" in f" {line}" or " classifier" in f" {line}"]
+    step = next(line.split()[2:] for line in lines if line.startswith("a step"))
+    pixels = next(line.split()[1:] for line in lines if line.startswith("pixels"))
+    forward_mb = sum(float(row[3].replace(",", "")) for row in rows if row[1] != "Flatten")
+    assert float(step[1].replace(",", "")) == pytest.approx(forward_mb + float(pixels[1]), abs=1)
+
+
+SMALL = ["--width", "0.05", "--image-size", "67", "--batch-size", "2"]
+
+
+def test_as_a_program(capsys):
+    assert program.main([*SMALL, "--tf32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a training step of AlexNet (ungrouped) on 2 images of 67 pixels"
+    assert any(line.startswith("PREDICTION, not measured: ") for line in lines)
+    assert "at 67 TFLOP/s (494.5 in products) and 3,350 GB/s" in lines[-2]
+    if DEVICE == "gpu":
+        assert lines[-1].startswith("measured: ") and " ms, " in lines[-1]
+
+
+def test_another_gpu():
+    options = program.parser().parse_args(["--peak", "10", "--bandwidth", "100", "--tf32"])
+    assert program.machine(options) == Machine(10e12, 100e9, 10e12)
+    assert program.machine(program.parser().parse_args([])) == Machine()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--batch-size", "0"], ["--peak", "0"], ["--bandwidth", "-1"], ["--peak", "nan"]], ids="=".join
+)
+def test_bad_numbers(arguments):
+    with refused(ConfigError, arguments[0], "above 0"):
+        program.main([*SMALL, *arguments])

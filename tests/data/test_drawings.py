@@ -1,0 +1,198 @@
+"""The drawings: reproducible, varied, balanced, and not solvable without vision."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minialex.data.drawings.parts import Look, draw_animal
+from minialex.data.drawings.scenes import Drawings, _draw, contact_sheet
+from minialex.data.drawings.tools import View, grow, smooth
+from minialex.errors import DataError
+
+
+def pixels(dataset, index):
+    return np.asarray(dataset[index][0])
+
+
+def test_a_drawing_is_an_rgb_image_with_its_label():
+    drawings = Drawings(4, size=64)
+    assert len(drawings) == 4 and drawings.classes == ["cat", "dog"]
+    for image, label in drawings:
+        assert isinstance(image, Image.Image) and image.mode == "RGB" and image.size == (64, 64)
+        assert type(label) is int
+    assert [label for _, label in drawings] == [0, 1, 0, 1]
+    assert drawings[0][0].size != Drawings(1)[0][0].size == (256, 256)
+
+
+def test_same_seed_and_number_give_the_same_bits_in_any_order_and_thread():
+    drawings = Drawings(24, seed=5, size=48)
+    forwards = [drawings[i][0].tobytes() for i in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(lambda i: drawings[i][0].tobytes(), reversed(range(24))))
+    assert threaded[::-1] == forwards
+    assert Drawings(24, seed=5, size=48)[7][0].tobytes() == forwards[7]
+    assert len(set(forwards)) == 24
+    assert Drawings(1, seed=6, size=48)[0][0].tobytes() != forwards[0]
+
+
+def test_global_random_state_is_neither_used_nor_changed():
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first = pixels(Drawings(1, size=32), 0)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    assert np.array_equal(first, pixels(Drawings(1, size=32), 0))
+
+
+def test_start_shifts_the_row_and_its_labels():
+    row, later = Drawings(8, seed=2, size=32), Drawings(3, seed=2, size=32, start=5)
+    for i in range(3):
+        assert np.array_equal(pixels(row, 5 + i), pixels(later, i))
+        assert row[5 + i][1] == later[i][1] == (5 + i) % 2
+
+
+def test_indices_end_where_the_dataset_ends():
+    drawings = Drawings(3, size=32)
+    assert np.array_equal(pixels(drawings, -1), pixels(drawings, 2))
+    for index in (3, -4):
+        with pytest.raises(IndexError):
+            drawings[index]
+    with pytest.raises(TypeError):
+        drawings["cat"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"length": 0},
+        {"length": 2.5},
+        {"length": True},
+        {"seed": -1},
+        {"size": 31},
+        {"size": "big"},
+        {"start": -1},
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(arguments):
+    with pytest.raises(DataError, match=next(iter(arguments))) as caught:
+        Drawings(**{"length": 4, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_smallest_size_and_numpy_integers_are_accepted():
+    assert Drawings(np.int64(2), seed=np.uint8(3), size=np.int32(32))[1][0].size == (32, 32)
+
+
+def test_drawings_vary_in_light_colour_and_place():
+    drawings = Drawings(60, size=32)
+    stack = np.stack([pixels(drawings, i) for i in range(60)]).astype(float)
+    assert stack.mean(axis=(1, 2, 3)).std() > 15  # from dark to light
+    assert stack.mean(axis=(1, 2)).std(axis=0).min() > 15  # in each channel
+    assert stack.std(axis=0).min() > 25  # no pixel is the same in all
+    assert 90 < stack.mean() < 165
+
+
+def test_the_scene_does_not_depend_on_the_class():
+    """Where neither animal is, the two pictures of one number are equal; where one is, they differ."""
+    for number in range(12):
+        cat, dog = (np.asarray(_draw(np.random.default_rng([9, number]), 64, label)) for label in (0, 1))
+        same = (cat == dog).all(axis=2)
+        assert 0.3 < same.mean() < 0.9
+
+
+def test_coats_have_one_distribution_for_both_classes():
+    """The mean colour of the animals, cut out by drawing them on black and on white, agrees."""
+    side, means = 64, []
+    for label in (0, 1):
+        total, count = np.zeros(3), 0
+        for number in range(60):
+            on = []
+            for ground in ("black", "white"):
+                rng = np.random.default_rng([4, number])
+                canvas = Image.new("RGB", (side, side), ground)
+                draw_animal(canvas, rng, Look(rng, side), label)
+                on.append(np.asarray(canvas))
+            inside = (on[0] == on[1]).all(axis=2)
+            assert 0.15 < inside.mean() < 0.9  # the animal fills much of the picture
+            total, count = total + on[0][inside].sum(axis=0), count + inside.sum()
+        means.append(total / count)
+    assert np.abs(means[0] - means[1]).max() < 8
+
+
+def logistic_regression(x, y, l2, steps=12):
+    """Newton's method on the coefficients a of w = x' a, so a system as large as the number of samples.
+
+    Minimises the mean log loss plus l2/2 |w|^2; at the minimum (K + n l2 / v) a = f + (y - p) / v, where
+    K = x x', f = K a are the logits, p the probabilities and v = p (1 - p).
+    """
+    kernel, a = x @ x.T, np.zeros(len(x))
+    for _ in range(steps):
+        f = kernel @ a
+        p = 1 / (1 + np.exp(-f))
+        v = np.maximum(p * (1 - p), 1e-4)
+        a = np.linalg.solve(kernel + np.diag(len(x) * l2 / v), f + (y - p) / v)
+    return x.T @ a
+
+
+def thumbnails(dataset):
+    images, labels = zip(*dataset, strict=True)
+    small = [np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).ravel() for image in images]
+    return np.array(small, dtype=np.float64), np.array(labels)
+
+
+def best_linear_accuracy(x, y, train):
+    x = (x - x[:train].mean(axis=0)) / (x[:train].std(axis=0) + 1e-6)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    weights = [logistic_regression(x[:train], y[:train], l2) for l2 in (0.1, 0.3, 1.0, 3.0)]
+    return max(((x[train:] @ w > 0) == y[train:]).mean() for w in weights)
+
+
+def test_logistic_regression_on_thumbnails_stays_under_70_percent():
+    x, y = thumbnails(Drawings(1000, seed=0, size=48))
+    assert best_linear_accuracy(x, y, 650) < 0.7
+    # The same classifier does find a cue that a pixel's mean gives away: the test can fail.
+    x[y == 1, :600] += 12
+    assert best_linear_accuracy(x, y, 650) > 0.75
+
+
+def test_contact_sheet_places_the_drawings_in_reading_order():
+    drawings = Drawings(6, size=32)
+    sheet = contact_sheet(drawings, rows=2, columns=3, tile=32)
+    assert sheet.size == (96, 64)
+    assert np.array_equal(np.asarray(sheet)[32:, 32:64], pixels(drawings, 4))
+    with pytest.raises(IndexError):
+        contact_sheet(drawings, 3, 3)
+
+
+def test_hull_of_ellipses_is_convex_and_holds_each():
+    view = View((0.0, 0.0), 1.0, yaw=0.0, pitch=0.0, roll=0.0)
+    hull = view.hull((-1, 0, 0, 1.0, 0.5), (2, 1, 0, 0.3, 0.6))
+    edge = np.roll(hull, -1, axis=0) - hull
+    turn = edge[:, 0] * np.roll(edge[:, 1], -1) - edge[:, 1] * np.roll(edge[:, 0], -1)
+    assert turn.min() > -1e-12
+    assert hull[:, 0].min() == pytest.approx(-2) and hull[:, 0].max() == pytest.approx(2.3)
+    assert hull[:, 1].min() == pytest.approx(-0.5) and hull[:, 1].max() == pytest.approx(1.6)
+
+
+def test_turning_the_head_moves_what_is_near_and_keeps_its_centre():
+    view = View((10.0, 20.0), 2.0, yaw=0.5, pitch=0.3, roll=0.0)
+    nose = view.pixels(np.zeros((1, 2)), z=1.0)[0]
+    assert nose == pytest.approx([10 + 2 * np.sin(0.5), 20 + 2 * np.cos(0.5) * np.sin(0.3)])
+    assert view.pixels(np.zeros((1, 2)))[0] == pytest.approx([10, 20])
+    upside_down = View((0.0, 0.0), 1.0, yaw=0.0, pitch=0.0, roll=np.pi)
+    assert upside_down.pixels(np.array([[0.3, 0.4]]))[0] == pytest.approx([-0.3, -0.4])
+
+
+def test_grow_moves_edges_outwards_whichever_way_the_polygon_runs():
+    square = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+    for points in (square, square[::-1]):
+        grown = grow(points, 0.5)
+        assert sorted(map(tuple, grown.tolist())) == [(-0.5, -0.5), (-0.5, 1.5), (1.5, -0.5), (1.5, 1.5)]
+
+
+def test_smooth_cuts_corners():
+    square = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+    once = smooth(square, rounds=1)
+    assert once.tolist()[:2] == [[0.25, 0.0], [0.75, 0.0]] and len(smooth(square)) == 32

@@ -1,0 +1,212 @@
+"""`--data`: drawings, pets, a folder with train and test, a folder without."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bad_input import refused, snapshot
+from minialex.data import open_source, sources
+from minialex.errors import ConfigError, DataError
+
+
+def make_folder(root, **counts):
+    """root/<class>/<k>.png, each with a colour of its own."""
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for k in range(count):
+            Image.new("RGB", (4, 3), (k, len(name), 0)).save(root / name / f"{k:03}.png")
+    return root
+
+
+def paths(dataset):
+    """The files of a dataset, down through its subsets."""
+    if hasattr(dataset, "samples"):
+        return [path for path, _ in dataset.samples]
+    below = paths(dataset.dataset)
+    return [below[i] for i in dataset.indices]
+
+
+def counts(dataset):
+    return np.bincount(dataset.labels).tolist()
+
+
+# ------------------------------------------------------------------------------------------------ drawings
+
+
+def test_drawings_have_disjoint_numbers_and_the_stated_lengths():
+    source = open_source("drawings", seed=3)
+    parts = (source.train, source.val, source.test)
+    assert [len(p) for p in parts] == [2400, 300, 500]
+    numbers = [set(range(p.start, p.start + p.length)) for p in parts]
+    assert len(set.union(*numbers)) == 3200
+    assert {p.seed for p in parts} == {3}
+    assert source.classes == ["cat", "dog"] and source.messages == []
+    assert "2,400" in source.description and "\n" not in source.description
+
+
+def test_test_drawings_stay_when_the_length_changes():
+    short, long = (open_source("drawings", seed=0, length=n) for n in (10, 50))
+    assert (len(short.train), len(long.train)) == (10, 50)
+    assert short.test.start == long.test.start and len(short.test) == len(long.test)
+    assert np.array_equal(short.test[1][0], long.test[1][0])
+    assert not np.array_equal(short.test[0][0], short.train[0][0])
+
+
+def test_limit_of_drawings():
+    source = open_source("drawings", seed=0, limit=40)
+    assert [len(p) for p in (source.train, source.val, source.test)] == [40, 40, 40]
+    assert [len(p) for p in (source.train, source.val)] == [40, 40]
+    assert open_source("drawings", seed=0, limit=40, length=8).train.length == 8
+
+
+# ----------------------------------------------------------------------------------------- folders of photos
+
+
+def make_split_folder(root):
+    make_folder(root / "train", cat=40, dog=20)
+    make_folder(root / "test", cat=6, dog=8)
+    return root
+
+
+def test_folder_with_train_and_test(tmp_path):
+    source = open_source(make_split_folder(tmp_path), seed=0)
+    assert counts(source.train) == [36, 18] and counts(source.val) == [4, 2] and counts(source.test) == [6, 8]
+    assert sorted(paths(source.train) + paths(source.val)) == sorted(
+        str(p) for p in (tmp_path / "train").rglob("*.png")
+    )
+    assert all(path.startswith(str(tmp_path / "test")) for path in paths(source.test))
+    assert source.classes == ["cat", "dog"] and source.messages == []
+    assert "54" in source.description and "cat, dog" in source.description
+    image, label = source.val[5]
+    assert image.mode == "RGB" and label == 1
+
+
+def test_validation_depends_on_the_seed_alone(tmp_path):
+    make_split_folder(tmp_path)
+    first, again, other = (paths(open_source(str(tmp_path), seed=s).val) for s in (0, 0, 1))
+    assert first == again != other
+
+
+def test_folder_without_a_split_gets_a_seeded_one_and_says_so(tmp_path):
+    make_folder(tmp_path, cat=50, dog=10)
+    source = open_source(tmp_path, seed=4)
+    parts = (source.train, source.val, source.test)
+    assert [counts(p) for p in parts] == [[36, 7], [4, 1], [10, 2]]
+    assert sorted(path for part in parts for path in paths(part)) == sorted(
+        str(p) for p in tmp_path.rglob("*.png")
+    )
+    (message,) = source.messages
+    assert "20%" in message and "seed 4" in message and "\n" not in message
+    assert (
+        paths(source.test)
+        == paths(open_source(tmp_path, seed=4).test)
+        != paths(open_source(tmp_path, seed=5).test)
+    )
+
+
+def test_limit_is_stratified_and_seeded(tmp_path):
+    make_split_folder(tmp_path)
+    source = open_source(tmp_path, seed=0, limit=9)
+    assert [counts(p) for p in (source.train, source.val, source.test)] == [[6, 3], [4, 2], [4, 5]]
+    full = open_source(tmp_path, seed=0)
+    assert set(paths(source.train)) < set(paths(full.train)) and set(paths(source.test)) < set(paths(full.test))
+    assert paths(source.train) == paths(open_source(tmp_path, seed=0, limit=9).train)
+    assert paths(source.test) != paths(open_source(tmp_path, seed=1, limit=9).test)
+
+
+def test_limit_keeps_every_class(tmp_path):
+    make_folder(tmp_path, rare=5, usual=100)
+    source = open_source(tmp_path, seed=0, limit=2)
+    assert [counts(p) for p in (source.train, source.val, source.test)] == [[1, 1]] * 3
+
+
+def test_other_folders_beside_train_and_test_are_mentioned(tmp_path):
+    make_folder(make_split_folder(tmp_path) / "val", cat=3)
+    (message,) = open_source(tmp_path, seed=0).messages
+    assert "val" in message and "not used" in message
+
+
+def test_a_folder_called_drawings(tmp_path, monkeypatch):
+    make_folder(tmp_path / "drawings", a=5, b=5)
+    monkeypatch.chdir(tmp_path)
+    assert open_source("./drawings", seed=0).classes == ["a", "b"]
+    assert open_source("drawings", seed=0).classes == ["cat", "dog"]
+
+
+def test_pets_are_downloaded_and_then_read_as_a_folder(tmp_path, monkeypatch):
+    asked = []
+
+    def download(root, progress):
+        asked.append((root, progress))
+        return make_split_folder(tmp_path / "pets")
+
+    monkeypatch.setattr(sources, "download_pets", download)
+    source = open_source("pets", seed=0, data_root=tmp_path, limit=10, progress=None)
+    assert asked == [(tmp_path, None)]
+    assert len(source.train) == 10 and "Oxford-IIIT Pet" in source.description
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+def test_bad_specs(tmp_path):
+    (tmp_path / "file.txt").write_text("x")
+    (tmp_path / "nothing").mkdir()
+    with refused(DataError, "petz", "does not exist", "drawings, pets"):
+        open_source("petz", seed=0)
+    with refused(DataError, "file.txt", "is a file"):
+        open_source(tmp_path / "file.txt", seed=0)
+    with refused(DataError, "nothing", "no class folders"):
+        open_source(tmp_path / "nothing", seed=0)
+
+
+def test_classes_that_differ_are_named(tmp_path):
+    make_folder(make_split_folder(tmp_path) / "test", horse=1, cow=1)
+    with refused(DataError, "'cow', 'horse'", "in test but not in train"):
+        open_source(tmp_path, seed=0)
+    make_folder(tmp_path / "train", horse=2, cow=2, hen=2)
+    before = snapshot(tmp_path)
+    with refused(DataError, "'hen'", "in train but not in test"):
+        open_source(tmp_path, seed=0)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_half_a_split(tmp_path, there, missing):
+    make_folder(tmp_path / there, cat=3, dog=3)
+    with refused(DataError, f"no {missing}", tmp_path / there):
+        open_source(tmp_path, seed=0)
+
+
+def test_too_few_classes_or_photos(tmp_path):
+    make_folder(tmp_path / "one", cat=9)
+    with refused(DataError, "one class only", "'cat'"):
+        open_source(tmp_path / "one", seed=0)
+    make_folder(tmp_path / "few", cat=9, dog=1)
+    with refused(DataError, "'dog'", "at least 2"):
+        open_source(tmp_path / "few", seed=0)
+    make_folder(tmp_path / "empty", cat=9, dog=0)
+    with refused(DataError, "dog", "no images"):
+        open_source(tmp_path / "empty", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": 0, "limit": 0}, "limit"),
+        ({"seed": 0, "limit": 1}, "limit"),
+        ({"seed": 0, "limit": "9"}, "limit"),
+        ({"seed": 0, "length": 0}, "length"),
+        ({"seed": 0, "length": 10**9}, "length"),
+    ],
+)
+def test_bad_options(options, says):
+    with refused(ConfigError, says):
+        open_source("drawings", **options)
+
+
+def test_length_is_for_drawings(tmp_path):
+    with refused(ConfigError, "length"):
+        open_source(make_split_folder(tmp_path), seed=0, length=9)

@@ -1,0 +1,71 @@
+"""Training runs on a handful of tiny photos, for the tests of bad input.
+
+`make(w)` fills a folder with `photos` of two classes, with `run`, the folder of a run on them that was stopped
+after its only epoch and before its test, and with `file`.  In command lines and expected words, {w} stands for
+that folder.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bad_input import snapshot
+from device import DEVICE
+from minialex import cli
+
+SMALL = ("--width", "0.02", "--image-size", "67", "--batch-size", "4", "--epochs", "1", "--workers", "0")
+HERE = ("--device", DEVICE)
+PHOTOS = (*SMALL, *HERE, "--data", "{w}/photos", "--out", "{w}/new")
+as_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
+
+
+def make(w):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = w / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "draw_curves", lambda *_: None)
+        patch.chdir(w)
+        assert train([*SMALL, *HERE, "--data", "photos", "--out", "run"]) == 0
+    (w / "run" / "result.json").unlink()
+    (w / "file").write_text("a file")
+    return w
+
+
+def nothing(w):
+    """For cases that spoil no file."""
+
+
+def train(arguments):
+    """As examples/train_catdog.py, in this process: its exit status."""
+    with pytest.raises(SystemExit) as end:
+        cli.run_main(lambda: cli.train(vars(cli.training_parser().parse_args(arguments))))
+    return end.value.code
+
+
+def check(w, capsys, arguments, *words, may_start=False):
+    """The command must end with status 2, one line on stderr with these words, and all files as they were.
+
+    Where training `may_start`, a new run folder may appear, but without a result.
+    """
+    before = snapshot(w)
+    assert train([a.format(w=w) for a in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    for word in words:
+        assert word.format(w=w) in lines[0], lines[0]
+    after = snapshot(w)
+    new = {name for name in after if name not in before and name.parts[0] != "stub"}
+    assert {name: after.get(name) for name in before} == before
+    if may_start:
+        assert {name.parts[0] for name in new} == {"new"} and Path("new/result.json") not in new
+    else:
+        assert not new
+        assert not (w / "new").exists()

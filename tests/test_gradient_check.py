@@ -1,0 +1,209 @@
+"""The gradient check itself: what it reports, what it leaves alone, and kinks."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minialex
+from device import on_device
+from minialex import gradcheck
+from minialex.layers import Conv2d, Dropout, Layer, Linear, MaxPool2d, ReLU, Sequential, Tanh
+from minialex.layers.layer import named_arrays
+
+
+class Function(Layer):
+    """y = f(x) with the derivative g(x)."""
+
+    def __init__(self, f, g):
+        super().__init__()
+        self.f, self.g = f, g
+
+    def forward(self, x):
+        return self.f(x), x
+
+    def backward(self, dy, cache, grad):
+        return dy * self.g(cache)
+
+
+def linear():
+    return on_device(Linear(3, 2, rng=np.random.default_rng(0)))
+
+
+@pytest.fixture
+def x():
+    return on_device(np.random.default_rng(1).standard_normal((4, 3)))
+
+
+def test_report(x):
+    report = minialex.gradcheck(linear(), x)
+    assert report and report.ok and report.checked == 12 + 6 + 2 and report.kinks == 0 and report.problems == ()
+    assert report.error < 1e-9 and abs(report.numeric - report.analytic) < 1e-8
+    assert report.name in ("x", "weight", "bias")
+    assert "\n" not in str(report) and "20 entries" in str(report) and report.name + "[" in str(report)
+    report.raise_if_bad()
+
+
+def test_report_of_a_wrong_gradient_names_the_place(x):
+    def g(x):
+        return np.where(x == x[2, 1], 3.0, 1.0)
+
+    report = gradcheck(Function(lambda x: x, g), x)
+    assert not report and report.name == "x" and report.index == (2, 1)
+    assert report.analytic == pytest.approx(3 * report.numeric, rel=1e-6)
+    # |numeric - analytic| over the largest of the two and of the array
+    assert report.error == pytest.approx(2 / 3, rel=1e-6) or report.error < 2 / 3
+    with pytest.raises(AssertionError, match=r"FAILED.*x\[2, 1\]"):
+        report.raise_if_bad()
+
+
+def test_the_error_is_measured_as_the_page_says():
+    one = on_device(np.ones(1))
+    report = gradcheck(Function(lambda x: 2 * x, lambda x: 2 + 1e-4 + 0 * x), one)
+    assert report.error == pytest.approx(1e-4 / 2.0001, rel=1e-4)
+    small = gradcheck(Function(lambda x: 0 * x, lambda x: 1e-5 + 0 * x), one)  # below 0.001: measured against it
+    assert small.error == pytest.approx(abs(small.analytic) / 1e-3, rel=1e-9)
+
+
+def test_the_error_of_central_differences_falls_with_the_square_of_h():
+    errors = [
+        gradcheck(Function(np.exp, np.exp), on_device(np.ones(1)), eps=h, tolerance=1).error
+        for h in (1e-1, 1e-2, 1e-3)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(100, rel=0.02)
+    assert errors[1] / errors[2] == pytest.approx(100, rel=0.02)
+
+
+def test_layer_and_input_are_left_as_they_were():
+    rng = np.random.default_rng(2)
+    layer = on_device(Sequential(Conv2d(2, 3, 3, rng=rng), ReLU(inplace=True)))
+    theta = layer.flatten()
+    before = [(owner[key], owner[key].copy()) for owner, key, _ in named_arrays(layer.params)]
+    x = on_device(rng.standard_normal((2, 4, 4, 2)).astype(np.float32))
+    copy = x.copy()
+    assert gradcheck(layer, x)
+    assert np.array_equal(x, copy) and x.dtype == theta.dtype == np.float32
+    for (owner, key, _), (array, values) in zip(named_arrays(layer.params), before, strict=True):
+        assert owner[key] is array and np.may_share_memory(array, theta) and np.array_equal(array, values)
+
+
+def test_parameters_come_back_after_an_error():
+    layer = linear()
+    weight = layer.params["weight"]
+    with pytest.raises(ValueError, match="Linear"):
+        gradcheck(layer, on_device(np.ones((2, 5))))
+    assert layer.params["weight"] is weight and weight.dtype == np.float32
+
+
+def test_max_entries_and_seed(x):
+    few = gradcheck(linear(), x, max_entries=4)
+    assert few.checked == 4 + 4 + 2
+    assert few == gradcheck(linear(), x, max_entries=4)
+    assert few.numeric != gradcheck(linear(), x, max_entries=4, seed=1).numeric
+
+
+def test_input_grad_false_checks_the_parameters_alone():
+    layer = on_device(Conv2d(2, 3, 2, rng=np.random.default_rng(0), input_grad=False))
+    report = gradcheck(layer, on_device(np.random.default_rng(1).standard_normal((2, 4, 3, 2))))
+    assert report and report.checked == 24 + 3
+
+
+@pytest.mark.parametrize(
+    "layer, problem",
+    [
+        (Function(lambda x: x.astype(np.float32), lambda x: 1 + 0 * x), "forward returned float32"),
+        (Function(lambda x: np.add(x, 1, out=x), lambda x: 1 + 0 * x), "overwrote x"),
+        (Function(lambda x: x, lambda x: (1 + 0 * x).astype(np.complex128)), "expected"),
+        (Function(lambda x: x, lambda x: np.nan + x), "not finite"),
+        (Function(lambda x: np.nan + x, lambda x: 1 + 0 * x), "two results"),
+    ],
+)
+def test_problems_are_named(layer, problem, x):
+    report = gradcheck(layer, x, tolerance=1)
+    assert not report and problem in str(report)
+
+
+def test_random_layer_is_found(x):
+    rng = np.random.default_rng(0)
+    report = gradcheck(Function(lambda x: x + rng.random(), lambda x: 1 + 0 * x), x, tolerance=1e9)
+    assert "forward gave two results for the same x" in report.problems
+
+
+def test_a_layer_that_gives_no_gradient_at_all_fails(x):
+    class Nothing(Function):
+        def backward(self, dy, cache, grad):
+            return None
+
+    report = gradcheck(Nothing(lambda x: x, None), x)
+    assert not report and "no gradient of x" in str(report) and "nothing to compare" in str(report)
+
+
+def test_a_gradient_that_is_added_instead_of_written_is_found(x):
+    class Adds(Linear):
+        def backward(self, dy, cache, grad):
+            before = grad["bias"].copy()
+            dx = super().backward(dy, cache, grad)
+            grad["bias"] += before
+            return dx
+
+    report = gradcheck(on_device(Adds(3, 2, rng=np.random.default_rng(0))), x)
+    assert not report and "bias is not finite everywhere, or was not written" in str(report)
+
+
+# --------------------------------------------------------------------------------------------------- kinks
+
+ZEROS = on_device(np.array([[0.0, 1.5, -2.0], [1.0, 0.0, 0.0]]))
+
+
+def test_kinks_are_counted_and_both_slopes_allowed():
+    for layer in (ReLU(), Function(lambda x: np.maximum(x, 0), lambda x: 1.0 * (x >= 0))):
+        report = gradcheck(layer, ZEROS)
+        assert report and report.kinks == 3 and report.checked == 6
+
+
+@pytest.mark.parametrize("at_zero", [0.5, -1, 2, 1.001, -0.001])
+def test_a_value_that_is_neither_slope_is_wrong(at_zero):
+    layer = Function(lambda x: np.maximum(x, 0), lambda x: np.where(x == 0, at_zero, x > 0))
+    assert not gradcheck(layer, ZEROS)
+
+
+@pytest.mark.parametrize("distance", [2e-5, 9.99e-6, 5e-6, 3e-6, 1e-6, 4e-7, 2e-7])
+def test_a_kink_near_an_entry_is_stepped_around(distance):
+    x = on_device(np.array([distance, -distance, 1.0]))
+    report = gradcheck(ReLU(), x)
+    assert report and report.kinks == 0
+    assert not gradcheck(Function(lambda x: np.maximum(x, 0), lambda x: np.full_like(x, 0.5)), x)
+
+
+def test_ties_of_a_maximum():
+    x = on_device(np.zeros((1, 5, 5, 1)))
+    report = gradcheck(MaxPool2d(3, stride=1), x)  # every window is one tie, and the windows overlap
+    assert report and report.kinks == 25
+
+
+def test_ties_that_all_get_the_gradient_are_found_by_moving_all_entries():
+    def f(x):
+        return x.max(axis=1)
+
+    class All(Layer):
+        def forward(self, x):
+            return f(x), x
+
+        def backward(self, dy, cache, grad):
+            return dy[:, None] * (cache == f(cache)[:, None])
+
+    report = gradcheck(All(), on_device(np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]])))
+    assert not report and report.index == () and "all entries" in str(report)
+    assert gradcheck(All(), on_device(np.array([[1.0, 1.1, 0.0], [2.0, 1.0, 0.0]])))
+
+
+def test_smooth_but_steep_is_no_kink():
+    report = gradcheck(Tanh(), on_device(np.linspace(-20, 20, 41)))
+    assert report and report.kinks == 0
+    square = gradcheck(Function(lambda x: x * x, lambda x: 2 * x), ZEROS)  # slope 0 at 0, curvature not
+    assert square and square.kinks == 0
+
+
+def test_an_array_without_axes_and_a_dropout_in_use():
+    assert gradcheck(Function(lambda x: x**3, lambda x: 3 * x * x), on_device(np.array(2.0))).checked == 1
+    assert not math.isnan(gradcheck(Dropout(0.5).train(False), ZEROS).error)

@@ -1,0 +1,126 @@
+"""Bad run folders and checkpoints: one clear line, a non-zero exit, and every existing file as it was."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from minialex import cli
+from photo_runs import PHOTOS, as_root, check, make, nothing
+
+RESUME = ("--resume", "{w}/run")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def w(template, tmp_path, monkeypatch):
+    """A copy of `template` to spoil; the current folder."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)  # matplotlib takes a second to load
+    return tmp_path
+
+
+def truncate(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flip(path, share):
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 0x10
+    path.write_bytes(content)
+
+
+def to_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def settings(**changes):
+    """Spoil: change settings in config.json."""
+
+    def spoil(w):
+        file = w / "run" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return spoil
+
+
+def rename_class(w):
+    for part in ("train", "test"):
+        (w / "photos" / part / "dog").rename(w / "photos" / part / "hound")
+
+
+RUNS = [  # name, spoil, command line, words
+    ("resume nothing", nothing, ("--resume", "{w}/nowhere"), "holds no run: it has no config.json"),
+    ("resume a file", nothing, ("--resume", "{w}/file"), "holds no run: it has no config.json"),
+    ("resume photos", nothing, ("--resume", "{w}/photos"), "holds no run: it has no config.json"),
+    ("config cut", lambda w: truncate(w / "run/config.json", 0.5), RESUME, "config.json' is damaged"),
+    ("config empty", lambda w: truncate(w / "run/config.json", 0), RESUME, "config.json' is damaged"),
+    ("config a list", lambda w: (w / "run/config.json").write_text("[1]"), RESUME, "it is no dictionary"),
+    ("config not text", lambda w: (w / "run/config.json").write_bytes(b"\xff\xfe"), RESUME, "is damaged"),
+    ("config a folder", lambda w: to_folder(w / "run/config.json"), RESUME, "config.json' is damaged"),
+    ("config with a new word", settings(colour="red"), RESUME, "'colour'"),
+    ("config with text for a number", settings(epochs="3"), RESUME, "epochs is '3'"),
+    ("config with a number for text", settings(data=7), RESUME, "data is 7"),
+    ("config with a part of a photo", settings(seed=1.5), RESUME, "seed is 1.5"),
+    ("config with batch 0", settings(batch_size=0), RESUME, "--batch-size must be at least 1"),
+    ("another variant", settings(variant="2012"), RESUME, "last.safetensors' belongs to another model"),
+    ("another width", settings(width=0.03), RESUME, "last.safetensors' belongs to another model"),
+    ("other classes", rename_class, RESUME, "other classes"),
+    ("another optimizer", settings(optimizer="sgd"), RESUME, "has unknown optimizer.m"),
+    ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "'photos' does not exist"),
+    ("last cut", lambda w: truncate(w / "run/last.safetensors", 0.9), RESUME, "is damaged"),
+    ("last empty", lambda w: truncate(w / "run/last.safetensors", 0), RESUME, "is damaged"),
+    ("last, bit in the header", lambda w: flip(w / "run/last.safetensors", 0.001), RESUME, "is damaged"),
+    ("last, bit in the weights", lambda w: flip(w / "run/last.safetensors", 0.7), RESUME, "is damaged"),
+    ("last a folder", lambda w: to_folder(w / "run/last.safetensors"), RESUME, "is a folder"),
+    (
+        "last of another program",
+        lambda w: save_file({"x": np.ones(3)}, w / "run/last.safetensors"),
+        RESUME,
+        "was not written by minialex",
+    ),
+    (
+        "last without progress",
+        lambda w: shutil.copy(w / "run/best.safetensors", w / "run/last.safetensors"),
+        RESUME,
+        "no run",
+    ),
+    ("best gone", lambda w: (w / "run/best.safetensors").unlink(), RESUME, "best.safetensors' does not exist"),
+    ("best damaged", lambda w: flip(w / "run/best.safetensors", 0.8), RESUME, "checksum does not match"),
+    ("resume at another lr", nothing, (*RESUME, "--lr", "0.1"), "--lr cannot be changed when a run is resumed"),
+    ("resume on other data", nothing, (*RESUME, "--data", "drawings"), "--data cannot be changed"),
+    ("resume elsewhere", nothing, (*RESUME, "--out", "{w}/new"), "--out cannot be changed"),
+    ("resume with bad workers", nothing, (*RESUME, "--workers", "-2"), "--workers must not be negative"),
+    ("out holds a run", nothing, (*PHOTOS, "--out", "{w}/run"), "holds a run already; continue it with --resume"),
+    ("out is a file", nothing, (*PHOTOS, "--out", "{w}/file"), "cannot make the run folder"),
+    ("out is below a file", nothing, (*PHOTOS, "--out", "{w}/file/run"), "cannot make the run folder"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "arguments", "words"), [c[1:] for c in RUNS], ids=[c[0] for c in RUNS])
+def test_runs(w, capsys, spoil, arguments, words):
+    spoil(w)
+    check(w, capsys, arguments, words)
+
+
+@as_root
+def test_a_folder_that_may_not_be_written(w, capsys):
+    (w / "closed").mkdir(mode=0o500)
+    check(w, capsys, [*PHOTOS, "--out", "{w}/closed/run"], "cannot make the run folder", "Permission denied")
+
+
+def test_a_full_disk_keeps_the_files_of_the_run(w, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    check(w, capsys, RESUME, "cannot write", "No space left on device", "the old file is kept")

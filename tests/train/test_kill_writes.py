@@ -1,0 +1,103 @@
+"""A run that dies in the middle of writing a file, at each place where it can, and goes on as if it had not."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+import tiny_run
+from minialex import cli
+from minialex.train import checkpoint
+from minialex.train.checkpoint import load_checkpoint
+
+
+class Death(BaseException):
+    """Like SIGKILL: no handler of the package catches it, so nothing is tidied up."""
+
+
+class Pictures:
+    """A dataset with all its images in memory."""
+
+    def __init__(self, dataset):
+        self.classes, self.samples = dataset.classes, [dataset[i] for i in range(len(dataset))]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Two epochs, images that are drawn once, no picture of the curves (matplotlib takes a second to load)."""
+    source = tiny_run.source()
+    parts = {part: Pictures(getattr(source, part)) for part in ("train", "val", "test")}
+    source = dataclasses.replace(source, **parts)
+    monkeypatch.setattr(tiny_run, "source", lambda: source)
+    monkeypatch.setattr(tiny_run, "OPTIONS", tiny_run.OPTIONS | {"epochs": 2, "workers": 0})
+    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)
+
+
+def die_at(patch, moment):
+    """Raise Death at number `moment` of the list that this returns and a run fills: (what is done, the file)."""
+    moments = []
+    save, rename = checkpoint.save_file, os.replace
+
+    def reached(what, path, damage=lambda: None):
+        moments.append((what, path.name))
+        if len(moments) - 1 == moment:
+            damage()
+            raise Death
+
+    def watched_save(tensors, path, metadata):
+        reached("before saving", path)
+        save(tensors, path, metadata)
+        reached("half saved", path, lambda: os.truncate(path, path.stat().st_size // 2))
+        reached("saved", path)
+
+    def watched_rename(old, new):
+        reached("before renaming", old)
+        rename(old, new)
+        reached("renamed", old)
+
+    patch.setattr(checkpoint, "save_file", watched_save)
+    patch.setattr(os, "replace", watched_rename)
+    return moments
+
+
+def outcome(folder):
+    """All that a run leaves, except how long it took."""
+    last, header = load_checkpoint(folder / "last.safetensors")
+    best, best_header = load_checkpoint(folder / "best.safetensors")
+    progress, result = header["progress"], json.loads((folder / "result.json").read_text())
+    for timed, key in ((progress, "seconds"), (result, "seconds"), (result, "images_per_s")):
+        del timed[key]
+    for row in progress["history"]:
+        del row["images_per_s"]
+    history = [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
+    numbers = [{name: array.tobytes() for name, array in tensors.items()} for tensors in (last, best)]
+    config = (folder / "config.json").read_text()
+    return numbers, header, best_header, result, history, config, sorted(os.listdir(folder))
+
+
+def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        moments = die_at(patch, None)
+        assert tiny_run.main(["--out", str(tmp_path / "whole")]) == 0
+    whole = outcome(tmp_path / "whole")
+    files = ("config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json")
+    assert {f".{name}.tmp" for name in files} == {file for _, file in moments}
+    assert sorted(files) == whole[-1]
+
+    for moment, name in enumerate(moments):
+        folder = tmp_path / str(moment)
+        with pytest.MonkeyPatch.context() as patch:
+            seen = die_at(patch, moment)
+            with pytest.raises(Death):
+                tiny_run.main(["--out", str(folder)])
+        assert seen[-1] == name
+        start = "--resume" if (folder / "config.json").exists() else "--out"
+        assert tiny_run.main([start, str(folder)]) == 0
+        assert outcome(folder) == whole, name

@@ -1,0 +1,125 @@
+"""Batches on their way to the device: the right ones, whatever the streams do, and one copy each."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+from test_loader import Pictures, no_thread_is_left, our_threads  # noqa: F401 -- a fixture
+
+from device import DEVICE, assert_on_device, on_host
+from minialex.data import ColourShift, Compose, DataLoader, Normalize, RandomCrop, ToArray
+from minialex.data.loader import RawBatch
+from minialex.errors import DataError
+from minialex.train import prefetch
+from stream_model import SCHEDULES, Memory, World
+
+CROPS = (RandomCrop(8), ToArray())
+PAPER = (*CROPS, ColourShift(((0.2, 0.2, 0.2),)), Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+
+
+def floats(image, rng):
+    """A transform of another kind, whose batches are not bytes."""
+    return np.asarray(image, dtype=np.float64)[:5, :7] * rng.random()
+
+
+@pytest.mark.parametrize("transform", [Compose(CROPS), Compose(PAPER), floats], ids=["bytes", "colours", "floats"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_batches_of_the_loader_to_the_bit(transform, workers):
+    loader = DataLoader(Pictures(), 4, transform, shuffle=True, seed=3, workers=workers)
+    for epoch, start in ((0, 0), (1, 3), (2, 5), (2, 6)):
+        expected = list(loader.epoch(epoch, start))
+        found = []
+        for x, labels in prefetch.device_batches(loader, DEVICE, epoch, start):
+            assert_on_device(x, labels)
+            assert x.dtype == np.float32 and labels.dtype == np.int64
+            found.append((on_host(x).copy(), on_host(labels).copy()))
+        assert len(found) == len(expected) == 6 - start
+        for ours, theirs in zip(found, expected, strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_leaving_early_stops_the_workers():
+    batches = prefetch.device_batches(DataLoader(Pictures(400), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    next(batches)
+    batches.close()
+    assert our_threads() == []
+
+
+def test_an_error_of_the_loader_comes_through():
+    batches = prefetch.device_batches(DataLoader(Pictures(bad=(9,)), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    with pytest.raises(DataError, match="picture 9 is damaged"):
+        list(batches)
+
+
+# ------------------------------------------------------------------------------------ what the streams do
+
+BATCHES = [
+    RawBatch(np.arange(n) + 10 * k, np.full((n, 3), k, np.float32), np.full((n, 2, 2, 3), 7 * k, np.uint8))
+    for k, n in enumerate((4, 4, 4, 4, 4, 4, 3))
+]
+
+
+def wrong_batches(schedule, monkeypatch):
+    """How many batches of two epochs differ when they are read, with the streams as `schedule` lets them advance.
+
+    The first epoch is left early.
+    """
+    world, read, asked = World(schedule), [], []
+    for name, module in world.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for epoch, most in ((BATCHES[::-1], 3), (BATCHES, 99)):
+        batches = prefetch.on_gpu(epoch)
+        for batch in itertools.islice(batches, most):
+            world.compute.tell(lambda batch=batch: read.append([np.array(array) for array in batch]))
+        batches.close()
+        world.free_all()
+        asked += epoch[:most]
+    world.run(world.streams)
+    assert len(read) == len(asked)
+    pairs = zip(read, asked, strict=True)
+    return sum(not all(np.array_equal(a, b) for a, b in zip(*pair, strict=True)) for pair in pairs)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_right_under_every_schedule(schedule, monkeypatch):
+    assert wrong_batches(SCHEDULES[schedule], monkeypatch) == 0
+
+
+def reserve_at_once(slot, size):
+    """Slot.reserve without the mark that the copy waits for."""
+    slot.pinned, slot.memory = (
+        sys.modules["cupyx"].empty_pinned((size,), np.uint8),
+        sys.modules["cupy"].empty(size, np.uint8),
+    )
+
+
+BUGS = {
+    "computation does not wait for the copy": (prefetch.Slot, "receive", lambda slot: slot.batch),
+    "the host does not wait for the copy": (prefetch.Slot, "wait_until_sent", lambda slot: None),
+    "the copy does not wait for the computation": (prefetch.Slot, "release", lambda slot: None),
+    "the first copies do not wait for the last epoch": (prefetch.Slot, "reserve", reserve_at_once),
+    "one slot": (prefetch, "SLOTS", 1),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_each_missing_wait_is_found(bug, monkeypatch):
+    monkeypatch.setattr(*BUGS[bug])
+    assert any(wrong_batches(schedule, monkeypatch) for schedule in SCHEDULES.values())
+
+
+def test_the_next_batch_is_under_way_while_one_is_used(monkeypatch):
+    world = World(SCHEDULES["at once"])
+    for name, module in world.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    batches = prefetch.on_gpu(BATCHES)
+    assert next(batches).labels[0] == 0
+    size = 4 * (8 + 12 + 12)  # of four labels, colours and images
+    assert len(world.blocks[Memory, (size,)]) == 2 and not np.all(world.blocks[Memory, (size,)][1] == 0xFF)
+    copies, world.schedule = world.streams[1], SCHEDULES["computation late"]
+    next(batches)
+    assert copies.queue != []  # batch 2 waits for the computation on batch 0
+    world.run(world.streams)
+    assert copies.queue == []

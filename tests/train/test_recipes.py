@@ -1,0 +1,154 @@
+"""Recipes: what they set, what overrides them, and that runs by the paper's recipe resume to the same bits."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bad_input import refused
+from device import assert_array_equal
+from minialex.data import CenterCrop, ColourShift, Normalize, RandomCrop, RandomHorizontalFlip, Resize, ToArray
+from minialex.errors import ConfigError
+from minialex.layers import Conv2d, Layer, Linear
+from minialex.models import AlexNet
+from minialex.train import run as runs
+from minialex.train.checkpoint import load_checkpoint
+from minialex.train.evaluation import evaluate_ten_crops
+from minialex.train.recipes import RECIPES
+from minialex.train.run import Config, RunFolder, configure, training_transform
+from minialex.use.predict import Predictor
+from tiny_run import OPTIONS, source, trainer
+
+FIELDS = {field.name for field in dataclasses.fields(Config)}
+PAPER = {**RECIPES["paper"], "recipe": "paper", "batch_size": 4, "epochs": 2}
+TINY = {name: OPTIONS[name] for name in ("width", "image_size", "workers", "device", "log_interval")}
+
+
+def test_the_default_recipe_depends_on_the_data():
+    assert configure({}) == Config() and configure({}).recipe == "drawings"
+    assert configure({"data": "pets"}).recipe == configure({"data": "some/folder"}).recipe == "modern"
+    assert configure({"data": "pets", "recipe": "paper"}).recipe == "paper"
+    with refused(ConfigError, "unknown recipe 'secret'", "drawings, modern, paper"):
+        configure({"recipe": "secret"})
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_sets_what_it_says_and_options_override_it(name):
+    assert RECIPES[name].keys() <= FIELDS
+    config = configure({"recipe": name})
+    assert {key: getattr(config, key) for key in RECIPES[name]} == RECIPES[name]
+    changed = configure({"recipe": name, "epochs": 7, "lr": 0.5, "augment": "none", "variant": "owt"})
+    assert (changed.epochs, changed.lr, changed.augment, changed.variant) == (7, 0.5, "none", "owt")
+    assert changed.batch_size == config.batch_size
+
+
+@pytest.mark.parametrize(
+    ("options", "lr"),
+    [
+        ({"recipe": "modern", "optimizer": "sgd"}, 0.01),
+        ({"recipe": "paper", "optimizer": "adam"}, 1e-4),
+        ({"recipe": "paper", "optimizer": "sgd"}, 0.01),
+        ({"recipe": "modern", "optimizer": "adam"}, RECIPES["modern"]["lr"]),
+        ({"recipe": "modern", "optimizer": "sgd", "lr": 0.3}, 0.3),
+    ],
+)
+def test_another_optimizer_gets_a_rate_of_its_own(options, lr):
+    assert configure(options).lr == lr
+
+
+def test_the_paper_in_numbers():
+    config = configure({"recipe": "paper"})
+    assert (config.batch_size, config.lr, config.weight_decay) == (128, 0.01, 5e-4)
+    config = dataclasses.replace(config, colours={"mean": [0.5, 0.4, 0.3], "components": [[1, 2, 3]] * 3})
+    steps = training_transform(227, config).transforms
+    assert steps[:5] == (Resize(256), CenterCrop(256), RandomCrop(227), RandomHorizontalFlip(0.5), ToArray())
+    assert steps[5] == ColourShift(((1.0, 2.0, 3.0),) * 3, 0.1)
+    grey = steps[6](np.full((1, 1, 3), 0.5, dtype=np.float32))
+    np.testing.assert_allclose(grey[0, 0], [0, 25.5, 51], atol=1e-4)  # bytes less the mean
+    assert len(steps) == 7
+    assert [type(step) for step in runs.evaluation_transform(227, config).transforms] == [
+        Resize, CenterCrop, CenterCrop, ToArray, Normalize,
+    ]  # fmt: skip
+
+
+def test_the_initial_weights_of_the_paper():
+    model = AlexNet(10, "2012", width=0.25, image_size=67, init="paper", seed=1)
+    layers = [layer for _, layer in model.leaves() if isinstance(layer, Conv2d | Linear)]
+    for layer in layers:
+        weight = layer.params["weight"]
+        assert abs(weight.std() - 0.01) < 0.01 * 4 / math.sqrt(weight.size) and weight.dtype == np.float32
+    assert [set(layer.params["bias"].tolist()) for layer in layers] == [{b} for b in (0, 1, 0, 1, 1, 1, 1, 0)]
+    with refused(ConfigError, "unknown init 'zero'"):
+        AlexNet(2, init="zero")
+
+
+def test_the_colours_are_measured_once_and_kept(tmp_path, monkeypatch):
+    options = {**TINY, **PAPER}
+    whole = trainer(tmp_path / "whole", **options)
+    assert whole.config.colours is not None and whole.fit()
+
+    first = trainer(tmp_path / "run", **options)
+    RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(dataclasses.asdict(first.config)))
+    assert first.train_epoch()
+    first.end_epoch()
+
+    def measured_again(*_):
+        raise AssertionError("the colours of a resumed run are those in its config.json")
+
+    monkeypatch.setattr(runs, "colour_statistics", measured_again)
+    _, config = RunFolder.open(tmp_path / "run")
+    second = trainer(tmp_path / "run", **dataclasses.asdict(config))
+    second.resume()
+    assert second.fit()
+    assert_array_equal(second.theta, whole.theta)
+    mean = Predictor(tmp_path / "run" / "best.safetensors").transform.transforms[-1].mean
+    assert list(mean) == config.colours["mean"]
+
+
+def test_a_run_that_lacks_its_colours_is_refused():
+    config = Config(normalize="mean", colours={"components": [[1, 2, 3]] * 3})
+    with refused(ConfigError, "lack colours.mean"):
+        training_transform(67, config)
+
+
+def test_ten_crops_average_probabilities():
+    class Model(Layer):
+        def __call__(self, x):
+            return np.log(x[:, 0, 0, :2])  # the "images" are probabilities
+
+    class Loader:
+        def epoch(self, number, start):
+            p = np.array([0.9] * 8 + [0.4, 0.1], dtype=np.float32)  # of class 0 in the ten crops; the ninth counts
+            x = np.stack([p, 1 - p, p], axis=1).reshape(1, 10, 1, 1, 3)
+            yield x, np.array([0])
+            yield np.concatenate([x, x]), np.array([0, 1])
+
+    result = evaluate_ten_crops(Model(), Loader())
+    mean = (8 * 0.9 + 0.4 + 0.1) / 10
+    assert result["ten_crop_loss"] == pytest.approx(-(2 * math.log(mean) + math.log(1 - mean)) / 3)
+    assert result["test_loss"] == pytest.approx(-(2 * math.log(0.4) + math.log(0.6)) / 3)
+    assert (result["ten_crop_acc"], result["test_acc"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+
+
+def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):
+    plain = trainer(tmp_path / "plain", epochs=1)
+    plain.fit()
+    expected = plain.test()
+    run = trainer(tmp_path / "ten", epochs=1, ten_crop=True)
+    run.fit()
+    result = run.test()
+    assert result["test_acc"] == expected["test_acc"]
+    assert result["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
+    assert "ten_crop_acc" not in expected
+
+    predictor = Predictor(tmp_path / "ten" / "best.safetensors")
+    images = [source().test[i] for i in range(4)]
+    p = np.array([predictor.probabilities(image, ten_crop=True) for image, _ in images], dtype=np.float64)
+    labels = np.array([label for _, label in images])
+    assert result["ten_crop_acc"] == (p.argmax(axis=1) == labels).mean()
+    assert result["ten_crop_loss"] == pytest.approx(-np.log(p[np.arange(4), labels]).mean(), rel=1e-4)
+    assert json.loads((tmp_path / "ten" / "result.json").read_text()) == result
+    assert load_checkpoint(tmp_path / "ten" / "best.safetensors")[1]["classes"] == ["cat", "dog"]
