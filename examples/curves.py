@@ -18,7 +18,9 @@ def main() -> int:
     try:
         plot_curves(histories, options.out)
     except ImportError:
-        raise MinialexError("the picture needs matplotlib; install it with: pip install -e '.[plot]'") from None
+        raise MinialexError(
+            "the picture needs matplotlib; install it with: pip install -e '.[plot]'"
+        ) from None
     print(options.out)
     return 0
 

@@ -33,13 +33,19 @@ def main() -> int:
     model = Predictor(options.checkpoint).model
     weight = first_filters(model)
     K, _, _, F = weight.shape
-    sheets = [(f"the {F} filters of {K} x {K} pixels (standard deviation {weight.std():.4f})", weight)]
+    sheets = [
+        (f"the {F} filters of {K} x {K} pixels (standard deviation {weight.std():.4f})", weight)
+    ]
     if (options.checkpoint.parent / "config.json").exists():
         config = RunFolder.open(options.checkpoint.parent)[1]
         begun = first_filters(AlexNet(**model.config, init=config.init, seed=config.seed))
         change = weight - begun
-        sheets.append((f"what training changed in them (standard deviation {change.std():.4f})", change))
-    stack([(text, filter_sheet(w, options.scale, columns=16)) for text, w in sheets]).save(options.out)
+        sheets.append(
+            (f"what training changed in them (standard deviation {change.std():.4f})", change)
+        )
+    stack([(text, filter_sheet(w, options.scale, columns=16)) for text, w in sheets]).save(
+        options.out
+    )
     print(options.out)
     return 0
 

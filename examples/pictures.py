@@ -27,8 +27,15 @@ def attention(predictor: Predictor, images: Images) -> Image.Image:
     photos = [predictor.crop(image) for image in images]
     answers = [f"{predictor.classes[c]}  {row[c]:.1%}" for row, c in zip(p, best, strict=True)]
     pixels = [map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
-    places = [overlay(photo, m) for photo, m in zip(photos, grad_cam(predictor.model, x, best), strict=True)]
-    rows = [list(zip(photos, answers, strict=True)), [(m, "") for m in pixels], [(m, "") for m in places]]
+    places = [
+        overlay(photo, m)
+        for photo, m in zip(photos, grad_cam(predictor.model, x, best), strict=True)
+    ]
+    rows = [
+        list(zip(photos, answers, strict=True)),
+        [(m, "") for m in pixels],
+        [(m, "") for m in places],
+    ]
     titles = (
         "what the network sees, and its answer",
         "saliency: the brighter a pixel, the more its change would move the score of this answer",
@@ -41,7 +48,9 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
     """Each image, and the training images that are nearest to it in the last hidden layer."""
     loader = DataLoader(source.train, 32, predictor.transform, workers=2)
     queries = last_hidden(predictor.model, [predictor.batch(images)])
-    points = last_hidden(predictor.model, (to_device(x, predictor.device) for x, _ in loader.epoch(0)))
+    points = last_hidden(
+        predictor.model, (to_device(x, predictor.device) for x, _ in loader.epoch(0))
+    )
     rows = []
     for image, numbers, distances in zip(images, *nearest(queries, points, count), strict=True):
         row = [(predictor.crop(image), "looked for")]
@@ -60,10 +69,14 @@ def main() -> int:
     parser.add_argument(
         "photos", type=Path, nargs="*", help="photos or folders of photos (default: 6 test images)"
     )
-    parser.add_argument("--data", default="drawings", help="as in training; the nearest images are searched there")
+    parser.add_argument(
+        "--data", default="drawings", help="as in training; the nearest images are searched there"
+    )
     parser.add_argument("--limit", type=int, help="search at most so many training images")
     parser.add_argument("--seed", type=int, default=0, help="chooses the test images (default 0)")
-    parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder (default pictures)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pictures"), help="folder (default pictures)"
+    )
     parser.add_argument("--device", default="auto", help="cpu, gpu or auto (default)")
     options = parser.parse_args()
 

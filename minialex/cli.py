@@ -62,7 +62,9 @@ def training_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     add = parser.add_argument
-    add("--data", help="drawings (default), pets, or a folder with train/<class>/ and test/<class>/")
+    add(
+        "--data", help="drawings (default), pets, or a folder with train/<class>/ and test/<class>/"
+    )
     add(
         "--recipe",
         help="defaults of the options below: drawings, modern (default for photos) or paper; see recipes.py",
@@ -75,32 +77,63 @@ def training_parser() -> argparse.ArgumentParser:
         help="local response normalisation (default: the variant's)",
     )
     add("--width", type=float, help="scale the number of filters and hidden units (default 1)")
-    add("--image-size", type=int, help="side of the image in pixels (default: the variant's, 227 or 224)")
+    add(
+        "--image-size",
+        type=int,
+        help="side of the image in pixels (default: the variant's, 227 or 224)",
+    )
     add("--dropout", type=float, help="share of hidden units silenced in training (default 0.5)")
     add("--init", help="first weights: he, glorot (for tanh and sigmoid) or paper")
     add("--activation", help="relu (default), tanh or sigmoid")
-    add("--pooling", help="max (3x3 at stride 2, default), average (of the same windows) or max2 (2x2)")
+    add(
+        "--pooling",
+        help="max (3x3 at stride 2, default), average (of the same windows) or max2 (2x2)",
+    )
     add("--batch-size", type=int, help="images a step")
     add("--epochs", type=int, help="passes over the training images")
     add("--lr", type=float, help="learning rate")
     add("--optimizer", help="adam, adamw or sgd")
     add("--schedule", help="cosine, step, plateau or constant")
     add("--warm-up", type=int, help="steps of rising learning rate, at most a tenth of all")
-    add("--patience", type=int, help="epochs without a new best before --schedule plateau divides the rate by 10")
+    add(
+        "--patience",
+        type=int,
+        help="epochs without a new best before --schedule plateau divides the rate by 10",
+    )
     add("--weight-decay", type=float)
     add("--label-smoothing", type=float)
     add("--augment", help=f"{', '.join(AUGMENTATIONS)}")
-    add("--crop-scale", type=float, help="smallest part of a photo's area that --augment full crops")
-    add("--colour-shift", type=float, help="strength of the random colours of the paper; 0.1 there, 0 for none")
-    add("--normalize", help="imagenet (its mean and deviation) or mean (subtract the training photos')")
+    add(
+        "--crop-scale", type=float, help="smallest part of a photo's area that --augment full crops"
+    )
+    add(
+        "--colour-shift",
+        type=float,
+        help="strength of the random colours of the paper; 0.1 there, 0 for none",
+    )
+    add(
+        "--normalize",
+        help="imagenet (its mean and deviation) or mean (subtract the training photos')",
+    )
     add("--ten-crop", action="store_true", help="test on ten crops of each image as well")
     add("--seed", type=int, help="default 0")
     add("--workers", type=int, help="threads that load images (default 2)")
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
     add("--limit", type=int, help="use at most so many images of each part")
-    add("--cache", action=argparse.BooleanOptionalAction, help="keep decoded images on the disk (default: yes)")
-    add("--algorithm", help="of convolutions: im2col, winograd, or auto, the faster one (default; a GPU: im2col)")
-    add("--memory-limit", type=parse_bytes, help="memory of a training step, like 2GB; the batch is split to fit")
+    add(
+        "--cache",
+        action=argparse.BooleanOptionalAction,
+        help="keep decoded images on the disk (default: yes)",
+    )
+    add(
+        "--algorithm",
+        help="of convolutions: im2col, winograd, or auto, the faster one (default; a GPU: im2col)",
+    )
+    add(
+        "--memory-limit",
+        type=parse_bytes,
+        help="memory of a training step, like 2GB; the batch is split to fit",
+    )
     add("--threads", type=int, help="use so many cores (default: all); the last bits depend on it")
     add(
         "--tf32",
@@ -159,14 +192,18 @@ def train(arguments: dict[str, Any]) -> int:
     if not finished:
         print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
         return 130
-    draw_curves(trainer.history, run.path / "curves.png")  # before result.json, which marks a run as finished
+    draw_curves(
+        trainer.history, run.path / "curves.png"
+    )  # before result.json, which marks a run as finished
     result = trainer.test()
     print(
         f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
         f" (weights of epoch {result['best_epoch']})"
     )
     if "ten_crop_acc" in result:
-        print(f"with ten crops: accuracy {result['ten_crop_acc']:.1%}, loss {result['ten_crop_loss']:.4f}")
+        print(
+            f"with ten crops: accuracy {result['ten_crop_acc']:.1%}, loss {result['ten_crop_loss']:.4f}"
+        )
     print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
     return 0
 
@@ -203,7 +240,9 @@ class LogLines:
         rate = (self.done - self.first) / (time.perf_counter() - self.started)
         left = (self.images - self.done) / rate
         shown = "  ".join(f"{name} {value}" for name, value in values.items())
-        report(f"  {self.name}: {self.done:,}/{self.images:,}  {shown}  {rate:.1f} images/s  {left:.0f} s left")
+        report(
+            f"  {self.name}: {self.done:,}/{self.images:,}  {shown}  {rate:.1f} images/s  {left:.0f} s left"
+        )
 
     def close(self) -> None:
         """Nothing to do: lines stay."""
@@ -216,7 +255,9 @@ def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
         name = f"epoch {epoch + 1}/{config.epochs}"
         if not sys.stderr.isatty():
             return LogLines(name, images, done)
-        return tqdm(desc=name, total=images, initial=done, unit="img", leave=False, dynamic_ncols=True)
+        return tqdm(
+            desc=name, total=images, initial=done, unit="img", leave=False, dynamic_ncols=True
+        )
 
     return bar
 

@@ -29,7 +29,9 @@ from minialex.models import AlexNet
 from minialex.optim import Adam
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
-TOLERANCE = 1e-3  # of the loss after three steps, between two devices: their sums add in another order
+TOLERANCE = (
+    1e-3  # of the loss after three steps, between two devices: their sums add in another order
+)
 
 
 def processor() -> str:
@@ -90,7 +92,9 @@ def gpus(cupy: ModuleType) -> list[str]:
             f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']},"
             f" {total / 2**30:.1f} GiB, {free / 2**30:.1f} free{used}"
         )
-    driver, built_for = (number // 1000 for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    driver, built_for = (
+        number // 1000 for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion())
+    )
     lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
     return lines + random_numbers(cupy)
 
@@ -100,7 +104,11 @@ def random_numbers(cupy: ModuleType) -> list[str]:
     try:
         float(cupy.random.random(1)[0])
     except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        what = "cuRAND cannot be found" if "curand" in str(error) else f"no random numbers ({first_line(error)})"
+        what = (
+            "cuRAND cannot be found"
+            if "curand" in str(error)
+            else f"no random numbers ({first_line(error)})"
+        )
         return [f"{what}; minialex does not need it, for other programs: {libraries_command()}"]
     return []
 
@@ -112,7 +120,9 @@ def losses(device: str, steps: int = 3) -> list[float]:
     theta = model.flatten()
     g = theta * 0
     grad, adam = dict_like(model.params, g), Adam(theta, lr=1e-3)
-    x = to_device(np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32), device)
+    x = to_device(
+        np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32), device
+    )
     labels = to_device(np.arange(4) % 2, device)
     found = []
     for t in range(steps):
@@ -142,7 +152,9 @@ def main() -> int:
     show("machine", f"{processor()}, {cpu_count()} cores; memory {memory()}")
     on_cpu = losses("cpu")
     healthy = all(map(math.isfinite, on_cpu))
-    show("cpu", describe(on_cpu) if healthy else f"computes wrong losses: {on_cpu}; reinstall NumPy")
+    show(
+        "cpu", describe(on_cpu) if healthy else f"computes wrong losses: {on_cpu}; reinstall NumPy"
+    )
 
     problem = gpu_problem()
     if problem:
@@ -152,7 +164,11 @@ def main() -> int:
         show("gpu", line)
     on_gpu = losses("gpu")
     apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
-    same = f"as on the CPU (within {apart:.0e})" if apart < TOLERANCE else "not those of the CPU; use --device cpu"
+    same = (
+        f"as on the CPU (within {apart:.0e})"
+        if apart < TOLERANCE
+        else "not those of the CPU; use --device cpu"
+    )
     show("gpu", f"{describe(on_gpu)}: {same}")
     return 0 if healthy else 1
 

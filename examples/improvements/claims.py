@@ -93,4 +93,6 @@ EXPERIMENTS: dict[str, list[Comparison]] = {
 
 def arms_of(experiments: list[str]) -> list[str]:
     """The arms that these experiments need, each once."""
-    return list(dict.fromkeys(arm for name in experiments for c in EXPERIMENTS[name] for arm in c.arms))
+    return list(
+        dict.fromkeys(arm for name in experiments for c in EXPERIMENTS[name] for arm in c.arms)
+    )

@@ -28,7 +28,9 @@ def step_seconds(device: str, steps: int, config: Config) -> list[float]:
     rng = np.random.default_rng(config.seed)
     noise = Pixels(rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), np.arange(2), ["cat", "dog"])
     source = Source(noise, noise, noise, noise.classes, "noise")
-    trainer = Trainer(config, source, RunFolder(Path(os.devnull)), device, lambda line: None, lambda *_: None)
+    trainer = Trainer(
+        config, source, RunFolder(Path(os.devnull)), device, lambda line: None, lambda *_: None
+    )
     shape = (config.batch_size, *trainer.model.input_shape)
     x = to_device(rng.standard_normal(shape, dtype=np.float32), device)
     labels = to_device(rng.integers(0, 2, config.batch_size), device)
@@ -46,7 +48,10 @@ def compare_devices(config: Config, steps: int = 5) -> dict[str, Any]:
     try:
         _, chosen = choose_device("gpu")
     except DeviceError as error:
-        return {"verdict": "not measured", "line": f"gpu: not measured, for want of a GPU ({error})"}
+        return {
+            "verdict": "not measured",
+            "line": f"gpu: not measured, for want of a GPU ({error})",
+        }
     cpu, gpu = (step_seconds(device, steps, config) for device in ("cpu", "gpu"))
     result = paired([a - b for a, b in zip(cpu, gpu, strict=True)])
     line = (

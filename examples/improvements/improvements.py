@@ -30,10 +30,20 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__)
     add = result.add_argument
     add("experiment", choices=[*EXPERIMENTS, "all"])
-    add("--budget", type=float, default=60, metavar="MINUTES", help="wall-clock time for all of it (default 60)")
+    add(
+        "--budget",
+        type=float,
+        default=60,
+        metavar="MINUTES",
+        help="wall-clock time for all of it (default 60)",
+    )
     add("--seeds", type=int, default=5, help="pairs of each comparison, at least 3 (default 5)")
     add("--full", action="store_true", help="AlexNet as published, instead of a small one")
-    add("--data", default="drawings", help="drawings (default), pets, or a folder of photos, as in training")
+    add(
+        "--data",
+        default="drawings",
+        help="drawings (default), pets, or a folder of photos, as in training",
+    )
     add("--out", type=Path, help="new folder (default runs/improvements-<number>)")
     return result
 
@@ -51,7 +61,9 @@ def make_folder(path: Path | None) -> Path:
     return path
 
 
-def draw_all(experiments: list[str], rows: list[dict[str, Any]], runs: list[Any], out: Path) -> None:
+def draw_all(
+    experiments: list[str], rows: list[dict[str, Any]], runs: list[Any], out: Path
+) -> None:
     """A PNG of each experiment that has rows, where matplotlib is installed."""
     for name in experiments:
         if any(row["seeds"] for row in rows if row["experiment"] == name):
@@ -67,7 +79,9 @@ def main() -> int:
     options = parser().parse_args()
     if not 3 <= options.seeds <= 100 or not 0 < options.budget < 1e6:
         raise ConfigError("--seeds must be from 3 to 100, and --budget a number of minutes above 0")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that all processes are ended
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # as an exception, so that all processes are ended
     design = FULL if options.full else SMALL if options.data == "drawings" else PHOTOS
     experiments = list(EXPERIMENTS) if options.experiment == "all" else [options.experiment]
     out = make_folder(options.out)

@@ -50,7 +50,11 @@ def paired(differences: Sequence[float]) -> Paired:
         return Paired(1, mean, None, "not decided")
     error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1) / n)
     verdict = (
-        "held" if mean > student(n) * error else "did not hold" if mean < -student(n) * error else "not decided"
+        "held"
+        if mean > student(n) * error
+        else "did not hold"
+        if mean < -student(n) * error
+        else "not decided"
     )
     return Paired(n, mean, error, verdict)
 

@@ -71,16 +71,23 @@ class Plan:
     seconds: float
 
 
-def cost(speeds: Mapping[str, Speed], seeds: int, jobs: int, epochs: int, images: int, test_images: int) -> Plan:
+def cost(
+    speeds: Mapping[str, Speed], seeds: int, jobs: int, epochs: int, images: int, test_images: int
+) -> Plan:
     """The plan of so many epochs and images, by the formulas above."""
     evaluated = (epochs + 1) * (min(images, CHECKED) + test_images)
-    runs = {arm: epochs * images * s.train + evaluated * s.evaluate + STARTUP for arm, s in speeds.items()}
+    runs = {
+        arm: epochs * images * s.train + evaluated * s.evaluate + STARTUP
+        for arm, s in speeds.items()
+    }
     jobs = min(jobs, seeds * len(runs))
     total = seeds * sum(runs.values()) / jobs + max(runs.values()) * (1 - 1 / jobs)
     return Plan(epochs, images, test_images, runs, total)
 
 
-def make_plan(speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, design: Design) -> Plan:
+def make_plan(
+    speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, design: Design
+) -> Plan:
     """The most that fits into `left` seconds.  Raises ConfigError where not even the least does."""
     images, tests = design.images, design.test_images
     while True:
@@ -91,7 +98,9 @@ def make_plan(speeds: Mapping[str, Speed], seeds: int, jobs: int, left: float, d
                 return plan
         if max(images, tests) <= MIN_IMAGES:
             need = math.ceil((plan.seconds * SAFETY - left) / 60)
-            raise ConfigError(f"--budget is too small: add at least {need} minute(s), or choose one experiment")
+            raise ConfigError(
+                f"--budget is too small: add at least {need} minute(s), or choose one experiment"
+            )
         images, tests = (max(min(n, MIN_IMAGES), n * 3 // 4) for n in (images, tests))
 
 

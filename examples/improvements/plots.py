@@ -53,7 +53,11 @@ def _curves(axes: Any, experiment: str, runs: list[Run]) -> None:
             if not len(curves):
                 continue
             style = "--" if part == "train" and experiment != "relu" else "-"
-            name = label if experiment == "relu" else f"{label}, {'training' if part == 'train' else 'test'}"
+            name = (
+                label
+                if experiment == "relu"
+                else f"{label}, {'training' if part == 'train' else 'test'}"
+            )
             axes.plot(curves.T, style, color=colour, alpha=0.25, linewidth=0.8)
             axes.plot(curves.mean(axis=0), style, color=colour, linewidth=2, label=name)
     if experiment == "relu":
@@ -73,10 +77,14 @@ def _steps(axes: Any, rows: list[dict[str, Any]]) -> None:
     for x, ((label, values, bound, ratio), colour) in enumerate(zip(bars, COLOURS, strict=False)):
         if not values:
             continue
-        axes.bar(x, mean(values), color=colour, alpha=0.5, hatch="//" if bound else None, label=label)
+        axes.bar(
+            x, mean(values), color=colour, alpha=0.5, hatch="//" if bound else None, label=label
+        )
         axes.plot([x] * len(values), values, ".", color="black")
         text = shown(mean(values), "steps", bound) + (f"\n{ratio}" if ratio else "")
-        axes.annotate(text, (x, max(values)), (0, 4), textcoords="offset points", ha="center", va="bottom")
+        axes.annotate(
+            text, (x, max(values)), (0, 4), textcoords="offset points", ha="center", va="bottom"
+        )
     axes.set_xticks(range(len(bars)), [bar[0] for bar in bars])
     axes.set_ylabel("steps to 25 % training error")
     axes.margins(y=0.25)
@@ -92,12 +100,19 @@ def _differences(axes: Any, rows: list[dict[str, Any]]) -> None:
         axes.plot(values, [y] * len(values), "o", color="tab:grey", alpha=0.6, markersize=5)
         if r["error"] is not None:
             reach = 100 * student(len(values)) * r["error"]
-            axes.errorbar(100 * r["mean"], y, xerr=reach, fmt="D", color="black", capsize=5, markersize=6)
+            axes.errorbar(
+                100 * r["mean"], y, xerr=reach, fmt="D", color="black", capsize=5, markersize=6
+            )
         text = f"{r['claim']}: {r['verdict']}"
-        place, behind = ("axes fraction", "data"), {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        place, behind = (
+            ("axes fraction", "data"),
+            {"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
         axes.annotate(text, (0.5, y - 0.28), xycoords=place, ha="center", fontsize=9, bbox=behind)
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.5, -0.6)
-    axes.set_xlabel("less by, in points (a dot: one seed;\ndiamond and bar: mean and its 95 % interval)")
+    axes.set_xlabel(
+        "less by, in points (a dot: one seed;\ndiamond and bar: mean and its 95 % interval)"
+    )
     axes.margins(x=0.15)
     axes.grid(alpha=0.3, axis="x")

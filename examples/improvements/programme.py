@@ -23,7 +23,9 @@ Report = Callable[[str], None]
 def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     """A pool of processes, and an event on which their runs end after the step that they are in, as they do where
     the caller fails."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would copy locks that other threads hold
     stop = context.Event()
     pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
     try:
@@ -36,7 +38,13 @@ def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, An
 
 
 def run_programme(
-    experiments: list[str], data: str, seeds: int, budget: float, design: Design, began: float, report: Report
+    experiments: list[str],
+    data: str,
+    seeds: int,
+    budget: float,
+    design: Design,
+    began: float,
+    report: Report,
 ) -> dict[str, Any]:
     """Train all arms of `experiments` with `seeds` seeds within `budget` seconds from `began` (on time.time()).
 
@@ -44,15 +52,21 @@ def run_programme(
     """
     arms = arms_of(experiments)
     if data != "drawings":
-        open_source(data, seed=1, limit=design.images)  # downloads what is missing, before many look for it
+        open_source(
+            data, seed=1, limit=design.images
+        )  # downloads what is missing, before many look for it
     jobs = max(1, cpu_count() // design.threads) if design.threads else 1
-    reserve = max(min(10, budget / 20), budget / 50)  # for the last evaluation, the pictures, and what else delays
+    reserve = max(
+        min(10, budget / 20), budget / 50
+    )  # for the last evaluation, the pictures, and what else delays
     deadline = began + budget - reserve
     with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
         files = {
             seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)
         }  # seed 0: see claims.py
-        ready = [pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()]
+        ready = [
+            pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()
+        ]
         sizes = [future.result() for future in ready]
         images, tests, description = min(size[0] for size in sizes), sizes[0][1], sizes[0][2]
         report(description)
@@ -87,7 +101,9 @@ def _planned(
     measured = {arm: pool.submit(runs.measure_speed, arm, file, design, each) for arm in arms}
     speeds = {arm: future.result() for arm, future in measured.items()}
     for arm, speed in speeds.items():
-        report(f"  {arm}: {1 / speed.train:,.0f} images/s in training, {1 / speed.evaluate:,.0f} in evaluation")
+        report(
+            f"  {arm}: {1 / speed.train:,.0f} images/s in training, {1 / speed.evaluate:,.0f} in evaluation"
+        )
     plan = make_plan(speeds, seeds, jobs, deadline - time.time(), design)
     report(
         f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of {plan.images:,} images,"
@@ -127,4 +143,6 @@ def _train_all(
             f" {last['test_error']:.1%} test; {run['seconds']:.0f} s"
         )
     if len(done) < len(tasks):
-        report(f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared")
+        report(
+            f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared"
+        )

@@ -20,17 +20,23 @@ def quantity(run: Run, name: str) -> tuple[float, bool]:
     curve = run["curve"]
     if name == "steps":
         steps = steps_to([point["train_error"] for point in curve], run["steps_per_epoch"])
-        return ((len(curve) - 1) * run["steps_per_epoch"], True) if steps is None else (steps, False)
+        return (
+            ((len(curve) - 1) * run["steps_per_epoch"], True) if steps is None else (steps, False)
+        )
     gap = curve[-1]["train_error"] if name == "gap" else 0.0
     return curve[-1]["test_error"] - gap, False
 
 
 def row(experiment: str, comparison: Comparison, runs: list[Run]) -> dict[str, Any]:
     """The row of a comparison, from those seeds for which both arms were trained."""
-    by_arm = {arm: {run["seed"]: run for run in runs if run["arm"] == arm} for arm in comparison.arms}
+    by_arm = {
+        arm: {run["seed"]: run for run in runs if run["arm"] == arm} for arm in comparison.arms
+    }
     improved, plain = (by_arm[arm] for arm in comparison.arms)
     seeds = sorted(improved.keys() & plain.keys())
-    ours, theirs = ([quantity(arm[s], comparison.quantity) for s in seeds] for arm in (improved, plain))
+    ours, theirs = (
+        [quantity(arm[s], comparison.quantity) for s in seeds] for arm in (improved, plain)
+    )
     differences = [b[0] - a[0] for a, b in zip(ours, theirs, strict=True)]
     result = paired(differences)
     return {
@@ -54,7 +60,9 @@ def mean(values: list[float]) -> float:
 
 def shown(value: float, name: str, bound: bool = False) -> str:
     """A quantity as text: steps as a whole number, errors in percent."""
-    return ("at least " if bound else "") + (f"{value:,.0f}" if name == "steps" else f"{100 * value:.1f} %")
+    return ("at least " if bound else "") + (
+        f"{value:,.0f}" if name == "steps" else f"{100 * value:.1f} %"
+    )
 
 
 def difference_shown(entry: dict[str, Any]) -> str:
@@ -64,7 +72,11 @@ def difference_shown(entry: dict[str, Any]) -> str:
     factor, unit = (1, "") if entry["quantity"] == "steps" else (100, " points")
     digits = 0 if entry["quantity"] == "steps" else 1
     text = f"{round(factor * entry['mean'], digits) + 0.0:+,.{digits}f}"  # + 0.0: never "-0"
-    return text + ("" if entry["error"] is None else f" ± {factor * entry['error']:,.{digits}f}") + unit
+    return (
+        text
+        + ("" if entry["error"] is None else f" ± {factor * entry['error']:,.{digits}f}")
+        + unit
+    )
 
 
 def ratio_shown(entry: dict[str, Any]) -> str:
@@ -85,9 +97,18 @@ def table(rows: list[dict[str, Any]]) -> str:
         name = "steps to 25 % training error" if r["quantity"] == "steps" else r["quantity"]
         ours, theirs = (
             f"{label}: {shown(mean(r[key]), r['quantity'], bound)}" if r["seeds"] else f"{label}: -"
-            for label, key, bound in zip(r["names"], ("improved", "plain"), r["bounds"], strict=True)
+            for label, key, bound in zip(
+                r["names"], ("improved", "plain"), r["bounds"], strict=True
+            )
         )
-        cells = (r["experiment"], r["claim"], name, ours, theirs, difference_shown(r) + ratio_shown(r))
+        cells = (
+            r["experiment"],
+            r["claim"],
+            name,
+            ours,
+            theirs,
+            difference_shown(r) + ratio_shown(r),
+        )
         lines.append(f"| {' | '.join((*cells, str(len(r['seeds'])), r['verdict']))} |")
     return "\n".join(lines)
 

@@ -66,7 +66,9 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
     crop = Compose(square(side_of(design)))
     if data == "drawings":
         size, tests = square_side(side_of(design)), design.test_images
-        parts: list[Dataset] = [Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))]
+        parts: list[Dataset] = [
+            Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))
+        ]
         text = f"drawings, {size} x {size} pixels: {design.images:,} for training, {tests:,} for testing, a seed"
     else:
         source = open_source(data, seed=seed, limit=design.images, progress=None)
@@ -74,7 +76,9 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
         text = f"photos in {data!r}: {len(source.train):,} for training a seed, {len(source.test):,} for testing"
     arrays = {}
     for name, part in zip(("train", "test"), parts, strict=True):
-        samples = [(np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))]
+        samples = [
+            (np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))
+        ]
         arrays[name] = np.stack([pixels for pixels, _ in samples])
         arrays[f"{name}_labels"] = np.array([label for _, label in samples])
     save_file(arrays, file)
@@ -118,10 +122,14 @@ class Measurement(Trainer):
     """
 
     def __init__(self, config: Config, source: Source, threads: int, deadline: float):
-        super().__init__(config, source, RunFolder(Path(os.devnull)), "cpu", lambda line: None, self.watch)
+        super().__init__(
+            config, source, RunFolder(Path(os.devnull)), "cpu", lambda line: None, self.watch
+        )
         self.model.features.workers = threads or cpu_count()
         self.deadline = deadline
-        self.check_loader = DataLoader(first(source.train, CHECKED), config.batch_size, self.transform)
+        self.check_loader = DataLoader(
+            first(source.train, CHECKED), config.batch_size, self.transform
+        )
         self.curve: list[dict[str, float]] = []
 
     def watch(self, epoch: int, images: int, done: int) -> "Measurement":
@@ -150,7 +158,12 @@ class Measurement(Trainer):
         """The curve goes on, by the test images as given and the training images as measured now."""
         loss, acc = evaluate(self.model, self.check_loader)
         self.curve.append(
-            {"train_error": 1 - acc, "test_error": 1 - test_acc, "train_loss": loss, "test_loss": test_loss}
+            {
+                "train_error": 1 - acc,
+                "test_error": 1 - test_acc,
+                "train_loss": loss,
+                "test_loss": test_loss,
+            }
         )
 
     def save_best(self) -> None:
@@ -160,7 +173,9 @@ class Measurement(Trainer):
         """Nothing is kept."""
 
 
-def train(arm: str, seed: int, file: Path, design: Design, plan: Plan, deadline: float) -> dict[str, Any]:
+def train(
+    arm: str, seed: int, file: Path, design: Design, plan: Plan, deadline: float
+) -> dict[str, Any]:
     """Train an arm with a seed: {"arm", "seed", "steps_per_epoch", "curve", "seconds"}.
 
     "failed", one line, takes the place of the last two where time was over or the loss became infinite.
@@ -171,7 +186,9 @@ def train(arm: str, seed: int, file: Path, design: Design, plan: Plan, deadline:
     result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
     try:
         if not run.fit():
-            return result | {"failed": f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"}
+            return result | {
+                "failed": f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"
+            }
     except TrainingError as error:
         return result | {"failed": str(error)}
     return result | {"curve": run.curve, "seconds": time.perf_counter() - began}

@@ -25,7 +25,9 @@ from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
-SEGMENT = 64 << 20  # bytes by which the file grows; each segment is mapped by itself, and an image lies in one
+SEGMENT = (
+    64 << 20
+)  # bytes by which the file grows; each segment is mapped by itself, and an image lies in one
 
 
 class ImageCache:
@@ -34,14 +36,20 @@ class ImageCache:
     An image that no longer fits on the disk is decoded anew each time.  Safe to use from several threads.
     """
 
-    def __init__(self, dataset: Dataset, folder: str | os.PathLike[str], fixed: Compose | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, folder: str | os.PathLike[str], fixed: Compose | None = None
+    ) -> None:
         self.dataset, self.classes, self.fixed = dataset, dataset.classes, fixed or Compose(())
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- open as long as this lives
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()  # for writing
-        self._end = self._size = 0  # where the next image will stand in the file, and how much of that is mapped
+        self._end = self._size = (
+            0  # where the next image will stand in the file, and how much of that is mapped
+        )
         self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
-        self._places: dict[int, tuple[np.ndarray, tuple[int, int], int]] = {}  # index -> pixels, (w, h), label
+        self._places: dict[
+            int, tuple[np.ndarray, tuple[int, int], int]
+        ] = {}  # index -> pixels, (w, h), label
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -93,14 +101,18 @@ def cache_bytes(dataset: Dataset, fixed: Compose | None = None) -> int:
 def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
     """Let `loaders` keep their decoded images in `folder`, where it has the room; a line that says which."""
     parts = [fixed_part(loader.transform) for loader in loaders]
-    need = sum(cache_bytes(loader.dataset, fixed) for loader, (fixed, _) in zip(loaders, parts, strict=True))
+    need = sum(
+        cache_bytes(loader.dataset, fixed)
+        for loader, (fixed, _) in zip(loaders, parts, strict=True)
+    )
     free = shutil.disk_usage(folder).free
     if need > free // 2:
         room = f"they need {need / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
         return f"decoded images are not kept: {room}"
     try:
         caches = [
-            ImageCache(loader.dataset, folder, fixed) for loader, (fixed, _) in zip(loaders, parts, strict=True)
+            ImageCache(loader.dataset, folder, fixed)
+            for loader, (fixed, _) in zip(loaders, parts, strict=True)
         ]
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"

@@ -47,10 +47,21 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        if not _is_list(rows) or not rows or not all(_is_list(row) and len(row) == 3 for row in rows):
-            raise ConfigError(f"ColourShift: components must be rows of three numbers, got {short(rows)}")
-        if not all(is_number(v) for v in (self.std, *(v for row in rows for v in row))) or self.std < 0:
-            raise ConfigError("ColourShift: components must be numbers, and std a number of 0 or more")
+        if (
+            not _is_list(rows)
+            or not rows
+            or not all(_is_list(row) and len(row) == 3 for row in rows)
+        ):
+            raise ConfigError(
+                f"ColourShift: components must be rows of three numbers, got {short(rows)}"
+            )
+        if (
+            not all(is_number(v) for v in (self.std, *(v for row in rows for v in row)))
+            or self.std < 0
+        ):
+            raise ConfigError(
+                "ColourShift: components must be numbers, and std a number of 0 or more"
+            )
         set_field(self, "components", tuple(tuple(float(v) for v in row) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +78,9 @@ class ColourShift:
         return a @ np.asarray(self.components)
 
 
-def colour_statistics(dataset: Dataset, to_pixels: Any, seed: int, sample: int = SAMPLE) -> dict[str, Any]:
+def colour_statistics(
+    dataset: Dataset, to_pixels: Any, seed: int, sample: int = SAMPLE
+) -> dict[str, Any]:
     """Mean and principal components of the pixels of a seeded sample of a dataset, as JSON-ready data.
 
     "mean": [R, G, B].  "components": the rows lambda_i p_i, largest variance first; of the two signs of p_i that
@@ -77,9 +90,15 @@ def colour_statistics(dataset: Dataset, to_pixels: Any, seed: int, sample: int =
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for i in sorted(chosen.tolist()):
         pixels = to_pixels(dataset[i][0]).reshape(-1, 3).astype(np.float64)
-        count, total, products = count + len(pixels), total + pixels.sum(axis=0), products + pixels.T @ pixels
+        count, total, products = (
+            count + len(pixels),
+            total + pixels.sum(axis=0),
+            products + pixels.T @ pixels,
+        )
     mean = total / count
-    variances, directions = np.linalg.eigh(products / count - np.outer(mean, mean))  # directions: columns
+    variances, directions = np.linalg.eigh(
+        products / count - np.outer(mean, mean)
+    )  # directions: columns
     directions *= np.where(directions.sum(axis=0) < 0, -1, 1)
     return {"mean": mean.tolist(), "components": (directions * variances).T[::-1].tolist()}
 

@@ -27,7 +27,9 @@ from minialex.data.transforms import (
 from minialex.errors import ConfigError
 
 _CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
-_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)}
+_BY_NAME: dict[str, type] = {
+    cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Compose:
     transforms: tuple[Transform, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.transforms, Sequence) or not all(callable(t) for t in self.transforms):
+        if not isinstance(self.transforms, Sequence) or not all(
+            callable(t) for t in self.transforms
+        ):
             raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
         set_field(self, "transforms", tuple(self.transforms))
 
@@ -57,7 +61,9 @@ class Compose:
         config = []
         for transform in self.transforms:
             if type(transform) not in _BY_NAME.values():
-                raise ConfigError(f"Compose: cannot write down {transform!r}; use the transforms of minialex.data")
+                raise ConfigError(
+                    f"Compose: cannot write down {transform!r}; use the transforms of minialex.data"
+                )
             plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(transform).items()}
             config.append({"name": type(transform).__name__, **plain})
         return config
@@ -74,12 +80,18 @@ def _from_entry(entry: dict[str, Any]) -> Transform:
     name = entry.get("name")
     kind = _BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ConfigError(f"preprocessing: unknown transform {short(name)}; known are {', '.join(_BY_NAME)}")
+        raise ConfigError(
+            f"preprocessing: unknown transform {short(name)}; known are {', '.join(_BY_NAME)}"
+        )
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
     known = dataclasses.fields(kind)
     unknown = sorted(map(str, given.keys() - {f.name for f in known}))
     missing = [f.name for f in known if f.default is dataclasses.MISSING and f.name not in given]
     if unknown or missing:
-        what = f"unknown argument {short(unknown[0])}" if unknown else f"argument '{missing[0]}' is missing"
+        what = (
+            f"unknown argument {short(unknown[0])}"
+            if unknown
+            else f"argument '{missing[0]}' is missing"
+        )
         raise ConfigError(f"preprocessing: {name}: {what}")
     return kind(**given)

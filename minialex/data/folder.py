@@ -17,7 +17,21 @@ from minialex.errors import ConfigError, DataError
 EXTENSIONS = frozenset(
     f".{name}"
     for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif", "gif", "bmp", "dib", "tif", "tiff"),
+        *(
+            "jpg",
+            "jpeg",
+            "jpe",
+            "jfif",
+            "png",
+            "apng",
+            "webp",
+            "avif",
+            "gif",
+            "bmp",
+            "dib",
+            "tif",
+            "tiff",
+        ),
         *("ppm", "pgm", "pbm", "pnm", "tga", "jp2", "mpo"),
     )
 )
@@ -60,7 +74,9 @@ class ImageFolder:
 
     def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = 256) -> None:
         if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
-            raise ConfigError(f"ImageFolder: shorter_side must be a positive whole number, got {shorter_side!r}")
+            raise ConfigError(
+                f"ImageFolder: shorter_side must be a positive whole number, got {shorter_side!r}"
+            )
         self.root, self.shorter_side = Path(root), shorter_side
         self.classes = class_names(self.root)
         self.samples: list[tuple[str, int]] = []
@@ -110,7 +126,9 @@ def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset,
     for label, name in enumerate(dataset.classes):
         members = np.flatnonzero(np.asarray(dataset.labels) == label)
         if len(members) < 2:
-            raise DataError(f"class '{name}' has {len(members)} images; at least 2 are needed to split some off")
+            raise DataError(
+                f"class '{name}' has {len(members)} images; at least 2 are needed to split some off"
+            )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         part.append(np.random.default_rng([seed, label, _STREAM]).permutation(members)[:count])
     taken = np.zeros(len(dataset), dtype=bool)
@@ -125,15 +143,23 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
     """
     folder = Path(root)
     if not folder.exists():
-        raise DataError(f"there is no folder {str(root)!r}; expected one with a folder of images for each class")
+        raise DataError(
+            f"there is no folder {str(root)!r}; expected one with a folder of images for each class"
+        )
     if not folder.is_dir():
-        raise DataError(f"{str(root)!r} is a file; expected a folder with a folder of images for each class")
+        raise DataError(
+            f"{str(root)!r} is a file; expected a folder with a folder of images for each class"
+        )
     try:
-        names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+        names = sorted(
+            e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")
+        )
     except OSError as error:
         raise DataError(f"cannot list folder {str(root)!r}: {error.strerror}") from None
     if not names:
-        raise DataError(f"folder {str(root)!r} has no class folders; expected {Path(root).name}/<class>/<photo>")
+        raise DataError(
+            f"folder {str(root)!r} has no class folders; expected {Path(root).name}/<class>/<photo>"
+        )
     return names
 
 

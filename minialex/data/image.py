@@ -36,7 +36,9 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
+        )
         raise DataError(f"cannot open image {name}: {reason}") from None
     if stat.S_ISDIR(status.st_mode):
         raise DataError(f"cannot open image {name}: it is a folder")
@@ -50,7 +52,9 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if shorter_side is not None:
-                image.draft(None, (shorter_side, shorter_side))  # does nothing for formats other than JPEG
+                image.draft(
+                    None, (shorter_side, shorter_side)
+                )  # does nothing for formats other than JPEG
             image.load()
             return _to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -61,9 +65,7 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
         raise DataError(
             f"cannot open image {name}: it is not an image, or of a format unknown to Pillow"
         ) from None
-    except (
-        Exception
-    ) as error:  # on damaged files Pillow's readers raise about anything: SyntaxError, IndexError, ...
+    except Exception as error:  # on damaged files Pillow's readers raise about anything: SyntaxError, IndexError, ...
         raise DataError(
             f"cannot read image {name}: the file is damaged or cut short ({_first_line(error)});"
             " delete it or fetch it again"
@@ -78,9 +80,13 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
+    if image.mode.startswith(
+        ("I", "F")
+    ):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
         image = _deep_grey_to_8_bits(image)
-    if image.has_transparency_data:  # an alpha channel, or one colour of a palette declared transparent
+    if (
+        image.has_transparency_data
+    ):  # an alpha channel, or one colour of a palette declared transparent
         rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(rgba, mask=rgba.getchannel("A"))
@@ -100,7 +106,13 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if low >= 0 and (sixteen_bits or high <= 65535):
         low = 0.0
-        high = 65535.0 if sixteen_bits or high > 255 else 1.0 if image.mode == "F" and high <= 1 else 255.0
+        high = (
+            65535.0
+            if sixteen_bits or high > 255
+            else 1.0
+            if image.mode == "F" and high <= 1
+            else 255.0
+        )
     scale = 255 / (high - low) if high > low else 0.0
     return Image.fromarray(np.rint((x - low) * scale).astype(np.uint8))
 

@@ -124,7 +124,9 @@ class DataLoader:
         if start > len(self):
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
         order = self.order(epoch)
-        parts = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))]
+        parts = [
+            order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))
+        ]
         if self.workers == 0:
             return (self._load(epoch, part, None) for part in parts)
         return self._load_ahead(epoch, parts)
@@ -173,13 +175,17 @@ class DataLoader:
                 colours[k] = colour
         return RawBatch(labels, colours, images)
 
-    def _sample(self, image: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def _sample(
+        self, image: Image.Image, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes of a sample and its random colour; or, of a transform that cannot be split, its float32."""
         if self._parts is not None:
             return self._parts[0](image, rng)
         sample = self.transform(image, rng)
         if not isinstance(sample, np.ndarray):
-            raise ConfigError(f"the transform must return an array, got {type(sample).__name__}; add ToArray()")
+            raise ConfigError(
+                f"the transform must return an array, got {type(sample).__name__}; add ToArray()"
+            )
         return sample.astype(np.float32, copy=False), None
 
 

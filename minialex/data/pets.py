@@ -23,7 +23,9 @@ from typing import IO, Any
 from minialex.errors import DataError
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
-ADDRESS = PAGE + "data/"  # redirects to the host that keeps the archives, which has changed over the years
+ADDRESS = (
+    PAGE + "data/"
+)  # redirects to the host that keeps the archives, which has changed over the years
 MD5 = {  # of the two archives, 19 and 792 MB, as torchvision checks them too
     "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
     "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
@@ -74,7 +76,9 @@ def download_pets(
             _verify(store / name, expected)
         _arrange(store, target)
         shutil.rmtree(store)
-    except OSError as error:  # the network's errors were turned into DataError below: this is the disk
+    except (
+        OSError
+    ) as error:  # the network's errors were turned into DataError below: this is the disk
         raise DataError(_disk_problem(error, root)) from None
     return target
 
@@ -89,7 +93,9 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
     headers = {"User-Agent": "minialex", **({"Range": f"bytes={have}-"} if have else {})}
     with _network_errors(url):
         response = _open(urllib.request.Request(url, headers=headers), timeout)
-    if response is None:  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
+    if (
+        response is None
+    ):  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
         part.replace(path)
         return
     with contextlib.closing(response):
@@ -107,7 +113,9 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
             if bar is not None:
                 bar.close()
     if total is not None and have < total:
-        raise DataError(f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}")
+        raise DataError(
+            f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}"
+        )
     part.replace(path)
 
 
@@ -156,7 +164,9 @@ def _network_errors(url: str) -> Iterator[None]:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
-        raise DataError(f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}") from None
+        raise DataError(
+            f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
+        ) from None
 
 
 def _verify(path: Path, expected: str) -> None:
@@ -198,12 +208,18 @@ def _read_lists(archive: Path) -> dict[str, str]:
         for split, list_name in _LISTS.items():
             file = tar.extractfile(list_name) if list_name in tar.getnames() else None
             if file is None:
-                raise DataError(f"{archive.name} has no {list_name}; it is not the archive that was expected")
+                raise DataError(
+                    f"{archive.name} has no {list_name}; it is not the archive that was expected"
+                )
             for line in file.read().decode("utf-8").splitlines():
                 if not line.strip() or line.startswith("#"):
                     continue
                 columns = line.split()
-                if len(columns) != 4 or columns[2] not in SPECIES or not re.fullmatch(r"[\w-]+", columns[0]):
+                if (
+                    len(columns) != 4
+                    or columns[2] not in SPECIES
+                    or not re.fullmatch(r"[\w-]+", columns[0])
+                ):
                     raise DataError(f"{list_name} has a line of an unknown form: {line[:60]!r}")
                 places[f"images/{columns[0]}.jpg"] = f"{split}/{SPECIES[columns[2]]}"
     return places
@@ -220,7 +236,9 @@ def _unpack(archive: Path, places: dict[str, str], folder: Path) -> None:
                     shutil.copyfileobj(file, copy)
                 missing.remove(member.name)
     if missing:
-        raise DataError(f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}")
+        raise DataError(
+            f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}"
+        )
 
 
 def _disk_problem(error: OSError, root: Path) -> str:

@@ -44,11 +44,17 @@ class Finish:
         """The same, step by step, for arrays of either device."""
         xp = get_xp(pixels)
         N, H, W, C = pixels.shape
-        y = xp.empty((N, H, W * C), dtype=np.float32)  # rows of W * C: NumPy is slow where the last axis is 3 long
-        mean, std = (xp.asarray(np.tile(np.asarray(v, np.float32), W)) for v in (self.mean, self.std))
+        y = xp.empty(
+            (N, H, W * C), dtype=np.float32
+        )  # rows of W * C: NumPy is slow where the last axis is 3 long
+        mean, std = (
+            xp.asarray(np.tile(np.asarray(v, np.float32), W)) for v in (self.mean, self.std)
+        )
         for images in batch_slices(y):
             part = y[images]
-            xp.divide(pixels[images].reshape(part.shape), np.float32(255), out=part, dtype=np.float32)
+            xp.divide(
+                pixels[images].reshape(part.shape), np.float32(255), out=part, dtype=np.float32
+            )
             if colours is not None:
                 part += xp.tile(colours[images], W)[:, None]
             part -= mean
@@ -85,7 +91,9 @@ class ToBytes:
     crops: Compose
     shift: ColourShift | None = None
 
-    def __call__(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(
+        self, image: Any, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         image = self.crops(image, rng)
         check_rgb("ToArray", image)
         return np.asarray(image), None if self.shift is None else self.shift.draw(rng)

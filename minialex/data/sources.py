@@ -70,7 +70,9 @@ def open_source(
     if length is not None:
         raise ConfigError("length applies to the drawings only; use limit for photos")
     if spec == "pets":
-        return _photos(download_pets(data_root, progress=progress), "Oxford-IIIT Pet photos", seed, limit)
+        return _photos(
+            download_pets(data_root, progress=progress), "Oxford-IIIT Pet photos", seed, limit
+        )
     folder = Path(spec)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
@@ -85,8 +87,12 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
     lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
     starts = (TRAIN_START, VAL_START, TEST_START)
     most = limit or length + VAL_DRAWINGS + TEST_DRAWINGS
-    train, val, test = (Drawings(min(n, most), seed=seed, start=at) for n, at in zip(lengths, starts, strict=True))
-    return Source(train, val, test, train.classes, _describe(f"drawings (seed {seed})", train, val, test))
+    train, val, test = (
+        Drawings(min(n, most), seed=seed, start=at) for n, at in zip(lengths, starts, strict=True)
+    )
+    return Source(
+        train, val, test, train.classes, _describe(f"drawings (seed {seed})", train, val, test)
+    )
 
 
 def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
@@ -99,7 +105,9 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
         _same_classes(folder, train.classes, test.classes)
         others = [name for name in class_names(folder) if name not in ("train", "test")]
         if others:
-            messages.append(f"not used: {', '.join(others)} in {str(folder)!r}, beside train and test")
+            messages.append(
+                f"not used: {', '.join(others)} in {str(folder)!r}, beside train and test"
+            )
     elif has_train or has_test:
         found, missing = ("train", "test") if has_train else ("test", "train")
         raise DataError(
@@ -113,7 +121,9 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
             f" (seed {seed}) became the test photos"
         )
     if len(train.classes) < 2:
-        raise DataError(f"{str(folder)!r} has photos of one class only, {train.classes[0]!r}; add a second class")
+        raise DataError(
+            f"{str(folder)!r} has photos of one class only, {train.classes[0]!r}; add a second class"
+        )
     train, val = (_at_most(limit, part, seed) for part in split(train, VAL_SHARE, seed))
     test = _at_most(limit, test, seed)
     return Source(train, val, test, train.classes, _describe(what, train, val, test), messages)
@@ -134,7 +144,9 @@ def _at_most(limit: int | None, dataset: LabelledDataset, seed: int) -> Labelled
     """`limit` samples, every class in its proportion, and one of each before any class has two."""
     if limit is None or len(dataset) <= limit:
         return dataset
-    turn = np.empty(len(dataset), dtype=np.float64)  # a shuffled class of n takes its turns at 0, 1/n, 2/n, ...
+    turn = np.empty(
+        len(dataset), dtype=np.float64
+    )  # a shuffled class of n takes its turns at 0, 1/n, 2/n, ...
     for label in range(len(dataset.classes)):
         members = np.flatnonzero(dataset.labels == label)
         rng = np.random.default_rng([seed, label, _STREAM])

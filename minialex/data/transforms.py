@@ -28,7 +28,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Transform = Callable[[Any, Any], Any]  # (image or array, np.random.Generator) -> image or array
 Size = int | tuple[int, int]  # one number, or (height, width)
 
-_ATTEMPTS = 10  # draws of RandomResizedCrop before it falls back on a central crop; torchvision's number
+_ATTEMPTS = (
+    10  # draws of RandomResizedCrop before it falls back on a central crop; torchvision's number
+)
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,18 @@ class RandomCrop:
     def __post_init__(self) -> None:
         set_field(self, "size", _size("RandomCrop", self.size))
         if type(self.padding) is not int or self.padding < 0:
-            raise ConfigError(f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}")
+            raise ConfigError(
+                f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}"
+            )
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         pad = self.padding
         h, w = _room("RandomCrop", self.size, image, pad)
         top = int(rng.integers(image.height + 2 * pad - h + 1)) - pad
         left = int(rng.integers(image.width + 2 * pad - w + 1)) - pad
-        return image.crop((left, top, left + w, top + h))  # Pillow fills what lies outside with black
+        return image.crop(
+            (left, top, left + w, top + h)
+        )  # Pillow fills what lies outside with black
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,9 @@ class RandomResizedCrop:
         box = self.draw_box(image.width, image.height, rng)
         return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
-    def draw_box(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def draw_box(
+        self, width: int, height: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) of the part, in pixels of an image of width x height."""
         low, high = self.ratio
         for _ in range(_ATTEMPTS):
@@ -181,7 +189,9 @@ class Normalize:
         for name in ("mean", "std"):
             value = getattr(self, name)
             if not isinstance(value, Sequence) or not value or not all(is_number(v) for v in value):
-                raise ConfigError(f"Normalize: {name} must be one number for each channel, got {value!r}")
+                raise ConfigError(
+                    f"Normalize: {name} must be one number for each channel, got {value!r}"
+                )
             set_field(self, name, tuple(float(v) for v in value))
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ConfigError(
@@ -189,9 +199,16 @@ class Normalize:
             )
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != len(self.mean) or x.dtype.kind != "f":
+        if (
+            not isinstance(x, np.ndarray)
+            or x.ndim != 3
+            or x.shape[2] != len(self.mean)
+            or x.dtype.kind != "f"
+        ):
             found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ConfigError(f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}")
+            raise ConfigError(
+                f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}"
+            )
         # One row of W * C numbers at a time: NumPy is slow where the innermost axis is only 3 long.
         H, W, C = x.shape
         y = x.reshape(H, W * C) - np.tile(np.asarray(self.mean, x.dtype), W)
@@ -228,7 +245,9 @@ def is_number(value: object) -> bool:
 def _size(owner: str, size: Any) -> Size:
     sides = tuple(size) if isinstance(size, list | tuple) else (size,)
     if len(sides) > 2 or not sides or any(type(side) is not int or side <= 0 for side in sides):
-        raise ConfigError(f"{owner}: size must be a positive whole number or (height, width), got {short(size)}")
+        raise ConfigError(
+            f"{owner}: size must be a positive whole number or (height, width), got {short(size)}"
+        )
     return sides if len(sides) == 2 else sides[0]
 
 
@@ -238,7 +257,9 @@ def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float
         if 0 < low <= high <= most:
             return low, high
     limit = "" if most == math.inf else f" <= {most:g}"
-    raise ConfigError(f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}, got {short(value)}")
+    raise ConfigError(
+        f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}, got {short(value)}"
+    )
 
 
 def _pair(size: Size) -> tuple[int, int]:

@@ -13,9 +13,19 @@ from types import ModuleType
 import numpy as np
 
 INSTALL = "pip install 'minialex[gpu]'"
-WHEELS = ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")  # each brings the same files: one at a time
+WHEELS = (
+    "cupy-cuda11x",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "cupy",
+)  # each brings the same files: one at a time
 # What CuPy's message says where one of them is missing; NVRTC's own begin with "nvrtc: error".
-LIBRARIES = {"libnvrtc": "NVRTC", "nvrtc64": "NVRTC", "cublas": "cuBLAS", "open source file": "the CUDA headers"}
+LIBRARIES = {
+    "libnvrtc": "NVRTC",
+    "nvrtc64": "NVRTC",
+    "cublas": "cuBLAS",
+    "open source file": "the CUDA headers",
+}
 DRIVERS = "https://www.nvidia.com/drivers"
 
 
@@ -62,7 +72,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)  # not "====="
+    return next(
+        (line for line in lines if any(map(str.isalnum, line))), type(error).__name__
+    )  # not "====="
 
 
 def _driver_problem(cupy: ModuleType) -> str | None:
@@ -95,7 +107,9 @@ def _explain(error: Exception) -> str:
     if "DriverMismatch" in text or "CompatNotSupported" in text:
         return "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use --device cpu"
     if is_out_of_memory(error):
-        return "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
+        return (
+            "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
+        )
     if _is_cupys(error) and text.startswith("cudaError"):
         return f"the GPU cannot be used ({first_line(error)}); check it with nvidia-smi, or use --device cpu"
     if "--gpu-architecture" in text:
@@ -104,7 +118,9 @@ def _explain(error: Exception) -> str:
     for word, library in LIBRARIES.items():
         if word in text:
             what = f"{library} cannot be found"
-    return f"the GPU cannot be used ({what}); install the CUDA libraries with: {libraries_command()}"
+    return (
+        f"the GPU cannot be used ({what}); install the CUDA libraries with: {libraries_command()}"
+    )
 
 
 def libraries_command() -> str:

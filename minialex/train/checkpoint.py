@@ -51,7 +51,9 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
         ("has unknown", tensors.keys() - own.keys()),
     ):
         if names:
-            raise CheckpointError(f"the checkpoint does not fit this model: it {problem} {min(names)}")
+            raise CheckpointError(
+                f"the checkpoint does not fit this model: it {problem} {min(names)}"
+            )
     for name, shape in own.items():
         if tensors[name].shape != shape:
             raise CheckpointError(
@@ -77,7 +79,9 @@ def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]
+) -> None:
     """Write tensors and a JSON header to `path`, atomically.  Raises CheckpointError where the disk refuses."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -86,13 +90,17 @@ def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
     metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask allows; safetensors would allow the owner alone
+        mode = (
+            temporary.stat().st_mode
+        )  # what the user's umask allows; safetensors would allow the owner alone
         save_file(tensors, temporary, metadata)
         temporary.chmod(mode)
         replace_durably(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {str(path)!r}: {_line(error)}; the old file is kept") from None
+        raise CheckpointError(
+            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
+        ) from None
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -102,12 +110,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     """
     if not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise CheckpointError(f"checkpoint {str(path)!r} {what}; give a .safetensors file written by training")
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} {what}; give a .safetensors file written by training"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if "minialex" not in metadata:
-                raise CheckpointError(f"{str(path)!r} was not written by minialex; it has no minialex header")
+                raise CheckpointError(
+                    f"{str(path)!r} was not written by minialex; it has no minialex header"
+                )
             header = json.loads(metadata["minialex"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
     except (OSError, SafetensorError, ValueError) as error:
@@ -115,10 +127,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
             f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one"
         ) from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"{str(path)!r} has another format than this version of minialex reads")
+        raise CheckpointError(
+            f"{str(path)!r} has another format than this version of minialex reads"
+        )
     checksum = header.pop("checksum", None)
     if checksum != _checksum(tensors, header):
-        raise CheckpointError(f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint")
+        raise CheckpointError(
+            f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint"
+        )
     return tensors, header
 
 
@@ -131,7 +147,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         replace_durably(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {str(path)!r}: {_line(error)}; the old file is kept") from None
+        raise CheckpointError(
+            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
+        ) from None
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

@@ -33,7 +33,11 @@ def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str = "cpu") ->
     sums, seen = np.zeros(4), 0
     for x, y in device_batches(loader, device, epoch=0):
         N, labels = len(x), to_cpu(y)
-        log_p = to_cpu(log_softmax(model(x.reshape(-1, *x.shape[2:])))).reshape(N, 10, -1).astype(np.float64)
+        log_p = (
+            to_cpu(log_softmax(model(x.reshape(-1, *x.shape[2:]))))
+            .reshape(N, 10, -1)
+            .astype(np.float64)
+        )
         mean = np.log(np.exp(log_p).mean(axis=1))  # (N, classes)
         for i, answer in enumerate((log_p[:, MIDDLE_CROP], mean)):
             sums[2 * i] -= answer[np.arange(N), labels].sum()

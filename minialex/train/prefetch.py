@@ -38,7 +38,9 @@ from minialex.data.loader import RawBatch
 SLOTS = 2
 
 
-def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0) -> Generator[tuple[Array, Array]]:
+def device_batches(
+    loader: DataLoader, device: str, epoch: int, start: int = 0
+) -> Generator[tuple[Array, Array]]:
     """The batches (x, labels) of `loader.epoch(epoch, start)` on "cpu" or "gpu".
 
     On a GPU a batch is valid until the next one is asked for.
@@ -118,7 +120,10 @@ class Slot:
         import cupy
         import cupyx
 
-        self.pinned, self.memory = cupyx.empty_pinned((size,), np.uint8), cupy.empty((size,), np.uint8)
+        self.pinned, self.memory = (
+            cupyx.empty_pinned((size,), np.uint8),
+            cupy.empty((size,), np.uint8),
+        )
         self.free.record(self.compute)
 
 
@@ -130,6 +135,8 @@ def unpack(memory: Array, batch: RawBatch) -> RawBatch:
         if array is None:
             views.append(None)
         else:
-            views.append(memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape))
+            views.append(
+                memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+            )
             start += array.nbytes
     return RawBatch(*views)

@@ -74,7 +74,9 @@ class Config:
     crop_scale: float = 0.35  # the smallest part of a photo's area that augment "full" crops
     colour_shift: float = 0.0
     normalize: str = "imagenet"
-    colours: dict | None = None  # measured on the training photos, where colour_shift or normalize need it
+    colours: dict | None = (
+        None  # measured on the training photos, where colour_shift or normalize need it
+    )
     ten_crop: bool = False
     seed: int = 0
     workers: int = 2
@@ -87,12 +89,22 @@ class Config:
     algorithm: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit", "threads"):
+        for name in (
+            "batch_size",
+            "epochs",
+            "patience",
+            "log_interval",
+            "image_size",
+            "memory_limit",
+            "threads",
+        ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay", "colour_shift"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{_flag(name)} must be a number of 0 or more, got {getattr(self, name)}")
+                raise ConfigError(
+                    f"{_flag(name)} must be a number of 0 or more, got {getattr(self, name)}"
+                )
         for name in ("seed", "workers", "warm_up"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
@@ -102,7 +114,9 @@ class Config:
         if not 0 < self.crop_scale <= 1:
             raise ConfigError(f"--crop-scale must be above 0 and at most 1, got {self.crop_scale}")
         if self.augment not in AUGMENTATIONS:
-            raise ConfigError(f"unknown augmentation '{self.augment}'; choose {', '.join(AUGMENTATIONS)}")
+            raise ConfigError(
+                f"unknown augmentation '{self.augment}'; choose {', '.join(AUGMENTATIONS)}"
+            )
         if self.normalize not in ("imagenet", "mean"):
             raise ConfigError(f"unknown --normalize '{self.normalize}'; choose imagenet or mean")
 
@@ -160,7 +174,11 @@ def training_transform(side: int, config: Config) -> Compose:
         crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
     else:
         crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
-    shift = (ColourShift(_measured(config, "components"), config.colour_shift),) if config.colour_shift else ()
+    shift = (
+        (ColourShift(_measured(config, "components"), config.colour_shift),)
+        if config.colour_shift
+        else ()
+    )
     return Compose((*crops, ToArray(), *shift, _normalize(config)))
 
 
@@ -177,7 +195,9 @@ def square(side: int) -> tuple[Resize, CenterCrop]:
 def _normalize(config: Config) -> Normalize:
     if config.normalize == "imagenet":
         return Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)  # the paper's: pixels in 0..255, less the mean
+    return Normalize(
+        _measured(config, "mean"), (1 / 255,) * 3
+    )  # the paper's: pixels in 0..255, less the mean
 
 
 def _measured(config: Config, name: str) -> Any:
@@ -231,7 +251,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot make the run folder {str(path)!r}: {error.strerror}") from None
+            raise ConfigError(
+                f"cannot make the run folder {str(path)!r}: {error.strerror}"
+            ) from None
         write_text(path / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
         return run
 
@@ -260,9 +282,13 @@ class RunFolder:
         """The rows of history.csv.  Raises CheckpointError where there are none, or they cannot be read."""
         try:
             with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
-                rows = [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+                rows = [
+                    {name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)
+                ]
         except (OSError, UnicodeError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise CheckpointError(f"{str(self.path)!r} has no history.csv that can be read ({error})") from None
+            raise CheckpointError(
+                f"{str(self.path)!r} has no history.csv that can be read ({error})"
+            ) from None
         if not rows:
             raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
         return rows

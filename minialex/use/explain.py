@@ -63,10 +63,15 @@ class Trace:
     def gradient(self, classes: Array, at: int = -1) -> Array:
         """d (score of class classes[n]) / d (output of layer number `at`), for image n; -1 is the input itself."""
         xp = get_xp(self.logits)
-        dy = (xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]).astype(self.logits.dtype)
+        dy = (xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]).astype(
+            self.logits.dtype
+        )
         first = self.layers[0]
         assert isinstance(first, Conv2d)
-        before, first.input_grad = first.input_grad, True  # in training nobody asks for this gradient
+        before, first.input_grad = (
+            first.input_grad,
+            True,
+        )  # in training nobody asks for this gradient
         try:
             for i in reversed(range(at + 1, len(self.layers))):
                 dy = self.layers[i].backward(dy, self.caches[i], zeros_like(self.layers[i].params))
@@ -104,7 +109,9 @@ def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.nda
     """The `count` points (P, D) nearest to each query (Q, D), nearest first: their numbers and Euclidean
     distances, (Q, count).  Of equally near points the first comes first.
     """
-    squares = (queries.astype(np.float64) ** 2).sum(axis=1)[:, None] + (points.astype(np.float64) ** 2).sum(axis=1)
+    squares = (queries.astype(np.float64) ** 2).sum(axis=1)[:, None] + (
+        points.astype(np.float64) ** 2
+    ).sum(axis=1)
     squares -= 2 * (queries.astype(np.float64) @ points.T.astype(np.float64))
     chosen = np.argsort(squares, axis=1, kind="stable")[:, :count]
     return chosen, np.sqrt(np.maximum(np.take_along_axis(squares, chosen, axis=1), 0))

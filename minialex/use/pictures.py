@@ -24,9 +24,19 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
     for axes, what in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
         for i, (name, history) in enumerate(histories.items()):
             epochs = [row["epoch"] for row in history]
-            for k, (part, key, line) in enumerate((("training", "train", "--"), ("validation", "val", "-"))):
-                style, label = (f"C{i}{line}", f"{name}, {part}") if len(histories) > 1 else (f"C{k}-", part)
-                axes.plot(epochs, [row[f"{key}_{what}"] for row in history], style, label=label, marker=".")
+            for k, (part, key, line) in enumerate(
+                (("training", "train", "--"), ("validation", "val", "-"))
+            ):
+                style, label = (
+                    (f"C{i}{line}", f"{name}, {part}") if len(histories) > 1 else (f"C{k}-", part)
+                )
+                axes.plot(
+                    epochs,
+                    [row[f"{key}_{what}"] for row in history],
+                    style,
+                    label=label,
+                    marker=".",
+                )
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy" if what == "acc" else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -51,7 +61,9 @@ def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> I
     cell = K * scale + 2
     sheet = Image.new("RGB", (columns * cell + 2, -(-F // columns) * cell + 2), "white")
     for f in range(F):
-        tile = Image.fromarray((w[f] * 255).astype(np.uint8)).resize((K * scale,) * 2, Image.Resampling.NEAREST)
+        tile = Image.fromarray((w[f] * 255).astype(np.uint8)).resize(
+            (K * scale,) * 2, Image.Resampling.NEAREST
+        )
         sheet.paste(tile, (2 + f % columns * cell, 2 + f // columns * cell))
     return sheet
 
@@ -65,7 +77,9 @@ def heat(values: np.ndarray) -> np.ndarray:
 def map_picture(values: np.ndarray, size: tuple[int, int], smooth: bool = False) -> Image.Image:
     """A map (H, W) in the colours of `heat`, enlarged to `size` (width, height)."""
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
-    return Image.fromarray(heat(np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, how))))
+    return Image.fromarray(
+        heat(np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, how)))
+    )
 
 
 def overlay(photo: Image.Image, values: np.ndarray) -> Image.Image:
@@ -79,7 +93,9 @@ def stack(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
     gap = 6
     lines = [20 if text else 0 for text, _ in pictures]
     width = max(picture.width for _, picture in pictures) + 2 * gap
-    sheet = Image.new("RGB", (width, sum(lines) + sum(p.height + gap for _, p in pictures) + gap), "white")
+    sheet = Image.new(
+        "RGB", (width, sum(lines) + sum(p.height + gap for _, p in pictures) + gap), "white"
+    )
     draw, top = ImageDraw.Draw(sheet), gap
     for (text, picture), line in zip(pictures, lines, strict=True):
         draw.text((gap, top), text, fill="black", font=ImageFont.load_default(size=13))
@@ -95,16 +111,25 @@ def picture_row(cells: list[tuple[Image.Image, str]], cell: int = 144) -> Image.
     draw = ImageDraw.Draw(row)
     for c, (picture, text) in enumerate(cells):
         row.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (c * (cell + gap), 0))
-        draw.text((c * (cell + gap), cell + 1), text, fill="black", font=ImageFont.load_default(size=13))
+        draw.text(
+            (c * (cell + gap), cell + 1), text, fill="black", font=ImageFont.load_default(size=13)
+        )
     return row
 
 
-def activation_sheet(photo: Image.Image, layers: list[np.ndarray], columns: int = 10) -> Image.Image:
+def activation_sheet(
+    photo: Image.Image, layers: list[np.ndarray], columns: int = 10
+) -> Image.Image:
     """A photo, and of each layer's maps (H, W, C) the `columns` strongest, each scaled to its own maximum."""
     rows = [(f"the image: {photo.height} x {photo.width} pixels", picture_row([(photo, "")], 160))]
     for number, maps in enumerate(layers, start=1):
         H, W, C = maps.shape
         strongest = np.argsort(-maps.mean(axis=(0, 1)), kind="stable")[:columns]
         text = f"convolution {number}: {H} x {W} places, the {len(strongest)} strongest of {C} channels"
-        rows.append((text, picture_row([(map_picture(maps[..., c], (108, 108)), "") for c in strongest], 108)))
+        rows.append(
+            (
+                text,
+                picture_row([(map_picture(maps[..., c], (108, 108)), "") for c in strongest], 108),
+            )
+        )
     return stack(rows)

@@ -25,13 +25,17 @@ class Predictor:
 
     def __init__(self, checkpoint: str | Path, device: str = "cpu"):
         tensors, header = load_checkpoint(checkpoint)
-        tensors = {name: array for name, array in tensors.items() if not name.startswith("optimizer.")}
+        tensors = {
+            name: array for name, array in tensors.items() if not name.startswith("optimizer.")
+        }
         try:
             self.classes: list[str] = list(header["classes"])
             self.transform = Compose.from_config(header["transform"])
             self.model = AlexNet(**header["model"])
         except (KeyError, TypeError, ValueError, MinialexError) as error:
-            raise CheckpointError(f"{str(checkpoint)!r} has no usable model header ({error})") from None
+            raise CheckpointError(
+                f"{str(checkpoint)!r} has no usable model header ({error})"
+            ) from None
         load_state_dict(self.model, tensors)
         self.device = device
         self.model.to(device)
@@ -43,7 +47,11 @@ class Predictor:
         With `ten_crop`, the mean over the four corners, the middle, and their mirror images (Krizhevsky,
         Sutskever, Hinton 2012, section 4.1).
         """
-        x = to_device(np.stack(ten_crops(image, self.transform)), self.device) if ten_crop else self.batch([image])
+        x = (
+            to_device(np.stack(ten_crops(image, self.transform)), self.device)
+            if ten_crop
+            else self.batch([image])
+        )
         return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
@@ -73,7 +81,9 @@ class Predictor:
             "file": str(path),
             "class": self.classes[best],
             "probability": float(p[best]),
-            "probabilities": {name: float(value) for name, value in zip(self.classes, p, strict=True)},
+            "probabilities": {
+                name: float(value) for name, value in zip(self.classes, p, strict=True)
+            },
         }
 
 
@@ -86,7 +96,9 @@ def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
     crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
     where, size = crop_steps[-1] if crop_steps else (0, None)
     if size is None:
-        raise CheckpointError("ten crops need a preprocessing with a CenterCrop; this checkpoint has none")
+        raise CheckpointError(
+            "ten crops need a preprocessing with a CenterCrop; this checkpoint has none"
+        )
     for step in steps[:where]:
         image = step(image, None)
     h, w = (size, size) if isinstance(size, int) else size
@@ -105,7 +117,9 @@ def find_photos(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+            inside = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()
+            )
             if not inside:
                 raise DataError(f"folder {str(path)!r} has no photos")
             found += inside

@@ -25,24 +25,32 @@ def summary(model: Layer, shape: Shape) -> str:
         counts = count_parameters(layer.params), layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
         size = math.prod(shape)
-        parameters, multiply_adds, numbers = parameters + counts[0], multiply_adds + counts[1], numbers + size
+        parameters, multiply_adds, numbers = (
+            parameters + counts[0],
+            multiply_adds + counts[1],
+            numbers + size,
+        )
         cells = [f"{count:,}" if count else "-" for count in counts]
         kind = repr(layer).partition("(")[0] if len(repr(layer)) > 48 else repr(layer)
         rows.append((name, kind, " x ".join(map(str, shape)), *cells, f"{size * 4 / 1024:,.0f}"))
-    rows.append(("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", f"{numbers * 4 / 1024:,.0f}"))
+    rows.append(
+        ("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", f"{numbers * 4 / 1024:,.0f}")
+    )
 
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
         "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i < 3 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
     rule = "-" * len(lines[0])
     step = 4 * parameters * 4 / 1024**2
     note = f"weights, gradient and Adam's two vectors: {step:,.0f} MB; kB are those of one image in float32"
-    fixed, each = step_bytes(model, image, 0), step_bytes(model, image, 1) - step_bytes(model, image, 0)
-    peak = (
-        f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} an image (1 MB = 10^6 bytes)"
+    fixed, each = (
+        step_bytes(model, image, 0),
+        step_bytes(model, image, 1) - step_bytes(model, image, 0),
     )
+    peak = f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} an image (1 MB = 10^6 bytes)"
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note, peak])

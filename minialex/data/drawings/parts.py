@@ -61,7 +61,11 @@ class Look:
         scale = between(rng, 0.23, 0.29) if self.has_body else between(rng, 0.27, 0.35)
         x = 0.5 + between(rng, -1, 1) * (0.46 - 1.2 * scale)
         y = between(rng, 0.37, 0.51) if self.has_body else between(rng, 0.48, 0.62)
-        yaw, pitch, roll = between(rng, -0.5, 0.5), between(rng, 0.08, 0.34), between(rng, -0.3, 0.3)
+        yaw, pitch, roll = (
+            between(rng, -0.5, 0.5),
+            between(rng, 0.08, 0.34),
+            between(rng, -0.3, 0.3),
+        )
         self.view = View((x * side, y * side), scale * side, yaw, pitch, roll)
         self.body_view = View((x * side, y * side), scale * side, 0.0, 0.0, 0.25 * roll)
 
@@ -96,12 +100,22 @@ def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> Non
     """A cat's tail is long, thin and curved; a dog's short, with a broad root and a pointed end."""
     lift, side = between(rng, -0.3, 0.3), look.tail_side
     if label == 0:
-        middle, widths = [(0.8, 2.3), (1.5, 2.2), (1.8, 1.5), (1.5, 0.9), (1.7 + lift, 0.2)], [0.12] * 5
+        middle, widths = (
+            [(0.8, 2.3), (1.5, 2.2), (1.8, 1.5), (1.5, 0.9), (1.7 + lift, 0.2)],
+            [0.12] * 5,
+        )
     else:
-        middle, widths = [(0.8, 2.2), (1.2, 1.9), (1.5, 1.5), (1.6 + lift, 1.0)], [0.3, 0.26, 0.2, 0.06]
+        middle, widths = (
+            [(0.8, 2.2), (1.2, 1.9), (1.5, 1.5), (1.6 + lift, 1.0)],
+            [0.3, 0.26, 0.2, 0.06],
+        )
     spine, half = np.array(middle), np.array(widths)[:, None]
     along = np.gradient(spine, axis=0)
-    across = half * np.stack([-along[:, 1], along[:, 0]], axis=1) / np.linalg.norm(along, axis=1, keepdims=True)
+    across = (
+        half
+        * np.stack([-along[:, 1], along[:, 0]], axis=1)
+        / np.linalg.norm(along, axis=1, keepdims=True)
+    )
     outline = smooth(np.concatenate([spine + across, (spine - across)[::-1]]), rounds=2) * [side, 1]
     brush.shape(look.coat, look.body_view.flat_pixels(outline))
 
@@ -118,7 +132,9 @@ def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     if look.collar:
         brush.shape(
             look.collar,
-            view.hull((-0.45, 0.95, 0, 0.12, 0.12), (0, 1.1, 0, 0.2, 0.12), (0.45, 0.95, 0, 0.12, 0.12)),
+            view.hull(
+                (-0.45, 0.95, 0, 0.12, 0.12), (0, 1.1, 0, 0.2, 0.12), (0.45, 0.95, 0, 0.12, 0.12)
+            ),
         )
 
 
@@ -134,7 +150,9 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     view, w = look.view, look.head_width
     ear = _jitter(rng, pick(rng, CAT_EARS))
     skull = view.hull(
-        (0, -0.15, 0, 0.88 * w, 0.75), (-0.3, 0.25, 0.1, 0.72 * w, 0.56), (0.3, 0.25, 0.1, 0.72 * w, 0.56)
+        (0, -0.15, 0, 0.88 * w, 0.75),
+        (-0.3, 0.25, 0.1, 0.72 * w, 0.56),
+        (0.3, 0.25, 0.1, 0.72 * w, 0.56),
     )
     inner = ear.mean(axis=0) + 0.6 * (ear - ear.mean(axis=0)) + [0, -0.06]
     for mirror in (1, _MIRROR):
@@ -190,27 +208,45 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     if rng.random() < 0.4:
         tongue = view.hull((0.05, 0.75, end - 0.15, 0.13, 0.1), (0.08, 0.98, end - 0.1, 0.13, 0.14))
         brush.shape((226, 96, 110), tongue, share=0.6)
-    brush.shape(look.muzzle, view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3)), share=0.8)
+    brush.shape(
+        look.muzzle,
+        view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3)),
+        share=0.8,
+    )
     brush.stroke(view.pixels(np.array([(0, 0.4), (0, 0.56), (-0.2, 0.64)]), end), look.line, 0.8)
     brush.stroke(view.pixels(np.array([(0, 0.56), (0.2, 0.64)]), end), look.line, 0.8)
     brush.shape(look.nose, view.ellipse(0, 0.26, end + 0.05, 0.24, 0.18), share=0.4)
-    brush.fill(view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03), mix(look.nose, (255, 255, 255), 0.6))
+    brush.fill(
+        view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03), mix(look.nose, (255, 255, 255), 0.6)
+    )
 
 
 def _eye(
-    brush: Brush, look: Look, side: int, place: tuple[float, float], radius: float, pupil: tuple[float, float]
+    brush: Brush,
+    look: Look,
+    side: int,
+    place: tuple[float, float],
+    radius: float,
+    pupil: tuple[float, float],
 ) -> None:
     """One eye: iris, pupil and a glint; it narrows as the head turns it away from the viewer."""
     view, (x, y) = look.view, place
     narrow = max(0.5, math.cos(view.yaw + 0.5 * side))
     brush.shape(look.iris, view.ellipse(x * side, y, 0.72, radius * narrow, radius), share=0.7)
     brush.fill(view.ellipse(x * side, y, 0.74, pupil[0] * narrow, pupil[1]), (16, 14, 18))
-    glint = view.ellipse(x * side + 0.3 * radius, y - 0.35 * radius, 0.75, 0.22 * radius, 0.22 * radius)
+    glint = view.ellipse(
+        x * side + 0.3 * radius, y - 0.35 * radius, 0.75, 0.22 * radius, 0.22 * radius
+    )
     brush.fill(glint, (255, 255, 255))
 
 
 def _markings(
-    brush: Brush, rng: np.random.Generator, look: Look, view: View, outline: np.ndarray, height: float
+    brush: Brush,
+    rng: np.random.Generator,
+    look: Look,
+    view: View,
+    outline: np.ndarray,
+    height: float,
 ) -> None:
     """Stripes, spots or patches of the second colour in the outline, which spans y = -height to height."""
     if look.pattern == "plain":

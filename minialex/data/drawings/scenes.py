@@ -45,12 +45,24 @@ class Drawings:
     """
 
     def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
-        arguments = [("length", length, 1), ("seed", seed, 0), ("size", size, 32), ("start", start, 0)]
+        arguments = [
+            ("length", length, 1),
+            ("seed", seed, 0),
+            ("size", size, 32),
+            ("start", start, 0),
+        ]
         for name, value, least in arguments:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise DataError(f"drawings: {name} must be a whole number of at least {least}, not {value!r}")
+                raise DataError(
+                    f"drawings: {name} must be a whole number of at least {least}, not {value!r}"
+                )
         self.classes = ["cat", "dog"]
-        self.length, self.seed, self.size, self.start = int(length), int(seed), int(size), int(start)
+        self.length, self.seed, self.size, self.start = (
+            int(length),
+            int(seed),
+            int(size),
+            int(start),
+        )
 
     def __len__(self) -> int:
         return self.length
@@ -94,7 +106,9 @@ def _background(rng: np.random.Generator, side: int) -> Image.Image:
     """A soft wash of colours with a place painted on it."""
     cells = int(rng.integers(2, 6))
     spread = between(rng, 8, 40)
-    wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255).astype(
+        np.uint8
+    )
     small = Image.fromarray(wash).resize((side // 4, side // 4), Image.Resampling.BICUBIC)
     canvas = small.resize((side, side), Image.Resampling.NEAREST)  # the smooth enlargement is slow
     pick(rng, [_wash, _meadow, _room, _confetti, _wallpaper])(ImageDraw.Draw(canvas), rng, side)
@@ -108,7 +122,10 @@ def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
 def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     sky = _backdrop(rng)
     sun, r = rng.uniform(0, side, 2).tolist(), between(rng, 0.05, 0.14) * side
-    draw.ellipse((sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r), fill=mix(sky, (255, 240, 170), 0.7))
+    draw.ellipse(
+        (sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r),
+        fill=mix(sky, (255, 240, 170), 0.7),
+    )
     for _ in range(3):
         x, y = between(rng, -0.1, 1.0) * side, between(rng, 0.0, 0.4) * side
         draw.ellipse((x, y, x + 0.25 * side, y + 0.08 * side), fill=mix(sky, (255, 255, 255), 0.6))
@@ -116,7 +133,11 @@ def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         x, y = between(rng, 0, side), between(rng, 0.5 + 0.2 * depth, 0.75 + 0.2 * depth) * side
         draw.ellipse((x - side, y, x + side, y + 1.2 * side), fill=_backdrop(rng))
     for _ in range(int(rng.integers(0, 4))):
-        x, y, r = between(rng, 0, side), between(rng, 0.3, 0.6) * side, between(rng, 0.06, 0.15) * side
+        x, y, r = (
+            between(rng, 0, side),
+            between(rng, 0.3, 0.6) * side,
+            between(rng, 0.06, 0.15) * side,
+        )
         draw.rectangle((x - 0.2 * r, y, x + 0.2 * r, y + 3 * r), fill=(92, 66, 48))
         draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
@@ -128,7 +149,9 @@ def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
     for _ in range(int(rng.integers(1, 4))):
         x, y = between(rng, -0.1, 0.9) * side, between(rng, -0.1, 0.5) * side
         w, h = between(rng, 0.15, 0.4) * side, between(rng, 0.15, 0.4) * side
-        draw.rectangle((x, y, x + w, y + h), fill=_backdrop(rng), outline=_backdrop(rng), width=side // 50)
+        draw.rectangle(
+            (x, y, x + w, y + h), fill=_backdrop(rng), outline=_backdrop(rng), width=side // 50
+        )
         if rng.random() < 0.5:
             draw.line((x + w / 2, y, x + w / 2, y + h), fill=(240, 236, 226), width=side // 80)
             draw.line((x, y + h / 2, x + w, y + h / 2), fill=(240, 236, 226), width=side // 80)
@@ -139,16 +162,26 @@ def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) ->
         x, y, r = between(rng, 0, side), between(rng, 0, side), between(rng, 0.03, 0.16) * side
         corners = int(rng.integers(3, 9))
         if corners < 7:
-            draw.regular_polygon((x, y, r), corners, rotation=int(rng.integers(360)), fill=_backdrop(rng))
+            draw.regular_polygon(
+                (x, y, r), corners, rotation=int(rng.integers(360)), fill=_backdrop(rng)
+            )
         else:
             draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
 
 def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
-    step, colour, slant = int(between(rng, 0.07, 0.2) * side), _backdrop(rng), between(rng, -1, 1) * side
+    step, colour, slant = (
+        int(between(rng, 0.07, 0.2) * side),
+        _backdrop(rng),
+        between(rng, -1, 1) * side,
+    )
     if rng.random() < 0.5:
         for x in range(-side, 2 * side, step):
-            draw.line((x, 0, x + slant, side), fill=colour, width=max(1, int(between(rng, 0.2, 0.4) * step)))
+            draw.line(
+                (x, 0, x + slant, side),
+                fill=colour,
+                width=max(1, int(between(rng, 0.2, 0.4) * step)),
+            )
     else:
         r = between(rng, 0.1, 0.35) * step
         for row, y in enumerate(range(0, side + step, step)):
@@ -179,14 +212,21 @@ def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         x, y = side * (0.5 + 0.52 * math.cos(angle)), side * (0.5 + 0.52 * math.sin(angle))
         turn = between(rng, 0, 2 * math.pi)
         c, s = r * math.cos(turn), r * math.sin(turn)
-        leaf = [(x + c, y + s), (x - 0.4 * s, y + 0.4 * c), (x - c, y - s), (x + 0.4 * s, y - 0.4 * c)]
+        leaf = [
+            (x + c, y + s),
+            (x - 0.4 * s, y + 0.4 * c),
+            (x - c, y - s),
+            (x + 0.4 * s, y - 0.4 * c),
+        ]
         draw.polygon(leaf, fill=mix(colour, (0, 0, 0), between(rng, 0, 0.4)))
 
 
 def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """A box that hides a strip along one edge."""
     depth, edge = between(rng, 0.08, 0.22) * side, int(rng.integers(3))
-    corners = [(0, side - depth, side, side), (0, 0, depth, side), (side - depth, 0, side, side)][edge]
+    corners = [(0, side - depth, side, side), (0, 0, depth, side), (side - depth, 0, side, side)][
+        edge
+    ]
     draw.rectangle(corners, fill=_backdrop(rng), outline=_backdrop(rng), width=max(1, side // 60))
 
 
@@ -211,9 +251,13 @@ def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     gain = (across * np.tile(contrast * cast, width)).astype(np.float32)
     shift = (across * np.tile((brightness - 128 * contrast) * cast, width)).astype(np.float32)
     pixels = np.asarray(image).reshape(height, 3 * width)
-    words = rng.integers(-(2**63), 2**63, size=(height, 3 * width // 8 + 1))  # each makes eight pieces of noise
+    words = rng.integers(
+        -(2**63), 2**63, size=(height, 3 * width // 8 + 1)
+    )  # each makes eight pieces of noise
     noise = words.view(np.int8)[:, : 3 * width]
-    grain = np.float32(between(rng, 0, 3) ** 2 / 74)  # even noise on -128..127 has a standard deviation of 74
+    grain = np.float32(
+        between(rng, 0, 3) ** 2 / 74
+    )  # even noise on -128..127 has a standard deviation of 74
     photo = np.empty_like(pixels)
     for top in range(0, height, 16):  # strips of rows stay in the cache
         rows = slice(top, top + 16)

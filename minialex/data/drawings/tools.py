@@ -49,7 +49,9 @@ def smooth(points: np.ndarray, rounds: int = 3) -> np.ndarray:
     """Cut the corners of a closed polygon (Chaikin, 1974): k points become k * 2**rounds, on a curve."""
     for _ in range(rounds):
         after = np.roll(points, -1, axis=0)
-        points = np.stack([0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after], axis=1).reshape(-1, 2)
+        points = np.stack(
+            [0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after], axis=1
+        ).reshape(-1, 2)
     return points
 
 
@@ -57,9 +59,13 @@ def grow(points: np.ndarray, width: float) -> np.ndarray:
     """The closed polygon (k, 2) with each edge moved outwards by `width`; sharp corners are cut short."""
     z = points @ _COMPLEX  # (k,): as complex numbers, where a quarter turn is a factor of 1j
     edge = np.concatenate([z[1:], z[:1]]) - z
-    outwards = math.copysign(width, (z.conj() * edge).imag.sum())  # its sign is that of the polygon's area
+    outwards = math.copysign(
+        width, (z.conj() * edge).imag.sum()
+    )  # its sign is that of the polygon's area
     normal = edge / np.abs(edge)
-    corner = normal + np.concatenate([normal[-1:], normal[:-1]])  # its length is 2 cos(half the turn)
+    corner = normal + np.concatenate(
+        [normal[-1:], normal[:-1]]
+    )  # its length is 2 cos(half the turn)
     z -= 2j * outwards * corner / np.maximum((corner * corner.conj()).real, 0.5)
     return z.view(np.float64).reshape(-1, 2)
 
@@ -67,7 +73,9 @@ def grow(points: np.ndarray, width: float) -> np.ndarray:
 class View:
     """Projects head coordinates on the canvas: a turn by yaw and pitch, then roll, scale and a shift."""
 
-    def __init__(self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float) -> None:
+    def __init__(
+        self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float
+    ) -> None:
         self.scale, self.yaw = scale, yaw
         cos, sin = math.cos(roll), math.sin(roll)
         self.flat = scale * np.array([[cos, sin], [-sin, cos]])  # (x, y) on the page -> pixels
@@ -110,11 +118,18 @@ class Brush:
     """Draws filled and outlined shapes on a canvas."""
 
     def __init__(self, canvas: Image.Image, line: Colour, line_width: int) -> None:
-        self.canvas, self.line, self.line_width, self.draw = canvas, line, line_width, ImageDraw.Draw(canvas)
+        self.canvas, self.line, self.line_width, self.draw = (
+            canvas,
+            line,
+            line_width,
+            ImageDraw.Draw(canvas),
+        )
 
     def stroke(self, points: np.ndarray, colour: Colour, share: float = 1.0) -> None:
         """A line through the points (k, 2); its width is `share` of the outline's."""
-        self.draw.line(points.ravel().tolist(), fill=colour, width=max(1, round(share * self.line_width)))
+        self.draw.line(
+            points.ravel().tolist(), fill=colour, width=max(1, round(share * self.line_width))
+        )
 
     def fill(self, points: np.ndarray, colour: Colour) -> None:
         """Fill the polygon (k, 2)."""
@@ -129,7 +144,9 @@ class Brush:
 
     def inlay(self, colour: Colour, outline: np.ndarray, marks: Sequence[np.ndarray]) -> None:
         """Fill the marks, but only inside the outline."""
-        low = np.clip(outline.min(axis=0), 0, self.canvas.size).astype(int)  # a mask of the outline's box
+        low = np.clip(outline.min(axis=0), 0, self.canvas.size).astype(
+            int
+        )  # a mask of the outline's box
         high = np.clip(outline.max(axis=0) + 1, low + 1, self.canvas.size).astype(int)
         (left, top), (right, bottom) = low.tolist(), high.tolist()
         inside, marked = (Image.new("1", (right - left, bottom - top)) for _ in range(2))
@@ -137,4 +154,6 @@ class Brush:
         draw = ImageDraw.Draw(marked)
         for points in marks:
             draw.polygon((points - low).ravel().tolist(), fill=1)
-        self.canvas.paste(colour, (left, top, right, bottom), ImageChops.logical_and(inside, marked))
+        self.canvas.paste(
+            colour, (left, top, right, bottom), ImageChops.logical_and(inside, marked)
+        )
