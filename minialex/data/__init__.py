@@ -1,4 +1,4 @@
-"""Data: drawings, image folders and the pet photos; transforms; the loader."""
+"""Data: drawings (synthetic images), image folders and pet photos; transforms; the loader."""
 
 from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.colour import ColourShift, colour_statistics

@@ -1,10 +1,11 @@
-"""A cache of decoded images: read a photo once, decode it once, and use its pixels in every epoch.
+"""A cache of decoded images: decode each photo once, and use its pixels in every epoch.
 
-Decoding is half the work of loading a photo, and the steps before the first random one (`pixels.fixed_part`),
-such as scaling to 256 pixels, give the same image every time.  So what they make, three bytes a pixel, is kept
-in a file.  It is read as memory (mmap): the operating system keeps as much of it there as is free, and threads
-need no lock.  The file has no name and is gone with the process, however that ends: nothing can be stale, and
-nothing is left over.
+Decoding is half the work of loading a photo, and the steps before the first random one
+(`pixels.fixed_part`), such as scaling to 256 pixels, give the same image in every epoch.  So we
+keep their result, three bytes per pixel, in a file.  We read that file as memory (mmap), because
+then the operating system holds as much of it in memory as is free, and threads need no lock.  The
+file has no name and vanishes with the process, however the process ends: it can never be stale,
+and nothing is left behind.
 """
 
 import math
@@ -25,39 +26,38 @@ from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
-SEGMENT = (
-    64 << 20
-)  # bytes by which the file grows; each segment is mapped by itself, and an image lies in one
+# Bytes by which the file grows.  Each segment is mapped by itself, and an image lies within one.
+SEGMENT = 64 << 20
 
 
 class ImageCache:
-    """`dataset`, its images after the transform `fixed` kept in a nameless file in `folder`: the same, to the bit.
+    """`dataset`, with its images after the transform `fixed` kept in a nameless file in `folder`.
 
-    An image that no longer fits on the disk is decoded anew each time.  Safe to use from several threads.
+    You get the same images, bit for bit.  One that no longer fits on the disk is decoded anew each
+    time.  Safe to use from several threads.
     """
 
     def __init__(
         self, dataset: Dataset, folder: str | os.PathLike[str], fixed: Compose | None = None
     ) -> None:
         self.dataset, self.classes, self.fixed = dataset, dataset.classes, fixed or Compose(())
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- open as long as this lives
+        # Open for as long as this object lives, so no `with`.
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()  # for writing
-        self._end = self._size = (
-            0  # where the next image will stand in the file, and how much of that is mapped
-        )
+        # Where the next image will stand in the file, and how much of the file is mapped.
+        self._end = self._size = 0
         self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
-        self._places: dict[
-            int, tuple[np.ndarray, tuple[int, int], int]
-        ] = {}  # index -> pixels, (w, h), label
+        # index -> (pixels, (width, height), label)
+        self._kept: dict[int, tuple[np.ndarray, tuple[int, int], int]] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         index = range(len(self))[index]
-        if index in self._places:
-            pixels, size, label = self._places[index]
+        if index in self._kept:
+            pixels, size, label = self._kept[index]
             return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1), label
         image, label = self.dataset[index]
         image = self.fixed(image)
@@ -71,13 +71,14 @@ class ImageCache:
                 if self._end + len(pixels) > self._size:
                     self._grow(len(pixels))
                 self._file.seek(self._end)
-                written = self._file.write(pixels)  # through the map, a full disk would be fatal
+                # Not through the map: there, a full disk would kill the process.
+                written = self._file.write(pixels)
             except OSError:  # the disk is full
                 return
             if written == len(pixels):  # else the next image overwrites the part
                 start = self._end - self._segment_start
                 self._end += written
-                self._places[index] = self._segment[start : start + written], image.size, label
+                self._kept[index] = self._segment[start : start + written], image.size, label
 
     def _grow(self, need: int) -> None:
         """Map another segment, of at least `need` bytes, in which the next image will stand."""
@@ -99,7 +100,7 @@ def cache_bytes(dataset: Dataset, fixed: Compose | None = None) -> int:
 
 
 def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
-    """Let `loaders` keep their decoded images in `folder`, where it has the room; a line that says which."""
+    """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether."""
     parts = [fixed_part(loader.transform) for loader in loaders]
     need = sum(
         cache_bytes(loader.dataset, fixed)
@@ -118,4 +119,7 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) 
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):
         loader.read_from(cache, rest)
-    return f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts (or --no-cache)"
+    return (
+        f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts"
+        " (or --no-cache)"
+    )

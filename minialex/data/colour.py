@@ -1,20 +1,24 @@
-"""ColourShift -- the light of a photo changes what it shows as little as a mirror does.
+"""ColourShift -- a cat in evening light is still a cat: photos with their colours shifted.
 
-The second augmentation of AlexNet (section 4.1).  Take all pixels of the training photos as points (R, G, B), and
-let p_1, p_2, p_3 be the directions along which they spread, lambda_1..3 the variances along them: eigenvectors and
-eigenvalues of their 3 x 3 covariance.  For photos, p_1 is nearly (1, 1, 1), light against dark; p_2 is warm
-against cold, p_3 green against magenta.  Each time a photo is used, one and the same colour is added to all of its
-pixels:
+This is the second augmentation of AlexNet (section 4.1).  The network should learn that the light
+may change while the class does not, so we change the light of each photo in the ways in which
+light really varies.  Those are found in the photos themselves.  Take all pixels of the training
+photos as points (R, G, B), and let p_1, p_2, p_3 be the directions along which they spread and
+lambda_1..3 the variances along them: eigenvectors and eigenvalues of their 3 x 3 covariance
+(principal component analysis).  For photos, p_1 is nearly (1, 1, 1), light against dark; p_2 is
+warm against cold, p_3 green against magenta.  Each time a photo is used, one and the same colour
+is added to all of its pixels:
 
-    a_1 lambda_1 p_1  +  a_2 lambda_2 p_2  +  a_3 lambda_3 p_3          a_i ~ N(0, 0.1^2), drawn anew each time
+    a_1 lambda_1 p_1 + a_2 lambda_2 p_2 + a_3 lambda_3 p_3     a_i ~ N(0, 0.1^2), drawn each time
 
-so that the sum varies as light does.  The paper reports over 1 % less top-1 error for it;
-`examples/improvements/improvements.py augmentation` measures this claim, and that of crops and mirrors.
+The paper reports over 1 % less top-1 error for it.  To measure this claim yourself, and that of
+crops and mirror images, run `examples/improvements/improvements.py augmentation`.
 
-Mind the unit.  A variance has the square of its unit, so "lambda" is another shift for pixels in 0..255 than for
-0..1, and the paper does not say which.  Here pixels lie in 0..1: lambda_1 is about 0.2, and a typical shift 0.02,
-or 3 grey levels of 255.  (In 0..255 it would be some 700 levels.  The program that Krizhevsky published later,
-cuda-convnet2, takes standard deviations, sqrt(lambda), which have no such trouble: about 6 levels.)
+Mind the unit.  A variance has the square of its unit, so "lambda" is another shift for pixels in
+0..255 than for 0..1, and the paper does not say which.  Here pixels lie in 0..1: lambda_1 is about
+0.2, and a typical shift 0.02, or 3 grey levels of 255.  (In 0..255 it would be some 700 levels.
+The program that Krizhevsky published later, cuda-convnet2, takes standard deviations,
+sqrt(lambda), which have no such trouble: about 6 levels.)
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
@@ -36,10 +40,11 @@ _STREAM = 0xC0105  # keeps the draw of the sample apart from those of other user
 
 @dataclass(frozen=True)
 class ColourShift:
-    """x (H, W, 3), floats in 0..1, plus one random colour: the sum of N(0, std^2) times each row of `components`.
+    """Add one random colour to x (H, W, 3), floats in 0..1.
 
-    `components` are the rows lambda_i p_i of `colour_statistics`.  Raises ConfigError where they are not rows of
-    three numbers, or std is negative, or x is no float array (H, W, 3).
+    The colour is the sum over the rows of `components`, each times a draw of N(0, std^2); these
+    rows are the lambda_i p_i of `colour_statistics`.  Raises ConfigError where they are not rows
+    of three numbers, or std is negative, or x is not a float array (H, W, 3).
     """
 
     components: tuple[tuple[float, ...], ...]
@@ -81,24 +86,22 @@ class ColourShift:
 def colour_statistics(
     dataset: Dataset, to_pixels: Any, seed: int, sample: int = SAMPLE
 ) -> dict[str, Any]:
-    """Mean and principal components of the pixels of a seeded sample of a dataset, as JSON-ready data.
+    """Mean and principal components of the pixels of a seeded sample of a dataset, ready for JSON.
 
-    "mean": [R, G, B].  "components": the rows lambda_i p_i, largest variance first; of the two signs of p_i that
-    with a positive sum.  `to_pixels(image)` makes a float array (H, W, 3) of an image.
+    "mean": [R, G, B].  "components": the rows lambda_i p_i, largest variance first; of the two
+    signs that p_i may have, the one whose sum is positive.  `to_pixels(image)` makes a float array
+    (H, W, 3) of an image.
     """
     chosen = np.random.default_rng([seed, _STREAM]).permutation(len(dataset))[:sample]
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for i in sorted(chosen.tolist()):
         pixels = to_pixels(dataset[i][0]).reshape(-1, 3).astype(np.float64)
-        count, total, products = (
-            count + len(pixels),
-            total + pixels.sum(axis=0),
-            products + pixels.T @ pixels,
-        )
+        count += len(pixels)
+        total += pixels.sum(axis=0)
+        products += pixels.T @ pixels
     mean = total / count
-    variances, directions = np.linalg.eigh(
-        products / count - np.outer(mean, mean)
-    )  # directions: columns
+    covariance = products / count - np.outer(mean, mean)
+    variances, directions = np.linalg.eigh(covariance)  # directions: columns
     directions *= np.where(directions.sum(axis=0) < 0, -1, 1)
     return {"mean": mean.tolist(), "components": (directions * variances).T[::-1].tolist()}
 

@@ -1,7 +1,8 @@
 """Compose -- a pipeline of transforms, and how a checkpoint writes it down.
 
-Every transform is a dataclass, so a pipeline is a list of names and arguments: JSON.  A checkpoint carries its own
-preprocessing in this form.
+A network only works with the preprocessing that it was trained with, so a checkpoint carries its
+own.  Every transform is a dataclass; therefore a pipeline is a list of names and arguments, which
+JSON can hold.
 """
 
 import dataclasses
@@ -34,7 +35,10 @@ _BY_NAME: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Compose:
-    """The transforms one after the other.  Raises ConfigError for a member that cannot be called."""
+    """The transforms one after the other.
+
+    Raises ConfigError for a member that cannot be called.
+    """
 
     transforms: tuple[Transform, ...]
 
@@ -70,7 +74,10 @@ class Compose:
 
     @classmethod
     def from_config(cls, config: list[dict[str, Any]]) -> "Compose":
-        """The pipeline that `to_config` wrote.  Raises ConfigError for an unknown name or argument."""
+        """The pipeline that `to_config` wrote.
+
+        Raises ConfigError for an unknown name or argument.
+        """
         if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
             raise ConfigError(f"preprocessing: expected a list of transforms, got {short(config)}")
         return cls(tuple(_from_entry(entry) for entry in config))

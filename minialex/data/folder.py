@@ -1,6 +1,7 @@
-"""ImageFolder -- photos in one folder a class, and ways to take parts of such a dataset.
+"""ImageFolder -- photos in one folder per class, and ways to take parts of such a dataset.
 
-A dataset is anything with `len(dataset)`, `dataset[i] -> (RGB image, label)` and `dataset.classes`.
+To use data of your own, you need no base class: a dataset is anything with `len(dataset)`,
+`dataset[i] -> (RGB image, label)` and `dataset.classes`.
 """
 
 import os
@@ -17,22 +18,8 @@ from minialex.errors import ConfigError, DataError
 EXTENSIONS = frozenset(
     f".{name}"
     for name in (
-        *(
-            "jpg",
-            "jpeg",
-            "jpe",
-            "jfif",
-            "png",
-            "apng",
-            "webp",
-            "avif",
-            "gif",
-            "bmp",
-            "dib",
-            "tif",
-            "tiff",
-        ),
-        *("ppm", "pgm", "pbm", "pnm", "tga", "jp2", "mpo"),
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif", "gif", "bmp", "dib"),
+        *("tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga", "jp2", "mpo"),
     )
 )
 
@@ -60,16 +47,18 @@ class LabelledDataset(Dataset, Protocol):
 
 
 class ImageFolder:
-    """root/<class>/**/<photo>, as torchvision's ImageFolder: the folders right below `root` are the classes.
+    """root/<class>/**/<photo>: the folders right below `root` are the classes, as in torchvision.
 
-    classes   list[str], sorted; the label of a photo is the place of its class
+    classes   list[str], sorted; the label of a photo is the index of its class in this list
     samples   list[(path, label)], class by class, sorted by path within each
     labels    int64 (len,)
 
-    `folder[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side` (pixels; None
-    decodes JPEGs at full size).  Hidden files and folders, and files without one of EXTENSIONS, are skipped.
+    `folder[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`
+    (pixels; None decodes JPEGs at full size).  Hidden files and folders, and files without one of
+    EXTENSIONS, are skipped.
 
-    Raises DataError where root is missing or no folder, has no class folder, or a class has no photo.
+    Raises DataError where root is missing or not a folder, has no class folder, or a class has no
+    photo.
     """
 
     def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = 256) -> None:
@@ -84,7 +73,8 @@ class ImageFolder:
             paths = _images_below(self.root / name)
             if not paths:
                 raise DataError(
-                    f"class folder {str(self.root / name)!r} has no images; add some or remove the folder"
+                    f"class folder {str(self.root / name)!r} has no images;"
+                    " add some or remove the folder"
                 )
             self.samples += [(path, label) for path in paths]
         self.labels = np.array([label for _, label in self.samples], dtype=np.int64)
@@ -114,11 +104,13 @@ class Subset:
 
 
 def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset, Subset]:
-    """(rest, part): `part` holds a seeded `fraction` of each class, at least one sample and never all.
+    """(rest, part), where `part` holds a seeded `fraction` of each class.
 
+    It takes at least one sample of a class and never all, so that both parts have every class.
     Both keep the dataset's order.  The same seed and labels give the same split.
 
-    Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two samples.
+    Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two
+    samples.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"the share to split off must lie between 0 and 1, got {fraction}")
@@ -139,7 +131,7 @@ def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset,
 def class_names(root: str | os.PathLike[str]) -> list[str]:
     """The folders right below `root`, sorted, hidden ones left out.
 
-    Raises DataError where root is missing or no folder, or has no folders.
+    Raises DataError where root is missing or not a folder, or has no folders.
     """
     folder = Path(root)
     if not folder.exists():
@@ -169,13 +161,13 @@ def _images_below(folder: Path) -> list[str]:
 
     found: list[str] = []
     seen: set[str] = set()
-    for place, subfolders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        if os.path.realpath(place) in seen:  # a link that leads back up would go round for ever
+    for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        if os.path.realpath(parent) in seen:  # a link that leads back up would go round for ever
             subfolders.clear()
             continue
-        seen.add(os.path.realpath(place))
+        seen.add(os.path.realpath(parent))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [os.path.join(place, name) for name in files if _is_image_name(name)]
+        found += [os.path.join(parent, name) for name in files if _is_image_name(name)]
     return sorted(found)
 
 

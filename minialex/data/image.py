@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from minialex.errors import DataError
 
-# The largest image that is decoded, in pixels: Pillow's own default, 256 MiB of RGB.  A file of a few
-# kilobytes can declare far more ("decompression bomb").
+# The largest image that we decode, in pixels: Pillow's own default, 256 MiB of RGB.  There must be
+# a limit, since a file of a few kilobytes can declare far more ("decompression bomb").
 MAX_PIXELS = 1024**3 // 4 // 3
 
 # Above Pillow's limit `open_rgb` raises DataError, so Pillow's warning would only repeat it.
@@ -20,25 +20,25 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> Image.Image:
-    """The image in file `path` as an upright RGB image, fully decoded; of an animation the first frame.
+    """The image in file `path` as an upright RGB image, fully decoded; for an animation, frame one.
 
-    `shorter_side`, in pixels, says how small the caller will shrink the image at most: a JPEG is then decoded
-    at 1/2, 1/4 or 1/8 of its size where both sides keep at least that many pixels, which saves most of the
-    work.  The image is not resized otherwise.
+    If you are going to shrink the image anyway, say so by `shorter_side`, the fewest pixels that
+    either side has to keep: a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where both sides
+    keep that many, which saves most of the work.  The image is not resized otherwise.
 
-    Rotated as its EXIF orientation says.  Transparent pixels are laid over white.  16-bit grey is scaled to 8
-    bits.  32-bit integers and floating-point numbers have no agreed range: see `_deep_grey_to_8_bits`.
+    It is rotated as its EXIF orientation says, and transparent pixels are laid over white.  16-bit
+    grey is scaled to 8 bits; 32-bit integers and floating-point numbers have no agreed range, see
+    `_deep_grey_to_8_bits`.
 
-    Safe to call from several threads.  Raises DataError, naming the file, where it is missing, not a file,
-    empty, not an image, damaged, cut short, or has more than MAX_PIXELS pixels.
+    Safe to call from several threads.  Raises DataError, naming the file, where it is missing, not
+    a file, empty, not an image, damaged, cut short, or has more than MAX_PIXELS pixels.
     """
     name = repr(os.fspath(path))  # repr: a file name may hold a newline, an error message must not
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
-        reason = (
-            "there is no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
-        )
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else _first_line(error)
         raise DataError(f"cannot open image {name}: {reason}") from None
     if stat.S_ISDIR(status.st_mode):
         raise DataError(f"cannot open image {name}: it is a folder")
@@ -52,9 +52,7 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if shorter_side is not None:
-                image.draft(
-                    None, (shorter_side, shorter_side)
-                )  # does nothing for formats other than JPEG
+                image.draft(None, (shorter_side, shorter_side))  # affects JPEGs alone
             image.load()
             return _to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -65,7 +63,8 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
         raise DataError(
             f"cannot open image {name}: it is not an image, or of a format unknown to Pillow"
         ) from None
-    except Exception as error:  # on damaged files Pillow's readers raise about anything: SyntaxError, IndexError, ...
+    except Exception as error:
+        # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
         raise DataError(
             f"cannot read image {name}: the file is damaged or cut short ({_first_line(error)});"
             " delete it or fetch it again"
@@ -73,20 +72,19 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a camera's picture as its EXIF tag says; a broken tag is no reason to refuse a good picture."""
-    with contextlib.suppress(Exception):  # damaged tags raise about anything, too
+    """Turn a camera's picture as its EXIF tag says."""
+    # A damaged tag raises nearly anything too, but is no reason to refuse a good picture.
+    with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(
-        ("I", "F")
-    ):  # I;16 and its byte orders, I, F: Pillow's own conversion clips at 255
+    # I;16 and its byte orders, I, F: Pillow's own conversion would clip them at 255.
+    if image.mode.startswith(("I", "F")):
         image = _deep_grey_to_8_bits(image)
-    if (
-        image.has_transparency_data
-    ):  # an alpha channel, or one colour of a palette declared transparent
+    # Transparent is an alpha channel, or one colour of a palette that is declared so.
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(rgba, mask=rgba.getchannel("A"))
@@ -95,10 +93,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits to mode L, scaled by the smallest of these ranges that holds all values.
+    """Grey of more than 8 bits to mode L, scaled from the smallest range below that holds it all.
 
-    16-bit integers: 0..65535 always.  Floating point: 0..1.  Both kinds of 32-bit numbers: 0..255, 0..65535,
-    and where neither holds them, from the image's smallest to its largest value.
+    16-bit integers: 0..65535 always.  Floating point: 0..1.  Both kinds of 32-bit numbers: 0..255,
+    0..65535, and where neither holds them, from the image's smallest to its largest value.
     """
     x = np.asarray(image).astype(np.float64)  # (H, W)
     x[~np.isfinite(x)] = 0
@@ -106,13 +104,12 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if low >= 0 and (sixteen_bits or high <= 65535):
         low = 0.0
-        high = (
-            65535.0
-            if sixteen_bits or high > 255
-            else 1.0
-            if image.mode == "F" and high <= 1
-            else 255.0
-        )
+        if sixteen_bits or high > 255:
+            high = 65535.0
+        elif image.mode == "F" and high <= 1:
+            high = 1.0
+        else:
+            high = 255.0
     scale = 255 / (high - low) if high > low else 0.0
     return Image.fromarray(np.rint((x - low) * scale).astype(np.uint8))
 

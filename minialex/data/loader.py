@@ -1,11 +1,15 @@
 """DataLoader -- batches of transformed samples, loaded ahead by worker threads.
 
-Threads suffice, since Pillow lets go of the interpreter lock while it decodes and resizes.  A batch depends
-on the seed, the epoch and its number alone: every sample gets random numbers of its own, so neither the
-number of workers nor their timing can change a bit, and a run can resume in the middle of an epoch without
-loading what it has seen.
+While the network trains on one batch, the next ones should already be on their way.  Threads are
+enough for that, since Pillow releases the interpreter lock (GIL) while it decodes and resizes.
 
-The threads crop and scale; a batch stays bytes until the device that trains makes numbers of it (`pixels.py`).
+You get the same batches however they are loaded.  A batch depends on the seed, the epoch and its
+number alone: every sample has random numbers of its own, so neither the number of workers nor
+their timing can change a bit, and a run can resume in the middle of an epoch without loading what
+it has seen.
+
+The threads crop and scale; a batch stays bytes until the device that trains turns it into floats
+(`pixels.py`).
 """
 
 import contextlib
@@ -31,8 +35,10 @@ class RawBatch(NamedTuple):
     """A batch as the threads load it; `DataLoader.finish` makes the network's input of it.
 
     labels    int64 (N,)
-    colours   float32 (N, 3), one random colour an image, where the transform has a ColourShift, else None
-    images    uint8 (N, H, W, 3), or float32 where the transform does not end in ToArray or Normalize
+    colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
+              else None
+    images    uint8 (N, H, W, 3), or float32 where the transform does not end in ToArray or
+              Normalize
     """
 
     labels: Array
@@ -40,8 +46,8 @@ class RawBatch(NamedTuple):
     images: Array
 
 
-# The order of epoch e comes from the seed (seed, e, 0, _ORDER).  Seeds shorter than four words count as
-# padded with zeros, so that (seed, e) alone would be the very stream of sample 0.
+# The order of epoch e comes from the seed (seed, e, 0, _ORDER).  NumPy pads seeds shorter than four
+# words with zeros, so (seed, e) alone would be the very stream of sample 0, which is (seed, e, 0).
 _ORDER = 0x0DE4
 
 
@@ -49,13 +55,14 @@ class DataLoader:
     """Batches (x, labels) of a dataset: x float32 (N, H, W, 3), labels int64 (N,).
 
     dataset      see minialex.data.folder.Dataset
-    batch_size   samples a batch; where it does not divide, the last batch of an epoch is smaller, or is left
-                 out with `drop_last`
+    batch_size   samples per batch; where it does not divide the dataset, the last batch of an
+                 epoch is smaller, or is left out with `drop_last`
     transform    transform(image, rng) -> float32 array (H, W, 3), the same shape for every sample
     shuffle      a new seeded order each epoch; else the dataset's own
     seed         a whole number of 0 or more
     workers      threads that load; 0 loads in the calling thread when a batch is asked for
-    prefetch     how many batches may be under way or waiting (memory: prefetch * N * H * W * 3 bytes)
+    prefetch     how many batches may be under way or waiting
+                 (memory: prefetch * N * H * W * 3 bytes)
 
     Raises ConfigError for a value that cannot work, and DataError for an empty dataset.
     """
@@ -109,16 +116,16 @@ class DataLoader:
         return np.random.default_rng([self.seed, epoch, 0, _ORDER]).permutation(n)
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """The batches of epoch number `epoch`, from batch number `start` on; earlier ones are not loaded.
+        """The batches of epoch number `epoch`, from batch number `start` on.
 
-        What a sample raises while it is loaded (DataError for a damaged file) is raised here, in place of its
-        batch.  Leaving the loop early stops the workers.  Raises ConfigError for a negative epoch or a start
-        beyond the end.
+        Earlier ones are not loaded.  What a sample raises while it is loaded (DataError for a
+        damaged file) is raised here, in place of its batch.  Leaving the loop early stops the
+        workers.  Raises ConfigError for a negative epoch or a start beyond the end.
         """
         return self._finished(self.raw_epoch(epoch, start))
 
     def raw_epoch(self, epoch: int, start: int = 0) -> Generator[RawBatch]:
-        """As `epoch`, the batches as they are loaded: for a GPU, which finishes them itself (prefetch.py)."""
+        """As `epoch`, but the batches as loaded, for a GPU to finish itself (prefetch.py)."""
         _check_int("epoch", epoch, 0)
         _check_int("start", start, 0)
         if start > len(self):
@@ -132,7 +139,7 @@ class DataLoader:
         return self._load_ahead(epoch, parts)
 
     def finish(self, images: Array, colours: Array | None) -> Array:
-        """float32 (N, H, W, 3), the network's input, of what a RawBatch holds, on the device where that is."""
+        """The network's input, float32 (N, H, W, 3), from a RawBatch, on the device of that."""
         return images if self._parts is None else self._parts[1](images, colours)
 
     def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:
@@ -178,7 +185,7 @@ class DataLoader:
     def _sample(
         self, image: Image.Image, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The bytes of a sample and its random colour; or, of a transform that cannot be split, its float32."""
+        """The bytes of a sample and its random colour; float32 if the transform cannot be split."""
         if self._parts is not None:
             return self._parts[0](image, rng)
         sample = self.transform(image, rng)

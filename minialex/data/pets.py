@@ -1,7 +1,8 @@
-"""The Oxford-IIIT Pet photos: downloaded from their official address and arranged as train/test x cat/dog.
+"""The Oxford-IIIT Pet photos: downloaded from their official address, arranged by species.
 
-Parkhi, Vedaldi, Zisserman, Jawahar (2012), "Cats and Dogs", CVPR: 37 breeds of cats and dogs, about 200
-photos each.  The data set is licensed CC BY-SA 4.0; its page is https://www.robots.ox.ac.uk/~vgg/data/pets/.
+Parkhi, Vedaldi, Zisserman, Jawahar (2012), "Cats and Dogs", CVPR: 37 breeds of cats and dogs,
+about 200 photos each.  The data set is licensed CC BY-SA 4.0; its page is
+https://www.robots.ox.ac.uk/~vgg/data/pets/.
 """
 
 import contextlib
@@ -23,9 +24,8 @@ from typing import IO, Any
 from minialex.errors import DataError
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
-ADDRESS = (
-    PAGE + "data/"
-)  # redirects to the host that keeps the archives, which has changed over the years
+# Redirects to the host that keeps the archives, which has changed over the years.
+ADDRESS = PAGE + "data/"
 MD5 = {  # of the two archives, 19 and 792 MB, as torchvision checks them too
     "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
     "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
@@ -36,9 +36,9 @@ _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
 _README = """\
 The Oxford-IIIT Pet data set, https://www.robots.ox.ac.uk/~vgg/data/pets/
 O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, "Cats and Dogs", CVPR 2012.
-Licence: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/.  The copyright of each photo remains
-with its owner.  Rearranged here by species into train/ (the data set's trainval list) and test/; the photos
-are unchanged.
+Licence: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/.  The copyright of each
+photo remains with its owner.  Rearranged here by species into train/ (the data set's trainval list)
+and test/; the photos are unchanged.
 """
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -54,14 +54,16 @@ def download_pets(
     progress: Progress | None = None,
     timeout: float = 30.0,
 ) -> Path:
-    """Make root/pets/{train,test}/{cat,dog}/*.jpg where it is not there yet; returns the path of root/pets.
+    """Make root/pets/{train,test}/{cat,dog}/*.jpg unless it exists; returns the path of root/pets.
 
-    About 810 MB are downloaded to root/pets-download and deleted once the photos are arranged, so up to twice
-    that much disk is needed for a while.  An interrupted download continues where it stopped; root/pets
-    appears only when it is complete.  `md5` maps the two archive names to their sums, `progress` is tqdm or
-    None for silence, and `timeout` is how many seconds the server may stay silent.
+    About 810 MB are downloaded to root/pets-download and deleted once the photos are arranged, so
+    you need up to twice that much disk for a while.  An interrupted download continues where it
+    stopped; root/pets appears only when it is complete.  `md5` maps the two archive names to their
+    sums, `progress` is tqdm or None to show nothing, and `timeout` is how many seconds to wait for
+    the server.
 
-    Raises DataError where the download, a checksum or the disk fails: one line that says what to do.
+    Raises DataError where the download, a checksum or the disk fails: one line that says what to
+    do.
     """
     root = Path(root)
     target, store = root / "pets", root / "pets-download"
@@ -76,26 +78,24 @@ def download_pets(
             _verify(store / name, expected)
         _arrange(store, target)
         shutil.rmtree(store)
-    except (
-        OSError
-    ) as error:  # the network's errors were turned into DataError below: this is the disk
+    except OSError as error:
+        # The network's errors have become DataError in `_network_errors`, so this is the disk.
         raise DataError(_disk_problem(error, root)) from None
     return target
 
 
-# --------------------------------------------------------------------------------------------- download
+# --------------------------------------------------------------------------------- download
 
 
 def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> None:
-    """Download `url` to `path` by way of path.part, which stays when something fails, to be continued."""
+    """Download `url` to path.part, then rename it: what fails half-way can be continued."""
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "minialex", **({"Range": f"bytes={have}-"} if have else {})}
     with _network_errors(url):
         response = _open(urllib.request.Request(url, headers=headers), timeout)
-    if (
-        response is None
-    ):  # nothing is left after the part: it is complete, or wrong, as the checksum will tell
+    if response is None:
+        # Nothing is left after the part: it is complete, or wrong, as the checksum will tell.
         part.replace(path)
         return
     with contextlib.closing(response):
@@ -155,8 +155,8 @@ def _network_errors(url: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         raise DataError(
-            f"the server refused {url} (HTTP {error.code} {_line(error.reason)}); try again later, or put"
-            f" {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
+            f"the server refused {url} (HTTP {error.code} {_line(error.reason)}); try again later,"
+            f" or put {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
         ) from None
     except TimeoutError:
         raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
@@ -175,12 +175,12 @@ def _verify(path: Path, expected: str) -> None:
     if found != expected:
         path.unlink()
         raise DataError(
-            f"{path.name} was damaged on its way (md5 {found}, expected {expected}); it was deleted:"
-            " run the same command again to download it anew"
+            f"{path.name} was damaged on its way (md5 {found}, expected {expected});"
+            " it was deleted: run the same command again to download it anew"
         )
 
 
-# -------------------------------------------------------------------------------------------- arranging
+# -------------------------------------------------------------------------------- arranging
 
 
 def _arrange(store: Path, target: Path) -> None:
@@ -189,10 +189,10 @@ def _arrange(store: Path, target: Path) -> None:
     if unfinished.exists():
         shutil.rmtree(unfinished)
     try:
-        places = _read_lists(store / "annotations.tar.gz")
-        for folder in set(places.values()):
+        folders = _read_lists(store / "annotations.tar.gz")
+        for folder in set(folders.values()):
             (unfinished / folder).mkdir(parents=True)
-        _unpack(store / "images.tar.gz", places, unfinished)
+        _unpack(store / "images.tar.gz", folders, unfinished)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
             f"the archives in {str(store)!r} cannot be unpacked ({_line(error)}); delete them"
@@ -202,8 +202,11 @@ def _arrange(store: Path, target: Path) -> None:
 
 
 def _read_lists(archive: Path) -> dict[str, str]:
-    """{"images/Abyssinian_1.jpg": "train/cat", ...} from the lines "Abyssinian_1 1 1 1" of the two lists."""
-    places: dict[str, str] = {}
+    """Photo -> folder, {"images/Abyssinian_1.jpg": "train/cat", ...}, from the two lists.
+
+    A line of a list reads "Abyssinian_1 1 1 1"; its third column is the species.
+    """
+    folders: dict[str, str] = {}
     with tarfile.open(archive, "r:*") as tar:
         for split, list_name in _LISTS.items():
             file = tar.extractfile(list_name) if list_name in tar.getnames() else None
@@ -221,18 +224,21 @@ def _read_lists(archive: Path) -> dict[str, str]:
                     or not re.fullmatch(r"[\w-]+", columns[0])
                 ):
                     raise DataError(f"{list_name} has a line of an unknown form: {line[:60]!r}")
-                places[f"images/{columns[0]}.jpg"] = f"{split}/{SPECIES[columns[2]]}"
-    return places
+                folders[f"images/{columns[0]}.jpg"] = f"{split}/{SPECIES[columns[2]]}"
+    return folders
 
 
-def _unpack(archive: Path, places: dict[str, str], folder: Path) -> None:
-    """Write the photos named in `places`; the archive's own paths are not used, so none can lead astray."""
-    missing = set(places)
+def _unpack(archive: Path, folders: dict[str, str], root: Path) -> None:
+    """Write each photo that `folders` names to its folder below `root`.
+
+    The archive's own paths are not used, so a malicious one can lead nowhere.
+    """
+    missing = set(folders)
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:
             file = tar.extractfile(member) if member.name in missing and member.isreg() else None
             if file is not None:
-                with (folder / places[member.name] / Path(member.name).name).open("wb") as copy:
+                with (root / folders[member.name] / Path(member.name).name).open("wb") as copy:
                     shutil.copyfileobj(file, copy)
                 missing.remove(member.name)
     if missing:

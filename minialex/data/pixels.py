@@ -1,17 +1,20 @@
-"""Pixels -- a photo stays bytes for as long as it can, and becomes numbers where they are used.
+"""Pixels -- a photo stays bytes for as long as it can, and becomes floats where they are used.
 
-A pipeline ends in the same steps for every photo: ToArray, perhaps ColourShift, Normalize.  For a pixel value p in
-0..255, one and the same colour for all pixels of a photo, and the mean and deviation of its channel, together
+Bytes are a quarter of the size: 3 per pixel, where float32 takes 12.  That counts while a batch
+waits in memory or travels to a GPU.  We can wait with the floats, because every pipeline ends in
+the same steps: ToArray, perhaps ColourShift, and Normalize.  For a pixel value p in 0..255, one
+colour for all pixels of a photo, and the mean and deviation of a channel, they come to
 
     y = (p / 255 + colour - mean) / std
 
-`split_transform` takes these steps off the pipeline.  What is left, cropping and scaling, the loading threads do,
-on bytes; this formula is computed for a whole batch at once, on the device that trains (`Finish`).  So threads
-do less, and a batch that waits or travels to a GPU has a quarter of the size: 3 bytes a pixel, not 12.
+`split_transform` takes these steps off the pipeline.  The loading threads do what is left,
+cropping and scaling, on bytes; `Finish` computes the formula for a whole batch at once, on the
+device that trains.
 
-The operations and their order are those of the single steps, and each of them, a division, sum or difference of
-float32, is rounded correctly on either device (IEEE 754): nothing here is a product followed by a sum, which a GPU
-would round once instead of twice.  So the numbers are the same to the bit, wherever they are computed.
+The result is the same to the bit, wherever it is computed.  The operations and their order are
+those of the single steps, and each of them, a division, sum or difference of float32, is rounded
+correctly on either device (IEEE 754): nothing here is a product followed by a sum, which a GPU
+would round once instead of twice.
 """
 
 import functools
@@ -28,13 +31,19 @@ from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Tra
 
 @dataclass(frozen=True)
 class Finish:
-    """y = (p / 255 + colour - mean) / std for a batch, one mean and std a channel, in units of p / 255."""
+    """y = (p / 255 + colour - mean) / std for a batch.
+
+    `mean` and `std` hold a number per channel, in units of p / 255.
+    """
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __call__(self, pixels: Array, colours: Array | None = None) -> Array:
-        """float32 (N, H, W, 3) of pixels uint8 (N, H, W, 3) and, if any, colours float32 (N, 3); same device."""
+        """y, float32 (N, H, W, 3), on the device of `pixels`, uint8 of the same shape.
+
+        `colours`, if any, are float32 (N, 3) on that device.
+        """
         if get_xp(pixels) is np:
             return self.plain(pixels, colours)
         colours = np.float32(0) if colours is None else colours[:, None, None, :]
@@ -44,9 +53,8 @@ class Finish:
         """The same, step by step, for arrays of either device."""
         xp = get_xp(pixels)
         N, H, W, C = pixels.shape
-        y = xp.empty(
-            (N, H, W * C), dtype=np.float32
-        )  # rows of W * C: NumPy is slow where the last axis is 3 long
+        # Rows of W * C numbers, because NumPy is slow where the last axis is only 3 long.
+        y = xp.empty((N, H, W * C), dtype=np.float32)
         mean, std = (
             xp.asarray(np.tile(np.asarray(v, np.float32), W)) for v in (self.mean, self.std)
         )
@@ -64,7 +72,7 @@ class Finish:
 
 @functools.cache
 def _fused() -> Any:
-    """`Finish.plain` as one kernel: each pixel is read once and each number written once."""
+    """`Finish.plain` as one kernel, which reads each pixel and writes each result just once."""
     import cupy
 
     numbers = [f"float32 {name}{channel}" for name in ("mean", "std") for channel in range(3)]
@@ -85,7 +93,8 @@ def _fused() -> Any:
 class ToBytes:
     """The part of a pipeline that works on one photo: called as `to_bytes(image, rng)`.
 
-    It returns the pixels, uint8 (H, W, 3), and the photo's random colour, (3,), or None without ColourShift.
+    It returns the pixels, uint8 (H, W, 3), and the photo's random colour, (3,), or None without
+    ColourShift.
     """
 
     crops: Compose
@@ -100,7 +109,10 @@ class ToBytes:
 
 
 def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:
-    """`transform` as (what is done to a photo, what is done to a batch); None where it does not end as above."""
+    """`transform` as (the part for one photo, the part for a batch).
+
+    None where it does not end in the steps above.
+    """
     steps: list[Any] = list(transform.transforms) if isinstance(transform, Compose) else [transform]
     last, finish, shift = steps.pop(), Finish(), None
     if isinstance(last, Normalize) and len(last.mean) == 3 and steps:

@@ -12,7 +12,7 @@ from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, 
 from minialex.data.pets import Progress, download_pets
 from minialex.errors import ConfigError, DataError
 
-# Drawings: how many, and at which number of the endless row each part starts.
+# Drawings: how many, and at which number of the endless sequence each part starts.
 TRAIN_DRAWINGS, VAL_DRAWINGS, TEST_DRAWINGS = 2_400, 300, 500
 TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
 
@@ -49,17 +49,19 @@ def open_source(
 ) -> Source:
     """The training, validation and test images that `spec` names.
 
-    "drawings"   drawn cats and dogs, `length` of them for training (default TRAIN_DRAWINGS)
+    "drawings"   synthetic images of cats and dogs, `length` of them for training (default
+                 TRAIN_DRAWINGS)
     "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time
-    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which a seeded TEST_SHARE
-                 becomes the test photos.  A folder that is itself called drawings or pets: write ./drawings.
+    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which a seeded
+                 TEST_SHARE becomes the test photos.  If your folder is itself called drawings or
+                 pets, write ./drawings.
 
-    For photos, validation is a seeded VAL_SHARE of the training photos, class by class.  `limit` keeps at
-    most so many images of each of the three, chosen by the seed, each class in its proportion.  `progress`,
-    for the download, is tqdm or None.
+    For photos, validation is a seeded VAL_SHARE of the training photos, class by class.  `limit`
+    is the most images to keep of each of the three, chosen by the seed, each class in its
+    proportion.  `progress`, for the download, is tqdm or None.
 
-    Raises ConfigError for an option that cannot work, and DataError for data that is missing or of another
-    form.
+    Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
+    another form.
     """
     if type(seed) is not int or seed < 0:
         raise ConfigError(f"seed must be a whole number of 0 or more, got {seed!r}")
@@ -83,7 +85,7 @@ def open_source(
 def _drawings(seed: int, limit: int | None, length: int) -> Source:
     if type(length) is not int or not 2 <= length <= VAL_START:
         raise ConfigError(f"length must be a whole number from 2 to {VAL_START:,}, got {length!r}")
-    # Cats and dogs alternate, so the first ones of a row are as balanced as all of it.
+    # Cats and dogs alternate, so the first few are as balanced as all of them.
     lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
     starts = (TRAIN_START, VAL_START, TEST_START)
     most = limit or length + VAL_DRAWINGS + TEST_DRAWINGS
@@ -111,18 +113,19 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
     elif has_train or has_test:
         found, missing = ("train", "test") if has_train else ("test", "train")
         raise DataError(
-            f"{str(folder)!r} has a folder {found} but no {missing}; add {missing}/<class>/, or give"
-            f" {str(folder / found)!r} to split its photos"
+            f"{str(folder)!r} has a folder {found} but no {missing}; add {missing}/<class>/, or"
+            f" give {str(folder / found)!r} to split its photos"
         )
     else:
         train, test = split(ImageFolder(folder), TEST_SHARE, seed)
         messages.append(
-            f"{str(folder)!r} has no train and test folders: a random {TEST_SHARE:.0%} of each class"
-            f" (seed {seed}) became the test photos"
+            f"{str(folder)!r} has no train and test folders: a random {TEST_SHARE:.0%} of each"
+            f" class (seed {seed}) became the test photos"
         )
     if len(train.classes) < 2:
         raise DataError(
-            f"{str(folder)!r} has photos of one class only, {train.classes[0]!r}; add a second class"
+            f"{str(folder)!r} has photos of one class only, {train.classes[0]!r};"
+            " add a second class"
         )
     train, val = (_at_most(limit, part, seed) for part in split(train, VAL_SHARE, seed))
     test = _at_most(limit, test, seed)
@@ -135,8 +138,8 @@ def _same_classes(folder: Path, train: list[str], test: list[str]) -> None:
         if extra:
             other = "test" if name == "train" else "train"
             raise DataError(
-                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {name} but not in {other};"
-                " both need the same class folders"
+                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {name} but not in"
+                f" {other}; both need the same class folders"
             )
 
 
@@ -144,9 +147,8 @@ def _at_most(limit: int | None, dataset: LabelledDataset, seed: int) -> Labelled
     """`limit` samples, every class in its proportion, and one of each before any class has two."""
     if limit is None or len(dataset) <= limit:
         return dataset
-    turn = np.empty(
-        len(dataset), dtype=np.float64
-    )  # a shuffled class of n takes its turns at 0, 1/n, 2/n, ...
+    # A shuffled class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
+    turn = np.empty(len(dataset), dtype=np.float64)
     for label in range(len(dataset.classes)):
         members = np.flatnonzero(dataset.labels == label)
         rng = np.random.default_rng([seed, label, _STREAM])

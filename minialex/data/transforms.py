@@ -1,13 +1,14 @@
 """Transforms -- from a photo of any size to the array that the network sees.
 
-A transform is called as `transform(image, rng)` and returns what it made; `image` is an RGB Pillow image
-until `ToArray` turns it into an array.  Nothing is kept between calls, so threads may share a transform;
-every random choice comes from `rng`, a NumPy Generator, which the deterministic ones ignore.  Names and
-meaning are torchvision's, with two differences: arrays are channels-last, (H, W, 3), and CenterCrop refuses
-an image that is smaller than the crop instead of adding a black border.
+You call a transform as `transform(image, rng)`, and it returns what it made; `image` is an RGB
+Pillow image until `ToArray` turns it into an array.  Every random choice comes from `rng`, a NumPy
+Generator, which the deterministic ones ignore.  Nothing is kept between calls, so threads may
+share a transform.  Names and meaning are torchvision's, with two differences: arrays are
+channels-last, (H, W, 3), and CenterCrop refuses an image that is smaller than the crop instead of
+adding a black border.
 
-`compose.py` chains them, and writes the chain down for a checkpoint.  `examples/improvements/improvements.py augmentation`
-measures what random crops and mirror images are worth.
+`compose.py` chains transforms, and writes the chain down for a checkpoint.  To see what random
+crops and mirror images are worth, run `examples/improvements/improvements.py augmentation`.
 """
 
 import math
@@ -20,25 +21,25 @@ from PIL import Image
 
 from minialex.errors import ConfigError, DataError
 
-# Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training photos, as
-# published with torchvision's pretrained models (docs.pytorch.org/vision/stable/models.html).
+# Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
+# photos, as published with torchvision's pretrained models
+# (docs.pytorch.org/vision/stable/models.html).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Transform = Callable[[Any, Any], Any]  # (image or array, np.random.Generator) -> image or array
 Size = int | tuple[int, int]  # one number, or (height, width)
 
-_ATTEMPTS = (
-    10  # draws of RandomResizedCrop before it falls back on a central crop; torchvision's number
-)
+# Draws of RandomResizedCrop before it falls back on a central crop; torchvision's number.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Scale: an int `size` is the new shorter side, (height, width) is the new size whatever the shape was.
+    """Scale: an int `size` is the new shorter side; (height, width) is the new size, of any shape.
 
-    Bilinear; Pillow widens the filter when it shrinks (antialiasing).  The longer side rounds down.
-    Raises ConfigError for a size that is not positive.
+    Bilinear; Pillow widens the filter when it shrinks (antialiasing).  The longer side rounds
+    down.  Raises ConfigError for a size that is not positive.
     """
 
     size: Size
@@ -61,7 +62,8 @@ class Resize:
 class CenterCrop:
     """The middle `size` pixels, an int for a square or (height, width).
 
-    Raises ConfigError for a size that is not positive, and DataError for an image smaller than the crop.
+    Raises ConfigError for a size that is not positive, and DataError for an image smaller than the
+    crop.
     """
 
     size: Size
@@ -77,10 +79,12 @@ class CenterCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A window of `size` pixels at a uniformly random place, after a black border of `padding` pixels.
+    """A window of `size` pixels at a uniformly random position, cut anew each time.
 
-    Raises ConfigError for a size that is not positive or a negative padding, and DataError for an image that
-    is, with its border, smaller than the crop.
+    The network then cannot rely on where in the photo a thing stands.  A black border of `padding`
+    pixels is added first.  Raises ConfigError for a size that is not
+    positive or a negative padding, and DataError for an image that is, with its border, smaller
+    than the crop.
     """
 
     size: Size
@@ -98,21 +102,21 @@ class RandomCrop:
         h, w = _room("RandomCrop", self.size, image, pad)
         top = int(rng.integers(image.height + 2 * pad - h + 1)) - pad
         left = int(rng.integers(image.width + 2 * pad - w + 1)) - pad
-        return image.crop(
-            (left, top, left + w, top + h)
-        )  # Pillow fills what lies outside with black
+        # Pillow fills what lies outside the image with black: that is the border.
+        return image.crop((left, top, left + w, top + h))
 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """A random part of the image, scaled to `size`: the crop of GoogLeNet (Szegedy et al. 2014, section 6).
+    """A random part of the image, scaled to `size`: GoogLeNet's crop (Szegedy et al. 2014, sec. 6).
 
-    The part covers a uniform share `scale` of the image's area; the logarithm of its width over its height is
-    uniform within `ratio`.  Crop and resize are one pass, so at its edges the filter also weighs in the
-    pixels just outside the part, as if the whole image had been resized first.
+    The part covers a share of the image's area that is uniform within `scale`; the logarithm of
+    its width over its height is uniform within that of `ratio`.  Crop and resize are one pass, so
+    at its edges the filter also weighs in the pixels just outside the part, as if the whole image
+    had been resized first.
 
-    Raises ConfigError for a size that is not positive, or a scale or ratio that is not low <= high, both
-    positive (scale at most 1).
+    Raises ConfigError for a size that is not positive, or a scale or ratio that is not
+    low <= high, both positive (scale at most 1).
     """
 
     size: Size
@@ -164,7 +168,7 @@ class RandomHorizontalFlip:
 
 @dataclass(frozen=True)
 class ToArray:
-    """An RGB image (H, W) to a float32 array (H, W, 3) in [0, 1]: torchvision's ToTensor, channels last.
+    """An RGB image (H, W) to a float32 array (H, W, 3) in [0, 1]: ToTensor, channels last.
 
     Raises ConfigError for anything but an RGB image.
     """
@@ -178,8 +182,8 @@ class ToArray:
 class Normalize:
     """(x - mean) / std per channel; x (H, W, C) of a floating dtype, which the result keeps.
 
-    `mean` and `std` are C numbers each, in units of x.  Raises ConfigError where they do not fit each other
-    or x, or a std is not positive.
+    `mean` and `std` are C numbers each, in units of x.  Raises ConfigError where they do not fit
+    each other or x, or a std is not positive.
     """
 
     mean: tuple[float, ...]
@@ -195,7 +199,8 @@ class Normalize:
             set_field(self, name, tuple(float(v) for v in value))
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ConfigError(
-                f"Normalize: needs as many std as mean, all std positive, got {self.mean} and {self.std}"
+                "Normalize: needs as many std as mean, all std positive,"
+                f" got {self.mean} and {self.std}"
             )
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -209,18 +214,21 @@ class Normalize:
             raise ConfigError(
                 f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}"
             )
-        # One row of W * C numbers at a time: NumPy is slow where the innermost axis is only 3 long.
+        # Rows of W * C numbers, because NumPy is slow where the innermost axis is only 3 long.
         H, W, C = x.shape
         y = x.reshape(H, W * C) - np.tile(np.asarray(self.mean, x.dtype), W)
         y /= np.tile(np.asarray(self.std, x.dtype), W)
         return y.reshape(H, W, C)
 
 
-# ------------------------------------------------------------------------------------- checks of arguments
+# ------------------------------------------------------------------------------ checks of arguments
 
 
 def set_field(transform: Any, name: str, value: Any) -> None:
-    """Normalise a field of a transform while it is made: of a frozen dataclass, this is the one way."""
+    """Normalise a field of a transform while it is made.
+
+    A frozen dataclass refuses assignment, so this is the only way.
+    """
     object.__setattr__(transform, name, value)
 
 
@@ -272,7 +280,7 @@ def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple
     if image.height + 2 * padding < h or image.width + 2 * padding < w:
         border = f" with a border of {padding}" if padding else ""
         raise DataError(
-            f"{owner}: cannot cut {w}x{h} pixels from an image of {image.width}x{image.height}{border};"
-            " put a Resize before it"
+            f"{owner}: cannot cut {w}x{h} pixels from an image of"
+            f" {image.width}x{image.height}{border}; put a Resize before it"
         )
     return h, w

@@ -1,4 +1,4 @@
-"""Drawings of cats and dogs, made by the program itself: images to train on without a download."""
+"""Synthetic images of cats and dogs, drawn by the program: you can train without a download."""
 
 from minialex.data.drawings.scenes import Drawings
 

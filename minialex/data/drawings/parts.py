@@ -1,12 +1,17 @@
 """The cats and dogs of the drawings, made of ears, skull, muzzle, eyes, body and tail.
 
-`Look` holds all that a cat and a dog have in common -- pose, coat, markings, colours -- and is drawn from the
-random generator before the class is looked at.  So these have one distribution, and only shapes differ:
+A network takes any shortcut that the data offers: if dogs were brown more often than cats, it
+would learn brown.  So `Look` holds all that a cat and a dog have in common -- pose, coat,
+markings, colours -- and is drawn from the random generator before the class is looked at.  These
+then have one distribution for both, and only shapes differ:
 
-    cat   pointed ears on top, short muzzle, small triangular nose, whiskers, large slit eyes, long thin tail
-    dog   hanging or rounded ears, long muzzle, large round nose, at times a tongue, small eyes, short tail
+    cat   pointed ears on top, short muzzle, small triangular nose, whiskers, large slit eyes,
+          long thin tail
+    dog   hanging or rounded ears, long muzzle, large round nose, at times a tongue, small eyes,
+          short tail
 
-Numbers below are head coordinates (see `drawing_tools`): (x, y) or (x, y, z), then the radii of an ellipse.
+Numbers below are head coordinates (see `tools.py`): (x, y) or (x, y, z), then the radii of an
+ellipse.
 """
 
 import math
@@ -23,7 +28,8 @@ COATS: list[Colour] = [
     (208, 168, 118), (226, 190, 140), (236, 214, 180), (244, 222, 184),
 ]
 IRISES: list[Colour] = [
-    (150, 106, 56), (206, 150, 66), (200, 178, 90), (150, 176, 100), (110, 156, 176), (120, 130, 200),
+    (150, 106, 56), (206, 150, 66), (200, 178, 90),
+    (150, 176, 100), (110, 156, 176), (120, 130, 200),
 ]
 NOSES: list[Colour] = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (110, 62, 58)]
 COLLARS: list[Colour] = [
@@ -40,8 +46,10 @@ CAT_EARS = [
 ]
 DOG_EARS = [
     # Three that hang before the skull: drop, long, folded over.
-    [(0.36, -0.84), (0.86, -0.88), (1.20, -0.40), (1.34, 0.50), (1.06, 0.84), (0.78, 0.36), (0.74, -0.30)],
-    [(0.36, -0.84), (0.90, -0.86), (1.24, -0.20), (1.36, 0.90), (1.10, 1.30), (0.76, 0.80), (0.72, -0.20)],
+    [(0.36, -0.84), (0.86, -0.88), (1.20, -0.40), (1.34, 0.50), (1.06, 0.84), (0.78, 0.36),
+     (0.74, -0.30)],
+    [(0.36, -0.84), (0.90, -0.86), (1.24, -0.20), (1.36, 0.90), (1.10, 1.30), (0.76, 0.80),
+     (0.72, -0.20)],
     [(0.24, -0.84), (0.62, -1.24), (1.12, -1.06), (1.36, -0.40), (1.10, -0.20), (0.80, -0.52)],
     # Two that stand behind it: held out, upright with a round end.
     [(0.40, -0.86), (0.90, -1.00), (1.50, -0.60), (1.72, 0.00), (1.44, 0.18), (1.06, -0.20)],
@@ -54,18 +62,16 @@ _MIRROR = np.array([-1.0, 1.0])
 
 
 class Look:
-    """What a cat and a dog share: pose, coat, markings and colours, for a canvas of `side` pixels."""
+    """What cat and dog share: pose, coat, markings and colours, for a canvas of `side` pixels."""
 
     def __init__(self, rng: np.random.Generator, side: int) -> None:
         self.has_body = rng.random() < 0.6
         scale = between(rng, 0.23, 0.29) if self.has_body else between(rng, 0.27, 0.35)
         x = 0.5 + between(rng, -1, 1) * (0.46 - 1.2 * scale)
         y = between(rng, 0.37, 0.51) if self.has_body else between(rng, 0.48, 0.62)
-        yaw, pitch, roll = (
-            between(rng, -0.5, 0.5),
-            between(rng, 0.08, 0.34),
-            between(rng, -0.3, 0.3),
-        )
+        yaw = between(rng, -0.5, 0.5)
+        pitch = between(rng, 0.08, 0.34)
+        roll = between(rng, -0.3, 0.3)
         self.view = View((x * side, y * side), scale * side, yaw, pitch, roll)
         self.body_view = View((x * side, y * side), scale * side, 0.0, 0.0, 0.25 * roll)
 
@@ -85,7 +91,10 @@ class Look:
 
 
 def draw_animal(canvas: Image.Image, rng: np.random.Generator, look: Look, label: int) -> None:
-    """Draw a cat (label 0) or a dog (label 1) on the canvas, back to front: tail, body, ears, head, face."""
+    """Draw a cat (label 0) or a dog (label 1) on the canvas.
+
+    Back to front, since what comes later hides what came before: tail, body, ears, head, face.
+    """
     brush = Brush(canvas, look.line, look.line_width)
     if look.has_body:
         _tail(brush, rng, look, label)
@@ -100,28 +109,21 @@ def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> Non
     """A cat's tail is long, thin and curved; a dog's short, with a broad root and a pointed end."""
     lift, side = between(rng, -0.3, 0.3), look.tail_side
     if label == 0:
-        middle, widths = (
-            [(0.8, 2.3), (1.5, 2.2), (1.8, 1.5), (1.5, 0.9), (1.7 + lift, 0.2)],
-            [0.12] * 5,
-        )
+        middle = [(0.8, 2.3), (1.5, 2.2), (1.8, 1.5), (1.5, 0.9), (1.7 + lift, 0.2)]
+        widths = [0.12] * 5
     else:
-        middle, widths = (
-            [(0.8, 2.2), (1.2, 1.9), (1.5, 1.5), (1.6 + lift, 1.0)],
-            [0.3, 0.26, 0.2, 0.06],
-        )
+        middle = [(0.8, 2.2), (1.2, 1.9), (1.5, 1.5), (1.6 + lift, 1.0)]
+        widths = [0.3, 0.26, 0.2, 0.06]
     spine, half = np.array(middle), np.array(widths)[:, None]
     along = np.gradient(spine, axis=0)
-    across = (
-        half
-        * np.stack([-along[:, 1], along[:, 0]], axis=1)
-        / np.linalg.norm(along, axis=1, keepdims=True)
-    )
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    across = half * across / np.linalg.norm(along, axis=1, keepdims=True)
     outline = smooth(np.concatenate([spine + across, (spine - across)[::-1]]), rounds=2) * [side, 1]
     brush.shape(look.coat, look.body_view.flat_pixels(outline))
 
 
 def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
-    """A sitting body seen from the front; the same for both classes."""
+    """A sitting body seen from the front, the same for both classes."""
     view = look.body_view
     fat = between(rng, 0.55, 0.8)
     torso = view.hull((0, 0.7, 0, 0.5, 0.4), (0, 1.3, 0, fat, 0.5), (0, 2.3, 0, fat + 0.3, 0.6))
@@ -130,12 +132,8 @@ def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     for x in (-0.32, 0.32):
         brush.shape(look.coat, view.hull((x, 1.6, 0, 0.2, 0.3), (x, 2.7, 0, 0.22, 0.2)))
     if look.collar:
-        brush.shape(
-            look.collar,
-            view.hull(
-                (-0.45, 0.95, 0, 0.12, 0.12), (0, 1.1, 0, 0.2, 0.12), (0.45, 0.95, 0, 0.12, 0.12)
-            ),
-        )
+        left, right = (-0.45, 0.95, 0, 0.12, 0.12), (0.45, 0.95, 0, 0.12, 0.12)
+        brush.shape(look.collar, view.hull(left, (0, 1.1, 0, 0.2, 0.12), right))
 
 
 def _jitter(rng: np.random.Generator, outline: list[tuple[float, float]]) -> np.ndarray:
@@ -181,7 +179,7 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
 
 
 def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
-    """A long muzzle that juts out of a narrower skull, a large round nose, ears that mostly hang."""
+    """A long muzzle that juts out of a narrower skull, a large round nose, mostly hanging ears."""
     view, w = look.view, look.head_width
     kind = int(rng.choice(len(DOG_EARS), p=DOG_EAR_ODDS))
     ear = smooth(_jitter(rng, DOG_EARS[kind]))
@@ -208,29 +206,25 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     if rng.random() < 0.4:
         tongue = view.hull((0.05, 0.75, end - 0.15, 0.13, 0.1), (0.08, 0.98, end - 0.1, 0.13, 0.14))
         brush.shape((226, 96, 110), tongue, share=0.6)
-    brush.shape(
-        look.muzzle,
-        view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3)),
-        share=0.8,
-    )
+    muzzle = view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3))
+    brush.shape(look.muzzle, muzzle, share=0.8)
     brush.stroke(view.pixels(np.array([(0, 0.4), (0, 0.56), (-0.2, 0.64)]), end), look.line, 0.8)
     brush.stroke(view.pixels(np.array([(0, 0.56), (0.2, 0.64)]), end), look.line, 0.8)
     brush.shape(look.nose, view.ellipse(0, 0.26, end + 0.05, 0.24, 0.18), share=0.4)
-    brush.fill(
-        view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03), mix(look.nose, (255, 255, 255), 0.6)
-    )
+    glint = view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03)
+    brush.fill(glint, mix(look.nose, (255, 255, 255), 0.6))
 
 
 def _eye(
     brush: Brush,
     look: Look,
     side: int,
-    place: tuple[float, float],
+    centre: tuple[float, float],
     radius: float,
     pupil: tuple[float, float],
 ) -> None:
     """One eye: iris, pupil and a glint; it narrows as the head turns it away from the viewer."""
-    view, (x, y) = look.view, place
+    view, (x, y) = look.view, centre
     narrow = max(0.5, math.cos(view.yaw + 0.5 * side))
     brush.shape(look.iris, view.ellipse(x * side, y, 0.72, radius * narrow, radius), share=0.7)
     brush.fill(view.ellipse(x * side, y, 0.74, pupil[0] * narrow, pupil[1]), (16, 14, 18))
@@ -248,7 +242,10 @@ def _markings(
     outline: np.ndarray,
     height: float,
 ) -> None:
-    """Stripes, spots or patches of the second colour in the outline, which spans y = -height to height."""
+    """Stripes, spots or patches of the second colour inside the outline.
+
+    The outline spans y = -height to height.
+    """
     if look.pattern == "plain":
         return
     if look.pattern == "stripes":

@@ -1,15 +1,17 @@
-"""Drawings -- an endless, seeded set of drawn cats and dogs, to train on before any photo is downloaded.
+"""Drawings -- endless synthetic cats and dogs, to train on before you download any photo.
 
-What varies: the pose (place, size, turn and tilt of the head; with a body or without), the breed (shape and
-size of ears, width of the skull, length of the muzzle), the coat (colour, stripes, spots, patches), eyes,
-nose, collar, the surroundings (plain, meadow, room, shapes, wallpaper), the light (contrast, brightness,
-colour cast, a dark side), what stands in front (fence, leaves, box), blur and grain. All of it has one
-distribution for both classes.
+A synthetic data set is worth something only if it takes vision to solve it.  So nearly everything
+varies, with one distribution for both classes: the pose (position, size, turn and tilt of the
+head; with a body or without), the width of the skull, the coat (colour, stripes, spots, patches),
+the colours of eyes, nose and collar, the surroundings (plain, meadow, room, shapes, wallpaper),
+the light (contrast, brightness, colour cast, a dark side), what stands in front (fence, leaves,
+box), blur and grain.
 
-What tells a cat from a dog: only shape, that is ears, muzzle, nose, eyes, whiskers and tail
-(`drawing_parts`). Backdrops are on average as light and as warm as the animals, so that the silhouette
-leaves little trace in the mean of a pixel. Hence it takes vision: logistic regression on 32 x 32 thumbnails,
-trained on 2,000 drawings with the best of eight strengths of L2, gets 64.2 % of 1,000 others right.
+Only shape tells a cat from a dog: that of ears, muzzle, nose, eyes, whiskers and tail (`parts.py`),
+and these vary from breed to breed too.  Backdrops are on average as light and as warm as the
+animals, so that the silhouette leaves little trace in the mean of a pixel.  Does it take vision,
+then?  Logistic regression on 32 x 32 thumbnails, trained on 2,000 drawings with the best of eight
+strengths of L2, gets 64.2 % of 1,000 others right.
 """
 
 import math
@@ -25,21 +27,21 @@ _STREAM = 0xD0C5  # keeps these random numbers apart from those of other users o
 
 # fmt: off
 BACKDROPS: list[Colour] = [
-    (110, 150, 184), (84, 120, 160), (206, 172, 128), (196, 146, 108), (100, 120, 70), (150, 150, 84),
-    (180, 104, 70), (146, 80, 60), (96, 74, 58), (60, 58, 66), (226, 214, 190), (196, 136, 60),
-    (140, 100, 112), (86, 100, 82),
+    (110, 150, 184), (84, 120, 160), (206, 172, 128), (196, 146, 108), (100, 120, 70),
+    (150, 150, 84), (180, 104, 70), (146, 80, 60), (96, 74, 58), (60, 58, 66),
+    (226, 214, 190), (196, 136, 60), (140, 100, 112), (86, 100, 82),
 ]
 # fmt: on
 
 
 class Drawings:
-    """A dataset of `length` drawings, numbers `start` to `start + length - 1` of the endless row of a seed.
+    """A dataset: `length` drawings, from number `start` on, of the endless sequence of a seed.
 
-    `drawings[i]` is a pair: an RGB PIL image of size x size pixels, and its label, 0 for a cat or 1 for a
-    dog. Even numbers are cats and odd ones dogs, so that the classes are balanced.  A drawing depends on the
-    seed, its number and the size alone: it has the same bits in any order and from any thread.  Disjoint
-    ranges of numbers of one seed make a training and a test set; negative indices count from the end, as in
-    a list.
+    `drawings[i]` is a pair: an RGB PIL image of size x size pixels, and its label, 0 for a cat or
+    1 for a dog.  Even numbers are cats and odd ones dogs, so that the classes are balanced.  A
+    drawing depends on the seed, its number and the size alone: it has the same bits in any order
+    and from any thread.  Disjoint ranges of numbers of one seed make a training and a test set;
+    negative indices count from the end, as in a list.
 
     Raises DataError where length < 1, seed < 0, start < 0 or size < 32; IndexError beyond the end.
     """
@@ -57,12 +59,8 @@ class Drawings:
                     f"drawings: {name} must be a whole number of at least {least}, not {value!r}"
                 )
         self.classes = ["cat", "dog"]
-        self.length, self.seed, self.size, self.start = (
-            int(length),
-            int(seed),
-            int(size),
-            int(start),
-        )
+        self.length, self.seed = int(length), int(seed)
+        self.size, self.start = int(size), int(start)
 
     def __len__(self) -> int:
         return self.length
@@ -103,14 +101,13 @@ def _backdrop(rng: np.random.Generator) -> Colour:
 
 
 def _background(rng: np.random.Generator, side: int) -> Image.Image:
-    """A soft wash of colours with a place painted on it."""
+    """A soft wash of colours with surroundings painted on it."""
     cells = int(rng.integers(2, 6))
     spread = between(rng, 8, 40)
-    wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255).astype(
-        np.uint8
-    )
-    small = Image.fromarray(wash).resize((side // 4, side // 4), Image.Resampling.BICUBIC)
-    canvas = small.resize((side, side), Image.Resampling.NEAREST)  # the smooth enlargement is slow
+    wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255)
+    coarse = Image.fromarray(wash.astype(np.uint8))
+    small = coarse.resize((side // 4, side // 4), Image.Resampling.BICUBIC)
+    canvas = small.resize((side, side), Image.Resampling.NEAREST)  # bicubic all the way is slow
     pick(rng, [_wash, _meadow, _room, _confetti, _wallpaper])(ImageDraw.Draw(canvas), rng, side)
     return canvas
 
@@ -122,10 +119,8 @@ def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
 def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     sky = _backdrop(rng)
     sun, r = rng.uniform(0, side, 2).tolist(), between(rng, 0.05, 0.14) * side
-    draw.ellipse(
-        (sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r),
-        fill=mix(sky, (255, 240, 170), 0.7),
-    )
+    disc = (sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r)
+    draw.ellipse(disc, fill=mix(sky, (255, 240, 170), 0.7))
     for _ in range(3):
         x, y = between(rng, -0.1, 1.0) * side, between(rng, 0.0, 0.4) * side
         draw.ellipse((x, y, x + 0.25 * side, y + 0.08 * side), fill=mix(sky, (255, 255, 255), 0.6))
@@ -133,11 +128,8 @@ def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         x, y = between(rng, 0, side), between(rng, 0.5 + 0.2 * depth, 0.75 + 0.2 * depth) * side
         draw.ellipse((x - side, y, x + side, y + 1.2 * side), fill=_backdrop(rng))
     for _ in range(int(rng.integers(0, 4))):
-        x, y, r = (
-            between(rng, 0, side),
-            between(rng, 0.3, 0.6) * side,
-            between(rng, 0.06, 0.15) * side,
-        )
+        x, y = between(rng, 0, side), between(rng, 0.3, 0.6) * side
+        r = between(rng, 0.06, 0.15) * side
         draw.rectangle((x - 0.2 * r, y, x + 0.2 * r, y + 3 * r), fill=(92, 66, 48))
         draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
@@ -162,26 +154,19 @@ def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) ->
         x, y, r = between(rng, 0, side), between(rng, 0, side), between(rng, 0.03, 0.16) * side
         corners = int(rng.integers(3, 9))
         if corners < 7:
-            draw.regular_polygon(
-                (x, y, r), corners, rotation=int(rng.integers(360)), fill=_backdrop(rng)
-            )
+            turn = int(rng.integers(360))
+            draw.regular_polygon((x, y, r), corners, rotation=turn, fill=_backdrop(rng))
         else:
             draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
 
 def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
-    step, colour, slant = (
-        int(between(rng, 0.07, 0.2) * side),
-        _backdrop(rng),
-        between(rng, -1, 1) * side,
-    )
+    step = int(between(rng, 0.07, 0.2) * side)
+    colour, slant = _backdrop(rng), between(rng, -1, 1) * side
     if rng.random() < 0.5:
         for x in range(-side, 2 * side, step):
-            draw.line(
-                (x, 0, x + slant, side),
-                fill=colour,
-                width=max(1, int(between(rng, 0.2, 0.4) * step)),
-            )
+            width = max(1, int(between(rng, 0.2, 0.4) * step))
+            draw.line((x, 0, x + slant, side), fill=colour, width=width)
     else:
         r = between(rng, 0.1, 0.35) * step
         for row, y in enumerate(range(0, side + step, step)):
@@ -191,11 +176,8 @@ def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -
 
 def _bars(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """A fence in front."""
-    colour, width, slant = (
-        _backdrop(rng),
-        int(between(rng, 0.02, 0.05) * side),
-        between(rng, -0.3, 0.3) * side,
-    )
+    colour, width = _backdrop(rng), int(between(rng, 0.02, 0.05) * side)
+    slant = between(rng, -0.3, 0.3) * side
     upright = rng.random() < 0.6
     offset, step = between(rng, 0, 0.3) * side, between(rng, 0.25, 0.4) * side
     for k in range(4):
@@ -212,21 +194,16 @@ def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         x, y = side * (0.5 + 0.52 * math.cos(angle)), side * (0.5 + 0.52 * math.sin(angle))
         turn = between(rng, 0, 2 * math.pi)
         c, s = r * math.cos(turn), r * math.sin(turn)
-        leaf = [
-            (x + c, y + s),
-            (x - 0.4 * s, y + 0.4 * c),
-            (x - c, y - s),
-            (x + 0.4 * s, y - 0.4 * c),
-        ]
+        leaf = [(x + c, y + s), (x - 0.4 * s, y + 0.4 * c)]
+        leaf += [(x - c, y - s), (x + 0.4 * s, y - 0.4 * c)]
         draw.polygon(leaf, fill=mix(colour, (0, 0, 0), between(rng, 0, 0.4)))
 
 
 def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """A box that hides a strip along one edge."""
     depth, edge = between(rng, 0.08, 0.22) * side, int(rng.integers(3))
-    corners = [(0, side - depth, side, side), (0, 0, depth, side), (side - depth, 0, side, side)][
-        edge
-    ]
+    below, left = (0, side - depth, side, side), (0, 0, depth, side)
+    corners = (below, left, (side - depth, 0, side, side))[edge]
     draw.rectangle(corners, fill=_backdrop(rng), outline=_backdrop(rng), width=max(1, side // 60))
 
 
@@ -241,23 +218,20 @@ def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Contrast, brightness, colour cast, light from one side and grain, in one pass over the pixels."""
+    """Contrast, brightness, colour cast, light from one side and grain, in one pass over pixels."""
     width, height = image.size
     contrast, brightness = between(rng, 0.85, 1.2), between(rng, 116, 160)
     cast = rng.uniform(0.94, 1.06, 3)
-    # Rows are handled as 3 * width numbers: NumPy is slow where the innermost axis has length 3.
+    # Rows of 3 * width numbers, because NumPy is slow where the innermost axis is only 3 long.
     across = np.repeat(np.linspace(*_fall(rng), width), 3)  # (3 * width,)
     down = np.linspace(*_fall(rng), height, dtype=np.float32)[:, None]  # (height, 1)
     gain = (across * np.tile(contrast * cast, width)).astype(np.float32)
     shift = (across * np.tile((brightness - 128 * contrast) * cast, width)).astype(np.float32)
     pixels = np.asarray(image).reshape(height, 3 * width)
-    words = rng.integers(
-        -(2**63), 2**63, size=(height, 3 * width // 8 + 1)
-    )  # each makes eight pieces of noise
+    # One random word of 64 bits makes eight bytes of noise, uniform on -128..127.
+    words = rng.integers(-(2**63), 2**63, size=(height, 3 * width // 8 + 1))
     noise = words.view(np.int8)[:, : 3 * width]
-    grain = np.float32(
-        between(rng, 0, 3) ** 2 / 74
-    )  # even noise on -128..127 has a standard deviation of 74
+    grain = np.float32(between(rng, 0, 3) ** 2 / 74)  # that noise has a standard deviation of 74
     photo = np.empty_like(pixels)
     for top in range(0, height, 16):  # strips of rows stay in the cache
         rows = slice(top, top + 16)

@@ -1,11 +1,11 @@
 """Tools for drawing: colours, smooth outlines, a head turned in space, a brush.
 
-Nearly every shape of a drawing is one of two kinds: the convex hull of a few ellipses (skull, muzzle, body)
-or a polygon with its corners cut (ears, tail). All outlines are arrays (k, 2) of points; the dark line
-around a shape is a grown copy of its outline, filled before it.
+Nearly every shape of a drawing is one of two kinds: the convex hull of a few ellipses (skull,
+muzzle, body) or a polygon with its corners cut (ears, tail).  All outlines are arrays (k, 2) of
+points; the dark line around a shape is a grown copy of its outline, filled before it.
 
-Animals live in *head coordinates*: x to the right, y down, z towards the viewer, the skull about one unit in
-radius.
+Animals live in *head coordinates*: x to the right, y down, z towards the viewer, the skull about
+one unit in radius.  So a head is described once, and drawn at any size, position and turn.
 """
 
 import math
@@ -46,32 +46,28 @@ def vary(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 
 def smooth(points: np.ndarray, rounds: int = 3) -> np.ndarray:
-    """Cut the corners of a closed polygon (Chaikin, 1974): k points become k * 2**rounds, on a curve."""
+    """Cut the corners of a closed polygon (Chaikin, 1974): k points become k * 2**rounds."""
     for _ in range(rounds):
         after = np.roll(points, -1, axis=0)
-        points = np.stack(
-            [0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after], axis=1
-        ).reshape(-1, 2)
+        cut = [0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after]
+        points = np.stack(cut, axis=1).reshape(-1, 2)
     return points
 
 
 def grow(points: np.ndarray, width: float) -> np.ndarray:
-    """The closed polygon (k, 2) with each edge moved outwards by `width`; sharp corners are cut short."""
+    """The closed polygon (k, 2) with each edge moved outwards by `width`; sharp corners are cut."""
     z = points @ _COMPLEX  # (k,): as complex numbers, where a quarter turn is a factor of 1j
     edge = np.concatenate([z[1:], z[:1]]) - z
-    outwards = math.copysign(
-        width, (z.conj() * edge).imag.sum()
-    )  # its sign is that of the polygon's area
+    area = (z.conj() * edge).imag.sum()  # twice the area; the sign says which way round we go
+    outwards = math.copysign(width, area)
     normal = edge / np.abs(edge)
-    corner = normal + np.concatenate(
-        [normal[-1:], normal[:-1]]
-    )  # its length is 2 cos(half the turn)
+    corner = normal + np.concatenate([normal[-1:], normal[:-1]])  # of length 2 cos(half the turn)
     z -= 2j * outwards * corner / np.maximum((corner * corner.conj()).real, 0.5)
     return z.view(np.float64).reshape(-1, 2)
 
 
 class View:
-    """Projects head coordinates on the canvas: a turn by yaw and pitch, then roll, scale and a shift."""
+    """Projects head coordinates on the canvas: a turn by yaw and pitch, then roll, scale, shift."""
 
     def __init__(
         self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float
@@ -97,14 +93,15 @@ class View:
         return self.flat_pixels(points @ self.turn[:2] + z * self.turn[2])
 
     def ellipse(self, x: float, y: float, z: float, a: float, b: float) -> np.ndarray:
-        """The ellipse with centre (x, y, z) and radii (a, b); the radii do not turn with the head."""
+        """The ellipse with centre (x, y, z) and radii (a, b), which do not turn with the head."""
         return self.flat_pixels(np.array((x, y, z)) @ self.turn + _NORMALS * (a, b))
 
     def hull(self, *ellipses: tuple[float, float, float, float, float]) -> np.ndarray:
         """The convex hull of ellipses (x, y, z, a, b).
 
-        The hull's point with outward normal u lies on the ellipse whose own point with that normal reaches
-        furthest along u: at centre + (a² u_x, b² u_y) / r, with r = sqrt(a² u_x² + b² u_y²).
+        The hull's point with outward normal u lies on the ellipse whose own point with that normal
+        reaches furthest along u: at centre + (a² u_x, b² u_y) / r, with
+        r = sqrt(a² u_x² + b² u_y²).
         """
         shapes = np.array(ellipses)  # (k, 5)
         centre, squares = shapes[:, :3] @ self.turn, shapes[:, 3:] ** 2  # (k, 2) and (k, 2)
@@ -118,18 +115,13 @@ class Brush:
     """Draws filled and outlined shapes on a canvas."""
 
     def __init__(self, canvas: Image.Image, line: Colour, line_width: int) -> None:
-        self.canvas, self.line, self.line_width, self.draw = (
-            canvas,
-            line,
-            line_width,
-            ImageDraw.Draw(canvas),
-        )
+        self.canvas, self.draw = canvas, ImageDraw.Draw(canvas)
+        self.line, self.line_width = line, line_width
 
     def stroke(self, points: np.ndarray, colour: Colour, share: float = 1.0) -> None:
         """A line through the points (k, 2); its width is `share` of the outline's."""
-        self.draw.line(
-            points.ravel().tolist(), fill=colour, width=max(1, round(share * self.line_width))
-        )
+        width = max(1, round(share * self.line_width))
+        self.draw.line(points.ravel().tolist(), fill=colour, width=width)
 
     def fill(self, points: np.ndarray, colour: Colour) -> None:
         """Fill the polygon (k, 2)."""
@@ -144,9 +136,8 @@ class Brush:
 
     def inlay(self, colour: Colour, outline: np.ndarray, marks: Sequence[np.ndarray]) -> None:
         """Fill the marks, but only inside the outline."""
-        low = np.clip(outline.min(axis=0), 0, self.canvas.size).astype(
-            int
-        )  # a mask of the outline's box
+        # The masks are as large as the outline's box, not the canvas: that is faster.
+        low = np.clip(outline.min(axis=0), 0, self.canvas.size).astype(int)
         high = np.clip(outline.max(axis=0) + 1, low + 1, self.canvas.size).astype(int)
         (left, top), (right, bottom) = low.tolist(), high.tolist()
         inside, marked = (Image.new("1", (right - left, bottom - top)) for _ in range(2))
@@ -154,6 +145,5 @@ class Brush:
         draw = ImageDraw.Draw(marked)
         for points in marks:
             draw.polygon((points - low).ravel().tolist(), fill=1)
-        self.canvas.paste(
-            colour, (left, top, right, bottom), ImageChops.logical_and(inside, marked)
-        )
+        both = ImageChops.logical_and(inside, marked)
+        self.canvas.paste(colour, (left, top, right, bottom), both)
