@@ -1,4 +1,4 @@
-"""What the example programs share: options, the progress bar, Ctrl-C, and errors as one line."""
+"""What the programs share: options, the progress bar, Ctrl-C, and errors as one line."""
 
 import argparse
 import contextlib
@@ -23,15 +23,19 @@ from minialex.train.run import AUGMENTATIONS, Config, RunFolder, configure, free
 from minialex.train.trainer import Trainer
 from minialex.use.pictures import plot_curves
 
-# A resumed run may be moved to another device, watched more closely or tested more thoroughly; all else comes
-# from its config.json.
+# You may move a resumed run to another device, watch it more closely or test it more thoroughly.
+# All else comes from its config.json: another learning rate, say, would make it another run.
 MAY_CHANGE = {
-    "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32", "algorithm",
+    "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32",
+    "algorithm",
 }  # fmt: skip
 
 
 def run_main(main: Callable[[], int]) -> None:
-    """Run `main` and exit with its status; an error that the user can mend becomes one line and status 2."""
+    """Run `main` and exit with its status; errors that the user can fix become one line, status 2.
+
+    Any other error is a bug, and keeps its traceback.
+    """
     try:
         status = main()
     except MinialexError as error:
@@ -56,7 +60,10 @@ def run_main(main: Callable[[], int]) -> None:
 
 
 def training_parser() -> argparse.ArgumentParser:
-    """The options of a training run, named like the fields of `Config`; only those given appear in the result."""
+    """The options of a training run, named like the fields of `Config`.
+
+    Only those that are given appear in the result, so that a recipe can fill in the others.
+    """
     parser = argparse.ArgumentParser(
         description="Train AlexNet on drawings (the default) or photos of cats and dogs.",
         argument_default=argparse.SUPPRESS,
@@ -67,7 +74,8 @@ def training_parser() -> argparse.ArgumentParser:
     )
     add(
         "--recipe",
-        help="defaults of the options below: drawings, modern (default for photos) or paper; see recipes.py",
+        help="defaults of the options below: drawings, modern (default for photos) or paper;"
+        " see recipes.py",
     )
     add("--device", help="cpu, gpu or auto (default)")
     add("--variant", help="2012, ungrouped or owt (default: the recipe's, as for all that follow)")
@@ -82,14 +90,14 @@ def training_parser() -> argparse.ArgumentParser:
         type=int,
         help="side of the image in pixels (default: the variant's, 227 or 224)",
     )
-    add("--dropout", type=float, help="share of hidden units silenced in training (default 0.5)")
-    add("--init", help="first weights: he, glorot (for tanh and sigmoid) or paper")
+    add("--dropout", type=float, help="share of hidden units dropped in training (default 0.5)")
+    add("--init", help="initial weights: he, glorot (for tanh and sigmoid) or paper")
     add("--activation", help="relu (default), tanh or sigmoid")
     add(
         "--pooling",
         help="max (3x3 at stride 2, default), average (of the same windows) or max2 (2x2)",
     )
-    add("--batch-size", type=int, help="images a step")
+    add("--batch-size", type=int, help="images per step")
     add("--epochs", type=int, help="passes over the training images")
     add("--lr", type=float, help="learning rate")
     add("--optimizer", help="adam, adamw or sgd")
@@ -119,7 +127,7 @@ def training_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="default 0")
     add("--workers", type=int, help="threads that load images (default 2)")
     add("--log-interval", type=int, help="steps between updates of the shown loss (default 20)")
-    add("--limit", type=int, help="use at most so many images of each part")
+    add("--limit", type=int, help="the most images to use of each part")
     add(
         "--cache",
         action=argparse.BooleanOptionalAction,
@@ -134,11 +142,12 @@ def training_parser() -> argparse.ArgumentParser:
         type=parse_bytes,
         help="memory of a training step, like 2GB; the batch is split to fit",
     )
-    add("--threads", type=int, help="use so many cores (default: all); the last bits depend on it")
+    add("--threads", type=int, help="cores to use (default: all); the last bits depend on it")
     add(
         "--tf32",
         action=argparse.BooleanOptionalAction,
-        help="matrix products with 10 bits of precision on a GPU since 2020: faster, less exact (default: no)",
+        help="matrix products with 10 bits of precision on a GPU since 2020: faster, less exact"
+        " (default: no)",
     )
     add("--out", type=Path, help="run folder (default runs/<data>-<variant>-<number>)")
     add("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
@@ -146,7 +155,10 @@ def training_parser() -> argparse.ArgumentParser:
 
 
 def train(arguments: dict[str, Any]) -> int:
-    """A training run from the options of `training_parser`: 0 when finished, 130 when stopped by Ctrl-C."""
+    """A training run from the options of `training_parser`.
+
+    Returns 0 when it is finished, 130 when it was stopped by Ctrl-C.
+    """
     arguments = dict(arguments)
     out, resume = arguments.pop("out", None), arguments.pop("resume", None)
     if resume is None:
@@ -156,7 +168,8 @@ def train(arguments: dict[str, Any]) -> int:
         fixed = arguments.keys() - MAY_CHANGE | ({"out"} if out else set())
         if fixed:
             raise ConfigError(
-                f"--{min(fixed).replace('_', '-')} cannot be changed when a run is resumed; leave it out"
+                f"--{min(fixed).replace('_', '-')} cannot be changed when a run is resumed;"
+                " leave it out"
             )
         config = dataclasses.replace(config, **arguments)
         if run.result_file.exists():
@@ -186,15 +199,14 @@ def train(arguments: dict[str, Any]) -> int:
     if config.cache and trainer.epochs - trainer.epoch > 1:
         print(keep_decoded((trainer.train_loader, trainer.val_loader), run.path), flush=True)
     with stop_on_signal(trainer), warnings.catch_warnings():
-        # Of numbers that overflow, the trainer says more in its one line than NumPy in many.
+        # Where numbers overflow, the trainer says more in its one line than NumPy in many.
         warnings.filterwarnings("ignore", "overflow|invalid value|divide by zero", RuntimeWarning)
         finished = trainer.fit()
     if not finished:
         print(f"stopped; continue with: python examples/train_catdog.py --resume {run.path}")
         return 130
-    draw_curves(
-        trainer.history, run.path / "curves.png"
-    )  # before result.json, which marks a run as finished
+    # Before result.json, which marks a run as finished: else a crash could leave it without curves.
+    draw_curves(trainer.history, run.path / "curves.png")
     result = trainer.test()
     print(
         f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
@@ -202,7 +214,8 @@ def train(arguments: dict[str, Any]) -> int:
     )
     if "ten_crop_acc" in result:
         print(
-            f"with ten crops: accuracy {result['ten_crop_acc']:.1%}, loss {result['ten_crop_loss']:.4f}"
+            f"with ten crops: accuracy {result['ten_crop_acc']:.1%},"
+            f" loss {result['ten_crop_loss']:.4f}"
         )
     print(f"trained in {result['seconds']:.0f} s, {result['images_per_s']:.1f} images/s")
     return 0
@@ -241,7 +254,8 @@ class LogLines:
         left = (self.images - self.done) / rate
         shown = "  ".join(f"{name} {value}" for name, value in values.items())
         report(
-            f"  {self.name}: {self.done:,}/{self.images:,}  {shown}  {rate:.1f} images/s  {left:.0f} s left"
+            f"  {self.name}: {self.done:,}/{self.images:,}  {shown}"
+            f"  {rate:.1f} images/s  {left:.0f} s left"
         )
 
     def close(self) -> None:
@@ -249,7 +263,7 @@ class LogLines:
 
 
 def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
-    """A tqdm bar per epoch on a terminal, and a plain line every `log_interval` steps in a log file."""
+    """A tqdm bar per epoch on a terminal; in a log file, a line every `log_interval` steps."""
 
     def bar(epoch: int, images: int, done: int) -> Any:
         name = f"epoch {epoch + 1}/{config.epochs}"
@@ -264,7 +278,7 @@ def progress_bar(config: Config) -> Callable[[int, int, int], Any]:
 
 @contextlib.contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C ends the run after the current step, with a checkpoint; a second one ends it at once."""
+    """Ctrl-C ends the run after the current step, with a checkpoint; a second one, at once."""
 
     def stop(number: int, frame: Any) -> None:
         if trainer.stop:

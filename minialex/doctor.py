@@ -1,10 +1,12 @@
-"""What this machine offers to a training, and what it lacks.
+"""What this machine offers to a training run, and what it lacks.
+
+When something does not work, or is slow, begin with
 
     python -m minialex.doctor
 
-prints versions, the library that multiplies matrices, cores and memory, each GPU or the one line that says what
-is wrong with it, and trains a tiny network for three steps on each device.  The status is 0 when the CPU works: a
-machine without a GPU is healthy.
+It prints versions, the library that multiplies matrices, cores and memory, each GPU or the one line
+that says what is wrong with it, and trains a tiny network for three steps on each device.  The
+status is 0 when the CPU works: a machine without a GPU is healthy.
 """
 
 import importlib
@@ -29,9 +31,8 @@ from minialex.models import AlexNet
 from minialex.optim import Adam
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
-TOLERANCE = (
-    1e-3  # of the loss after three steps, between two devices: their sums add in another order
-)
+# How far the losses of three steps may differ between two devices, which add in another order.
+TOLERANCE = 1e-3
 
 
 def processor() -> str:
@@ -45,7 +46,7 @@ def processor() -> str:
 
 
 def blas(threads: bool = False) -> str:
-    """The matrix library that NumPy uses, the kernels that it chose, and how many `threads` it starts."""
+    """NumPy's matrix library, the kernels that it chose and, with `threads`, how many it starts."""
     names = []
     for library in threadpool_info():
         if library["user_api"] == "blas":
@@ -67,7 +68,7 @@ def versions() -> str:
 
 
 def memory() -> str:
-    """How much memory the machine has, and how much of it is free for programs, where the system tells."""
+    """How much memory the machine has, and how much of it is free, where the system tells."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return "unknown"
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -80,7 +81,7 @@ def memory() -> str:
 
 
 def gpus(cupy: ModuleType) -> list[str]:
-    """A line for each GPU, one for the versions of CUDA, and one for what is missing but not needed."""
+    """A line per GPU, one for the versions of CUDA, and one for what is missing but not needed."""
     runtime = cupy.cuda.runtime
     lines = []
     for index in range(runtime.getDeviceCount()):
@@ -100,15 +101,15 @@ def gpus(cupy: ModuleType) -> list[str]:
 
 
 def random_numbers(cupy: ModuleType) -> list[str]:
-    """A line where CuPy's own random numbers do not work: minialex draws its own, but others may want them."""
+    """A line where CuPy's own random numbers do not work; else none.
+
+    minialex draws its own, but your other programs may want CuPy's.
+    """
     try:
         float(cupy.random.random(1)[0])
     except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        what = (
-            "cuRAND cannot be found"
-            if "curand" in str(error)
-            else f"no random numbers ({first_line(error)})"
-        )
+        missing = "curand" in str(error)
+        what = "cuRAND cannot be found" if missing else f"no random numbers ({first_line(error)})"
         return [f"{what}; minialex does not need it, for other programs: {libraries_command()}"]
     return []
 
@@ -120,9 +121,8 @@ def losses(device: str, steps: int = 3) -> list[float]:
     theta = model.flatten()
     g = theta * 0
     grad, adam = dict_like(model.params, g), Adam(theta, lr=1e-3)
-    x = to_device(
-        np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32), device
-    )
+    noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
+    x = to_device(noise, device)
     labels = to_device(np.arange(4) % 2, device)
     found = []
     for t in range(steps):
@@ -152,9 +152,8 @@ def main() -> int:
     show("machine", f"{processor()}, {cpu_count()} cores; memory {memory()}")
     on_cpu = losses("cpu")
     healthy = all(map(math.isfinite, on_cpu))
-    show(
-        "cpu", describe(on_cpu) if healthy else f"computes wrong losses: {on_cpu}; reinstall NumPy"
-    )
+    wrong = f"computes wrong losses: {on_cpu}; reinstall NumPy"
+    show("cpu", describe(on_cpu) if healthy else wrong)
 
     problem = gpu_problem()
     if problem:
@@ -164,12 +163,10 @@ def main() -> int:
         show("gpu", line)
     on_gpu = losses("gpu")
     apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
-    same = (
-        f"as on the CPU (within {apart:.0e})"
-        if apart < TOLERANCE
-        else "not those of the CPU; use --device cpu"
-    )
-    show("gpu", f"{describe(on_gpu)}: {same}")
+    verdict = "not those of the CPU; use --device cpu"
+    if apart < TOLERANCE:
+        verdict = f"as on the CPU (within {apart:.0e})"
+    show("gpu", f"{describe(on_gpu)}: {verdict}")
     return 0 if healthy else 1
 
 

@@ -1,9 +1,10 @@
-"""Why a GPU cannot be used: one line, with the command that mends it.
+"""Why can the GPU not be used?  One line, with the command that fixes it.
 
-`import cupy` works on a machine without a GPU, and with a driver alone even `cupy.zeros` does.  What is missing
-shows only when it is needed: NVRTC and the CUDA headers with the first kernel, cuBLAS with the first product.  So
-the question is answered by doing both, and by reading the result, which forces them.  (cuRAND, which CuPy's own
-random numbers need, is not asked for: those of minialex come from kernels, see philox.py.)
+You cannot find out by importing CuPy: `import cupy` works on a machine without a GPU, and with a
+driver alone even `cupy.zeros` does.  What is missing shows only when it is needed: NVRTC and the
+CUDA headers with the first kernel, cuBLAS with the first matrix product.  So we do both, and read
+the result, because only reading forces them.  (cuRAND, which CuPy's own random numbers need, may be
+missing: those of minialex come from kernels, see philox.py.)
 """
 
 import importlib
@@ -13,12 +14,8 @@ from types import ModuleType
 import numpy as np
 
 INSTALL = "pip install 'minialex[gpu]'"
-WHEELS = (
-    "cupy-cuda11x",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "cupy",
-)  # each brings the same files: one at a time
+# Each of these distributions brings the same files, so only one may be installed.
+WHEELS = ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")
 # What CuPy's message says where one of them is missing; NVRTC's own begin with "nvrtc: error".
 LIBRARIES = {
     "libnvrtc": "NVRTC",
@@ -30,7 +27,7 @@ DRIVERS = "https://www.nvidia.com/drivers"
 
 
 def gpu_problem() -> str | None:
-    """None where a GPU works; else one line: what is wrong and the command that mends it."""
+    """None where a GPU works; else one line: what is wrong and the command that fixes it."""
     wheels = installed_wheels()
     if len(wheels) > 1:
         return (
@@ -42,7 +39,8 @@ def gpu_problem() -> str | None:
     except Exception as error:  # ImportError, or what the libraries raise that it loads
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             return f"CuPy is not installed; install it with: {INSTALL}"
-        return f"CuPy is installed but cannot be imported ({first_line(error)}); reinstall it with: {INSTALL}"
+        what = f"CuPy is installed but cannot be imported ({first_line(error)})"
+        return f"{what}; reinstall it with: {INSTALL}"
     try:
         return _driver_problem(cupy) or _library_problem(cupy)
     except Exception as error:  # CuPy raises its own types, ImportError and OSError here
@@ -62,7 +60,7 @@ def installed_wheels() -> list[str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the memory of the GPU is full, or the pinned memory beside it."""
+    """Whether an exception says that the memory of the GPU, or the pinned memory, is full."""
     text = f"{type(error).__name__} {error}"
     return _is_cupys(error) and any(
         word in text for word in ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")
@@ -72,9 +70,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next(
-        (line for line in lines if any(map(str.isalnum, line))), type(error).__name__
-    )  # not "====="
+    words = (line for line in lines if any(map(str.isalnum, line)))  # not a rule such as "====="
+    return next(words, type(error).__name__)
 
 
 def _driver_problem(cupy: ModuleType) -> str | None:
@@ -85,8 +82,8 @@ def _driver_problem(cupy: ModuleType) -> str | None:
     if driver // 1000 < built_for // 1000:
         instead = _older_cupy() if driver >= 12_000 else ""
         return (
-            f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs {_version(built_for)};"
-            f" update it from {DRIVERS}, or {instead or 'use --device cpu'}"
+            f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs"
+            f" {_version(built_for)}; update it from {DRIVERS}, or {instead or 'use --device cpu'}"
         )
     if runtime.getDeviceCount() == 0:
         return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
@@ -105,22 +102,22 @@ def _explain(error: Exception) -> str:
     if "NoDevice" in text:
         return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
     if "DriverMismatch" in text or "CompatNotSupported" in text:
-        return "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use --device cpu"
+        what = "the NVIDIA driver does not fit its libraries, as after an update"
+        return f"{what}; reboot, or use --device cpu"
     if is_out_of_memory(error):
-        return (
-            "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
-        )
+        what = "the memory of the GPU is full"
+        return f"{what}; see with nvidia-smi what uses it, or use --device cpu"
     if _is_cupys(error) and text.startswith("cudaError"):
-        return f"the GPU cannot be used ({first_line(error)}); check it with nvidia-smi, or use --device cpu"
+        what = f"the GPU cannot be used ({first_line(error)})"
+        return f"{what}; check it with nvidia-smi, or use --device cpu"
     if "--gpu-architecture" in text:
         return f"the GPU is too old for this CuPy; {_older_cupy() or 'use --device cpu'}"
     what = first_line(error)
     for word, library in LIBRARIES.items():
         if word in text:
             what = f"{library} cannot be found"
-    return (
-        f"the GPU cannot be used ({what}); install the CUDA libraries with: {libraries_command()}"
-    )
+    command = libraries_command()
+    return f"the GPU cannot be used ({what}); install the CUDA libraries with: {command}"
 
 
 def libraries_command() -> str:

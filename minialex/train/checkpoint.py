@@ -1,16 +1,18 @@
 """Checkpoints -- safetensors files, written whole or not at all.
 
-A file holds the weights under PyTorch's names (`features.0.weight`) and in PyTorch's axis order, so that
+You should be able to open your weights elsewhere.  So a file holds them under PyTorch's names
+(`features.0.weight`) and in PyTorch's axis order, and
 
     torch_model.load_state_dict(safetensors.torch.load_file("best.safetensors"))
 
-works as it is.  Beside them stands a JSON header: the model's settings, its class names, its preprocessing.
-`last.safetensors` holds the optimizer's vectors (`optimizer.m` ...) and the progress of the run as well.  All
-random draws are functions of (seed, epoch, step), so the numbers of the epoch and the step ARE the random state.
+works as it is.  Beside them stands a JSON header: the model's settings, its class names, its
+preprocessing.  `last.safetensors` holds the optimizer's vectors (`optimizer.m` ...) and the
+progress of the run as well.  It needs no random state: all random draws are functions of (seed,
+epoch, step), so the numbers of the epoch and the step ARE the random state.
 
-A file is written under a temporary name, forced to the disk, and only then renamed: at any moment there is
-either the old file or the new one.  The header carries a checksum of itself and of all numbers, which loading
-verifies.
+A crash in the middle of writing must not cost you the run.  So a file is written under a temporary
+name, forced to the disk, and only then renamed: at any moment there is either the old file or the
+new one.  The header carries a checksum of itself and of all tensors, which loading verifies.
 """
 
 import json
@@ -31,7 +33,7 @@ FORMAT = 1
 
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
-    """Copies of the parameters by their dotted names: contiguous NumPy arrays in PyTorch's axis order."""
+    """Copies of the parameters by dotted name: contiguous NumPy arrays in PyTorch's axis order."""
     result = {}
     for name, layer in model.leaves():
         for key, array in layer.params.items():
@@ -43,7 +45,8 @@ def state_dict(model: Layer) -> dict[str, np.ndarray]:
 def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     """Copy tensors named and ordered as by `state_dict` into the parameters of `model`.
 
-    Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does not fit.
+    Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does
+    not fit.
     """
     own = state_dict_shapes(model)
     for problem, names in (
@@ -57,7 +60,8 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     for name, shape in own.items():
         if tensors[name].shape != shape:
             raise CheckpointError(
-                f"the checkpoint does not fit this model: {name} is {tensors[name].shape}, expected {shape}"
+                "the checkpoint does not fit this model:"
+                f" {name} is {tensors[name].shape}, expected {shape}"
             )
     for name, layer in model.leaves():
         for key, array in layer.params.items():
@@ -70,7 +74,7 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
 
 
 def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
-    """Name -> shape in PyTorch's axis order, without copying a number."""
+    """Name -> shape in PyTorch's axis order, without copying any array."""
     shapes = {}
     for name, layer in model.leaves():
         for key, array in layer.params.items():
@@ -82,17 +86,20 @@ def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
 def save_checkpoint(
     path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]
 ) -> None:
-    """Write tensors and a JSON header to `path`, atomically.  Raises CheckpointError where the disk refuses."""
+    """Write tensors and a JSON header to `path`, atomically.
+
+    Raises CheckpointError where the disk refuses.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     header = {"format": FORMAT, **header}
-    # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
+    # One entry only: safetensors writes several in a random order, and equal runs should leave
+    # equal files.
     metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
     try:
+        # A file of our own shows what the user's umask allows; safetensors allows the owner alone.
         temporary.touch()
-        mode = (
-            temporary.stat().st_mode
-        )  # what the user's umask allows; safetensors would allow the owner alone
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata)
         temporary.chmod(mode)
         replace_durably(temporary, path)
@@ -106,7 +113,7 @@ def save_checkpoint(
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a file written by `save_checkpoint`.
 
-    Raises CheckpointError where the file is missing, damaged, cut short, or not minialex's.
+    Raises CheckpointError where the file is missing, damaged, cut short, or not one of minialex's.
     """
     if not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
@@ -121,7 +128,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
                     f"{str(path)!r} was not written by minialex; it has no minialex header"
                 )
             header = json.loads(metadata["minialex"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+            names = file.keys()  # `file` is not a dict, and cannot be iterated over
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one"
@@ -153,7 +161,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def replace_durably(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path` once its content is on the disk; then force the new name there too."""
+    """Rename `temporary` to `path` once its content is on the disk, then force the name there too.
+
+    Without the first, a power cut could leave the new name with an empty file; without the second,
+    the old file.
+    """
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

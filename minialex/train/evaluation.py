@@ -1,4 +1,4 @@
-"""How good a network is: its loss and accuracy over a dataset, by one look at each image or by ten."""
+"""How good is a network?  Its loss and accuracy over a dataset, by one crop per image or by ten."""
 
 import numpy as np
 
@@ -26,18 +26,15 @@ def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[flo
 def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str = "cpu") -> dict[str, float]:
     """As `evaluate`, for a loader whose samples are the ten crops of an image, (N, 10, H, W, 3).
 
-    "ten_crop_loss" and "ten_crop_acc" are those of the mean of the ten probabilities (section 4.1 of the paper),
-    "test_loss" and "test_acc" those of the middle crop alone.
+    "ten_crop_loss" and "ten_crop_acc" are those of the mean of the ten probabilities (section 4.1
+    of the paper), "test_loss" and "test_acc" those of the middle crop alone.
     """
     model.train(False)
     sums, seen = np.zeros(4), 0
     for x, y in device_batches(loader, device, epoch=0):
         N, labels = len(x), to_cpu(y)
-        log_p = (
-            to_cpu(log_softmax(model(x.reshape(-1, *x.shape[2:]))))
-            .reshape(N, 10, -1)
-            .astype(np.float64)
-        )
+        logits = model(x.reshape(-1, *x.shape[2:]))
+        log_p = to_cpu(log_softmax(logits)).reshape(N, 10, -1).astype(np.float64)
         mean = np.log(np.exp(log_p).mean(axis=1))  # (N, classes)
         for i, answer in enumerate((log_p[:, MIDDLE_CROP], mean)):
             sums[2 * i] -= answer[np.arange(N), labels].sum()

@@ -1,22 +1,27 @@
 """Prefetch -- the next batch travels to the GPU while it computes on this one.
 
-A GPU works through a queue of orders, a *stream*, and the host goes on without waiting.  A copy to it can do the
-same, on a second stream beside the computation, if it comes from *pinned* memory, which the operating system
-promises not to move.  (From any other memory the copy first goes through such a buffer, and the host waits.)  So
-each batch is packed into one pinned buffer, and one copy brings it over; there it is unpacked, and its bytes
-become the network's input (`data/pixels.py`).
+A GPU that waits for its data is wasted, so we copy and compute at the same time.  A GPU works
+through a queue of orders, a *stream*, while the host goes on without waiting.  A copy to the GPU
+can do the same, on a second stream beside the computation, if it comes from *pinned* memory, which
+the operating system promises not to move.  (From any other memory the copy first goes through such
+a buffer, and the host waits.)  So we pack each batch into one pinned buffer, and one copy brings it
+over; there it is unpacked, and its bytes become the network's input (`data/pixels.py`).
 
-Two streams know nothing of each other, and the host runs ahead of both.  Whoever reads what another writes has to
-say so, by *events*: a mark in one stream that another stream, or the host, can wait for.  Three waits are needed,
-and each is a classical bug where it is missing: nothing fails, some batches are just wrong, now and then.
+Two streams know nothing of each other, and the host runs ahead of both.  Whoever reads what another
+writes has to say so, by *events*: marks in one stream that another stream, or the host, can wait
+for.  You need three waits, and each is a classical bug where it is missing: nothing fails, some
+batches are just wrong, now and then.
 
-    computation waits for the copy       else it reads a batch that has not arrived yet: the pixels of an older one
-    the host waits for the copy          else it packs batch k + 2 into the pinned buffer that batch k still leaves
-                                         from, and batch k arrives with the pixels of another
-    the copy waits for the computation   else batch k + 2 arrives on top of batch k, which is still being read
+    computation waits for the copy       else it reads a batch that has not arrived yet, and sees
+                                         the pixels of an older one
+    the host waits for the copy          else it packs batch k + 2 into the pinned buffer that
+                                         batch k still leaves from, and batch k arrives with the
+                                         pixels of another
+    the copy waits for the computation   else batch k + 2 arrives on top of batch k, which is still
+                                         being read
 
-Only the second stops the host, and only where it is two batches ahead already.  To have time between them, there
-are two buffers (*slots*), used in turn:
+Only the second stops the host, and only where it is two batches ahead already.  To leave time
+between them, there are two buffers (*slots*), used in turn:
 
     host          pack 0 | pack 1 | order step 0 | pack 2 | order step 1 | pack 3 | ...
     copy stream     copy 0 | copy 1 |       (after step 0) copy 2 | (after step 1) copy 3 ...
@@ -55,7 +60,10 @@ def device_batches(
 
 
 def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:
-    """The batches in the memory of the GPU, the next one under way; each is valid until the next is asked for."""
+    """The batches in the memory of the GPU, with the next one under way.
+
+    Each is valid until you ask for the next.
+    """
     import cupy
 
     compute, copy = cupy.cuda.get_current_stream(), cupy.cuda.Stream(non_blocking=True)
@@ -77,7 +85,7 @@ def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:
 
 
 class Slot:
-    """Room for one batch in pinned memory and on the GPU, and the events that keep its users apart."""
+    """Room for one batch in pinned memory and on the GPU, with events that keep its users apart."""
 
     def __init__(self, compute: Any, copy: Any):
         import cupy
@@ -88,26 +96,29 @@ class Slot:
         self.batch: RawBatch  # the one that was sent last, on the GPU
 
     def send(self, batch: RawBatch) -> None:
-        """Pack a batch, and order its copy to the GPU for when its place there is free."""
+        """Pack a batch, and order its copy to the GPU for when the memory there is free."""
         self.wait_until_sent()
         size = sum(array.nbytes for array in batch if array is not None)
-        if size > len(self.pinned):  # in an epoch's first rounds only
+        if size > len(self.pinned):  # for the first batches of an epoch only
             self.reserve(size)
-        for ours, theirs in zip(unpack(self.pinned, batch), batch, strict=True):
-            if ours is not None:
-                ours[...] = theirs
+        for packed, array in zip(unpack(self.pinned, batch), batch, strict=True):
+            if packed is not None:
+                packed[...] = array
         self.copy.wait_event(self.free)
         self.memory[:size].set(self.pinned[:size], stream=self.copy)
         self.sent.record(self.copy)
         self.batch = unpack(self.memory, batch)
 
     def receive(self) -> RawBatch:
-        """The batch on the GPU, for orders to the compute stream from now on; the host does not wait."""
+        """The batch on the GPU, for what the compute stream is ordered from now on.
+
+        It is the stream that waits for the batch, not the host.
+        """
         self.compute.wait_event(self.sent)
         return self.batch
 
     def release(self) -> None:
-        """What the compute stream was ordered until now is all that uses the batch."""
+        """Say that nothing uses the batch beyond what the compute stream was ordered until now."""
         self.free.record(self.compute)
 
     def wait_until_sent(self) -> None:
@@ -116,27 +127,30 @@ class Slot:
             self.sent.synchronize()
 
     def reserve(self, size: int) -> None:
-        """New memory of `size` bytes, which the copy stream may use when all that used it before is done."""
+        """Take new memory of `size` bytes.
+
+        The copy stream may write to it only once all that used that memory before is done.
+        """
         import cupy
         import cupyx
 
-        self.pinned, self.memory = (
-            cupyx.empty_pinned((size,), np.uint8),
-            cupy.empty((size,), np.uint8),
-        )
+        self.pinned = cupyx.empty_pinned((size,), np.uint8)
+        self.memory = cupy.empty((size,), np.uint8)
         self.free.record(self.compute)
 
 
 def unpack(memory: Array, batch: RawBatch) -> RawBatch:
-    """Views of `memory`, bytes, in the shapes and dtypes of `batch`: one after the other, the widest first."""
+    """Views of `memory`, bytes, in the shapes and dtypes of `batch`, one after the other.
+
+    The widest dtype comes first, so that every view is aligned.
+    """
     views: list[Array | None] = []
     start = 0
     for array in batch:
         if array is None:
             views.append(None)
         else:
-            views.append(
-                memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-            )
+            view = memory[start : start + array.nbytes].view(array.dtype)
+            views.append(view.reshape(array.shape))
             start += array.nbytes
     return RawBatch(*views)

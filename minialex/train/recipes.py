@@ -1,60 +1,68 @@
 """Recipes -- three sets of training settings that belong together: `--recipe NAME`.
 
-A recipe gives defaults; an option that is given beside it wins.  What a recipe does not name is as in `Config`
-(run.py).  To tune a recipe, change its numbers here.
+A learning rate that works with Adam is wrong for SGD, and the epochs that you can afford before
+the network overfits depend on the augmentation: settings have to be chosen together.  A recipe
+does that for you.  It gives defaults, and an option that you give beside it wins; what a recipe
+does not name is as in `Config` (run.py).  To tune a recipe, change its numbers here.
 
-    drawings    the default for the drawings: a new pose each time, so nothing is augmented, and two epochs do
-    modern      the default for photos: what was learned since 2012 about training with few of them
+    drawings    the default for the drawings: each has a pose of its own, so nothing is augmented,
+                and two epochs are enough
+    modern      the default for photos: what the field has learned since 2012 about training with
+                few of them
     paper       AlexNet as it was trained in 2012
 
-The paper's recipe, and where each line of it stands in Krizhevsky, Sutskever, Hinton (2012):
+The paper's recipe, with the section of Krizhevsky, Sutskever, Hinton (2012) for each line:
 
-    variant "2012"         two towers, local response normalisation                        sections 3.2, 3.3
-    augment "crop"         256 pixels for the shorter side, the middle 256 x 256 of that,
-                           a random crop of the network's size, mirrored half of the time  sections 2, 4.1
-    colour_shift 0.1       see data/colour.py                                              section 4.1
-    normalize "mean"       pixels in 0..255 less their mean; not divided by anything       section 2
-    init "paper"           weights N(0, 0.01^2); biases 1 in conv2, conv4, conv5, fc6 and
-                           fc7, so that their ReLUs start open, and 0 elsewhere            section 5
-    dropout 0.5            in the first two dense layers                                   section 4.2
-    optimizer "sgd"        v = 0.9 v - 0.0005 lr w - lr g;  w += v;  128 photos a step     section 5
-    schedule "plateau"     lr 0.01, divided by 10 when the validation error has stopped
-                           improving, three times; 90 epochs                               section 5
+    variant "2012"       two towers, local response normalisation                          3.2, 3.3
+    augment "crop"       256 pixels for the shorter side, the middle 256 x 256 of that,
+                         a random crop of the network's size, mirrored half of the time    2, 4.1
+    colour_shift 0.1     see data/colour.py                                                4.1
+    normalize "mean"     pixels in 0..255 less their mean; not divided by anything         2
+    init "paper"         weights N(0, 0.01^2); biases 1 in conv2, conv4, conv5, fc6 and
+                         fc7, so that their ReLUs start active, and 0 elsewhere            5
+    dropout 0.5          in the first two dense layers                                     4.2
+    optimizer "sgd"      v = 0.9 v - 0.0005 lr w - lr g;  w += v;  128 photos per step     5
+    schedule "plateau"   lr 0.01, divided by 10 when the validation error has stopped
+                         improving, three times; 90 epochs                                 5
 
-It differs in three things.  The paper subtracts a mean image, pixel by pixel; we subtract its mean colour, since
-random crops move every pixel of it anyway.  "Stopped improving" was judged by eye; here it is `patience` epochs
-without a new best, 10 so that 90 epochs have room for all three divisions.  The weight decay acts on the biases
-too.  At the scale of pixels in 0..255 the weights of N(0, 0.01^2) make sense: with pixels in 0..1 the first
-signals would be 255 times weaker.
+Ours differs in three respects.  The paper subtracts a mean image, pixel by pixel; we subtract its
+mean colour, since random crops move every pixel of it anyway.  "Stopped improving" was judged by
+eye; here it means `patience` epochs without a new best, 10 so that 90 epochs have room for all
+three divisions.  And our weight decay acts on the biases too.
 
-And its learning rate was made for 1,000 classes.  fc7's 4,096 biases of 1 give the last layer an input h of
-|h|^2 = 7,000 or so.  With K classes, all as likely at first, the loss curves by |h|^2 / K along h, and SGD with
-momentum 0.9 is stable for rates below 2 (1 + 0.9) K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  With two
-classes and a rate of 0.01 all ReLUs of fc7 were shut for good after three epochs, and nothing was learned;
-`--recipe paper --lr 0.0005` learns.
+Two of these numbers belong to the rest of the paper, and surprise you elsewhere.  The weights of
+N(0, 0.01^2) suit pixels in 0..255: with pixels in 0..1 the signals of the first layer would be 255
+times weaker.  The learning rate suits 1,000 classes.  fc7's 4,096 biases of 1 give the last layer
+an input h of |h|^2 = 7,000 or so.  With K classes, all as likely at first, the curvature of the
+loss along h is |h|^2 / K, and SGD with momentum 0.9 is stable for rates below
+2 (1 + 0.9) K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  With two classes and a rate of 0.01,
+all ReLUs of fc7 were dead after three epochs, and the network learned nothing.  With
+`--recipe paper --lr 0.0005` it learns.
 
-The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), down to a quarter of the photo,
-and the paper's colour shift; weights by He et al. (2015); label smoothing (Szegedy et al. 2016, section 7); AdamW
-(Loshchilov, Hutter 2019) on a half cosine after a warm-up (Loshchilov, Hutter 2017); and the leaner network of
-Krizhevsky (2014).  With 4,500 photos the time goes into epochs: sixty, since so much chance in the photos keeps
-the network from learning them by heart.  Its numbers are the ones that the README's photos were learned with.
+The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), down to a
+quarter of the photo, and the paper's colour shift; weights by He et al. (2015); label smoothing
+(Szegedy et al. 2016, section 7); AdamW (Loshchilov, Hutter 2019) on a half cosine after a warm-up
+(Loshchilov, Hutter 2017); and the leaner network of Krizhevsky (2014).  With 4,500 photos an epoch
+is short, so there are sixty: with so much randomness in each photo, the network is slow to overfit.
+The README's results on photos come from these numbers.
 """
 
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     "drawings": {
-        "variant": "ungrouped", "augment": "none", "optimizer": "adam", "lr": 2e-4, "batch_size": 32, "epochs": 2,
+        "variant": "ungrouped", "augment": "none",
+        "optimizer": "adam", "lr": 2e-4, "batch_size": 32, "epochs": 2,
     },
     "modern": {
-        "variant": "owt", "augment": "full", "crop_scale": 0.25, "colour_shift": 0.1, "label_smoothing": 0.1,
-        "optimizer": "adamw", "lr": 2e-4, "weight_decay": 0.1, "schedule": "cosine", "warm_up": 500,
-        "batch_size": 32, "epochs": 60,
+        "variant": "owt", "augment": "full", "crop_scale": 0.25, "colour_shift": 0.1,
+        "label_smoothing": 0.1, "optimizer": "adamw", "lr": 2e-4, "weight_decay": 0.1,
+        "schedule": "cosine", "warm_up": 500, "batch_size": 32, "epochs": 60,
     },
     "paper": {
-        "variant": "2012", "augment": "crop", "colour_shift": 0.1, "normalize": "mean", "init": "paper",
-        "dropout": 0.5, "optimizer": "sgd", "lr": 0.01, "weight_decay": 5e-4, "schedule": "plateau", "warm_up": 0,
-        "patience": 10, "batch_size": 128, "epochs": 90,
+        "variant": "2012", "augment": "crop", "colour_shift": 0.1, "normalize": "mean",
+        "init": "paper", "dropout": 0.5, "optimizer": "sgd", "lr": 0.01, "weight_decay": 5e-4,
+        "schedule": "plateau", "warm_up": 0, "patience": 10, "batch_size": 128, "epochs": 90,
     },
 }  # fmt: skip
 

@@ -1,13 +1,15 @@
-"""A run: the settings of a training, and the folder that keeps all that comes out of it.
+"""A run: the settings of a training run, and the folder that keeps all that comes out of it.
 
 What the folder holds:
 
     config.json         the settings, as given
-    history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc, images_per_s
-    last.safetensors    everything needed to go on, to the bit
-    best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's form
-    result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch; with
-                        ten_crop also ten_crop_loss, ten_crop_acc
+    history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc,
+                        images_per_s
+    last.safetensors    everything needed to resume the run, bit for bit
+    best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
+                        form
+    result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
+                        with ten_crop also ten_crop_loss, ten_crop_acc
     curves.png          the history as a picture, where matplotlib is installed
 """
 
@@ -74,9 +76,7 @@ class Config:
     crop_scale: float = 0.35  # the smallest part of a photo's area that augment "full" crops
     colour_shift: float = 0.0
     normalize: str = "imagenet"
-    colours: dict | None = (
-        None  # measured on the training photos, where colour_shift or normalize need it
-    )
+    colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     ten_crop: bool = False
     seed: int = 0
     workers: int = 2
@@ -137,14 +137,14 @@ def configure(options: dict[str, Any]) -> Config:
     settings = {**RECIPES[name], **options, "recipe": name}
     sgd = settings["optimizer"] == "sgd"
     if "lr" not in options and sgd != (RECIPES[name]["optimizer"] == "sgd"):
-        settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate belongs to its optimizer
+        settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
     return Config(**settings)
 
 
 def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
     """`config` with the colours of a training set, where it needs them and has none yet.
 
-    They go into config.json, so that a resumed run adds the very same colours.
+    They go into config.json, so that a resumed run adds the very same colours again.
     """
     if not config.needs_colours or config.colours is not None:
         return config
@@ -155,7 +155,8 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
 def evaluation_transform(side: int, config: Config) -> Compose:
     """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227.
 
-    `config.augment` "crop" first takes the paper's middle square, on whose corners its ten crops lie.
+    `config.augment` "crop" first takes the paper's middle square, because the paper's ten crops lie
+    in its corners.
     """
     before = square(side) if config.augment == "crop" else square(side)[:1]
     return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
@@ -164,8 +165,9 @@ def evaluation_transform(side: int, config: Config) -> Compose:
 def training_transform(side: int, config: Config) -> Compose:
     """What a training photo goes through.
 
-    augment "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full": crops of
-    config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et al. 2014, section 6).
+    augment "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full":
+    crops of config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et
+    al. 2014, section 6).
     """
     crops: tuple[Any, ...]
     if config.augment == "none":
@@ -174,11 +176,9 @@ def training_transform(side: int, config: Config) -> Compose:
         crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
     else:
         crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
-    shift = (
-        (ColourShift(_measured(config, "components"), config.colour_shift),)
-        if config.colour_shift
-        else ()
-    )
+    shift: tuple[Any, ...] = ()
+    if config.colour_shift:
+        shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
     return Compose((*crops, ToArray(), *shift, _normalize(config)))
 
 
@@ -188,16 +188,15 @@ def square_side(side: int) -> int:
 
 
 def square(side: int) -> tuple[Resize, CenterCrop]:
-    """Steps that make a photo's shorter side `square_side(side)` pixels, and take the middle square of that."""
+    """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
     return Resize(square_side(side)), CenterCrop(square_side(side))
 
 
 def _normalize(config: Config) -> Normalize:
     if config.normalize == "imagenet":
         return Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    return Normalize(
-        _measured(config, "mean"), (1 / 255,) * 3
-    )  # the paper's: pixels in 0..255, less the mean
+    # The paper's: pixels in 0..255, less their mean.
+    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)
 
 
 def _measured(config: Config, name: str) -> Any:
@@ -211,7 +210,7 @@ def _flag(name: str) -> str:
 
 
 def check_types(settings: Any) -> None:
-    """Raise TypeError unless `settings`, from a JSON file, is a dictionary whose values have `Config`'s types."""
+    """Raise TypeError unless `settings`, from a JSON file, is a dict with the types of `Config`."""
     if not isinstance(settings, dict):
         raise TypeError("it is no dictionary")
     types = {field.name: field.type for field in dataclasses.fields(Config)}
@@ -246,7 +245,8 @@ class RunFolder:
         run = cls(path)
         if (path / "config.json").exists():
             raise ConfigError(
-                f"{str(path)!r} holds a run already; continue it with --resume {path}, or choose another --out"
+                f"{str(path)!r} holds a run already;"
+                f" continue it with --resume {path}, or choose another --out"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
-        """The folder of an earlier run and its settings.  Raises CheckpointError where there is none."""
+        """The folder of an earlier run and its settings.
+
+        Raises CheckpointError where there is none.
+        """
         file = path / "config.json"
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
@@ -279,7 +282,10 @@ class RunFolder:
         write_text(self.path / "history.csv", text.getvalue())
 
     def read_history(self) -> list[dict[str, float]]:
-        """The rows of history.csv.  Raises CheckpointError where there are none, or they cannot be read."""
+        """The rows of history.csv.
+
+        Raises CheckpointError where there are none, or they cannot be read.
+        """
         try:
             with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
                 rows = [

@@ -1,21 +1,26 @@
 """What a trained network looks at: its activations, its gradients, its last hidden layer.
 
-All of it is the forward and the backward pass that training uses; only the question differs.
+The network says "dog, 93 %", and you want to know why.  You need no new tool for that: it takes
+the forward and the backward pass that training uses, with another question.
 
-    activations    what each layer makes of a photo
-    saliency       |d score / d pixel|: the pixels whose change would move the score of a class most.  Training
-                   stops its backward pass at the first layer's weights; here it goes on to the image.
-    Grad-CAM       the score's gradient at the maps A of the last convolution, averaged over the places, says how
-                   much each channel c speaks for the class; the channels, added with these weights, say where:
+    activations    What does each layer make of a photo?
+    saliency       Which pixels would move the score of a class most, if you changed them?  Those
+                   with a large |d score / d pixel|.  Training stops its backward pass at the first
+                   layer's weights; here it goes on to the image.
+    Grad-CAM       Where does the network see the class?  The score's gradient at the maps A of the
+                   last convolution, averaged over the positions, says how much each channel c
+                   speaks for the class; the channels, added with these weights, say where:
 
                        w[c] = mean over p, q of d score / dA[p,q,c]
                        map[p,q] = max(0, sum over c of w[c] A[p,q,c])
 
-    neighbours     photos that lie close in the 4,096 numbers of the last hidden layer look alike to the network,
-                   though their pixels may have nothing in common
+    neighbours     Which photos look alike to the network?  Those whose activations in the last
+                   hidden layer, 4,096 each, lie close together, though their pixels may have
+                   nothing in common.
 
-References: Krizhevsky, Sutskever, Hinton (2012), section 6.1: neighbours.  Simonyan, Vedaldi, Zisserman (2014),
-"Deep Inside Convolutional Networks": saliency.  Selvaraju et al. (2017), "Grad-CAM", eq. 1 and 2.
+References: Krizhevsky, Sutskever, Hinton (2012), section 6.1: neighbours.  Simonyan, Vedaldi,
+Zisserman (2014), "Deep Inside Convolutional Networks": saliency.  Selvaraju et al. (2017),
+"Grad-CAM", eq. 1 and 2.
 """
 
 from collections.abc import Iterable
@@ -30,10 +35,12 @@ from minialex.models import AlexNet
 
 
 class Trace:
-    """One forward pass of `model`, in evaluation mode, over x (N, side, side, 3), with every layer's output kept.
+    """One forward pass of `model`, in evaluation mode, that keeps the output of every layer.
 
-    layers, outputs   the layers without children, in order of execution, and what each put out; where a ReLU works
-                      in place, the layer before it shows the ReLU's output as well
+    The input x is (N, side, side, 3).
+
+    layers, outputs   the layers without children, in order of execution, and the output of each;
+                      where a ReLU works in place, the layer before it shows the ReLU's output too
     """
 
     def __init__(self, model: AlexNet, x: Array):
@@ -53,7 +60,7 @@ class Trace:
         return self.outputs[-1]
 
     def convolutions(self) -> list[int]:
-        """The numbers of the layers that put out the maps of each convolution, after its ReLU."""
+        """The indices of the layers whose outputs are the maps of each convolution, after ReLU."""
         return [i + 1 for i, layer in enumerate(self.layers) if isinstance(layer, Conv2d)]
 
     def convolution_maps(self) -> list[np.ndarray]:
@@ -61,17 +68,17 @@ class Trace:
         return [to_cpu(self.outputs[i][0]) for i in self.convolutions()]
 
     def gradient(self, classes: Array, at: int = -1) -> Array:
-        """d (score of class classes[n]) / d (output of layer number `at`), for image n; -1 is the input itself."""
+        """d (score of class classes[n]) / d (output of layer `at`), for image n.
+
+        `at` = -1 is the input itself.
+        """
         xp = get_xp(self.logits)
-        dy = (xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]).astype(
-            self.logits.dtype
-        )
+        one_hot = xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]
+        dy = one_hot.astype(self.logits.dtype)
         first = self.layers[0]
         assert isinstance(first, Conv2d)
-        before, first.input_grad = (
-            first.input_grad,
-            True,
-        )  # in training nobody asks for this gradient
+        # Training needs no gradient with respect to the image, so the first layer may leave it out.
+        before, first.input_grad = first.input_grad, True
         try:
             for i in reversed(range(at + 1, len(self.layers))):
                 dy = self.layers[i].backward(dy, self.caches[i], zeros_like(self.layers[i].params))
@@ -81,12 +88,12 @@ class Trace:
 
 
 def saliency(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
-    """For each pixel, the largest |d score / d pixel| of its three colours: (N, H, W), for x (N, H, W, 3)."""
+    """The largest |d score / d pixel| of each pixel's colours: x (N, H, W, 3) -> (N, H, W)."""
     return np.abs(to_cpu(Trace(model, x).gradient(classes))).max(axis=3)
 
 
 def grad_cam(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
-    """Where in the last convolution's maps the network sees the class: (N, h, w), 0 where it does not."""
+    """Where in the last convolution's maps the network sees the class: (N, h, w), 0 elsewhere."""
     trace = Trace(model, x)
     last = trace.convolutions()[-1]
     w = trace.gradient(classes, at=last).mean(axis=(1, 2), keepdims=True)  # (N, 1, 1, C)
@@ -94,7 +101,10 @@ def grad_cam(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
 
 
 def last_hidden(model: AlexNet, batches: Iterable[Array]) -> np.ndarray:
-    """The outputs of the last hidden layer, (images, 4096), in evaluation mode, for batches (N, side, side, 3)."""
+    """The outputs of the last hidden layer, (images, 4096), in evaluation mode.
+
+    `batches` yields the images, (N, side, side, 3) at a time.
+    """
     model.train(False)
     parts = []
     for x in batches:
@@ -106,12 +116,13 @@ def last_hidden(model: AlexNet, batches: Iterable[Array]) -> np.ndarray:
 
 
 def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` points (P, D) nearest to each query (Q, D), nearest first: their numbers and Euclidean
-    distances, (Q, count).  Of equally near points the first comes first.
+    """The `count` points (P, D) nearest to each query (Q, D): their indices and distances.
+
+    Both are (Q, count), nearest first; of equally near points the first comes first.  Distances
+    are Euclidean, by |q - p|^2 = |q|^2 + |p|^2 - 2 q p: one matmul instead of Q P differences.
     """
-    squares = (queries.astype(np.float64) ** 2).sum(axis=1)[:, None] + (
-        points.astype(np.float64) ** 2
-    ).sum(axis=1)
-    squares -= 2 * (queries.astype(np.float64) @ points.T.astype(np.float64))
+    q, p = queries.astype(np.float64), points.astype(np.float64)
+    squares = (q**2).sum(axis=1)[:, None] + (p**2).sum(axis=1)
+    squares -= 2 * (q @ p.T)
     chosen = np.argsort(squares, axis=1, kind="stable")[:, :count]
     return chosen, np.sqrt(np.maximum(np.take_along_axis(squares, chosen, axis=1), 0))

@@ -12,8 +12,9 @@ from minialex.backend import Array, to_cpu
 def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
     """Draw loss and accuracy over the epochs into a PNG file.
 
-    `histories` are the rows of history.csv of one run or several, by name; of several, each has a colour, and
-    training is dashed.  Raises ImportError where matplotlib is not installed (pip install 'minialex[plot]').
+    `histories` are the rows of history.csv of one run or several, by name.  Of several runs, each
+    has a colour, and training is dashed.  Raises ImportError where matplotlib is not installed
+    (pip install 'minialex[plot]').
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
@@ -24,19 +25,13 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
     for axes, what in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
         for i, (name, history) in enumerate(histories.items()):
             epochs = [row["epoch"] for row in history]
-            for k, (part, key, line) in enumerate(
-                (("training", "train", "--"), ("validation", "val", "-"))
-            ):
-                style, label = (
-                    (f"C{i}{line}", f"{name}, {part}") if len(histories) > 1 else (f"C{k}-", part)
-                )
-                axes.plot(
-                    epochs,
-                    [row[f"{key}_{what}"] for row in history],
-                    style,
-                    label=label,
-                    marker=".",
-                )
+            parts = (("training", "train", "--"), ("validation", "val", "-"))
+            for k, (part, key, line) in enumerate(parts):
+                values = [row[f"{key}_{what}"] for row in history]
+                style, label = f"C{k}-", part
+                if len(histories) > 1:
+                    style, label = f"C{i}{line}", f"{name}, {part}"
+                axes.plot(epochs, values, style, label=label, marker=".")
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy" if what == "acc" else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -48,7 +43,7 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
 
 
 def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> Image.Image:
-    """The filters of a first layer, weight (K, K, 3, F), side by side as a picture, like the paper's figure 3.
+    """The filters of a first layer, weight (K, K, 3, F), side by side, like the paper's figure 3.
 
     Each filter is stretched to the full range of brightness; grey is a weight of zero.
     """
@@ -61,15 +56,14 @@ def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> I
     cell = K * scale + 2
     sheet = Image.new("RGB", (columns * cell + 2, -(-F // columns) * cell + 2), "white")
     for f in range(F):
-        tile = Image.fromarray((w[f] * 255).astype(np.uint8)).resize(
-            (K * scale,) * 2, Image.Resampling.NEAREST
-        )
+        pixels = Image.fromarray((w[f] * 255).astype(np.uint8))
+        tile = pixels.resize((K * scale,) * 2, Image.Resampling.NEAREST)
         sheet.paste(tile, (2 + f % columns * cell, 2 + f // columns * cell))
     return sheet
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Values (H, W) as colours (H, W, 3), uint8: from black for 0 or less over red and yellow to white."""
+    """Values (H, W) as colours (H, W, 3), uint8: black for 0 or less, then red, yellow, white."""
     v = np.clip(values / max(float(values.max()), 1e-12), 0, 1)[..., None]
     return (np.clip(3 * v - np.arange(3), 0, 1) * 255).astype(np.uint8)
 
@@ -77,9 +71,8 @@ def heat(values: np.ndarray) -> np.ndarray:
 def map_picture(values: np.ndarray, size: tuple[int, int], smooth: bool = False) -> Image.Image:
     """A map (H, W) in the colours of `heat`, enlarged to `size` (width, height)."""
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.BOX
-    return Image.fromarray(
-        heat(np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, how)))
-    )
+    enlarged = Image.fromarray(values.astype(np.float32)).resize(size, how)
+    return Image.fromarray(heat(np.asarray(enlarged)))
 
 
 def overlay(photo: Image.Image, values: np.ndarray) -> Image.Image:
@@ -93,9 +86,8 @@ def stack(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
     gap = 6
     lines = [20 if text else 0 for text, _ in pictures]
     width = max(picture.width for _, picture in pictures) + 2 * gap
-    sheet = Image.new(
-        "RGB", (width, sum(lines) + sum(p.height + gap for _, p in pictures) + gap), "white"
-    )
+    height = sum(lines) + sum(picture.height + gap for _, picture in pictures) + gap
+    sheet = Image.new("RGB", (width, height), "white")
     draw, top = ImageDraw.Draw(sheet), gap
     for (text, picture), line in zip(pictures, lines, strict=True):
         draw.text((gap, top), text, fill="black", font=ImageFont.load_default(size=13))
@@ -105,31 +97,29 @@ def stack(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def picture_row(cells: list[tuple[Image.Image, str]], cell: int = 144) -> Image.Image:
-    """Pictures side by side, each `cell` pixels a side, with a line of text below it where it has one."""
+    """Pictures side by side, each `cell` pixels wide and high, with its text below it, if any."""
     gap, line = 6, 18 if any(text for _, text in cells) else 0
     row = Image.new("RGB", (len(cells) * (cell + gap) - gap, cell + line), "white")
-    draw = ImageDraw.Draw(row)
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(size=13)
     for c, (picture, text) in enumerate(cells):
         row.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (c * (cell + gap), 0))
-        draw.text(
-            (c * (cell + gap), cell + 1), text, fill="black", font=ImageFont.load_default(size=13)
-        )
+        draw.text((c * (cell + gap), cell + 1), text, fill="black", font=font)
     return row
 
 
 def activation_sheet(
     photo: Image.Image, layers: list[np.ndarray], columns: int = 10
 ) -> Image.Image:
-    """A photo, and of each layer's maps (H, W, C) the `columns` strongest, each scaled to its own maximum."""
+    """A photo, and the `columns` strongest of each layer's maps (H, W, C).
+
+    Each map is scaled to its own maximum.
+    """
     rows = [(f"the image: {photo.height} x {photo.width} pixels", picture_row([(photo, "")], 160))]
     for number, maps in enumerate(layers, start=1):
         H, W, C = maps.shape
         strongest = np.argsort(-maps.mean(axis=(0, 1)), kind="stable")[:columns]
-        text = f"convolution {number}: {H} x {W} places, the {len(strongest)} strongest of {C} channels"
-        rows.append(
-            (
-                text,
-                picture_row([(map_picture(maps[..., c], (108, 108)), "") for c in strongest], 108),
-            )
-        )
+        shown = f"the {len(strongest)} strongest of {C} channels"
+        text = f"convolution {number}: {H} x {W} positions, {shown}"
+        cells = [(map_picture(maps[..., c], (108, 108)), "") for c in strongest]
+        rows.append((text, picture_row(cells, 108)))
     return stack(rows)

@@ -1,4 +1,4 @@
-"""Prediction: a checkpoint knows its model, its classes and its preprocessing; a photo is all it needs."""
+"""Prediction: a checkpoint knows its model, classes and preprocessing; you only bring a photo."""
 
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,13 @@ class Predictor:
     def probabilities(self, image: Image.Image, ten_crop: bool = False) -> np.ndarray:
         """The probability of each class, (C,), for an RGB image.
 
-        With `ten_crop`, the mean over the four corners, the middle, and their mirror images (Krizhevsky,
-        Sutskever, Hinton 2012, section 4.1).
+        With `ten_crop`, the mean over the four corners, the middle, and their mirror images: ten
+        looks err less often than one (Krizhevsky, Sutskever, Hinton 2012, section 4.1).
         """
-        x = (
-            to_device(np.stack(ten_crops(image, self.transform)), self.device)
-            if ten_crop
-            else self.batch([image])
-        )
+        if ten_crop:
+            x = to_device(np.stack(ten_crops(image, self.transform)), self.device)
+        else:
+            x = self.batch([image])
         return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
@@ -90,7 +89,8 @@ class Predictor:
 def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
     """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
 
-    In this order: upper left, upper right, lower left, lower right, middle; each followed by its mirror image.
+    In this order: upper left, upper right, lower left, lower right, middle; each followed by its
+    mirror image.
     """
     steps = list(transform.transforms)
     crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
@@ -113,7 +113,10 @@ def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
 
 
 def find_photos(paths: list[Path]) -> list[Path]:
-    """The photos named, and all photos in the folders named, sorted.  Raises DataError where there are none."""
+    """The photos named, and all photos in the folders named, sorted.
+
+    Raises DataError for a folder without photos.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():

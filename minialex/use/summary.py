@@ -1,6 +1,6 @@
 """The table that `model.summary()` prints: what each layer makes, and what it costs.
 
-`paper_numbers.py` beside it compares AlexNet with its paper.
+To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numbers.py`.
 """
 
 import math
@@ -15,8 +15,9 @@ HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB")
 def summary(model: Layer, shape: Shape) -> str:
     """A table of the layers of `model` for one image of `shape` (H, W, C).
 
-    Multiply-adds are those of the forward pass of one image, and kB (1,024 bytes) the size of its output in
-    float32.  The last rows add up; a training step with Adam needs about 4 numbers a parameter.
+    Multiply-adds are those of the forward pass of one image, and kB (1,024 bytes) the size of its
+    output in float32.  The last rows add up; a training step with Adam needs about 4 numbers per
+    parameter: the weight, its gradient and two moments.
     """
     image = shape
     rows: list[tuple[str, ...]] = [HEADER]
@@ -25,17 +26,14 @@ def summary(model: Layer, shape: Shape) -> str:
         counts = count_parameters(layer.params), layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
         size = math.prod(shape)
-        parameters, multiply_adds, numbers = (
-            parameters + counts[0],
-            multiply_adds + counts[1],
-            numbers + size,
-        )
+        parameters += counts[0]
+        multiply_adds += counts[1]
+        numbers += size
         cells = [f"{count:,}" if count else "-" for count in counts]
         kind = repr(layer).partition("(")[0] if len(repr(layer)) > 48 else repr(layer)
         rows.append((name, kind, " x ".join(map(str, shape)), *cells, f"{size * 4 / 1024:,.0f}"))
-    rows.append(
-        ("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", f"{numbers * 4 / 1024:,.0f}")
-    )
+    totals = f"{parameters:,}", f"{multiply_adds:,}", f"{numbers * 4 / 1024:,.0f}"
+    rows.append(("total", "", "", *totals))
 
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
@@ -47,10 +45,14 @@ def summary(model: Layer, shape: Shape) -> str:
     ]
     rule = "-" * len(lines[0])
     step = 4 * parameters * 4 / 1024**2
-    note = f"weights, gradient and Adam's two vectors: {step:,.0f} MB; kB are those of one image in float32"
-    fixed, each = (
-        step_bytes(model, image, 0),
-        step_bytes(model, image, 1) - step_bytes(model, image, 0),
+    note = (
+        f"weights, gradient and Adam's two vectors: {step:,.0f} MB;"
+        " kB are those of one image in float32"
     )
-    peak = f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} an image (1 MB = 10^6 bytes)"
+    fixed = step_bytes(model, image, 0)
+    each = step_bytes(model, image, 1) - fixed
+    peak = (
+        f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image"
+        " (1 MB = 10^6 bytes)"
+    )
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note, peak])

@@ -121,7 +121,7 @@ def test_the_summary_prints_the_formula():
     fixed = step_bytes(model, model.input_shape, 0)
     each = step_bytes(model, model.input_shape, 7) - step_bytes(model, model.input_shape, 6)
     assert step_bytes(model, model.input_shape, 100) == fixed + 100 * each
-    assert f"a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} an image" in model.summary()
+    assert f"a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image" in model.summary()
 
 
 @pytest.mark.skipif(
