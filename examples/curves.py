@@ -1,4 +1,4 @@
-"""The learning curves of several runs in one picture, side by side (extra plot)."""
+"""The learning curves of several runs in one picture, side by side (needs matplotlib)."""
 
 import argparse
 from pathlib import Path

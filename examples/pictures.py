@@ -1,6 +1,7 @@
-"""What a checkpoint sees: activations layer by layer, saliency, Grad-CAM, and the nearest training images.
+"""What a checkpoint sees: activations, saliency, Grad-CAM, and the nearest training images.
 
-Writes activations.png, attention.png and neighbours.png.
+Writes activations.png, attention.png and neighbours.png; minialex/use/explain.py says how to read
+them.
 """
 
 import argparse
@@ -20,26 +21,21 @@ Images = list[Image.Image]
 
 
 def attention(predictor: Predictor, images: Images) -> Image.Image:
-    """Each image with the network's answer, the pixels that would change it, and where it sees the class."""
+    """Each image with the network's answer, the pixels that matter to it, and where it sees it."""
     x = predictor.batch(images)
     p = predictor.batch_probabilities(x)
     best = p.argmax(axis=1)
     photos = [predictor.crop(image) for image in images]
     answers = [f"{predictor.classes[c]}  {row[c]:.1%}" for row, c in zip(p, best, strict=True)]
     pixels = [map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
-    places = [
-        overlay(photo, m)
-        for photo, m in zip(photos, grad_cam(predictor.model, x, best), strict=True)
-    ]
-    rows = [
-        list(zip(photos, answers, strict=True)),
-        [(m, "") for m in pixels],
-        [(m, "") for m in places],
-    ]
+    maps = grad_cam(predictor.model, x, best)
+    overlays = [overlay(photo, m) for photo, m in zip(photos, maps, strict=True)]
+    rows = [list(zip(photos, answers, strict=True))]
+    rows += [[(m, "") for m in pixels], [(m, "") for m in overlays]]
     titles = (
         "what the network sees, and its answer",
         "saliency: the brighter a pixel, the more its change would move the score of this answer",
-        "Grad-CAM: the brighter a place, the more the last convolution speaks for this answer there",
+        "Grad-CAM: the brighter a region, the more the last convolution sees this answer there",
     )
     return stack([(title, picture_row(row)) for title, row in zip(titles, rows, strict=True)])
 
@@ -48,9 +44,8 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
     """Each image, and the training images that are nearest to it in the last hidden layer."""
     loader = DataLoader(source.train, 32, predictor.transform, workers=2)
     queries = last_hidden(predictor.model, [predictor.batch(images)])
-    points = last_hidden(
-        predictor.model, (to_device(x, predictor.device) for x, _ in loader.epoch(0))
-    )
+    batches = (to_device(x, predictor.device) for x, _ in loader.epoch(0))
+    points = last_hidden(predictor.model, batches)
     rows = []
     for image, numbers, distances in zip(images, *nearest(queries, points, count), strict=True):
         row = [(predictor.crop(image), "looked for")]
@@ -59,7 +54,7 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
             row.append((predictor.crop(photo), f"{source.classes[label]}, at {distance:.1f}"))
         rows.append(picture_row(row))
     P, D = points.shape
-    title = f"the nearest of {P:,} training images, by the {D:,} numbers of the last hidden layer"
+    title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
     return stack([(title, rows[0]), *(("", row) for row in rows[1:])])
 
 
@@ -72,7 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--data", default="drawings", help="as in training; the nearest images are searched there"
     )
-    parser.add_argument("--limit", type=int, help="search at most so many training images")
+    parser.add_argument("--limit", type=int, help="the most training images to search")
     parser.add_argument("--seed", type=int, default=0, help="chooses the test images (default 0)")
     parser.add_argument(
         "--out", type=Path, default=Path("pictures"), help="folder (default pictures)"

@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="best.safetensors of a run folder")
     parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--ten-crop", action="store_true", help="mean over ten crops of each photo")
     parser.add_argument("--device", default="auto", help="cpu, gpu or auto (default)")
     options = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Train AlexNet on cats and dogs: drawings by default, photos with --data; --help lists the options."""
+"""Train AlexNet on cats and dogs: drawings by default, photos with --data.
+
+--help lists the options.
+"""
 
 from minialex.cli import run_main, train, training_parser
 

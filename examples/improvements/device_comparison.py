@@ -1,7 +1,7 @@
 """The fifth improvement: the same training step on a CPU and on a GPU.
 
-The paper's network trained for five to six days on two GPUs, whose 3 GB of memory each were its limit (sections 1
-and 3.2).
+The paper's network trained for five to six days on two GPUs, whose 3 GB of memory each were its
+limit (sections 1 and 3.2).  How long would it have taken without them?
 """
 
 import os
@@ -21,9 +21,10 @@ from runs import Pixels
 
 
 def step_seconds(device: str, steps: int, config: Config) -> list[float]:
-    """Seconds of each of `steps` training steps with the settings `config`, after one that is not counted.
+    """Seconds of each of `steps` training steps with the settings `config`.
 
-    Images of noise are on the device already; a step ends when its new weights are there.
+    The first step warms up, and is not counted.  Images of noise are on the device already; a step
+    ends when its new weights are there.
     """
     rng = np.random.default_rng(config.seed)
     noise = Pixels(rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), np.arange(2), ["cat", "dog"])
@@ -44,19 +45,20 @@ def step_seconds(device: str, steps: int, config: Config) -> list[float]:
 
 
 def compare_devices(config: Config, steps: int = 5) -> dict[str, Any]:
-    """{"cpu": seconds, "gpu": seconds, "mean", "error", "verdict", "line"}; without a GPU only the last two."""
+    """{"cpu": seconds, "gpu": seconds, "mean", "error", "verdict", "line"}.
+
+    Without a GPU, only the last two.
+    """
     try:
         _, chosen = choose_device("gpu")
     except DeviceError as error:
-        return {
-            "verdict": "not measured",
-            "line": f"gpu: not measured, for want of a GPU ({error})",
-        }
+        line = f"gpu: not measured, for want of a GPU ({error})"
+        return {"verdict": "not measured", "line": line}
     cpu, gpu = (step_seconds(device, steps, config) for device in ("cpu", "gpu"))
     result = paired([a - b for a, b in zip(cpu, gpu, strict=True)])
     line = (
-        f"gpu: a training step took {np.mean(cpu):.3f} s on the CPU and {np.mean(gpu):.3f} s on the GPU,"
-        f" {np.mean(cpu) / np.mean(gpu):.1f} times less: {result.verdict} ({chosen})"
+        f"gpu: a training step took {np.mean(cpu):.3f} s on the CPU and {np.mean(gpu):.3f} s"
+        f" on the GPU, {np.mean(cpu) / np.mean(gpu):.1f} times less: {result.verdict} ({chosen})"
     )
     numbers = {"mean": result.mean, "error": result.error, "verdict": result.verdict}
     return {"cpu": cpu, "gpu": gpu, **numbers, "line": line}

@@ -1,8 +1,9 @@
-"""AlexNet's improvements, measured: pairs of trainings that differ in one thing, with error bars and a verdict.
+"""AlexNet's improvements, measured: pairs of training runs that differ in one respect.
 
-Writes results.json, table.md and a picture of each experiment.  `examples/improvements/claims.py` says what is
-compared.  The default is a small AlexNet on few drawings, which two cores train in the budget; --full takes the
-published size, which needs a budget of many hours.
+Each comparison has error bars and a verdict.  Writes results.json, table.md and a picture of each
+experiment.  `examples/improvements/claims.py` says what is compared.  The default is a small
+AlexNet on few drawings, which two cores train within the budget; --full takes the published size,
+which needs a budget of many hours.
 """
 
 import argparse
@@ -49,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make_folder(path: Path | None) -> Path:
-    """The folder for the results.  Raises ConfigError where it holds some already, or cannot be made."""
+    """The folder for the results.
+
+    Raises ConfigError where it holds some already, or cannot be made.
+    """
     numbered = (Path(f"runs/improvements-{n}") for n in range(1, 10**6))
     path = path or next(folder for folder in numbered if not folder.exists())
     if (path / "results.json").exists():
@@ -79,15 +83,14 @@ def main() -> int:
     options = parser().parse_args()
     if not 3 <= options.seeds <= 100 or not 0 < options.budget < 1e6:
         raise ConfigError("--seeds must be from 3 to 100, and --budget a number of minutes above 0")
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # as an exception, so that all processes are ended
+    # SIGTERM becomes an exception, so that all processes are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     design = FULL if options.full else SMALL if options.data == "drawings" else PHOTOS
     experiments = list(EXPERIMENTS) if options.experiment == "all" else [options.experiment]
     out = make_folder(options.out)
     results: dict[str, Any] = {"runs": []}
     if "gpu" in experiments:
-        # The step of the published network in any case: a small one leaves a GPU idle.
+        # Always a step of the published network, since a small one leaves a GPU idle.
         results["gpu"] = compare_devices(Config(batch_size=128, workers=0))
         print(results["gpu"]["line"], flush=True)
     trained = [name for name in experiments if name != "gpu"]

@@ -1,17 +1,21 @@
-"""Paired differences -- is one training better than another, or was it luck?
+"""Paired differences -- is one training run better than another, or was it luck?
 
-Two runs with the same seed share their luck: images, their order, first weights.  So we look at the difference
-d_s of each pair s, in which that luck cancels, and not at two means:
+Train the same network twice with different seeds, and the errors differ.  So one run with an
+improvement and one without tell you little.  But two runs with the same seed share their luck:
+images, their order, initial weights.  So we look at the difference d_s of each pair s, in which
+that luck cancels, and not at two means:
 
     mean      m  = 1/n sum over s of d_s
     error     SE = sqrt( sum of (d_s - m)^2 / (n - 1) ) / sqrt(n)
 
-and say that a claim HELD where m > t SE, DID NOT HOLD where m < -t SE, and is NOT DECIDED between, where a true
-difference of 0 would often give as much.  t is the 97.5 % quantile of Student's distribution with n - 1 degrees of
-freedom, so that [m - t SE, m + t SE] is the 95 % confidence interval: 4.30 for 3 seeds, 2.78 for 5, 2.26 for 10.
-(The usual "two standard errors" are right for many seeds; with three, 18 % of all differences of 0 exceed them.)
+and say that a claim HELD where m > t SE, DID NOT HOLD where m < -t SE, and is NOT DECIDED between,
+where a true difference of 0 would often give as much.  t is the 97.5 % quantile of Student's
+distribution with n - 1 degrees of freedom, so that [m - t SE, m + t SE] is the 95 % confidence
+interval: 4.30 for 3 seeds, 2.78 for 5, 2.26 for 10.  (The usual "two standard errors" are right for
+many seeds; with three, 18 % of all differences of 0 exceed them.)
 
-Twenty comparisons of things that do not differ yield one verdict by chance, on average.
+Mind how often you ask.  Twenty comparisons of things that do not differ yield one spurious verdict,
+on average.
 
 Reference: Student (1908), "The Probable Error of a Mean".
 """
@@ -26,7 +30,7 @@ QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 @dataclass(frozen=True)
 class Paired:
-    """n paired differences: their mean, its standard error (None for fewer than two), and the verdict."""
+    """n paired differences: their mean, its standard error (None if n < 2), and the verdict."""
 
     n: int
     mean: float
@@ -49,20 +53,18 @@ def paired(differences: Sequence[float]) -> Paired:
     if n == 1:
         return Paired(1, mean, None, "not decided")
     error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1) / n)
-    verdict = (
-        "held"
-        if mean > student(n) * error
-        else "did not hold"
-        if mean < -student(n) * error
-        else "not decided"
-    )
+    verdict = "not decided"
+    if mean > student(n) * error:
+        verdict = "held"
+    elif mean < -student(n) * error:
+        verdict = "did not hold"
     return Paired(n, mean, error, verdict)
 
 
 def steps_to(errors: Sequence[float], steps_per_epoch: int, level: float = 0.25) -> float | None:
-    """The step at which a curve of errors, at epochs 0, 1, ..., first falls to `level`; None where it never does.
+    """The step at which a curve of errors, at epochs 0, 1, ..., first falls to `level`.
 
-    Between two epochs the curve is taken as straight.
+    None where it never does.  Between two epochs the curve is taken as straight.
     """
     for epoch, error in enumerate(errors):
         if error <= level:

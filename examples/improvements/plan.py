@@ -1,16 +1,18 @@
 """What fits into a budget, and how to stop in time.
 
-The speed of each arm is measured first (runs.py).  With it, a run of E epochs over I training images costs
+You say how long you can wait, and get the best experiment that fits.  So the speed of each arm is
+measured first (runs.py).  With it, a run of E epochs over I training images costs
 
-    seconds(arm)  =  E I train(arm)  +  (E + 1) (images that are evaluated) evaluate(arm)  +  STARTUP
+    seconds(arm)  =  E I train(arm) + (E + 1) (images that are evaluated) evaluate(arm) + STARTUP
 
 and J processes that take one run after the other need at most
 
     sum of all runs / J  +  the longest run (1 - 1/J)
 
-`make_plan` takes the most epochs, up to the design's, for which SAFETY times this fits; where not even MIN_EPOCHS
-fit, it takes fewer images, to train on and to be tested on.  What is slower than planned is met by `run_in_time`:
-it begins no run that it does not expect to end in time, and every run gives up at the deadline.
+`make_plan` takes the most epochs, up to the design's, for which SAFETY times this fits; where not
+even MIN_EPOCHS fit, it takes fewer images, to train on and to be tested on.  And if the machine
+turns out slower than planned?  Then `run_in_time` begins no run that it does not expect to end in
+time, and every run gives up at the deadline.
 """
 
 import math
@@ -22,7 +24,7 @@ from typing import Any, TypeVar
 
 from minialex.errors import ConfigError
 
-SAFETY = 1.3  # the machine may become slower by this
+SAFETY = 1.3  # the machine may become slower by this factor
 STARTUP = 1.0  # seconds to read the images and build the network
 MIN_EPOCHS = 5
 MIN_IMAGES = 64
@@ -33,10 +35,10 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class Design:
-    """The size of an experiment: the network's width, the image side, the images, and the epochs at most.
+    """The size of an experiment: the network's width, the image side, the images, the most epochs.
 
-    `test_images` is for drawings; photos have their own.  `threads` compute each run (0: one a core), and as many
-    runs go on at a time as the cores allow.
+    `test_images` is for drawings; photos have their own.  `threads` compute each run (0: one per
+    core), and as many runs go on at a time as the cores allow.
     """
 
     width: float = 0.25
@@ -54,7 +56,7 @@ FULL = Design(width=1.0, side=None, images=2000, epochs=20, threads=0)
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds an image: in training and in evaluation."""
+    """Seconds per image: in training and in evaluation."""
 
     train: float
     evaluate: float
@@ -74,7 +76,7 @@ class Plan:
 def cost(
     speeds: Mapping[str, Speed], seeds: int, jobs: int, epochs: int, images: int, test_images: int
 ) -> Plan:
-    """The plan of so many epochs and images, by the formulas above."""
+    """The plan for these numbers of epochs and images, by the formulas above."""
     evaluated = (epochs + 1) * (min(images, CHECKED) + test_images)
     runs = {
         arm: epochs * images * s.train + evaluated * s.evaluate + STARTUP
@@ -105,7 +107,7 @@ def make_plan(
 
 
 def with_images(design: Design, images: int, test_images: int) -> Design:
-    """`design` for a source with so many images."""
+    """`design` for a source that has at most `images`, and `test_images` to be tested on."""
     return replace(design, images=min(design.images, images), test_images=test_images)
 
 
@@ -119,8 +121,9 @@ def run_in_time(
 ) -> Iterator[tuple[Task, Any]]:
     """Run `tasks` in order, `jobs` at a time; yield each with its result as it ends.
 
-    `seconds(task)` is what it is expected to take.  The mean of taken / expected corrects the expectation, and a
-    task that would end after `deadline` (on `clock`) is left out.
+    `seconds(task)` is what it is expected to take.  The ratio of all time taken to all time
+    expected corrects the next expectation, and a task that would end after `deadline` (on `clock`)
+    is left out.
     """
     waiting, running = deque(tasks), dict[Future[Any], tuple[Task, float]]()
     taken = expected = 0.0

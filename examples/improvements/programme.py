@@ -1,4 +1,7 @@
-"""All of it: read the images, measure the speed, plan, and train pair by pair on all cores, within a budget."""
+"""All of it, within a budget: read the images, measure the speed, plan, and train pair by pair.
+
+Every core takes one run after the other.
+"""
 
 import contextlib
 import multiprocessing
@@ -21,11 +24,12 @@ Report = Callable[[str], None]
 
 @contextlib.contextmanager
 def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """A pool of processes, and an event on which their runs end after the step that they are in, as they do where
-    the caller fails."""
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would copy locks that other threads hold
+    """A pool of processes, and an event that ends their runs after the step that they are in.
+
+    Where the caller fails, the runs end in the same way.
+    """
+    # Not "fork", which would copy locks that other threads hold.
+    context = multiprocessing.get_context("spawn")
     stop = context.Event()
     pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
     try:
@@ -46,24 +50,22 @@ def run_programme(
     began: float,
     report: Report,
 ) -> dict[str, Any]:
-    """Train all arms of `experiments` with `seeds` seeds within `budget` seconds from `began` (on time.time()).
+    """Train all arms of `experiments` with `seeds` seeds, within `budget` seconds from `began`.
 
-    Returns what goes into results.json: {"data", "description", "shared", "design", "plan", "runs", "seconds"}.
+    `began` is on time.time().  Returns what goes into results.json: {"data", "description",
+    "shared", "design", "plan", "runs", "seconds"}.
     """
     arms = arms_of(experiments)
     if data != "drawings":
-        open_source(
-            data, seed=1, limit=design.images
-        )  # downloads what is missing, before many look for it
+        # Downloads what is missing, before many processes look for it at once.
+        open_source(data, seed=1, limit=design.images)
     jobs = max(1, cpu_count() // design.threads) if design.threads else 1
-    reserve = max(
-        min(10, budget / 20), budget / 50
-    )  # for the last evaluation, the pictures, and what else delays
+    # For the last evaluation, the pictures, and whatever else delays us.
+    reserve = max(min(10, budget / 20), budget / 50)
     deadline = began + budget - reserve
     with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
-        files = {
-            seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)
-        }  # seed 0: see claims.py
+        # Seeds from 1 on, since the learning rate was chosen on seed 0 (claims.py).
+        files = {seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)}
         ready = [
             pool.submit(runs.prepare, data, seed, design, file) for seed, file in files.items()
         ]
@@ -102,12 +104,14 @@ def _planned(
     speeds = {arm: future.result() for arm, future in measured.items()}
     for arm, speed in speeds.items():
         report(
-            f"  {arm}: {1 / speed.train:,.0f} images/s in training, {1 / speed.evaluate:,.0f} in evaluation"
+            f"  {arm}: {1 / speed.train:,.0f} images/s in training,"
+            f" {1 / speed.evaluate:,.0f} in evaluation"
         )
     plan = make_plan(speeds, seeds, jobs, deadline - time.time(), design)
     report(
-        f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of {plan.images:,} images,"
-        f" {plan.test_images:,} to be tested on, about {plan.seconds / 60:.1f} min"
+        f"{len(arms)} arms x {seeds} seeds, {jobs} at a time: {plan.epochs} epochs of"
+        f" {plan.images:,} images, {plan.test_images:,} to be tested on,"
+        f" about {plan.seconds / 60:.1f} min"
     )
     return plan
 
@@ -123,7 +127,10 @@ def _train_all(
     done: list[dict[str, Any]],
     report: Report,
 ) -> None:
-    """Add to `done` the runs that end in time; those of a seed are trained before those of the next."""
+    """Add to `done` the runs that end in time.
+
+    All arms of one seed come before the next seed, so that an early end leaves complete pairs.
+    """
     tasks = [(arm, seed) for seed in files for arm in arms]
 
     def submit(task: tuple[str, int]) -> Future[dict[str, Any]]:
@@ -139,10 +146,12 @@ def _train_all(
         done.append(run)
         last = run["curve"][-1]
         report(
-            f"  {len(done)}/{len(tasks)}  {arm}, seed {seed}: error {last['train_error']:.1%} training,"
-            f" {last['test_error']:.1%} test; {run['seconds']:.0f} s"
+            f"  {len(done)}/{len(tasks)}  {arm}, seed {seed}:"
+            f" error {last['train_error']:.1%} training, {last['test_error']:.1%} test;"
+            f" {run['seconds']:.0f} s"
         )
     if len(done) < len(tasks):
         report(
-            f"{len(tasks) - len(done)} of {len(tasks)} runs are missing: only complete pairs are compared"
+            f"{len(tasks) - len(done)} of {len(tasks)} runs are missing:"
+            " only complete pairs are compared"
         )

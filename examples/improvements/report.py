@@ -1,9 +1,12 @@
 """What the runs say about the claims: a row for each comparison, as data and as a table.
 
-A row: {"experiment", "claim", "quantity", "names", "arms", "seeds", "improved", "plain", "differences", "mean",
-"error", "verdict", "bounds"}.  `improved` and `plain` hold a number a seed, and `differences` their paired
-differences, positive where the claim holds.  A network that never reached 25 % training error counts with all the
-steps that it made; its `bounds` entry is True, since its number, and so the difference, is a lower bound.
+A row: {"experiment", "claim", "quantity", "names", "arms", "seeds", "improved", "plain",
+"differences", "mean", "error", "verdict", "bounds"}.  `improved` and `plain` hold a number per
+seed, and `differences` their paired differences, positive where the claim holds.
+
+What if a network never reaches 25 % training error?  To leave it out would flatter it, so it counts
+with all the steps that it made; its `bounds` entry is True, since its number, and so the
+difference, is a lower bound.
 """
 
 import math
@@ -16,13 +19,16 @@ Run = dict[str, Any]
 
 
 def quantity(run: Run, name: str) -> tuple[float, bool]:
-    """A quantity of a run, as in claims.py (errors as a share of 1), and whether it is only a lower bound."""
+    """A quantity of a run, as in claims.py, and whether it is only a lower bound.
+
+    Errors are shares of 1.
+    """
     curve = run["curve"]
     if name == "steps":
         steps = steps_to([point["train_error"] for point in curve], run["steps_per_epoch"])
-        return (
-            ((len(curve) - 1) * run["steps_per_epoch"], True) if steps is None else (steps, False)
-        )
+        if steps is None:
+            return (len(curve) - 1) * run["steps_per_epoch"], True
+        return steps, False
     gap = curve[-1]["train_error"] if name == "gap" else 0.0
     return curve[-1]["test_error"] - gap, False
 
@@ -44,7 +50,8 @@ def row(experiment: str, comparison: Comparison, runs: list[Run]) -> dict[str, A
         "names": comparison.names, "arms": comparison.arms, "seeds": seeds,
         "improved": [value for value, _ in ours], "plain": [value for value, _ in theirs],
         "differences": differences, "mean": result.mean if seeds else None, "error": result.error,
-        "verdict": result.verdict, "bounds": [any(bound for _, bound in ours), any(bound for _, bound in theirs)],
+        "verdict": result.verdict,
+        "bounds": [any(bound for _, bound in ours), any(bound for _, bound in theirs)],
     }  # fmt: skip
 
 
@@ -60,9 +67,8 @@ def mean(values: list[float]) -> float:
 
 def shown(value: float, name: str, bound: bool = False) -> str:
     """A quantity as text: steps as a whole number, errors in percent."""
-    return ("at least " if bound else "") + (
-        f"{value:,.0f}" if name == "steps" else f"{100 * value:.1f} %"
-    )
+    text = f"{value:,.0f}" if name == "steps" else f"{100 * value:.1f} %"
+    return f"at least {text}" if bound else text
 
 
 def difference_shown(entry: dict[str, Any]) -> str:
@@ -72,11 +78,8 @@ def difference_shown(entry: dict[str, Any]) -> str:
     factor, unit = (1, "") if entry["quantity"] == "steps" else (100, " points")
     digits = 0 if entry["quantity"] == "steps" else 1
     text = f"{round(factor * entry['mean'], digits) + 0.0:+,.{digits}f}"  # + 0.0: never "-0"
-    return (
-        text
-        + ("" if entry["error"] is None else f" ± {factor * entry['error']:,.{digits}f}")
-        + unit
-    )
+    error = "" if entry["error"] is None else f" ± {factor * entry['error']:,.{digits}f}"
+    return text + error + unit
 
 
 def ratio_shown(entry: dict[str, Any]) -> str:
@@ -90,25 +93,19 @@ def ratio_shown(entry: dict[str, Any]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table in Markdown."""
     lines = [
-        "| experiment | claim | quantity | with | without | less by, mean ± standard error | seeds | verdict |",
+        "| experiment | claim | quantity | with | without"
+        " | without minus with, mean ± standard error | seeds | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:
         name = "steps to 25 % training error" if r["quantity"] == "steps" else r["quantity"]
+        arms = zip(r["names"], ("improved", "plain"), r["bounds"], strict=True)
         ours, theirs = (
             f"{label}: {shown(mean(r[key]), r['quantity'], bound)}" if r["seeds"] else f"{label}: -"
-            for label, key, bound in zip(
-                r["names"], ("improved", "plain"), r["bounds"], strict=True
-            )
+            for label, key, bound in arms
         )
-        cells = (
-            r["experiment"],
-            r["claim"],
-            name,
-            ours,
-            theirs,
-            difference_shown(r) + ratio_shown(r),
-        )
+        difference = difference_shown(r) + ratio_shown(r)
+        cells = (r["experiment"], r["claim"], name, ours, theirs, difference)
         lines.append(f"| {' | '.join((*cells, str(len(r['seeds'])), r['verdict']))} |")
     return "\n".join(lines)
 
@@ -118,6 +115,7 @@ def rule(rows: list[dict[str, Any]]) -> str:
     counts = sorted({len(r["seeds"]) for r in rows if len(r["seeds"]) > 1})
     factors = ", ".join(f"{student(n):.2f} for {n} seeds" for n in counts) or "student(n)"
     return (
-        "held: the mean of the paired differences exceeds t standard errors; did not hold: it is below -t of them;"
-        f" not decided: between (t from Student's distribution, 95 %: {factors})"
+        "held: the mean of the paired differences exceeds t standard errors; did not hold: it is"
+        " below -t of them; not decided: between"
+        f" (t from Student's distribution, 95 %: {factors})"
     )

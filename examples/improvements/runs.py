@@ -1,12 +1,13 @@
-"""One training of an experiment: a small AlexNet, images that are in memory already, and a curve of errors.
+"""One training run of an experiment: a small AlexNet, images held in memory, and a curve of errors.
 
-It is the training loop of `training.py` itself; `Measurement` only keeps no checkpoints, and looks at the training
-images a second time, without dropout and without augmentation: the error of the running epoch, which the network
-makes with half of its units silenced on images that were shifted, could not be compared with the test error.
+What is measured here is the training loop of `minialex/train/trainer.py` itself.  `Measurement`
+only keeps no checkpoints, and evaluates the training images a second time, without dropout and
+without augmentation.  It has to, because the error of the running epoch could not be compared with
+the test error: the network makes it with half of its units dropped, on images that were shifted.
 
-The time of a small network goes to Python, which two threads cannot share; so the runs of an experiment go on side
-by side, each a process with one thread.  No number depends on how many: a run depends on its settings, its seed
-and the number of its own threads alone.
+A small network spends its time in Python, which two threads cannot share.  So the runs of an
+experiment go on side by side, each a process with one thread.  No result depends on how many run at
+once: a run depends on its settings, its seed and the number of its own threads alone.
 """
 
 import os
@@ -57,11 +58,12 @@ def side_of(design: Design) -> int:
 
 
 def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int, str]:
-    """Read the images of a seed, make them small, and write them to `file`; how many, and a line that says what.
+    """Read the images of a seed, make them small, and write them to `file`.
 
-    Drawings are drawn at the size that is needed; photos are reduced to their middle square.  Each seed has
-    training images of its own, and with them its own drawings to be tested on; photos have one set of test photos,
-    or of more than `design.images` a seeded part.
+    Returns how many there are to train on and to be tested on, and a line that says what they are.
+    Drawings are drawn at the size that is needed; photos are reduced to their middle square.  Each
+    seed has training images of its own, and drawings of its own to be tested on.  Photos have one
+    set of test photos, or a seeded part of it where it has more than `design.images`.
     """
     crop = Compose(square(side_of(design)))
     if data == "drawings":
@@ -69,16 +71,21 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
         parts: list[Dataset] = [
             Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))
         ]
-        text = f"drawings, {size} x {size} pixels: {design.images:,} for training, {tests:,} for testing, a seed"
+        text = (
+            f"drawings, {size} x {size} pixels, per seed: {design.images:,} for training,"
+            f" {tests:,} for testing"
+        )
     else:
         source = open_source(data, seed=seed, limit=design.images, progress=None)
         parts = [source.train, source.test]
-        text = f"photos in {data!r}: {len(source.train):,} for training a seed, {len(source.test):,} for testing"
+        text = (
+            f"photos in {data!r}: {len(source.train):,} for training per seed,"
+            f" {len(source.test):,} for testing"
+        )
     arrays = {}
     for name, part in zip(("train", "test"), parts, strict=True):
-        samples = [
-            (np.asarray(crop(image)), label) for image, label in (part[i] for i in range(len(part)))
-        ]
+        images = (part[i] for i in range(len(part)))
+        samples = [(np.asarray(crop(image)), label) for image, label in images]
         arrays[name] = np.stack([pixels for pixels, _ in samples])
         arrays[f"{name}_labels"] = np.array([label for _, label in samples])
     save_file(arrays, file)
@@ -86,7 +93,10 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
 
 
 def load(file: Path, images: int, test_images: int) -> Source:
-    """The images that `prepare` wrote, at most so many of them, each class in its proportion."""
+    """The images that `prepare` wrote, at most `images` and `test_images` of them.
+
+    Each class keeps its proportion.
+    """
     arrays = load_file(file)
     classes = [f"class {label}" for label in range(int(arrays["train_labels"].max()) + 1)]
     train, test = (Pixels(arrays[n], arrays[f"{n}_labels"], classes) for n in ("train", "test"))
@@ -133,7 +143,7 @@ class Measurement(Trainer):
         self.curve: list[dict[str, float]] = []
 
     def watch(self, epoch: int, images: int, done: int) -> "Measurement":
-        """The progress bar of this run is the run itself, which looks at the clock."""
+        """The progress bar of this run is the run itself, so it looks at the clock in each step."""
         return self
 
     def update(self, n: int) -> None:
@@ -155,16 +165,10 @@ class Measurement(Trainer):
         self.add_point(self.history[-1]["val_loss"], self.history[-1]["val_acc"])
 
     def add_point(self, test_loss: float, test_acc: float) -> None:
-        """The curve goes on, by the test images as given and the training images as measured now."""
+        """Add the test error as given, and the training error as measured now, to the curve."""
         loss, acc = evaluate(self.model, self.check_loader)
-        self.curve.append(
-            {
-                "train_error": 1 - acc,
-                "test_error": 1 - test_acc,
-                "train_loss": loss,
-                "test_loss": test_loss,
-            }
-        )
+        point = {"train_error": 1 - acc, "test_error": 1 - test_acc}
+        self.curve.append(point | {"train_loss": loss, "test_loss": test_loss})
 
     def save_best(self) -> None:
         """Nothing is kept."""
@@ -178,7 +182,7 @@ def train(
 ) -> dict[str, Any]:
     """Train an arm with a seed: {"arm", "seed", "steps_per_epoch", "curve", "seconds"}.
 
-    "failed", one line, takes the place of the last two where time was over or the loss became infinite.
+    "failed", one line, stands in for the last two where time was over or the loss became infinite.
     """
     began = time.perf_counter()
     source = load(file, plan.images, plan.test_images)
@@ -186,16 +190,18 @@ def train(
     result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
     try:
         if not run.fit():
-            return result | {
-                "failed": f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"
-            }
+            reason = f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"
+            return result | {"failed": reason}
     except TrainingError as error:
         return result | {"failed": str(error)}
     return result | {"curve": run.curve, "seconds": time.perf_counter() - began}
 
 
 def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed:
-    """What an image costs in an arm, in training and in evaluation: measured for about `seconds` each."""
+    """What an image costs in an arm, in training and in evaluation.
+
+    Training is measured for about `seconds`, evaluation for a quarter of that.
+    """
     source = load(file, 4 * SHARED["batch_size"], SHARED["batch_size"])
     run = Measurement(config_of(arm, 0, design, 10**6), source, design.threads, 1e18)
 
@@ -214,7 +220,7 @@ def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed
 
 
 def _seconds_each(work: Iterator[int], seconds: float) -> float:
-    """Seconds an image, of an endless row of `work` that yields how many images it has done."""
+    """Seconds per image of endless `work`, which yields how many images it has done each time."""
     next(work)  # the first time is slower: memory is touched, buffers are made
     began, images = time.perf_counter(), next(work)
     while time.perf_counter() - began < seconds:
@@ -223,7 +229,10 @@ def _seconds_each(work: Iterator[int], seconds: float) -> float:
 
 
 def begin_process(threads: int, stop: Any) -> None:
-    """What each process of the pool does first: its share of the cores, and no Ctrl-C, which is the parent's."""
+    """What each process of the pool does first: take its share of the cores, and ignore Ctrl-C.
+
+    The parent handles Ctrl-C for all of them.
+    """
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
