@@ -1,12 +1,12 @@
 """How fast minialex is on this machine, alone or against PyTorch.
 
-    python benchmarks/benchmark.py                       minialex alone: a training step and inference
-    python benchmarks/benchmark.py --against torch       the same beside PyTorch, whose best settings count
-    python benchmarks/benchmark.py --layers              what bounds each layer: products, memory, or neither
-    python benchmarks/benchmark.py --scaling             time and memory as batch, threads and images grow
+    python benchmarks/benchmark.py                   minialex alone: a training step and inference
+    python benchmarks/benchmark.py --against torch   beside PyTorch, whose best settings count
+    python benchmarks/benchmark.py --layers          what bounds each layer: products or memory
+    python benchmarks/benchmark.py --scaling         time and memory as batch and images grow
 
-All that is compared runs in processes of its own, which take turns of half a second, or of a step where that is
-longer.  Numbers are medians.
+All that is compared runs in processes of its own, which take turns of half a second, or of a step
+where that is longer.  Numbers are medians.
 """
 
 import argparse
@@ -29,7 +29,10 @@ from minialex.fast.threads import cpu_count
 from minialex.models.alexnet import VARIANTS
 from minialex.train.memory import parse_bytes, show_bytes
 
-PARTS = ("features_forward", "features_backward", "classifier_forward", "classifier_backward", "optimizer")
+PARTS = (
+    "features_forward", "features_backward", "classifier_forward", "classifier_backward",
+    "optimizer",
+)  # fmt: skip
 TORCH_SETTINGS = {
     "train": {
         "default Adam": {"channels_last": False, "fused": False},
@@ -43,13 +46,24 @@ TORCH_SETTINGS = {
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--against", choices=["torch"], help="compare with PyTorch (eager, float32)")
     add("--torch-python", metavar="PATH", help="a Python that has PyTorch (default: this one)")
-    add("--variant", choices=[*VARIANTS, "vgg"], default="ungrouped",
-        help="AlexNet's variant (default ungrouped), or vgg: eight 3x3 convolutions on 64x64 images")  # fmt: skip
-    add("--batch-size", type=int, nargs="+", help="images a step (default 32; for inference 1 and 32)")
+    add(
+        "--variant",
+        choices=[*VARIANTS, "vgg"],
+        default="ungrouped",
+        help="of AlexNet (default ungrouped), or vgg: eight 3x3 convolutions on 64x64 images",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        nargs="+",
+        help="images per step (default 32; for inference 1 and 32)",
+    )
     add(
         "--lrn",
         action=argparse.BooleanOptionalAction,
@@ -57,12 +71,26 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--phase", nargs="+", choices=["train", "inference"], default=["train", "inference"])
-    add("--rounds", type=int, default=5, help="turns of each process, half a second or a step long (default 5)")
-    add("--memory-limit", type=parse_bytes, help="split minialex's batch to fit into so much memory, like 1GB")
+    add(
+        "--rounds",
+        type=int,
+        default=5,
+        help="turns of each process, half a second or a step long (default 5)",
+    )
+    add(
+        "--memory-limit",
+        type=parse_bytes,
+        help="split minialex's batch to fit into so much memory, like 1GB",
+    )
     add("--threads", type=int, help="use so many cores (default all)")
     add("--layers", action="store_true", help="time each layer of a training step instead")
     add("--scaling", action="store_true", help="show how time and memory grow instead")
-    add("--minutes", type=float, default=10, help="with --scaling: leave out what takes longer (default 10)")
+    add(
+        "--minutes",
+        type=float,
+        default=10,
+        help="with --scaling: leave out what takes longer (default 10)",
+    )
     add("--png", type=Path, help="with --scaling: draw it into this file (needs matplotlib)")
     add("--json", type=Path, help="write the rows of the tables to this file")
     return parser
@@ -89,14 +117,17 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     *_, lrn, side = VARIANTS.get(options.variant, (False, 64))
     return {
         "variant": options.variant, "lrn": lrn if options.lrn is None else options.lrn,
-        "image_size": side if options.image_size is None else options.image_size, "threads": options.threads,
-        "memory_limit": options.memory_limit,
+        "image_size": side if options.image_size is None else options.image_size,
+        "threads": options.threads, "memory_limit": options.memory_limit,
     }  # fmt: skip
 
 
 def torch_version(python: str) -> str:
     """The version of PyTorch that `python` has.  Raises BenchmarkError where it has none."""
-    code = "import torch; print(f'PyTorch {torch.__version__} ({torch.get_num_threads()} threads by default)')"
+    code = (
+        "import torch;"
+        " print(f'PyTorch {torch.__version__} ({torch.get_num_threads()} threads by default)')"
+    )
     advice = "name a Python that has it with --torch-python PATH, or install it: pip install torch"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True)
@@ -118,12 +149,13 @@ def contenders(settings: dict[str, Any], torch_python: str | None) -> list[Conte
 
 
 def summary(steps: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
-    """The median of the steps of one process: of an even number the lower one, so that its parts add up."""
+    """The median step of one process: of an even number the lower one, so that its parts add up."""
     times = [step["seconds"] for step in steps]
     median = statistics.median_low(times)
     return {
-        "s": median, "lowest_s": min(times), "highest_s": max(times), "images_per_s": batch_size / median,
-        "rss_mb": steps[-1]["rss_mb"], "parts_s": steps[times.index(median)]["parts"],
+        "s": median, "lowest_s": min(times), "highest_s": max(times),
+        "images_per_s": batch_size / median, "rss_mb": steps[-1]["rss_mb"],
+        "parts_s": steps[times.index(median)]["parts"],
     }  # fmt: skip
 
 
@@ -134,7 +166,8 @@ def comparison(settings: dict[str, Any], steps: dict[str, list[dict[str, Any]]])
     best = min(torch, key=lambda name: torch[name]["s"]) if torch else None
     keys = ("phase", "variant", "batch_size", "image_size", "lrn", "threads", "memory_limit")
     return {key: settings[key] for key in keys} | {
-        "rounds": len(steps["minialex"]), "ours_s": ours["s"], "ours_rss_mb": ours["rss_mb"], "ours": ours,
+        "rounds": len(steps["minialex"]),
+        "ours_s": ours["s"], "ours_rss_mb": ours["rss_mb"], "ours": ours,
         "torch_best_s": torch[best]["s"] if best else None,
         "torch_rss_mb": torch[best]["rss_mb"] if best else None,
         "ratio": ours["s"] / torch[best]["s"] if best else None,
@@ -143,13 +176,20 @@ def comparison(settings: dict[str, Any], steps: dict[str, list[dict[str, Any]]])
 
 
 def table(row: dict[str, Any]) -> str:
-    """A row of `comparison` as lines: one a process, and the verdict."""
+    """A row of `comparison` as lines: one per process, and the verdict."""
     parts = PARTS if row["phase"] == "train" else ()
-    heads = [part.replace("features", "feat").replace("classifier", "cls").replace("_", " ") for part in parts]
-    lines = [f"{'seconds a step':<34}{'median':>8}{'lowest':>8}{'highest':>8}{'images/s':>9}{'MB':>7}"]
+    heads = [
+        part.replace("features", "feat").replace("classifier", "cls").replace("_", " ")
+        for part in parts
+    ]
+    lines = [
+        f"{'seconds per step':<34}{'median':>8}{'lowest':>8}{'highest':>8}{'images/s':>9}{'MB':>7}"
+    ]
     lines[0] += "".join(f"{head:>14}" for head in heads)
     for name, result in {"minialex": row["ours"], **row["torch"]}.items():
-        line = f"{name:<34}" + "".join(f"{result[key]:8.3f}" for key in ("s", "lowest_s", "highest_s"))
+        line = f"{name:<34}" + "".join(
+            f"{result[key]:8.3f}" for key in ("s", "lowest_s", "highest_s")
+        )
         line += f"{result['images_per_s']:9.1f}{result['rss_mb']:7,.0f}"
         lines.append(line + "".join(f"{result['parts_s'][part]:14.3f}" for part in parts))
     if row["torch"]:
@@ -163,11 +203,12 @@ def table(row: dict[str, Any]) -> str:
 def title(settings: dict[str, Any], rounds: int) -> str:
     """What a table is about."""
     phase = "training step" if settings["phase"] == "train" else "inference"
+    lrn = ", LRN" if settings["lrn"] else ""
+    limit = settings["memory_limit"]
     return (
-        f"\n{phase}: {settings['variant']}{', LRN' if settings['lrn'] else ''}, {settings['image_size']} px,"
+        f"\n{phase}: {settings['variant']}{lrn}, {settings['image_size']} px,"
         f" batch {settings['batch_size']}, {rounds} rounds"
-        + (f", minialex in {show_bytes(settings['memory_limit'])}" if settings["memory_limit"] else "")
-    )
+    ) + (f", minialex in {show_bytes(limit)}" if limit else "")
 
 
 def compare(
@@ -182,13 +223,16 @@ def compare(
             chosen = contenders(case, torch_python)
             with running(chosen) as children:
                 steps = in_turn(children, options.rounds)
-            rows.append(comparison(case, {c.name: own for c, own in zip(chosen, steps, strict=True)}))
+            names = [contender.name for contender in chosen]
+            rows.append(comparison(case, dict(zip(names, steps, strict=True))))
             print(table(rows[-1]), flush=True)
             save(rows, options.json)  # now, lest a later case fail
     return rows
 
 
-def time_layers(options: argparse.Namespace, settings: dict[str, Any], speeds: Speeds) -> list[dict[str, Any]]:
+def time_layers(
+    options: argparse.Namespace, settings: dict[str, Any], speeds: Speeds
+) -> list[dict[str, Any]]:
     """Time and print the layers of a training step, for each batch size asked for."""
     rows = []
     for batch_size in options.batch_size or [32]:
@@ -215,7 +259,8 @@ def main() -> int:
     options = parser().parse_args()
     settings = check(options)
     save([], options.json)  # so that a path that cannot be written fails at once
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that all processes are ended
+    # As an exception, so that all processes are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     torch_python = (options.torch_python or sys.executable) if options.against else None
     print(description(torch_version(torch_python) if torch_python else None))
     speeds = measure(options.threads)
