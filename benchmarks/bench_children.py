@@ -24,17 +24,30 @@ class BenchmarkError(MinialexError):
 
 
 class Contender(NamedTuple):
-    """What a process runs: `python file` with `settings` for its worker; `name` is for tables."""
+    """What a process runs: `python file` with `settings` for its worker; `name` is for tables.
+
+    The worker imports minialex from the folder `root`, or without one from where this process does
+    by itself.
+    """
 
     name: str
     python: str
     file: str
     settings: dict[str, Any]
+    root: str | None = None
 
 
 def ours(settings: dict[str, Any]) -> Contender:
     """minialex, in this Python."""
     return Contender("minialex", sys.executable, "bench_ours.py", settings)
+
+
+def import_from(root: str | None) -> dict[str, str]:
+    """The environment of a Python that looks for modules in the folder `root` before others."""
+    if root is None:
+        return dict(os.environ)
+    paths = filter(None, (root, os.environ.get("PYTHONPATH")))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 class Child:
@@ -45,7 +58,7 @@ class Child:
 
     def __init__(self, contender: Contender):
         self.name, threads = contender.name, contender.settings.get("threads")
-        environment = dict(os.environ)
+        environment = import_from(contender.root)
         if threads:
             environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by end()
@@ -136,10 +149,16 @@ def check_memory(children: Sequence[Child]) -> None:
         )
 
 
-def in_turn(children: Sequence[Child], rounds: int) -> list[list[dict[str, Any]]]:
-    """The steps of each child; they take turns, so that what disturbs one disturbs all."""
+def in_turn(
+    children: Sequence[Child], rounds: int, swap: bool = False
+) -> list[list[dict[str, Any]]]:
+    """The steps of each child; they take turns, so that what disturbs one disturbs all.
+
+    With `swap` every other round is in reverse order: A B, B A, A B.
+    """
     steps: list[list[dict[str, Any]]] = [[] for _ in children]
-    for _ in range(rounds):
-        for child, own in zip(children, steps, strict=True):
+    for i in range(rounds):
+        turns = list(zip(children, steps, strict=True))
+        for child, own in reversed(turns) if swap and i % 2 else turns:
             own.append(child.step())
     return steps

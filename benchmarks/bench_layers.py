@@ -61,7 +61,7 @@ def layer_rows(
     for direction in ("forward", "backward"):
         for cost in about["layers"]:
             key = f"layer {cost['name']}.{direction}"
-            seconds = median(lambda step, key=key: step["layers"].get(key, 0.0))  # type: ignore[misc]
+            seconds = statistics.median(step["layers"].get(key, 0.0) for step in steps)
             if seconds > 0:  # else another layer has done its work as well
                 name = f"{cost['name']} {direction}"
                 flops, traffic = work(cost, direction, batch_size)

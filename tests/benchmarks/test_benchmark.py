@@ -17,6 +17,7 @@ from bench_children import BenchmarkError, in_turn, ours, running
 from bench_layers import layer_rows, layer_table, work
 from bench_machine import Speeds
 from bench_ours import Stopwatch, build
+from bench_rows import PARTS
 from minialex.errors import ConfigError
 from minialex.fast.parallel import MicroBatches
 from minialex.fast.threads import cpu_count
@@ -50,17 +51,14 @@ def test_minialex_alone_gives_a_row_for_each_phase(tmp_path, capsys):
         assert 0 < row["ours_s"] == pytest.approx(sum(row["ours"]["parts_s"].values()))
         assert row["ours"]["images_per_s"] == 2 / row["ours_s"]
         assert 30 < row["ours_rss_mb"] < 4000
-    assert set(rows[0]["ours"]["parts_s"]) == set(benchmark.PARTS)
+    assert set(rows[0]["ours"]["parts_s"]) == set(PARTS)
     assert min(rows[0]["ours"]["parts_s"].values()) > 0
     shown = capsys.readouterr().out
     assert all(benchmark.table(row) in shown for row in rows)
 
 
 def made_up(*seconds, rss=100):
-    return [
-        {"seconds": s, "parts": dict.fromkeys(benchmark.PARTS, s / 5), "rss_mb": rss}
-        for s in seconds
-    ]
+    return [{"seconds": s, "parts": dict.fromkeys(PARTS, s / 5), "rss_mb": rss} for s in seconds]
 
 
 def test_a_comparison_takes_medians_and_pytorchs_best_setting():
@@ -183,7 +181,7 @@ def test_a_step_in_less_memory_takes_the_batch_in_chunks(monkeypatch):
     for limit, expected in ((None, [(0, 64)]), (half, [(0, 32), (32, 64)])):
         _, step = bench_ours.prepare({**settings, "memory_limit": limit})
         done = step()
-        assert chunks == expected and set(done["parts"]) == set(benchmark.PARTS)
+        assert chunks == expected and set(done["parts"]) == set(PARTS)
         assert sum(done["parts"].values()) == pytest.approx(done["seconds"])
         chunks.clear()
 
@@ -200,7 +198,8 @@ def test_a_step_in_less_memory_takes_the_batch_in_chunks(monkeypatch):
         (["--threads", str(cpu_count() + 1)], f"--threads must be from 1 to {cpu_count()}"),
         (["--layers", "--scaling"], "choose one"),
         (["--layers", "--against", "torch"], "leave out --against"),
-        (["--torch-python", "python"], "--torch-python is for --against torch"),
+        (["--scaling", "--against", str(SCRIPT.parents[1])], "leave out --against"),
+        (["--torch-python", "python"], "--torch-python is for --against torch; add it"),
         (["--variant", "vgg", "--lrn"], "leave out --lrn"),
         (["--png", "missing/folder.png"], "there is no folder 'missing'"),
     ],

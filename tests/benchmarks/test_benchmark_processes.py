@@ -58,13 +58,14 @@ def alive(pid):
     return status.read_text().rpartition(")")[2].split()[0] != "Z"  # Z: ended, not yet read
 
 
-def test_processes_take_turns(tmp_path):
+@pytest.mark.parametrize(("swap", "order"), [(False, "ABABAB"), (True, "ABBAAB")])
+def test_processes_take_turns(tmp_path, swap, order):
     log = tmp_path / "log"
     step = "open({!r}, 'a').write({!r})"
     two = [worker(tmp_path, name, step=step.format(str(log), name)) for name in "AB"]
     with running(two) as children:
-        assert [len(steps) for steps in in_turn(children, 3)] == [3, 3]
-    assert log.read_text() == "ABABAB"
+        assert [len(steps) for steps in in_turn(children, 3, swap)] == [3, 3]
+    assert log.read_text() == order
 
 
 def test_a_turn_is_the_median_of_as_many_steps_as_take_half_a_second():
