@@ -1,4 +1,4 @@
-"""The benchmark's side of its processes: start them, let them make steps in turn, and end them in any case."""
+"""The benchmark's side of its processes: start them, let them step in turn, end them always."""
 
 import contextlib
 import json
@@ -14,7 +14,8 @@ from minialex.errors import MinialexError
 
 HERE = Path(__file__).parent
 THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "PYTHON_CPU_COUNT",
+    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "PYTHON_CPU_COUNT",
 )  # fmt: skip
 
 
@@ -23,12 +24,17 @@ class BenchmarkError(MinialexError):
 
 
 class Contender(NamedTuple):
-    """What a process runs: `python file`, with `settings` for its worker; `name` is for the tables."""
+    """What a process runs: `python file` with `settings` for its worker; `name` is for tables.
+
+    The worker imports minialex from the folder `root`, or without one from where this process does
+    by itself.
+    """
 
     name: str
     python: str
     file: str
     settings: dict[str, Any]
+    root: str | None = None
 
 
 def ours(settings: dict[str, Any]) -> Contender:
@@ -36,17 +42,29 @@ def ours(settings: dict[str, Any]) -> Contender:
     return Contender("minialex", sys.executable, "bench_ours.py", settings)
 
 
+def import_from(root: str | None) -> dict[str, str]:
+    """The environment of a Python that looks for modules in the folder `root` before others."""
+    if root is None:
+        return dict(os.environ)
+    paths = filter(None, (root, os.environ.get("PYTHONPATH")))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 class Child:
-    """A running worker, warmed up; `about` is what it said of itself.  Raises BenchmarkError where it fails."""
+    """A running worker, warmed up; `about` is what it said of itself.
+
+    Raises BenchmarkError where it fails.
+    """
 
     def __init__(self, contender: Contender):
         self.name, threads = contender.name, contender.settings.get("threads")
-        environment = dict(os.environ)
+        environment = import_from(contender.root)
         if threads:
             environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by end()
         with on_cores(threads):
-            # In a session of its own, so that Ctrl-C reaches the benchmark alone, which then ends the workers.
+            # In a session of its own, so that Ctrl-C reaches the benchmark alone, which then ends
+            # the workers.
             self.process = subprocess.Popen(
                 [contender.python, str(HERE / contender.file), json.dumps(contender.settings)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment,
@@ -74,7 +92,8 @@ class Child:
         """The last line that a worker wrote before it ended, or the signal that ended it."""
         status = self.process.wait()
         self.errors.seek(0)
-        lines = [line.strip() for line in self.errors.read().decode(errors="replace").splitlines() if line.strip()]
+        said = self.errors.read().decode(errors="replace")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         if status == -9:  # SIGKILL
             return "it was killed, perhaps for want of memory; use a smaller --batch-size"
         return lines[-1] if lines else f"it ended with status {status} and said nothing"
@@ -90,7 +109,7 @@ class Child:
 
 @contextlib.contextmanager
 def on_cores(threads: int | None) -> Iterator[None]:
-    """Processes started inside may use only the first `threads` cores, on systems where that can be said."""
+    """Processes started inside use the first `threads` cores only, on systems that can do this."""
     if not threads or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -118,21 +137,28 @@ def running(contenders: Sequence[Contender]) -> Iterator[list[Child]]:
 
 
 def check_memory(children: Sequence[Child]) -> None:
-    """Raise BenchmarkError where the processes together need more memory than there is: they would swap."""
+    """Raise BenchmarkError where the processes need more memory than there is: they would swap."""
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
         return
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
     need = sum(child.about["rss_mb"] for child in children)
     if need > 0.95 * machine:
         raise BenchmarkError(
-            f"{len(children)} processes need {need:,.0f} of {machine:,.0f} MB; use a smaller --batch-size"
+            f"{len(children)} processes need {need:,.0f} of {machine:,.0f} MB;"
+            " use a smaller --batch-size"
         )
 
 
-def in_turn(children: Sequence[Child], rounds: int) -> list[list[dict[str, Any]]]:
-    """The steps of each child; they step in turn, A B A B, so that what disturbs one disturbs all."""
+def in_turn(
+    children: Sequence[Child], rounds: int, swap: bool = False
+) -> list[list[dict[str, Any]]]:
+    """The steps of each child; they take turns, so that what disturbs one disturbs all.
+
+    With `swap` every other round is in reverse order: A B, B A, A B.
+    """
     steps: list[list[dict[str, Any]]] = [[] for _ in children]
-    for _ in range(rounds):
-        for child, own in zip(children, steps, strict=True):
+    for i in range(rounds):
+        turns = list(zip(children, steps, strict=True))
+        for child, own in reversed(turns) if swap and i % 2 else turns:
             own.append(child.step())
     return steps

@@ -1,12 +1,12 @@
 """What loading photos costs: the work for one photo, and how much of it training notices.
 
-    python benchmarks/bench_loading.py                    photos that the program makes itself, 500 x 375 pixels
+    python benchmarks/bench_loading.py                    photos that it makes, 500 x 375 pixels
     python benchmarks/bench_loading.py --data path/to/photos --augment crop
 
-The first table has the time of one thread for one photo (CPU time, so other programs count little).  The second
-has training steps, in turn: on one batch that is in memory already, on photos decoded anew, and on photos from the
-cache, where they are from the second epoch on.  Numbers are medians; "loading" is the CPU time that a photo takes
-above training on memory.
+The first table has the time of one thread per photo (CPU time, so other programs count little).
+The second has training steps, in turn: on one batch that is in memory already, on photos decoded
+anew, and on photos from the cache, where they are from the second epoch on.  Numbers are medians;
+"loading" is the CPU time per photo beyond training from memory.
 """
 
 import argparse
@@ -24,7 +24,16 @@ from PIL import Image
 
 from minialex.backend import Array, choose_device
 from minialex.cli import run_main
-from minialex.data import DataLoader, Dataset, Drawings, ImageFolder, Source, Transform, keep_decoded, open_source
+from minialex.data import (
+    DataLoader,
+    Dataset,
+    Drawings,
+    ImageFolder,
+    Source,
+    Transform,
+    keep_decoded,
+    open_source,
+)
 from minialex.data.pixels import Finish, ToBytes, split_transform
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
@@ -39,11 +48,13 @@ Batches = Generator[tuple[Array, Array]]
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--data", help="pets or a folder of photos, as in training (default: made by this program)")
+    add("--data", help="pets or a folder of photos, as for training (default: made here)")
     add("--photos", type=int, default=64, help="how many of them are used (default 64)")
-    add("--augment", choices=AUGMENTATIONS, default="full", help="what training does to them (default full)")
+    add("--augment", choices=AUGMENTATIONS, default="full", help="augmentation (default full)")
     add("--variant", default="ungrouped", help="2012, ungrouped (default) or owt")
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--width", type=float, default=1.0, help="scale the network (default 1)")
@@ -55,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make_photos(folder: Path, count: int) -> None:
-    """JPEG files of 500 x 375 pixels, about 100 kB each like a camera's: drawings with the grain of a photo."""
+    """JPEG files of 500 x 375 pixels, about 100 kB each: drawings with the grain of a photo."""
     drawings = Drawings(count, seed=0, size=500)
     for i in range(count):
         image, label = drawings[i]
@@ -67,7 +78,7 @@ def make_photos(folder: Path, count: int) -> None:
 
 
 def cpu_ms(function: Callable[[Any], object], arguments: Sequence[Any], rounds: int) -> float:
-    """Milliseconds of this thread for function(argument), the median of `rounds` passes over `arguments`."""
+    """CPU milliseconds per function(argument): the median of `rounds` passes over `arguments`."""
     times = []
     for _ in range(rounds):
         started = time.thread_time()
@@ -102,17 +113,20 @@ def cached(photos: Dataset, transform: Transform) -> Iterator[tuple[Dataset, Tra
 
 
 def costs(photos: Dataset, side: int, augment: str, rounds: int) -> dict[str, float]:
-    """{what is done: CPU milliseconds a photo}."""
+    """{what is done: CPU milliseconds per photo}."""
     rng, images = np.random.default_rng(0), [photos[i][0] for i in range(len(photos))]
     transform = training_transform(side, Config(augment=augment))
     to_bytes, finish = split(transform)
     pixels = np.stack([to_bytes(image, rng)[0] for image in images])
+    indices = range(len(photos))
     with cached(photos, transform) as (kept, rest):
         rest_to_bytes, _ = split(rest)
         return {
-            "read and decode": cpu_ms(photos.__getitem__, range(len(photos)), rounds),
+            "read and decode": cpu_ms(photos.__getitem__, indices, rounds),
             "crop and scale": cpu_ms(lambda image: to_bytes(image, rng), images, rounds),
-            "both, from the cache": cpu_ms(lambda i: rest_to_bytes(kept[i][0], rng), range(len(photos)), rounds),
+            "both, from the cache": cpu_ms(
+                lambda i: rest_to_bytes(kept[i][0], rng), indices, rounds
+            ),
             "bytes to numbers": cpu_ms(finish, [pixels], rounds) / len(pixels),
         }
 
@@ -130,10 +144,13 @@ def in_memory(x: Array, labels: Array) -> Batches:
         yield x, labels
 
 
-def turns(trainer: Trainer, kinds: dict[str, Callable[[int], Batches]], rounds: int) -> dict[str, Any]:
+def turns(
+    trainer: Trainer, kinds: dict[str, Callable[[int], Batches]], rounds: int
+) -> dict[str, Any]:
     """{kind: (seconds, CPU seconds of all threads)} of a training step, loading included: medians.
 
-    `kinds` make the batches of a round.  Its first two steps do not count: they fill the loader's queue.
+    `kinds` make the batches of a round.  Its first two steps do not count: they fill the loader's
+    queue.
     """
     times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for number in range(rounds):
@@ -144,21 +161,25 @@ def turns(trainer: Trainer, kinds: dict[str, Callable[[int], Batches]], rounds: 
                     float(trainer.step(x, labels)[0])
                     ends.append((time.perf_counter(), time.process_time()))
             times[kind] += [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends[1:])]
-    return {kind: tuple(map(statistics.median, zip(*own, strict=True))) for kind, own in times.items()}
+    return {
+        kind: tuple(map(statistics.median, zip(*own, strict=True))) for kind, own in times.items()
+    }
 
 
 def training(photos: Dataset, options: argparse.Namespace, device: str) -> dict[str, Any]:
     """`turns` of training on memory, on photos and on the cache."""
     config = Config(
-        augment=options.augment, batch_size=options.batch_size, workers=options.workers, width=options.width,
-        variant=options.variant, image_size=options.image_size, lr=0.0,
+        augment=options.augment, batch_size=options.batch_size, workers=options.workers,
+        width=options.width, variant=options.variant, image_size=options.image_size, lr=0.0,
     )  # fmt: skip
     source = Source(Again(photos, STEPS * options.batch_size), photos, photos, photos.classes, "")
     trainer = Trainer(config, source, RunFolder(Path()), device, lambda line: None, lambda *_: None)
     loader = trainer.train_loader
     with cached(photos, loader.transform) as (kept, rest):
         again = Again(kept, len(loader.dataset))
-        from_cache = DataLoader(again, config.batch_size, rest, shuffle=True, workers=config.workers)
+        from_cache = DataLoader(
+            again, config.batch_size, rest, shuffle=True, workers=config.workers
+        )
         with contextlib.closing(device_batches(loader, device, 0)) as batches:
             x, labels = (array.copy() for array in next(batches))
         trainer.step(x, labels)  # a first step allocates memory
@@ -172,13 +193,14 @@ def training(photos: Dataset, options: argparse.Namespace, device: str) -> dict[
 
 def tables(rows: dict[str, dict[str, float]], times: dict[str, Any], batch_size: int) -> str:
     """Both tables as lines."""
-    lines = [f"{'CPU ms a photo, one thread':<28}" + "".join(f"{augment:>8}" for augment in rows)]
+    lines = [f"{'CPU ms per photo, one thread':<28}" + "".join(f"{augment:>8}" for augment in rows)]
     for name in next(iter(rows.values())):
         lines.append(f"{name:<28}" + "".join(f"{row[name]:8.2f}" for row in rows.values()))
-    lines += ["", f"{'training on':<14}{'images/s':>9}{'of memory':>11}{'loading, CPU ms a photo':>25}"]
+    loading = "loading, CPU ms per photo"
+    lines += ["", f"{'training from':<14}{'images/s':>9}{'of memory':>11}{loading:>27}"]
     seconds, cpu = times["memory"]
     for kind, (s, c) in times.items():
-        loading = "" if kind == "memory" else f"{(c - cpu) / batch_size * 1e3:25.2f}"
+        loading = "" if kind == "memory" else f"{(c - cpu) / batch_size * 1e3:27.2f}"
         lines.append(f"{kind:<14}{batch_size / s:9.1f}{seconds / s:11.3f}{loading}")
     return "\n".join(lines)
 
@@ -195,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             make_photos(Path(folder), max(2, options.photos))
             photos = ImageFolder(folder)
-        print(f"{len(photos)} photos, --augment {options.augment}, --batch-size {options.batch_size}", flush=True)
+        chosen = f"--augment {options.augment}, --batch-size {options.batch_size}"
+        print(f"{len(photos)} photos, {chosen}", flush=True)
         side = AlexNet(2, options.variant, width=1 / 64, image_size=options.image_size).image_size
         rows = {augment: costs(photos, side, augment, options.rounds) for augment in AUGMENTATIONS}
         print(tables(rows, training(photos, options, device), options.batch_size))

@@ -1,4 +1,4 @@
-"""What the benchmark says of the machine: its processor, its libraries, and how fast it multiplies and copies."""
+"""The machine of the benchmark: its processor and libraries, how fast it multiplies and copies."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from minialex.fast.threads import cpu_count, map_threads
 
 
 class Speeds(NamedTuple):
-    """The best that NumPy reaches here: float32 products (FLOP/s) and copies (bytes/s, read plus written)."""
+    """The best that NumPy reaches: products in float32 (FLOP/s), copies (bytes/s, both ways)."""
 
     threads: int
     products: float
@@ -34,7 +34,7 @@ class Speeds(NamedTuple):
 
 
 def best_time(function: Callable[[], object], seconds: float) -> float:
-    """The shortest of the runs of `function` that fit into `seconds`, at least three after a first one."""
+    """The shortest run of `function` within `seconds`, of at least three after a first one."""
     function()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -67,19 +67,22 @@ def copy_speed(threads: int, megabytes: int = 64, seconds: float = 0.2) -> float
 
 
 def measure(threads: int | None = None) -> Speeds:
-    """The speeds of this machine with `threads` threads, by default one for each core."""
+    """The speeds of this machine with `threads` threads, by default one per core."""
     threads = threads or cpu_count()
     product, copy = product_speed(1), copy_speed(1)
     if threads == 1:
         return Speeds(1, product, product, copy, copy)
     # On a busy machine all threads can be slower than one; then one thread is the fastest.
-    return Speeds(threads, max(product, product_speed(threads)), product, max(copy, copy_speed(threads)), copy)
+    products, copies = max(product, product_speed(threads)), max(copy, copy_speed(threads))
+    return Speeds(threads, products, product, copies, copy)
 
 
 def description(torch_version: str | None) -> str:
     """Processor, cores, load and versions, in a few lines."""
-    load = f", load {os.getloadavg()[0]:.1f} (near 0 on a quiet machine)" if hasattr(os, "getloadavg") else ""
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__} with {blas()}"
-    return f"machine   {processor()}, {cpu_count()} cores, {platform.system()}{load}\nsoftware  {versions}" + (
-        f", {torch_version}" if torch_version else ""
-    )
+    machine = f"machine   {processor()}, {cpu_count()} cores, {platform.system()}"
+    if hasattr(os, "getloadavg"):
+        machine += f", load {os.getloadavg()[0]:.1f} (near 0 on a quiet machine)"
+    software = f"Python {platform.python_version()}, NumPy {np.__version__} with {blas()}"
+    if torch_version:
+        software += f", {torch_version}"
+    return f"{machine}\nsoftware  {software}"

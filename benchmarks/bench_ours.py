@@ -1,4 +1,4 @@
-"""The benchmark's minialex process (see bench_worker.py): AlexNet or a VGG-like network, training or inference."""
+"""The benchmark's minialex process (see bench_worker.py): AlexNet or a VGG-like network."""
 
 import threading
 import time
@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from bench_worker import CLASSES, LEARNING_RATE, VGG_CHANNELS, VGG_HIDDEN, Step, peak_memory_mb, serve
+from bench_worker import (
+    CLASSES,
+    LEARNING_RATE,
+    VGG_CHANNELS,
+    VGG_HIDDEN,
+    Step,
+    peak_memory_mb,
+    serve,
+)
 from minialex.backend import Array
 from minialex.errors import ConfigError
 from minialex.fast.parallel import MicroBatches
@@ -20,7 +28,7 @@ from minialex.train.memory import largest_chunk
 
 
 def vgg(image_size: int, workers: int | None) -> Sequential:
-    """x (N, side, side, 3) -> logits (N, CLASSES): four pairs of 3 x 3 convolutions, two Linear layers."""
+    """x (N, side, side, 3) -> logits (N, CLASSES): four pairs of 3 x 3 convolutions, two Linear."""
     rng = np.random.default_rng(0)
     layers: list[Layer] = []
     channels = 3
@@ -33,7 +41,9 @@ def vgg(image_size: int, workers: int | None) -> Sequential:
     features = Sequential(*layers)
     maps = features.output_shape((image_size, image_size, 3))
     if min(maps) < 1:
-        raise ConfigError(f"vgg: images of side {image_size} are too small; use at least {2 ** len(VGG_CHANNELS)}")
+        raise ConfigError(
+            f"vgg: images of side {image_size} are too small; use at least {2 ** len(VGG_CHANNELS)}"
+        )
     classifier = Sequential(
         Linear(int(np.prod(maps)), VGG_HIDDEN, rng=rng), ReLU(inplace=True), Dropout(),
         Linear(VGG_HIDDEN, CLASSES, rng=rng, std=0.001),
@@ -47,7 +57,9 @@ def build(settings: dict[str, Any]) -> tuple[Layer, Layer]:
     if settings["variant"] == "vgg":
         model = vgg(side, workers)
         return model, model[0]
-    alexnet = AlexNet(CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side, workers=workers)
+    alexnet = AlexNet(
+        CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side, workers=workers
+    )
     return alexnet, alexnet.features
 
 
@@ -85,7 +97,7 @@ class Stopwatch:
 def training_step(
     model: Layer, features: Layer, x: Array, labels: Array, layers: bool, memory_limit: int | None
 ) -> Step:
-    """A step like that of minialex.train.trainer; the classifier's parts are what is not spent in `features`."""
+    """A step like the trainer's; the classifier's parts are what is not spent in `features`."""
     theta = model.flatten()
     adam = Adam(theta, lr=LEARNING_RATE)
     chunk = largest_chunk(model, x.shape[1:], len(x), memory_limit)
@@ -131,13 +143,14 @@ def inference_step(model: Layer, x: Array) -> Step:
 
 
 def costs(model: Layer, shape: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Of each layer, for one image: its multiply-adds and the numbers that it reads, writes and keeps."""
+    """Of each layer, per image: its multiply-adds and the elements that it reads, writes, keeps."""
     rows = []
     for name, layer in model.leaves():
         row = {
             "name": name, "layer": repr(layer), "multiply_adds": layer.multiply_adds(shape),
             "inputs": int(np.prod(shape)), "outputs": int(np.prod(layer.output_shape(shape))),
-            "weights": count_parameters(layer.params), "input_grad": getattr(layer, "input_grad", True),
+            "weights": count_parameters(layer.params),
+            "input_grad": getattr(layer, "input_grad", True),
         }  # fmt: skip
         rows.append(row)
         shape = layer.output_shape(shape)
@@ -145,7 +158,7 @@ def costs(model: Layer, shape: tuple[int, ...]) -> list[dict[str, Any]]:
 
 
 def prepare(settings: dict[str, Any]) -> tuple[dict[str, Any], Step]:
-    """The network, its data (the same as PyTorch's: normal numbers), and the step of the phase asked for."""
+    """The network, its data (normal numbers, as for PyTorch), and the step of the phase."""
     base_mb = peak_memory_mb()
     model, features = build(settings)
     N, shape = settings["batch_size"], (settings["image_size"], settings["image_size"], 3)

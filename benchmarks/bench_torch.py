@@ -1,4 +1,4 @@
-"""The benchmark's PyTorch process (see bench_worker.py): the same networks from PyTorch's modules, eager, float32.
+"""The benchmark's PyTorch process (see bench_worker.py): the same networks, eager, in float32.
 
 It needs PyTorch and nothing of minialex, so it may run in another Python.
 """
@@ -31,39 +31,38 @@ class Net(nn.Module):
 
 
 def maps_size(features: Any, image_size: int) -> int:
-    """How many numbers `features` makes of one image."""
+    """How many elements `features` makes of one image."""
     with torch.no_grad():
         return features(torch.zeros(1, 3, image_size, image_size)).numel()
+
+
+def relu() -> Any:
+    """max(0, x), written over x."""
+    return nn.ReLU(inplace=True)
 
 
 def alexnet(variant: str, lrn: bool, image_size: int) -> Net:
     """AlexNet in one of its three forms."""
     (c1, c2, c3, c4, c5), (g2, g3, g4, g5), padding = VARIANTS[variant]
 
-    def normalise() -> list[Any]:  # PyTorch divides alpha by the number of channels, the paper does not
+    def normalise() -> list[Any]:
+        # PyTorch divides alpha by the number of channels, the paper does not.
         return [nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)] if lrn else []
 
     features = nn.Sequential(
-        nn.Conv2d(3, c1, 11, stride=4, padding=padding), nn.ReLU(inplace=True), *normalise(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(c1, c2, 5, padding=2, groups=g2), nn.ReLU(inplace=True), *normalise(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(c2, c3, 3, padding=1, groups=g3), nn.ReLU(inplace=True),
-        nn.Conv2d(c3, c4, 3, padding=1, groups=g4), nn.ReLU(inplace=True),
-        nn.Conv2d(c4, c5, 3, padding=1, groups=g5), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+        nn.Conv2d(3, c1, 11, stride=4, padding=padding), relu(), *normalise(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(c1, c2, 5, padding=2, groups=g2), relu(), *normalise(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(c2, c3, 3, padding=1, groups=g3), relu(),
+        nn.Conv2d(c3, c4, 3, padding=1, groups=g4), relu(),
+        nn.Conv2d(c4, c5, 3, padding=1, groups=g5), relu(), nn.MaxPool2d(3, 2),
     )  # fmt: skip
-    fc6, fc7, fc8 = (
-        nn.Linear(maps_size(features, image_size), 4096),
-        nn.Linear(4096, 4096),
-        nn.Linear(4096, CLASSES),
-    )
+    fc6 = nn.Linear(maps_size(features, image_size), 4096)
+    fc7, fc8 = nn.Linear(4096, 4096), nn.Linear(4096, CLASSES)
     if variant == "owt":
         return Net(
-            features,
-            nn.Sequential(nn.Dropout(), fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), fc8),
+            features, nn.Sequential(nn.Dropout(), fc6, relu(), nn.Dropout(), fc7, relu(), fc8)
         )
-    return Net(
-        features,
-        nn.Sequential(fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), nn.Dropout(), fc8),
-    )
+    return Net(features, nn.Sequential(fc6, relu(), nn.Dropout(), fc7, relu(), nn.Dropout(), fc8))
 
 
 def vgg(image_size: int) -> Net:
@@ -72,14 +71,13 @@ def vgg(image_size: int) -> Net:
     channels = 3
     for filters in VGG_CHANNELS:
         for _ in range(2):
-            layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(channels, filters, 3, padding=1), relu()]
             channels = filters
         layers.append(nn.MaxPool2d(2))
     features = nn.Sequential(*layers)
     hidden = nn.Linear(maps_size(features, image_size), VGG_HIDDEN)
-    return Net(
-        features, nn.Sequential(hidden, nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(VGG_HIDDEN, CLASSES))
-    )
+    classifier = nn.Sequential(hidden, relu(), nn.Dropout(), nn.Linear(VGG_HIDDEN, CLASSES))
+    return Net(features, classifier)
 
 
 def build(settings: dict[str, Any]) -> Net:

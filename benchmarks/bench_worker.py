@@ -1,8 +1,9 @@
-"""What the processes of the benchmark share; standard library only, since PyTorch may live in another Python.
+"""What the processes of the benchmark share; standard library only: PyTorch may live elsewhere.
 
-A worker gets its settings as JSON in its only argument, builds its network, makes one step to warm up, and says
-so in a line of JSON.  From then on each line on its standard input is answered by a turn and a line of JSON.  It
-ends with its input, even in the middle of a step, so it does not outlive the benchmark, however that ends.
+A worker gets its settings as JSON in its only argument, builds its network, makes one step to warm
+up, and says so in a line of JSON.  From then on each line on its standard input is answered by a
+turn and a line of JSON.  It ends with its input, even in the middle of a step, so it does not
+outlive the benchmark, however that ends.
 """
 
 import json
@@ -16,13 +17,16 @@ from typing import Any
 
 CLASSES = 2  # cats and dogs, as in the training example
 LEARNING_RATE = 1e-4
-# The second network: filters of the 3 x 3 convolutions, which come in pairs; a 2 x 2 maximum follows each pair.
-# Simonyan, Zisserman (2015), "Very Deep Convolutional Networks", table 1, column B without its last pair.
+# The second network: filters of its 3 x 3 convolutions, which come in pairs, each followed by a
+# 2 x 2 maximum.  Simonyan, Zisserman (2015), "Very Deep Convolutional Networks", table 1, column B
+# without its last pair.
 VGG_CHANNELS = (64, 128, 256, 512)
 VGG_HIDDEN = 512
 
-TURN = 0.5  # seconds of a turn: short steps are repeated, as in a loop, and their median is the turn's
-Step = Callable[[], dict[str, Any]]  # returns "seconds" and "parts", name -> seconds, which add up to them
+# Seconds of a turn: short steps are repeated, as in a loop, and their median is the turn's.
+TURN = 0.5
+# Returns "seconds" and "parts", name -> seconds, which add up to them.
+Step = Callable[[], dict[str, Any]]
 
 
 def peak_memory_mb() -> float:
@@ -61,7 +65,7 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Step]]) -> N
 
 
 def turn(step: Step) -> dict[str, Any]:
-    """The median of as many steps as take TURN seconds, at least one; of an even number the lower one."""
+    """The median of as many steps as take TURN seconds, at least one; if even, the lower."""
     steps = [step()]
     while sum(one["seconds"] for one in steps) < TURN:
         steps.append(step())

@@ -1,35 +1,35 @@
-"""How fast minialex is on this machine, alone or against PyTorch.
+"""How fast minialex is on this machine, alone, against PyTorch, or against another checkout.
 
-    python benchmarks/benchmark.py                       minialex alone: a training step and inference
-    python benchmarks/benchmark.py --against torch       the same beside PyTorch, whose best settings count
-    python benchmarks/benchmark.py --layers              what bounds each layer: products, memory, or neither
-    python benchmarks/benchmark.py --scaling             time and memory as batch, threads and images grow
+    python benchmarks/benchmark.py                   minialex alone: a training step and inference
+    python benchmarks/benchmark.py --against torch   beside PyTorch, whose best settings count
+    python benchmarks/benchmark.py --against PATH    this checkout of minialex beside another
+    python benchmarks/benchmark.py --layers          what bounds each layer: products or memory
+    python benchmarks/benchmark.py --scaling         time and memory as batch and images grow
 
-All that is compared runs in processes of its own, which take turns of half a second, or of a step where that is
-longer.  Numbers are medians.
+All that is compared runs in processes of its own, which take turns of half a second, or of a step
+where that is longer.  Numbers are medians.
 """
 
 import argparse
 import importlib.util
-import json
 import signal
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench_children import BenchmarkError, Contender, in_turn, ours, running
 from bench_layers import layer_rows, layer_table
 from bench_machine import Speeds, description, measure
+from bench_rows import CASE, Row, result_lines, save, summary, title
 from bench_scaling import all_series, draw, scaling, scaling_table
+from bench_trees import PAIRS, check_imports, problem, tree_comparison, tree_contenders, tree_table
 from minialex.cli import run_main
 from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count
 from minialex.models.alexnet import VARIANTS
-from minialex.train.memory import parse_bytes, show_bytes
+from minialex.train.memory import parse_bytes
 
-PARTS = ("features_forward", "features_backward", "classifier_forward", "classifier_backward", "optimizer")
 TORCH_SETTINGS = {
     "train": {
         "default Adam": {"channels_last": False, "fused": False},
@@ -43,13 +43,28 @@ TORCH_SETTINGS = {
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--against", choices=["torch"], help="compare with PyTorch (eager, float32)")
+    add(
+        "--against",
+        metavar="torch|PATH",
+        help="compare with PyTorch (eager, float32), or with the checkout of minialex in PATH",
+    )
     add("--torch-python", metavar="PATH", help="a Python that has PyTorch (default: this one)")
-    add("--variant", choices=[*VARIANTS, "vgg"], default="ungrouped",
-        help="AlexNet's variant (default ungrouped), or vgg: eight 3x3 convolutions on 64x64 images")  # fmt: skip
-    add("--batch-size", type=int, nargs="+", help="images a step (default 32; for inference 1 and 32)")
+    add(
+        "--variant",
+        choices=[*VARIANTS, "vgg"],
+        default="ungrouped",
+        help="of AlexNet (default ungrouped), or vgg: eight 3x3 convolutions on 64x64 images",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        nargs="+",
+        help="images per step (default 32, beside another checkout 32 and 128; inference 1 and 32)",
+    )
     add(
         "--lrn",
         action=argparse.BooleanOptionalAction,
@@ -57,29 +72,48 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--phase", nargs="+", choices=["train", "inference"], default=["train", "inference"])
-    add("--rounds", type=int, default=5, help="turns of each process, half a second or a step long (default 5)")
-    add("--memory-limit", type=parse_bytes, help="split minialex's batch to fit into so much memory, like 1GB")
+    add(
+        "--rounds",
+        type=int,
+        help=f"turns of each process, half a second or a step long (default 5, PATH {PAIRS})",
+    )
+    add(
+        "--memory-limit",
+        type=parse_bytes,
+        help="split minialex's batch to fit into so much memory, like 1GB",
+    )
     add("--threads", type=int, help="use so many cores (default all)")
     add("--layers", action="store_true", help="time each layer of a training step instead")
     add("--scaling", action="store_true", help="show how time and memory grow instead")
-    add("--minutes", type=float, default=10, help="with --scaling: leave out what takes longer (default 10)")
+    add(
+        "--minutes",
+        type=float,
+        default=10,
+        help="with --scaling: leave out what takes longer (default 10)",
+    )
     add("--png", type=Path, help="with --scaling: draw it into this file (needs matplotlib)")
     add("--json", type=Path, help="write the rows of the tables to this file")
     return parser
 
 
-def check(options: argparse.Namespace) -> dict[str, Any]:
+def check(options: argparse.Namespace) -> Row:
     """The settings that all processes share.  Raises ConfigError for options that cannot work."""
+    other = options.against not in (None, "torch")
+    if options.rounds is None:
+        options.rounds = PAIRS if other else 5
     if options.rounds < 1 or min(options.batch_size or [1]) < 1 or options.minutes <= 0:
         raise ConfigError("--rounds and --batch-size must be at least 1, and --minutes above 0")
     if options.threads is not None and not 1 <= options.threads <= cpu_count():
         raise ConfigError(f"--threads must be from 1 to {cpu_count()}, the cores of this machine")
     if options.layers and options.scaling:
         raise ConfigError("--layers and --scaling are two measurements; choose one")
-    if options.against and (options.layers or options.scaling):
+    if options.against is not None and (options.layers or options.scaling):
         raise ConfigError("--layers and --scaling measure minialex alone; leave out --against")
-    if options.torch_python and not options.against:
-        raise ConfigError("--torch-python is for --against torch; add it")
+    if options.torch_python and options.against != "torch":
+        advice = "leave it out" if other else "add it"
+        raise ConfigError(f"--torch-python is for --against torch; {advice}")
+    if other and (line := problem(options.against)):
+        raise ConfigError(line)
     if options.png and importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--png needs matplotlib: pip install 'minialex[plot]'")
     if options.png and not options.png.parent.is_dir():
@@ -89,14 +123,17 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     *_, lrn, side = VARIANTS.get(options.variant, (False, 64))
     return {
         "variant": options.variant, "lrn": lrn if options.lrn is None else options.lrn,
-        "image_size": side if options.image_size is None else options.image_size, "threads": options.threads,
-        "memory_limit": options.memory_limit,
+        "image_size": side if options.image_size is None else options.image_size,
+        "threads": options.threads, "memory_limit": options.memory_limit,
     }  # fmt: skip
 
 
 def torch_version(python: str) -> str:
     """The version of PyTorch that `python` has.  Raises BenchmarkError where it has none."""
-    code = "import torch; print(f'PyTorch {torch.__version__} ({torch.get_num_threads()} threads by default)')"
+    code = (
+        "import torch;"
+        " print(f'PyTorch {torch.__version__} ({torch.get_num_threads()} threads by default)')"
+    )
     advice = "name a Python that has it with --torch-python PATH, or install it: pip install torch"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True)
@@ -108,7 +145,7 @@ def torch_version(python: str) -> str:
     return done.stdout.strip()
 
 
-def contenders(settings: dict[str, Any], torch_python: str | None) -> list[Contender]:
+def contenders(settings: Row, torch_python: str | None) -> list[Contender]:
     """minialex, and each setting of PyTorch."""
     others = TORCH_SETTINGS[settings["phase"]] if torch_python else {}
     return [ours(settings)] + [
@@ -117,24 +154,14 @@ def contenders(settings: dict[str, Any], torch_python: str | None) -> list[Conte
     ]
 
 
-def summary(steps: list[dict[str, Any]], batch_size: int) -> dict[str, Any]:
-    """The median of the steps of one process: of an even number the lower one, so that its parts add up."""
-    times = [step["seconds"] for step in steps]
-    median = statistics.median_low(times)
-    return {
-        "s": median, "lowest_s": min(times), "highest_s": max(times), "images_per_s": batch_size / median,
-        "rss_mb": steps[-1]["rss_mb"], "parts_s": steps[times.index(median)]["parts"],
-    }  # fmt: skip
-
-
-def comparison(settings: dict[str, Any], steps: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def comparison(settings: Row, steps: dict[str, list[Row]]) -> Row:
     """The row of one phase and batch size; `steps` holds the steps of each process by its name."""
     results = {name: summary(own, settings["batch_size"]) for name, own in steps.items()}
     ours, torch = results.pop("minialex"), results
     best = min(torch, key=lambda name: torch[name]["s"]) if torch else None
-    keys = ("phase", "variant", "batch_size", "image_size", "lrn", "threads", "memory_limit")
-    return {key: settings[key] for key in keys} | {
-        "rounds": len(steps["minialex"]), "ours_s": ours["s"], "ours_rss_mb": ours["rss_mb"], "ours": ours,
+    return {key: settings[key] for key in CASE} | {
+        "rounds": len(steps["minialex"]),
+        "ours_s": ours["s"], "ours_rss_mb": ours["rss_mb"], "ours": ours,
         "torch_best_s": torch[best]["s"] if best else None,
         "torch_rss_mb": torch[best]["rss_mb"] if best else None,
         "ratio": ours["s"] / torch[best]["s"] if best else None,
@@ -142,16 +169,9 @@ def comparison(settings: dict[str, Any], steps: dict[str, list[dict[str, Any]]])
     }  # fmt: skip
 
 
-def table(row: dict[str, Any]) -> str:
-    """A row of `comparison` as lines: one a process, and the verdict."""
-    parts = PARTS if row["phase"] == "train" else ()
-    heads = [part.replace("features", "feat").replace("classifier", "cls").replace("_", " ") for part in parts]
-    lines = [f"{'seconds a step':<34}{'median':>8}{'lowest':>8}{'highest':>8}{'images/s':>9}{'MB':>7}"]
-    lines[0] += "".join(f"{head:>14}" for head in heads)
-    for name, result in {"minialex": row["ours"], **row["torch"]}.items():
-        line = f"{name:<34}" + "".join(f"{result[key]:8.3f}" for key in ("s", "lowest_s", "highest_s"))
-        line += f"{result['images_per_s']:9.1f}{result['rss_mb']:7,.0f}"
-        lines.append(line + "".join(f"{result['parts_s'][part]:14.3f}" for part in parts))
+def table(row: Row) -> str:
+    """A row of `comparison` as lines: one per process, and the verdict."""
+    lines = result_lines({"minialex": row["ours"], **row["torch"]}, row["phase"])
     if row["torch"]:
         lines.append(
             f"minialex / {row['torch_best']}: time {row['ratio']:.2f},"
@@ -160,35 +180,43 @@ def table(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def title(settings: dict[str, Any], rounds: int) -> str:
-    """What a table is about."""
-    phase = "training step" if settings["phase"] == "train" else "inference"
-    return (
-        f"\n{phase}: {settings['variant']}{', LRN' if settings['lrn'] else ''}, {settings['image_size']} px,"
-        f" batch {settings['batch_size']}, {rounds} rounds"
-        + (f", minialex in {show_bytes(settings['memory_limit'])}" if settings["memory_limit"] else "")
-    )
-
-
-def compare(
-    options: argparse.Namespace, settings: dict[str, Any], torch_python: str | None
-) -> list[dict[str, Any]]:
-    """Measure and print each phase and batch size asked for."""
-    rows = []
+def cases(options: argparse.Namespace, settings: Row) -> Iterator[Row]:
+    """Each phase and batch size asked for, with the title of its table printed."""
+    train = [32] if options.against in (None, "torch") else [32, 128]
     for phase in options.phase:
-        for batch_size in options.batch_size or ([32] if phase == "train" else [1, 32]):
+        for batch_size in options.batch_size or (train if phase == "train" else [1, 32]):
             case = settings | {"phase": phase, "batch_size": batch_size}
             print(title(case, options.rounds), flush=True)
-            chosen = contenders(case, torch_python)
-            with running(chosen) as children:
-                steps = in_turn(children, options.rounds)
-            rows.append(comparison(case, {c.name: own for c, own in zip(chosen, steps, strict=True)}))
-            print(table(rows[-1]), flush=True)
-            save(rows, options.json)  # now, lest a later case fail
+            yield case
+
+
+def compare(options: argparse.Namespace, settings: Row, torch_python: str | None) -> list[Row]:
+    """Measure and print each case, minialex alone or beside PyTorch."""
+    rows = []
+    for case in cases(options, settings):
+        chosen = contenders(case, torch_python)
+        with running(chosen) as children:
+            steps = in_turn(children, options.rounds)
+        names = [contender.name for contender in chosen]
+        rows.append(comparison(case, dict(zip(names, steps, strict=True))))
+        print(table(rows[-1]), flush=True)
+        save(rows, options.json)  # now, lest a later case fail
     return rows
 
 
-def time_layers(options: argparse.Namespace, settings: dict[str, Any], speeds: Speeds) -> list[dict[str, Any]]:
+def compare_trees(options: argparse.Namespace, settings: Row) -> list[Row]:
+    """Measure and print each case, in this checkout and in another."""
+    rows = []
+    for case in cases(options, settings):
+        with running(tree_contenders(case, options.against)) as children:
+            steps = in_turn(children, options.rounds, swap=True)
+        rows.append(tree_comparison(case, steps, options.against))
+        print(tree_table(rows[-1]), flush=True)
+        save(rows, options.json)
+    return rows
+
+
+def time_layers(options: argparse.Namespace, settings: Row, speeds: Speeds) -> list[Row]:
     """Time and print the layers of a training step, for each batch size asked for."""
     rows = []
     for batch_size in options.batch_size or [32]:
@@ -202,22 +230,19 @@ def time_layers(options: argparse.Namespace, settings: dict[str, Any], speeds: S
     return rows
 
 
-def save(rows: list[dict[str, Any]], path: Path | None) -> None:
-    """The rows as JSON, where a file is asked for."""
-    if path:
-        try:
-            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--json: {error.strerror}: {str(path)!r}") from None
-
-
 def main() -> int:
     options = parser().parse_args()
     settings = check(options)
     save([], options.json)  # so that a path that cannot be written fails at once
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that all processes are ended
-    torch_python = (options.torch_python or sys.executable) if options.against else None
+    # As an exception, so that all processes are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    torch = options.against == "torch"
+    trees = [] if torch or options.against is None else tree_contenders(settings, options.against)
+    check_imports(trees)
+    torch_python = (options.torch_python or sys.executable) if torch else None
     print(description(torch_version(torch_python) if torch_python else None))
+    for tree in trees:
+        print(f"{tree.name.removesuffix(' tree'):<10}{tree.root}")
     speeds = measure(options.threads)
     print(speeds, flush=True)
     if options.scaling:
@@ -228,6 +253,8 @@ def main() -> int:
         rows = [row for done in results for row in done]
     elif options.layers:
         rows = time_layers(options, settings, speeds)
+    elif trees:
+        rows = compare_trees(options, settings)
     else:
         rows = compare(options, settings, torch_python)
     save(rows, options.json)

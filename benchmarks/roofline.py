@@ -1,10 +1,10 @@
-"""How fast a training step could be on a GPU, from arithmetic; and how fast it is, where there is one.
+"""How fast a training step could be on a GPU, from arithmetic; and how fast it is, if there is one.
 
     python benchmarks/roofline.py                                 an H100, batch 128
     python benchmarks/roofline.py --tf32 --variant 2012           with its faster, rounder products
     python benchmarks/roofline.py --peak 82.6 --bandwidth 1008    another GPU: see its data sheet
 
-`minialex/models/roofline.py` says what is counted.
+`roofline_model.py` says what is counted.
 """
 
 import argparse
@@ -28,7 +28,9 @@ STEPS = 10
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--variant", default="ungrouped", help="2012, ungrouped (default) or owt")
     add(
@@ -36,13 +38,15 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="local response normalisation (default: the variant's)",
     )
-    add("--batch-size", type=int, default=128, help="images a step (default 128)")
+    add("--batch-size", type=int, default=128, help="images per step (default 128)")
     add("--classes", type=int, default=2, help="default 2, cats and dogs")
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--width", type=float, default=1.0, help="scale the network (default 1)")
     add("--peak", type=float, metavar="TFLOP/s", help="of the GPU in float32 (default 67, an H100)")
-    add("--bandwidth", type=float, metavar="GB/s", default=3350, help="of its memory (default 3350, an H100)")
-    add("--tf32", action="store_true", help="products in TF32, at 494.5 TFLOP/s unless --peak says otherwise")
+    add(
+        "--bandwidth", type=float, metavar="GB/s", default=3350, help="of its memory (default 3350)"
+    )
+    add("--tf32", action="store_true", help="products in TF32, at 494.5 TFLOP/s or those of --peak")
     return parser
 
 
@@ -53,7 +57,8 @@ def measured_seconds(model: AlexNet, N: int) -> float:
     theta = model.flatten()
     g = theta * 0
     grad, adam = dict_like(model.params, g), Adam(theta)
-    x = to_device(np.random.default_rng(0).standard_normal((N, *model.input_shape), dtype=np.float32), "gpu")
+    rng = np.random.default_rng(0)
+    x = to_device(rng.standard_normal((N, *model.input_shape), dtype=np.float32), "gpu")
     labels = to_device(np.arange(N) % 2, "gpu")
     times = []
     for t in range(STEPS + 2):  # two to warm up
@@ -86,9 +91,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     gpu, N = machine(options), options.batch_size
     model = AlexNet(
-        options.classes, options.variant, lrn=options.lrn, image_size=options.image_size, width=options.width
-    )
-    print(f"a training step of AlexNet ({options.variant}) on {N} images of {model.image_size} pixels\n")
+        options.classes, options.variant, lrn=options.lrn, image_size=options.image_size,
+        width=options.width,
+    )  # fmt: skip
+    batch = f"{N} images of {model.image_size} pixels"
+    print(f"a training step of AlexNet ({options.variant}) on {batch}\n")
     print(table(model, N, gpu))
     problem = gpu_problem()
     if problem:

@@ -1,16 +1,19 @@
 """The roofline of a training step: how fast it could be on a GPU, from arithmetic alone.
 
-A kernel has to do F floating-point operations (a multiplication and an addition count as two) and to move B bytes
-between the memory and the processor.  A GPU does P operations and moves W bytes a second, both at once, so
+A kernel has to do F floating-point operations (a multiplication and an addition count as two) and
+to move B bytes between the memory and the processor.  A GPU does P operations and moves W bytes per
+second, both at once, so
 
     time of a kernel  >=  max(F / P, B / W)
 
-and a kernel whose F / B lies below P / W waits for memory, however fast the processor is (Williams, Waterman,
-Patterson 2009, "Roofline").  This page lists the kernels of each layer, forward and backward, as the GPU forms of
-`layers/` make them, and adds their times up.  Each array counts once each time a kernel reads or writes it.
+and a kernel whose F / B lies below P / W waits for memory, however fast the processor is (Williams,
+Waterman, Patterson 2009, "Roofline").  This page lists the kernels of each layer, forward and
+backward, as the GPU forms of `layers/` make them, and adds their times up.  Each array counts once
+each time a kernel reads or writes it.
 
-What this leaves out: the launch of a kernel, some microseconds each, which decides for small batches; the loss;
-and that no kernel quite reaches P or W.  So it is a prediction of the best, not a measurement.
+What this leaves out: the launch of a kernel, some microseconds each, which decides for small
+batches; the loss; and that no kernel quite reaches P or W.  So it is a prediction of the best, not
+a measurement.
 """
 
 import math
@@ -22,15 +25,16 @@ from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm,
 from minialex.layers.layer import Layer, Shape, count_parameters
 from minialex.models.alexnet import AlexNet
 
-FLOAT, BYTE = 4, 1  # bytes of a float32, and of a pixel or the place of a maximum
+FLOAT, BYTE = 4, 1  # bytes of a float32, and of a pixel or the position of a maximum
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Operations and bytes a second; `products` are operations of matrix products where those are faster.
+    """Operations and bytes per second; `products`: operations of matrix products if those differ.
 
-    The defaults are NVIDIA's for the H100 SXM (data sheet "NVIDIA H100 Tensor Core GPU"): 67 TFLOP/s in float32,
-    3.35 TB/s; with TF32, 989 TFLOP/s for sparse products, half of it for others.
+    The defaults are NVIDIA's for the H100 SXM (data sheet "NVIDIA H100 Tensor Core GPU"):
+    67 TFLOP/s in float32, 3.35 TB/s; with TF32, 989 TFLOP/s for sparse products, half of it for
+    others.
     """
 
     peak: float = 67e12
@@ -75,7 +79,8 @@ def step_work(model: AlexNet, N: int) -> list[LayerWork]:
     for name, layer in model.leaves():
         rows.append(LayerWork(f"{name} {type(layer).__name__}", *layer_work(layer, shape, N)))
         shape = layer.output_shape(shape)
-    parameters = count_parameters(model.params)  # Adam reads theta, g, m and v, and writes theta, m and v
+    parameters = count_parameters(model.params)
+    # Adam reads theta, g, m and v, and writes theta, m and v.
     return [*rows, LayerWork("Adam", [], [Work(12 * parameters, 7 * FLOAT * parameters)])]
 
 
@@ -90,10 +95,13 @@ def layer_work(layer: Layer, shape: Shape, N: int) -> tuple[list[Work], list[Wor
 
     match layer:
         case Conv2d():
-            columns = y // layer.out_channels * weight // layer.out_channels * layer.groups  # M * D a group
+            F = layer.out_channels
+            columns = y // F * weight // F * layer.groups  # M * D per group
             unfold, fold = Work(0, moved(x, columns)), Work(columns, moved(columns, x))
-            product = Work(flops, moved(columns, weight, y), True)  # the same three arrays in each direction
-            backward = [unfold, product, Work(y, moved(y))] + ([product, fold] if layer.input_grad else [])
+            # The product has the same three arrays in each direction.
+            product = Work(flops, moved(columns, weight, y), True)
+            backward = [unfold, product, Work(y, moved(y))]
+            backward += [product, fold] if layer.input_grad else []
             return [unfold, product, Work(y, moved(y, y))], backward
         case Linear():
             product = Work(flops, moved(x, weight, y), True)
@@ -101,13 +109,14 @@ def layer_work(layer: Layer, shape: Shape, N: int) -> tuple[list[Work], list[Wor
         case ReLU():
             return [Work(y, moved(y, y))], [Work(y, moved(y, y, y))]
         case MaxPool2d():
-            window = layer.kernel_size**2
-            return [Work(window * y, moved(x, y) + BYTE * y)], [Work(window * y, moved(y, x) + BYTE * y)]
+            each = Work(layer.kernel_size**2 * y, moved(x, y) + BYTE * y)
+            return [each], [each]
         case LocalResponseNorm():
             n = layer.size
-            return [Work((2 * n + 8) * y, moved(x, y, y))], [Work((6 * n + 8) * y, moved(y, y, y, x))]
+            forward = Work((2 * n + 8) * y, moved(x, y, y))
+            return [forward], [Work((6 * n + 8) * y, moved(y, y, y, x))]
         case Dropout():
-            draw = Work(0, 2 * y)  # 16 random bits a number; its operations are integers
+            draw = Work(0, 2 * y)  # 16 random bits per element, made by integer operations
             return [draw, Work(2 * y, moved(x, y, y) + 2 * y)], [Work(y, moved(y, y, x))]
         case Flatten():
             return [], []
@@ -131,13 +140,14 @@ def table(model: AlexNet, N: int, machine: Machine) -> str:
     columns = "".join(f"{head:>{width}}" for head, width in (("GFLOP", 11), ("MB", 9), ("ms", 9)))
     lines = [f"{'':<30}{'forward':>29}{'backward':>29}{'ms that wait':>14}"]
     lines.append(f"{'':<30}{columns}{columns}{'for memory':>14}")
-    step = LayerWork("a step", [w for r in rows for w in r.forward], [w for r in rows for w in r.backward])
+    forward = [work for row in rows for work in row.forward]
+    step = LayerWork("a step", forward, [work for row in rows for work in row.backward])
     lines += [line(row, machine) for row in (*rows, step) if row.forward or row.backward]
     seconds, work = predicted_seconds(rows, machine), total((*step.forward, *step.backward))
     faster = f" ({machine.products / 1e12:g} in products)" if machine.products else ""
     return "\n".join(lines) + (
-        f"\n\nPREDICTION, not measured: {work.flops / 1e9:,.0f} GFLOP and {work.bytes / 1e9:.1f} GB a step take at"
-        f" least {seconds * 1e3:.1f} ms, {N / seconds:,.0f} images/s,"
+        f"\n\nPREDICTION, not measured: {work.flops / 1e9:,.0f} GFLOP and {work.bytes / 1e9:.1f} GB"
+        f" per step take at least {seconds * 1e3:.1f} ms, {N / seconds:,.0f} images/s,"
         f"\nat {machine.peak / 1e12:g} TFLOP/s{faster} and {machine.bandwidth / 1e9:,.0f} GB/s,"
         " if every kernel reaches one of the two"
     )
@@ -149,6 +159,8 @@ def line(row: LayerWork, machine: Machine) -> str:
     for works in (row.forward, row.backward):
         flops, moved, _ = total(works)
         seconds = sum(work.seconds(machine) for work in works)
-        text += f"{flops / 1e9:11,.2f}{moved / 1e6:9,.1f}{seconds * 1e3:9.3f}" if works else " " * 29
+        cells = f"{flops / 1e9:11,.2f}{moved / 1e6:9,.1f}{seconds * 1e3:9.3f}"
+        text += cells if works else " " * len(cells)
     both = (*row.forward, *row.backward)
-    return text + f"{sum(w.seconds(machine) for w in both if w.waits_for_memory(machine)) * 1e3:14.3f}"
+    waiting = sum(work.seconds(machine) for work in both if work.waits_for_memory(machine))
+    return text + f"{waiting * 1e3:14.3f}"

@@ -1,5 +1,6 @@
-"""The benchmark of loading: what it times, and that its kinds of photos are what they are called."""
+"""The benchmark of loading: what it times, and that its kinds of photos are as named."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,7 +74,8 @@ def test_a_step_counts_from_the_end_of_the_one_before(clock):
         clock.now += 2.0
         return (0.0,)
 
-    found = bench_loading.turns(SimpleNamespace(step=step), {"memory": batches(0), "photos": batches(0.5)}, 2)
+    kinds = {"memory": batches(0), "photos": batches(0.5)}
+    found = bench_loading.turns(SimpleNamespace(step=step), kinds, 2)
     assert found == {"memory": (2.0, 2.0), "photos": (2.5, 2.5)}
 
 
@@ -91,7 +93,7 @@ def test_kinds_of_batches(monkeypatch):
     def turns(trainer, kinds, rounds):
         for kind, batches_of in kinds.items():
             before = photos.asked
-            shapes = [x.shape for x, _ in bench_loading.itertools.islice(batches_of(0), bench_loading.STEPS)]
+            shapes = [x.shape for x, _ in itertools.islice(batches_of(0), bench_loading.STEPS)]
             assert shapes == [(2, 67, 67, 3)] * bench_loading.STEPS
             asked[kind] = photos.asked - before
 

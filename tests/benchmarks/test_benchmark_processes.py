@@ -1,4 +1,4 @@
-"""The processes of the benchmark: they take turns, their faults are one line, and none outlives it."""
+"""The benchmark's processes: they take turns, their faults are one line, and none outlives it."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from minialex.fast.threads import cpu_count
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "benchmark.py"
 WORKER = """
 import os, sys, time
-sys.path.insert(0, {examples!r})
+sys.path.insert(0, {folder!r})
 from bench_worker import serve
 calls = 0
 
@@ -42,7 +42,8 @@ serve(prepare)
 def worker(folder, name, prepare="pass", step="pass", about="{}", **settings):
     """A contender that runs these lines of code."""
     file = folder / f"{name}.py"
-    file.write_text(WORKER.format(examples=str(SCRIPT.parent), prepare=prepare, step=step, about=about))
+    code = WORKER.format(folder=str(SCRIPT.parent), prepare=prepare, step=step, about=about)
+    file.write_text(code)
     return Contender(name, sys.executable, str(file), settings)
 
 
@@ -52,16 +53,19 @@ def alive(pid):
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"  # Z: ended, not yet read
+    if not status.exists():
+        return True
+    return status.read_text().rpartition(")")[2].split()[0] != "Z"  # Z: ended, not yet read
 
 
-def test_processes_take_turns(tmp_path):
+@pytest.mark.parametrize(("swap", "order"), [(False, "ABABAB"), (True, "ABBAAB")])
+def test_processes_take_turns(tmp_path, swap, order):
     log = tmp_path / "log"
     step = "open({!r}, 'a').write({!r})"
     two = [worker(tmp_path, name, step=step.format(str(log), name)) for name in "AB"]
     with running(two) as children:
-        assert [len(steps) for steps in in_turn(children, 3)] == [3, 3]
-    assert log.read_text() == "ABABAB"
+        assert [len(steps) for steps in in_turn(children, 3, swap)] == [3, 3]
+    assert log.read_text() == order
 
 
 def test_a_turn_is_the_median_of_as_many_steps_as_take_half_a_second():
@@ -127,15 +131,15 @@ def recorded(pids):
         yield
 
 
-@pytest.mark.skipif("SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}), reason="memory is not known")
+@pytest.mark.skipif("SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}), reason="no size known")
 def test_processes_that_would_swap_are_refused():
     small, big = (SimpleNamespace(about={"rss_mb": mb}) for mb in (1, 1e9))
     check_memory([small, small])
-    with pytest.raises(BenchmarkError, match=r"2 processes need 1,000,000,001 of [\d,]+ MB; use a smaller"):
+    with pytest.raises(BenchmarkError, match=r"2 processes need 1,000,000,001 of [\d,]+ MB; use a"):
         check_memory([small, big])
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot say which cores to use")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen")
 def test_threads_limits_the_cores_of_the_processes_alone(tmp_path):
     before = os.sched_getaffinity(0)
     about = "{'cores': len(os.sched_getaffinity(0)), 'threads': os.environ['OMP_NUM_THREADS']}"
@@ -144,9 +148,9 @@ def test_threads_limits_the_cores_of_the_processes_alone(tmp_path):
     assert os.sched_getaffinity(0) == before
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of children on this system")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children cannot be listed")
 def test_ctrl_c_and_sigterm_end_all():
-    command = [sys.executable, str(SCRIPT), "--variant", "vgg", "--image-size", "16", "--rounds", "100000"]
+    command = [sys.executable, str(SCRIPT), "--variant=vgg", "--image-size=16", "--rounds=100000"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Processes inherit it where Ctrl-C is ignored, as in the background jobs of a shell script.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -163,7 +167,8 @@ def test_ctrl_c_and_sigterm_end_all():
         for process, status, said in ((first, 130, "interrupted\n"), (second, 143, "")):
             _, errors = process.communicate(timeout=60)
             assert (process.returncode, errors) == (status, said)
-    # A child that was just being started is not known yet; it ends by itself, when it sees the end of its input.
+    # A child that was just being started is not known yet; it ends by itself, when it sees the end
+    # of its input.
     deadline = time.monotonic() + 60
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -171,12 +176,13 @@ def test_ctrl_c_and_sigterm_end_all():
 
 
 def first_child(process):
-    """The process id of the first child of `process`, as soon as there is one; what it shows before."""
+    """The process id of the first child of `process`, as soon as there is one."""
     shown = ""
     while "training step" not in shown:
         shown += process.stdout.readline()
         assert process.poll() is None
-    for text in (f"{cpu_count()} cores", f"NumPy {np.__version__}", platform.python_version(), "GFLOP/s", "GB/s"):
+    versions = f"NumPy {np.__version__}", platform.python_version()
+    for text in (f"{cpu_count()} cores", *versions, "GFLOP/s", "GB/s"):
         assert text in shown
     listed = []
     while not listed:

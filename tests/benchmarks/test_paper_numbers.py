@@ -27,8 +27,9 @@ def test_the_published_network(published):
     assert own[1:] == list(PAPER_NEURONS[1:])
     assert sum(own) == 659_272 and sum(PAPER_NEURONS) == 622_312
     assert sum(row.parameters for row in rows) == 60_965_224
-    assert [round(sum(row.connections for row in part) / 1e6) for part in (rows, rows[:5])] == [724, 666]
-    assert [round(sum(row.on_image for row in part) / 1e6) for part in (rows, rows[:5])] == [671, 613]
+    for part, millions, on_image in ((rows, 724, 671), (rows[:5], 666, 613)):
+        assert round(sum(row.connections for row in part) / 1e6) == millions
+        assert round(sum(row.on_image for row in part) / 1e6) == on_image
     assert [row.field for row in rows] == [11, 51, 99, 131, 163, 227, 227, 227]
 
 
@@ -49,7 +50,8 @@ def test_connections_on_padding_are_those_that_see_only_zeros(K, S, P):
     layer = Conv2d(2, 4, K, S, P, groups=2, rng=np.random.default_rng(0))
     layer.params["weight"][...] = 1
     ones = np.ones((1, 9, 7, 2), dtype=np.float32)
-    on_image = round(float(layer(ones).sum()))  # every weight times 1 where it sees the image, times 0 elsewhere
+    # Every weight times 1 where it sees the image, times 0 elsewhere.
+    on_image = round(float(layer(ones).sum()))
     assert layer.multiply_adds((9, 7, 2)) - on_padding(layer, (9, 7, 2)) == on_image
 
 
@@ -57,7 +59,8 @@ def test_receptive_field_of_the_last_convolution_by_its_gradient():
     """One output of conv5 depends on 163 x 163 pixels, and on no others."""
     model = AlexNet(2, "2012", width=1 / 16, lrn=False)
     layers = model.features.layer.layers[:-1]  # without the last pooling
-    layers = [AvgPool2d(3, 2) if isinstance(layer, MaxPool2d) else layer for layer in layers]  # every input counts
+    # Averages, in which every input counts.
+    layers = [AvgPool2d(3, 2) if isinstance(layer, MaxPool2d) else layer for layer in layers]
     layers[0].input_grad = True
     x, caches = np.ones((1, 227, 227, 3), dtype=np.float32), []
     for layer in layers:

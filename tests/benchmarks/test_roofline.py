@@ -1,4 +1,4 @@
-"""The roofline: its counts against formulas written down independently, and its times against arithmetic."""
+"""The roofline: its counts against formulas derived independently, its times against arithmetic."""
 
 import numpy as np
 import pytest
@@ -21,11 +21,12 @@ from roofline_model import (
 )
 
 RNG = np.random.default_rng(0)
-# (side of the output, side of the kernel, input channels that a filter sees, filters) of the convolutions
+SIDES = ((55, 11), (27, 5), (13, 3), (13, 3), (13, 3))  # of the outputs, of the kernels
+# Of each convolution: the input channels that a filter sees, and the filters.
 CONVOLUTIONS = {
-    "ungrouped": [(55, 11, 3, 96), (27, 5, 96, 256), (13, 3, 256, 384), (13, 3, 384, 384), (13, 3, 384, 256)],
-    "2012": [(55, 11, 3, 96), (27, 5, 48, 256), (13, 3, 256, 384), (13, 3, 192, 384), (13, 3, 192, 256)],
-    "owt": [(55, 11, 3, 64), (27, 5, 64, 192), (13, 3, 192, 384), (13, 3, 384, 256), (13, 3, 256, 256)],
+    "ungrouped": ((3, 96), (96, 256), (256, 384), (384, 384), (384, 256)),
+    "2012": ((3, 96), (48, 256), (256, 384), (192, 384), (192, 256)),
+    "owt": ((3, 64), (64, 192), (192, 384), (384, 256), (256, 256)),
 }
 GFLOP = {"ungrouped": 842, "2012": 526, "owt": 527}  # products of a step, batch 128, two classes
 
@@ -36,9 +37,11 @@ def products(rows):
 
 @pytest.mark.parametrize("variant", CONVOLUTIONS)
 def test_the_products_of_a_step(variant):
-    multiply_adds = [side**2 * k**2 * c * f for side, k, c, f in CONVOLUTIONS[variant]]
+    sizes = zip(SIDES, CONVOLUTIONS[variant], strict=True)
+    multiply_adds = [side**2 * k**2 * c * f for (side, k), (c, f) in sizes]
     multiply_adds += [6 * 6 * 256 * 4096, 4096 * 4096, 4096 * 2]
-    expected = 128 * 2 * (3 * sum(multiply_adds) - multiply_adds[0])  # the first layer has no input gradient
+    # The first layer has no input gradient.
+    expected = 128 * 2 * (3 * sum(multiply_adds) - multiply_adds[0])
     model = AlexNet(2, variant)
     assert total(products(step_work(model, 128))).flops == expected
     assert round(expected / 1e9) == GFLOP[variant]
@@ -46,7 +49,7 @@ def test_the_products_of_a_step(variant):
 
 def test_a_convolution_by_hand():
     layer = Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG)
-    # Two images of 5 x 5: 50 places, in each group 9 * 2 columns and 3 filters.
+    # Two images of 5 x 5: 50 positions, in each group 9 * 2 columns and 3 filters.
     x, columns, weight, y = 50 * 4, 2 * 50 * 18, 18 * 6, 50 * 6
     product = Work(2 * 2 * 50 * 18 * 3, 4 * (columns + weight + y), True)
     forward, backward = layer_work(layer, (5, 5, 4), 2)
@@ -63,11 +66,14 @@ def test_a_convolution_by_hand():
 
 
 def test_the_other_layers_by_hand():
-    assert layer_work(Linear(10, 3, rng=RNG), (10,), 8)[0][0] == Work(2 * 8 * 30, 4 * (80 + 30 + 24), True)
-    assert [len(works) for works in layer_work(Linear(10, 3, rng=RNG), (10,), 8)] == [2, 3]
+    forward, backward = layer_work(Linear(10, 3, rng=RNG), (10,), 8)
+    assert forward[0] == Work(2 * 8 * 30, 4 * (80 + 30 + 24), True)
+    assert [len(forward), len(backward)] == [2, 3]
     assert layer_work(ReLU(), (2, 3, 5), 4) == ([Work(120, 960)], [Work(120, 1440)])
-    # 4 images of 7 x 7 x 2 = 392 numbers become 4 * 3 * 3 * 2 = 72, each with the place of its maximum, a byte
-    assert layer_work(MaxPool2d(3, stride=2), (7, 7, 2), 4)[0] == [Work(9 * 72, 4 * (392 + 72) + 72)]
+    # 4 images of 7 x 7 x 2 = 392 elements become 4 * 3 * 3 * 2 = 72, each with the position of its
+    # maximum, a byte.
+    pool = Work(9 * 72, 4 * (392 + 72) + 72)
+    assert layer_work(MaxPool2d(3, stride=2), (7, 7, 2), 4) == ([pool], [pool])
     assert [w.bytes for w in layer_work(LocalResponseNorm(5), (2, 3, 5), 4)[0]] == [4 * 3 * 120]
     assert [w.bytes for w in layer_work(Dropout(0.5), (10,), 3)[0]] == [60, 420]
 
@@ -105,7 +111,7 @@ def test_the_time_of_a_step():
 
 def test_the_table_adds_up():
     lines = table(AlexNet(2, width=1 / 4), 8, Machine()).splitlines()
-    rows = [line.split() for line in lines[2:] if " features" in f" {line}" or " classifier" in f" {line}"]
+    rows = [line.split() for line in lines[2:] if line.startswith(("features", "classifier"))]
     step = next(line.split()[2:] for line in lines if line.startswith("a step"))
     pixels = next(line.split()[1:] for line in lines if line.startswith("pixels"))
     forward_mb = sum(float(row[3].replace(",", "")) for row in rows if row[1] != "Flatten")
@@ -131,9 +137,7 @@ def test_another_gpu():
     assert program.machine(program.parser().parse_args([])) == Machine()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--batch-size", "0"], ["--peak", "0"], ["--bandwidth", "-1"], ["--peak", "nan"]], ids="=".join
-)
-def test_bad_numbers(arguments):
-    with refused(ConfigError, arguments[0], "above 0"):
-        program.main([*SMALL, *arguments])
+@pytest.mark.parametrize("option", ["--batch-size=0", "--peak=0", "--bandwidth=-1", "--peak=nan"])
+def test_bad_numbers(option):
+    with refused(ConfigError, option.partition("=")[0], "above 0"):
+        program.main([*SMALL, option])
