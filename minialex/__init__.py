@@ -3,4 +3,4 @@
 from minialex.gradient_check import GradReport, gradcheck
 
 __all__ = ["GradReport", "gradcheck"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
