@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.backend import Array, choose_device
 from minialex.cli import run_main
 from minialex.data import (
     DataLoader,
@@ -36,10 +35,12 @@ from minialex.data import (
 )
 from minialex.data.pixels import Finish, ToBytes, split_transform
 from minialex.errors import ConfigError
+from minialex.gpu.devices import choose_device
 from minialex.models import AlexNet
 from minialex.train.prefetch import device_batches
 from minialex.train.run import AUGMENTATIONS, Config, RunFolder, training_transform
 from minialex.train.trainer import Trainer
+from minialex.xp import Array
 
 STEPS = 6  # of each kind in a round
 

@@ -16,26 +16,27 @@ from bench_worker import (
     peak_memory_mb,
     serve,
 )
-from minialex.backend import Array
+from minialex.accelerate import accelerate
 from minialex.errors import ConfigError
-from minialex.fast.parallel import MicroBatches
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from minialex.layers.layer import count_parameters
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.params import count_parameters, flatten
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk
+from minialex.use.summary import multiply_adds
+from minialex.xp import Array
 
 
-def vgg(image_size: int, workers: int | None) -> Sequential:
+def vgg(image_size: int) -> Sequential:
     """x (N, side, side, 3) -> logits (N, CLASSES): four pairs of 3 x 3 convolutions, two Linear."""
     rng = np.random.default_rng(0)
     layers: list[Layer] = []
     channels = 3
     for filters in VGG_CHANNELS:
         for _ in range(2):
-            conv = Conv2d(channels, filters, 3, padding=1, rng=rng, input_grad=bool(layers))
-            layers += [conv, ReLU(inplace=True)]
+            conv = Conv2d(channels, filters, 3, padding=1, rng=rng)
+            layers += [conv, ReLU()]
             channels = filters
         layers.append(MaxPool2d(2))
     features = Sequential(*layers)
@@ -45,21 +46,19 @@ def vgg(image_size: int, workers: int | None) -> Sequential:
             f"vgg: images of side {image_size} are too small; use at least {2 ** len(VGG_CHANNELS)}"
         )
     classifier = Sequential(
-        Linear(int(np.prod(maps)), VGG_HIDDEN, rng=rng), ReLU(inplace=True), Dropout(),
+        Linear(int(np.prod(maps)), VGG_HIDDEN, rng=rng), ReLU(), Dropout(),
         Linear(VGG_HIDDEN, CLASSES, rng=rng, std=0.001),
     )  # fmt: skip
-    return Sequential(MicroBatches(features, workers), Flatten(), classifier)
+    return Sequential(features, Flatten(), classifier)
 
 
 def build(settings: dict[str, Any]) -> tuple[Layer, Layer]:
     """The network of `settings`, and the part of it before Flatten, called features."""
-    side, workers = settings["image_size"], settings["threads"]
+    side = settings["image_size"]
     if settings["variant"] == "vgg":
-        model = vgg(side, workers)
+        model = vgg(side)
         return model, model[0]
-    alexnet = AlexNet(
-        CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side, workers=workers
-    )
+    alexnet = AlexNet(CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side)
     return alexnet, alexnet.features
 
 
@@ -98,8 +97,9 @@ def training_step(
     model: Layer, features: Layer, x: Array, labels: Array, layers: bool, memory_limit: int | None
 ) -> Step:
     """A step like the trainer's; the classifier's parts are what is not spent in `features`."""
-    theta = model.flatten()
+    theta = flatten(model)
     adam = Adam(theta, lr=LEARNING_RATE)
+    accelerate(model, adam, input_grad=False)
     chunk = largest_chunk(model, x.shape[1:], len(x), memory_limit)
     gradient = BatchGradient(model, theta, chunk, chunk < len(x))
     watch = Stopwatch()
@@ -131,7 +131,7 @@ def training_step(
 
 def inference_step(model: Layer, x: Array) -> Step:
     """The logits of one batch."""
-    model.train(False)
+    accelerate(model.train(False))
 
     def step() -> dict[str, Any]:
         start = time.perf_counter()
@@ -147,7 +147,7 @@ def costs(model: Layer, shape: tuple[int, ...]) -> list[dict[str, Any]]:
     rows = []
     for name, layer in model.leaves():
         row = {
-            "name": name, "layer": repr(layer), "multiply_adds": layer.multiply_adds(shape),
+            "name": name, "layer": repr(layer), "multiply_adds": multiply_adds(layer, shape),
             "inputs": int(np.prod(shape)), "outputs": int(np.prod(layer.output_shape(shape))),
             "weights": count_parameters(layer.params),
             "input_grad": getattr(layer, "input_grad", True),

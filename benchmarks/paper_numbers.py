@@ -34,9 +34,11 @@ from dataclasses import dataclass
 
 from minialex.cli import run_main
 from minialex.layers import Conv2d, Linear
-from minialex.layers.layer import Layer, Shape, count_parameters
+from minialex.layers.layer import Layer
 from minialex.layers.pool import MaxPool2d
 from minialex.models.alexnet import AlexNet
+from minialex.params import Shape, count_parameters
+from minialex.use.summary import multiply_adds
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 PAPER_NEURONS = (253_440, 186_624, 64_896, 64_896, 43_264, 4_096, 4_096, 1_000)
@@ -66,7 +68,7 @@ def count(model: AlexNet) -> list[Numbers]:
         if isinstance(layer, Linear):
             field = model.image_size  # everything
         if layer.params:
-            connections = layer.multiply_adds(before)
+            connections = multiply_adds(layer, before)
             on_image = connections - on_padding(layer, before)
             parameters, name = count_parameters(layer.params), NAMES[len(rows)]
             neurons = math.prod(shape)
@@ -89,7 +91,7 @@ def on_padding(layer: Layer, shape: Shape) -> int:
     H, W, _ = shape
     OH, OW, F = layer.output_shape(shape)
     per_cell = F * layer.in_channels // layer.groups
-    return layer.multiply_adds(shape) - inside(H, OH) * inside(W, OW) * per_cell
+    return multiply_adds(layer, shape) - inside(H, OH) * inside(W, OW) * per_cell
 
 
 def views(photo: int, crop: int) -> int:

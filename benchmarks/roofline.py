@@ -14,13 +14,14 @@ import time
 
 import numpy as np
 
-from minialex.backend import gpu_problem, to_device
+from minialex.accelerate import accelerate, loss_function
 from minialex.cli import run_main
 from minialex.errors import ConfigError
-from minialex.layers.layer import dict_like
-from minialex.losses import softmax_cross_entropy
+from minialex.gpu.diagnosis import gpu_problem
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.params import dict_like, flatten
+from minialex.xp import to_device
 from roofline_model import H100_TF32, Machine, table
 
 STEPS = 10
@@ -54,19 +55,20 @@ def measured_seconds(model: AlexNet, N: int) -> float:
     """The median time of STEPS training steps on N images that are in the memory of the GPU."""
     synchronize = importlib.import_module("cupy").cuda.Device().synchronize
     model.to("gpu")
-    theta = model.flatten()
+    theta = flatten(model)
     g = theta * 0
     grad, adam = dict_like(model.params, g), Adam(theta)
+    accelerate(model, adam, input_grad=False)
+    loss = loss_function("gpu")
     rng = np.random.default_rng(0)
     x = to_device(rng.standard_normal((N, *model.input_shape), dtype=np.float32), "gpu")
     labels = to_device(np.arange(N) % 2, "gpu")
     times = []
-    for t in range(STEPS + 2):  # two to warm up
+    for _ in range(STEPS + 2):  # two to warm up
         synchronize()
         started = time.perf_counter()
-        model.set_step(t)
         logits, cache = model.forward(x)
-        _, dlogits = softmax_cross_entropy(logits, labels)
+        _, dlogits = loss(logits, labels)
         model.backward(dlogits, cache, grad)
         adam.step(g)
         synchronize()

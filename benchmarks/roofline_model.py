@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
-from minialex.layers.layer import Layer, Shape, count_parameters
+from minialex.layers.layer import Layer
 from minialex.models.alexnet import AlexNet
+from minialex.params import Shape, count_parameters
+from minialex.use.summary import multiply_adds
 
 FLOAT, BYTE = 4, 1  # bytes of a float32, and of a pixel or the position of a maximum
 
@@ -77,18 +79,24 @@ def step_work(model: AlexNet, N: int) -> list[LayerWork]:
     rows = [LayerWork("pixels", [Work(3 * image, (BYTE + FLOAT) * image)], [])]
     shape = model.input_shape
     for name, layer in model.leaves():
-        rows.append(LayerWork(f"{name} {type(layer).__name__}", *layer_work(layer, shape, N)))
+        rows.append(
+            LayerWork(
+                f"{name} {type(layer).__name__}", *layer_work(layer, shape, N, first=len(rows) == 1)
+            )
+        )
         shape = layer.output_shape(shape)
     parameters = count_parameters(model.params)
     # Adam reads theta, g, m and v, and writes theta, m and v.
     return [*rows, LayerWork("Adam", [], [Work(12 * parameters, 7 * FLOAT * parameters)])]
 
 
-def layer_work(layer: Layer, shape: Shape, N: int) -> tuple[list[Work], list[Work]]:
-    """The kernels of a layer for N inputs of `shape`, forward and backward."""
+def layer_work(
+    layer: Layer, shape: Shape, N: int, first: bool = False
+) -> tuple[list[Work], list[Work]]:
+    """The kernels of a layer for N inputs of `shape`; the first passes no gradient on."""
     x, y = N * math.prod(shape), N * math.prod(layer.output_shape(shape))
     weight = int(layer.params["weight"].size) if layer.params else 0
-    flops = 2 * N * layer.multiply_adds(shape)
+    flops = 2 * N * multiply_adds(layer, shape)
 
     def moved(*numbers: int) -> int:
         return FLOAT * sum(numbers)
@@ -101,7 +109,7 @@ def layer_work(layer: Layer, shape: Shape, N: int) -> tuple[list[Work], list[Wor
             # The product has the same three arrays in each direction.
             product = Work(flops, moved(columns, weight, y), True)
             backward = [unfold, product, Work(y, moved(y))]
-            backward += [product, fold] if layer.input_grad else []
+            backward += [product, fold] if not first else []
             return [unfold, product, Work(y, moved(y, y))], backward
         case Linear():
             product = Work(flops, moved(x, weight, y), True)

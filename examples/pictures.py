@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from minialex.backend import choose_device, to_device
 from minialex.cli import run_main
 from minialex.data import DataLoader, Source, open_rgb, open_source
+from minialex.gpu.devices import choose_device
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
 from minialex.use.pictures import activation_sheet, map_picture, overlay, picture_row, stack
 from minialex.use.predict import Predictor, find_photos
+from minialex.xp import to_device
 
 Images = list[Image.Image]
 

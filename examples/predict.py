@@ -5,9 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from minialex.backend import choose_device
 from minialex.cli import run_main
 from minialex.errors import DataError
+from minialex.gpu.devices import choose_device
 from minialex.use.predict import Predictor, find_photos
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minialex.backend import allow_tf32, choose_device
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
 from minialex.fast.threads import limit_threads
+from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.memory import parse_bytes
 from minialex.train.run import AUGMENTATIONS, Config, RunFolder, configure, free_path
@@ -28,6 +28,7 @@ from minialex.use.pictures import plot_curves
 MAY_CHANGE = {
     "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32",
     "algorithm",
+    "plain",
 }  # fmt: skip
 
 
@@ -136,6 +137,11 @@ def training_parser() -> argparse.ArgumentParser:
     add(
         "--algorithm",
         help="of convolutions: im2col, winograd, or auto, the faster one (default; a GPU: im2col)",
+    )
+    add(
+        "--plain",
+        action=argparse.BooleanOptionalAction,
+        help="run the pages as they stand, without their fast twins: many times slower",
     )
     add(
         "--memory-limit",

@@ -21,14 +21,14 @@ from types import ModuleType
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minialex.backend import to_device
+from minialex.accelerate import accelerate, loss_function
 from minialex.cli import run_main
 from minialex.fast.threads import cpu_count
 from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
-from minialex.layers.layer import dict_like
-from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.params import dict_like, flatten
+from minialex.xp import to_device
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
 # How far the losses of three steps may differ between two devices, which add in another order.
@@ -118,17 +118,17 @@ def losses(device: str, steps: int = 3) -> list[float]:
     """The losses of a tiny AlexNet over a few training steps on four images of noise."""
     model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
     model.to(device)
-    theta = model.flatten()
+    theta = flatten(model)
     g = theta * 0
     grad, adam = dict_like(model.params, g), Adam(theta, lr=1e-3)
+    accelerate(model, adam)
     noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
     x = to_device(noise, device)
     labels = to_device(np.arange(4) % 2, device)
     found = []
-    for t in range(steps):
-        model.set_step(t)
+    for _ in range(steps):
         logits, cache = model.forward(x)
-        loss, dlogits = softmax_cross_entropy(logits, labels)
+        loss, dlogits = loss_function(device)(logits, labels)
         model.backward(dlogits, cache, grad)
         adam.step(g)
         found.append(float(loss))

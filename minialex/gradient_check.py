@@ -32,8 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp, to_cpu, to_device
-from minialex.layers.layer import Layer, named_arrays, zeros_like
+from minialex.layers.layer import Layer
+from minialex.params import named_arrays, zeros_like
+from minialex.xp import Array, get_xp, to_cpu, to_device
 
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
@@ -58,7 +59,11 @@ class GradReport:
         return self.ok
 
     def __str__(self) -> str:
-        place = f"{self.name}[{', '.join(map(str, self.index))}]" if self.index else f"{self.name} (all entries)"
+        place = (
+            f"{self.name}[{', '.join(map(str, self.index))}]"
+            if self.index
+            else f"{self.name} (all entries)"
+        )
         lines = [
             f"gradcheck {'passed' if self.ok else 'FAILED'}: {self.checked} entries, {self.kinks} on kinks; worst "
             f"error {self.error:.1e} (tolerance {self.tolerance:.0e}) at {place}: "
@@ -148,8 +153,13 @@ class _Check:
         for owner, key, name in named_arrays(self.layer.params):
             yield name, owner[key]
 
+    def run_forward(self, x: Array) -> tuple[Array, Any]:
+        """Always as of step 0, since a Dropout draws other numbers at the next."""
+        self.layer.set_step(0)
+        return self.layer.forward(x)
+
     def forward(self) -> np.ndarray:
-        return to_cpu(self.layer.forward(self.x.copy())[0])
+        return to_cpu(self.run_forward(self.x.copy())[0])
 
     def backward(self, dy: np.ndarray) -> dict[str, Any]:
         """The analytic gradient of every array, by name.  What backward does not write stays NaN."""
@@ -157,9 +167,11 @@ class _Check:
         places = [(owner[key], name) for owner, key, name in named_arrays(grad)]
         for array, _ in places:
             array[...] = math.nan
-        _, cache = self.layer.forward(self.x.copy())
+        _, cache = self.run_forward(self.x.copy())
         dx = self.layer.backward(to_device(dy.copy(), self.device), cache, grad)
-        return {"x": None if dx is None else to_cpu(dx)} | {name: to_cpu(array) for array, name in places}
+        return {"x": None if dx is None else to_cpu(dx)} | {
+            name: to_cpu(array) for array, name in places
+        }
 
     # ------------------------------------------------------------------------------- the protocol
 
@@ -167,9 +179,13 @@ class _Check:
         """What forward and backward do that they should not."""
         xp = get_xp(self.x)
         first, last = _ends(self.layer)
-        x, dy, grad = self.x.copy(), to_device(self.dy.copy(), self.device), zeros_like(self.layer.params)
+        x, dy, grad = (
+            self.x.copy(),
+            to_device(self.dy.copy(), self.device),
+            zeros_like(self.layer.params),
+        )
         before = [(name, array, array.copy()) for name, array in self.arrays() if name != "x"]
-        y, cache = self.layer.forward(x)
+        y, cache = self.run_forward(x)
         problems = []
         if y.dtype != np.float64:
             problems.append(f"forward returned {y.dtype} for float64")
@@ -183,7 +199,9 @@ class _Check:
             problems.append("forward or backward overwrote x")
         if not (np.array_equal(to_cpu(dy), self.dy) or getattr(last, "inplace", False)):
             problems.append("backward overwrote dy")
-        problems += [f"{name} was changed" for name, array, copy in before if not xp.array_equal(array, copy)]
+        problems += [
+            f"{name} was changed" for name, array, copy in before if not xp.array_equal(array, copy)
+        ]
         return problems
 
     def form(self, name: str, array: Array, analytic: np.ndarray | None) -> str | None:
@@ -202,7 +220,9 @@ class _Check:
 
     # ------------------------------------------------------------------------------- the comparison
 
-    def check_array(self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None) -> None:
+    def check_array(
+        self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None
+    ) -> None:
         places: Any = range(array.size)
         if max_entries is not None and max_entries < array.size:
             places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
@@ -214,7 +234,9 @@ class _Check:
         if self.kinks > kinks:
             self.check_entry(name, array, (), float(analytic.sum()), float(abs(analytic).sum()))
 
-    def check_entry(self, name: str, array: Array, index: tuple[int, ...], analytic: float, size: float) -> None:
+    def check_entry(
+        self, name: str, array: Array, index: tuple[int, ...], analytic: float, size: float
+    ) -> None:
         """Compare at one index, or with () along all entries moved together (which may fail to say anything)."""
         together, apart = not index and array.ndim > 0, 0.0
         for h in (self.eps, self.eps / 10, self.eps / 100):
@@ -230,7 +252,9 @@ class _Check:
         if bent.any():
             if together:
                 return  # not smooth even so: this says nothing
-            if self.is_slope(name, index, analytic, size, right, left, bent, max(self.tolerance, BEND * h)):
+            if self.is_slope(
+                name, index, analytic, size, right, left, bent, max(self.tolerance, BEND * h)
+            ):
                 self.kinks += 1
                 error = 0.0
             else:  # nearly the central difference perhaps, but neither slope
@@ -265,7 +289,9 @@ class _Check:
             alone[place] = 1
             slope = float(self.backward(alone)[name][index])
             sides = float(right[place]), float(left[place])
-            if min(abs(slope - side) for side in sides) > tolerance * max(*map(abs, sides), SMALLEST):
+            if min(abs(slope - side) for side in sides) > tolerance * max(
+                *map(abs, sides), SMALLEST
+            ):
                 return False
             rest -= float(self.dy[place]) * slope
         return abs(rest) <= tolerance * max(size, SMALLEST)
@@ -275,7 +301,7 @@ def _ends(layer: Layer) -> tuple[Layer, Layer]:
     """The layers that see x and y, through all that contains them."""
     leaves = [leaf for _, leaf in layer.leaves()]
     first, last = leaves[0], leaves[-1]
-    while hasattr(first, "layer"):  # a wrapper, such as MicroBatches
+    while hasattr(first, "layer"):  # a wrapper
         first = _ends(first.layer)[0]
     while hasattr(last, "layer"):
         last = _ends(last.layer)[1]

@@ -1,92 +1,68 @@
 """Softmax cross-entropy -- how surprised the network is by the right answer.
 
-The softmax turns scores (logits) z into probabilities; the loss is the mean over the batch of the surprise
--log(probability of the label):
+The softmax turns scores (logits) z into probabilities; the loss is the mean over the batch of the
+surprise -log(probability of the label):
 
     p[n,c] = exp(z[n,c]) / sum over k of exp(z[n,k])
     L = -1/N sum over n, c of t[n,c] log p[n,c]
 
-where t is 1 at the label and 0 elsewhere, or, with label smoothing e, (1-e) at the label plus e/C everywhere.
-Adding a constant to all scores of an image changes nothing, so we subtract the largest: exp cannot overflow.
+where t is 1 at the label and 0 elsewhere, or, with label smoothing e, (1-e) at the label plus e/C
+everywhere: then no finite score is ever good enough, and the network is kept from being too sure.
 
-Backward.  With log p[c] = z[c] - log sum exp(z), and since each row of t sums to 1, all of it collapses to
+Shapes     N images | C classes | z, p, t (N, C) | labels (N,), integers
+
+Why the logarithm is taken inside.  log p[c] = z[c] - log sum over k of exp(z[k]); computed in two steps,
+a small p would become 0 in float32 and its logarithm minus infinity.  Adding a constant to all scores
+of an image changes nothing, so we subtract the largest: exp cannot overflow.
+
+Backward.  The log-sum-exp has the softmax for its derivative:
+
+    d/dz[c] log sum over k of exp(z[k])  =  exp(z[c]) / sum over k of exp(z[k])  =  p[c]
+
+so dL/dz[c] = -1/N (t[c] - p[c] * sum over k of t[k]), and since each row of t sums to 1,
 
     dL/dz = (p - t) / N
+
+For z = (2, 1, 0) and the first label: p = (0.665, 0.245, 0.090), dL/dz = (-0.335, 0.245, 0.090).
 
 Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture", section 7: label smoothing.
 """
 
-from minialex.backend import Array, Kernel, get_xp, plain_form
+from minialex.xp import get_xp
 
 
-def log_softmax(logits: Array) -> Array:
+def log_softmax(logits):
     """log p, shape (N, C), of logits (N, C)."""
-    xp = get_xp(logits)
     z = logits - logits.max(axis=1, keepdims=True)
-    return z - xp.log(xp.exp(z).sum(axis=1, keepdims=True))
+    return z - get_xp(z).log(get_xp(z).exp(z).sum(axis=1, keepdims=True))
 
 
-def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[Array, Array]:
-    """The mean loss (an array without axes) and dL/dlogits (N, C), for logits (N, C) and integer labels (N,).
+def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
+    """The mean loss (an array without axes) and dL/dlogits (N, C); labels (N,) are integers 0..C-1.
 
-    Labels must lie in 0..C-1; on a GPU nobody checks (that would wait for the device), and a label outside
-    counts as no class.  Raises ValueError for shapes that do not fit, and for a bad label on the CPU;
-    TypeError for logits that are not floats or labels that are not integers.
+    Raises ValueError for shapes that do not fit and for a label out of range (on a GPU nobody looks,
+    that would wait for the device; such a label counts as no class); TypeError for other dtypes.
     """
-    xp = get_xp(logits)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"softmax_cross_entropy: expected logits (N, C) and labels (N,), got {logits.shape} and {labels.shape}"
-        )
-    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"softmax_cross_entropy: expected float logits and integer labels, "
-            f"got {logits.dtype} and {labels.dtype}"
-        )
-    N, C = logits.shape
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1), got {label_smoothing}")
-    if xp.__name__ == "numpy" and N and not (labels.min() >= 0 and labels.max() < C):
-        raise ValueError(
-            f"softmax_cross_entropy: labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
-        )
-    return loss_and_gradient(logits, labels, label_smoothing)
-
-
-@plain_form
-def loss_and_gradient(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
-    """L and dL/dlogits for label smoothing e."""
-    xp, (N, C) = get_xp(logits), logits.shape
+    check(logits, labels, label_smoothing)
+    xp, (N, C), e = get_xp(logits), logits.shape, label_smoothing
     log_p = log_softmax(logits)
-    t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # one-hot (N, C)
-    t *= 1 - e
-    t += e / C
-    loss = -(t * log_p).sum() / N
-    return loss, (xp.exp(log_p) - t) / N
+    t = (labels[:, None] == xp.arange(C)).astype(logits.dtype) * (1 - e) + e / C
+    surprise = -xp.where(t > 0, t * xp.maximum(log_p, xp.finfo(t.dtype).min), 0)
+    return surprise.sum() / N, (xp.exp(log_p) - t) / N
 
 
-CROSS_ENTROPY = Kernel(
-    "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T N", "T surprise, raw T dz",
-    """
-    const Index row = (Index)i * C;
-    T most = z[row], sum = 0;
-    for (int c = 1; c < C; c++) if (z[row + c] > most || z[row + c] != z[row + c]) most = z[row + c];
-    for (int c = 0; c < C; c++) sum += exp(z[row + c] - most);
-    const T log_sum = log(sum);
-    T total = 0;
-    for (int c = 0; c < C; c++) {
-        const T log_p = z[row + c] - most - log_sum, t = c == label ? right : wrong;
-        total -= t * log_p;
-        dz[row + c] = (exp(log_p) - t) / N;
-    }
-    surprise = total / N
-    """,
-)  # fmt: skip
-
-
-@loss_and_gradient.on_gpu
-def _loss_and_gradient_on_gpu(logits: Array, labels: Array, e: float) -> tuple[Array, Array]:
-    xp, (N, C) = get_xp(logits), logits.shape
-    surprise, dlogits = xp.empty(N, dtype=logits.dtype), xp.empty((N, C), dtype=logits.dtype)
-    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, N, surprise, dlogits)
-    return surprise.sum(), dlogits
+def check(logits, labels, label_smoothing):
+    """Raise TypeError or ValueError where `softmax_cross_entropy` cannot compute with these."""
+    name = "softmax_cross_entropy"
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        found = f"got {logits.shape} and {labels.shape}"
+        raise ValueError(f"{name}: expected logits (N, C) and labels (N,), {found}")
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        found = f"got {logits.dtype} and {labels.dtype}"
+        raise TypeError(f"{name}: expected float logits and integer labels, {found}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {label_smoothing}")
+    if get_xp(labels).__name__ == "numpy" and len(labels):
+        low, high, C = labels.min(), labels.max(), logits.shape[1]
+        if low < 0 or high >= C:
+            raise ValueError(f"{name}: labels must lie in 0..{C - 1}, got {low}..{high}")

@@ -37,7 +37,7 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
-    from minialex.backend import choose_device
+    from minialex.gpu.devices import choose_device
 
     return choose_device(config.getoption("--device"))[1]
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from bad_input import refused
-from minialex.backend import choose_device, get_xp, gpu_problem, scratch, to_cpu, to_device
+from minialex.gpu.devices import choose_device
+from minialex.xp import get_xp, to_cpu, to_device
+from minialex.gpu.diagnosis import gpu_problem
+from minialex.fast.scratch import scratch
 from minialex.errors import DeviceError
 from minialex.gpu.diagnosis import WHEELS, is_out_of_memory
 

@@ -16,7 +16,7 @@ import benchmark
 import improvements
 import minialex
 from minialex.layers import Linear
-from minialex.layers.layer import count_parameters
+from minialex.params import count_parameters
 from minialex.models import AlexNet
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import minialex
 from device import on_device
 from minialex import gradcheck
 from minialex.layers import Conv2d, Dropout, Layer, Linear, MaxPool2d, ReLU, Sequential, Tanh
-from minialex.layers.layer import named_arrays
+from minialex.params import named_arrays
 
 
 class Function(Layer):

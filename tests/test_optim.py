@@ -9,7 +9,8 @@ from bad_input import refused
 from device import assert_allclose, assert_on_device, on_device
 from minialex import optim
 from minialex.errors import ConfigError
-from minialex.optim import SGD, Adam, clip_gradient_norm, make_optimizer, make_schedule
+from minialex.optim import SGD, Adam, clip_gradient_norm, make_optimizer
+from minialex.schedules import make_schedule
 
 STEPS = 5
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from device import on_device, on_host
-from minialex.backend import get_xp
+from minialex.xp import get_xp
 from minialex.philox import philox4x32, random_uint16
 
 xp = get_xp(on_device(np.zeros(1)))

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import choose_device, to_device
 from minialex.data import Source
 from minialex.errors import DeviceError
+from minialex.gpu.devices import choose_device
 from minialex.train.run import Config, RunFolder
 from minialex.train.trainer import Trainer
+from minialex.xp import to_device
 from paired import paired
 from runs import Pixels
 

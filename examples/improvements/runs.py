@@ -23,7 +23,6 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from claims import ARMS, SHARED
-from minialex.backend import to_cpu
 from minialex.data import Compose, DataLoader, Drawings, Source, open_source
 from minialex.data.folder import Dataset
 from minialex.data.sources import TEST_START
@@ -32,6 +31,7 @@ from minialex.models.alexnet import VARIANTS
 from minialex.train.evaluation import evaluate
 from minialex.train.run import Config, RunFolder, square, square_side
 from minialex.train.trainer import Trainer, TrainingError
+from minialex.xp import to_cpu
 from plan import CHECKED, Design, Plan, Speed
 
 _stop: Any = None  # in a process of the pool: an event that ends its run

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from minialex.backend import Array
 from minialex.data.folder import Dataset
-from minialex.data.pixels import split_transform
+from minialex.data.pixels import Finish, split_transform
 from minialex.data.transforms import Transform
 from minialex.errors import ConfigError, DataError
+from minialex.xp import Array
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -138,14 +138,16 @@ class DataLoader:
             return (self._load(epoch, part, None) for part in parts)
         return self._load_ahead(epoch, parts)
 
-    def finish(self, images: Array, colours: Array | None) -> Array:
-        """The network's input, float32 (N, H, W, 3), from a RawBatch, on the device of that."""
-        return images if self._parts is None else self._parts[1](images, colours)
+    @property
+    def finishing(self) -> Finish | None:
+        """What turns the bytes of a RawBatch into the network's input; None where it is that already."""
+        return None if self._parts is None else self._parts[1]
 
     def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:
         with contextlib.closing(batches):
             for labels, colours, images in batches:
-                yield self.finish(images, colours), labels
+                x = images if self.finishing is None else self.finishing(images, colours)
+                yield x, labels
 
     def _load_ahead(self, epoch: int, parts: list[np.ndarray]) -> Generator[RawBatch]:
         stop = threading.Event()

@@ -17,16 +17,21 @@ correctly on either device (IEEE 754): nothing here is a product followed by a s
 would round once instead of twice.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, batch_slices, get_xp
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
 from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, check_rgb
+from minialex.xp import Array, get_xp
+
+
+def pieces(y: Array) -> list[slice]:
+    """Slices of a batch of about 1 MB each: a processor's cache holds one through all its steps."""
+    step = max(1, (1 << 20) // max(1, y[:1].nbytes))
+    return [slice(start, start + step) for start in range(0, len(y), step)]
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,6 @@ class Finish:
 
         `colours`, if any, are float32 (N, 3) on that device.
         """
-        if get_xp(pixels) is np:
-            return self.plain(pixels, colours)
-        colours = np.float32(0) if colours is None else colours[:, None, None, :]
-        return _fused()(pixels, colours, *self.mean, *self.std)
-
-    def plain(self, pixels: Array, colours: Array | None = None) -> Array:
-        """The same, step by step, for arrays of either device."""
         xp = get_xp(pixels)
         N, H, W, C = pixels.shape
         # Rows of W * C numbers, because NumPy is slow where the last axis is only 3 long.
@@ -58,7 +56,7 @@ class Finish:
         mean, std = (
             xp.asarray(np.tile(np.asarray(v, np.float32), W)) for v in (self.mean, self.std)
         )
-        for images in batch_slices(y):
+        for images in pieces(y):
             part = y[images]
             xp.divide(
                 pixels[images].reshape(part.shape), np.float32(255), out=part, dtype=np.float32
@@ -68,25 +66,6 @@ class Finish:
             part -= mean
             part /= std
         return y.reshape(N, H, W, C)
-
-
-@functools.cache
-def _fused() -> Any:
-    """`Finish.plain` as one kernel, which reads each pixel and writes each result just once."""
-    import cupy
-
-    numbers = [f"float32 {name}{channel}" for name in ("mean", "std") for channel in range(3)]
-    return cupy.ElementwiseKernel(
-        ", ".join(("uint8 p", "float32 colour", *numbers)),
-        "float32 y",
-        """
-        const int channel = i % 3;
-        const float mean = channel == 0 ? mean0 : channel == 1 ? mean1 : mean2;
-        const float std = channel == 0 ? std0 : channel == 1 ? std1 : std2;
-        y = (p / 255.0f + colour - mean) / std;
-        """,
-        "minialex_finish",
-    )
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,8 @@
-"""Fast forms for the CPU: each derives itself from its page in minialex/layers."""
+"""The CPU's twins: one file per page, each derived from it, and the rooms that they share."""
+
+from minialex.fast import activations, conv, dropout, linear, lrn, optim, pool, sequential
+
+OPTIMIZERS = (optim.SGD, optim.Adam)
+__all__ = [
+    "OPTIMIZERS", "activations", "conv", "dropout", "linear", "lrn", "optim", "pool", "sequential",
+]  # fmt: skip

@@ -9,7 +9,8 @@ The `pitch` is the distance from corner to corner: (rows, columns).
 
 from collections.abc import Iterator
 
-from minialex.backend import Array, scratch
+from minialex.fast.scratch import scratch
+from minialex.xp import Array
 
 PIECES = 4  # images of a mosaic
 
@@ -29,7 +30,9 @@ def unmosaic(canvas: Array, images: Array, at: int, pitch: tuple[int, int]) -> N
         image[...] = piece
 
 
-def pieces(images: Array, canvas: Array, at: int, pitch: tuple[int, int]) -> Iterator[tuple[Array, Array]]:
+def pieces(
+    images: Array, canvas: Array, at: int, pitch: tuple[int, int]
+) -> Iterator[tuple[Array, Array]]:
     """Each image (H, W, C) with its part of the canvas."""
     for k, image in enumerate(images):
         h, w = at + k // 2 * pitch[0], at + k % 2 * pitch[1]

@@ -14,7 +14,8 @@ Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pix
 "polyphase" filters in signal processing.
 """
 
-from minialex.backend import Array, get_xp, scratch
+from minialex.fast.scratch import scratch
+from minialex.xp import Array, get_xp
 
 
 def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
@@ -45,7 +46,11 @@ def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
     """The transpose of `to_depth`: x (N, H, W, C) from x' (N, high, wide, S*S*C); pixels it lacked become 0."""
     (N, high, wide, _), S, P = deep.shape, stride, padding
     _, H, W, C = x.shape
-    pixels = deep.reshape(N, high, wide, S, S, C).transpose(0, 1, 3, 2, 4, 5).reshape(N, high * S, wide * S, C)
+    pixels = (
+        deep.reshape(N, high, wide, S, S, C)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(N, high * S, wide * S, C)
+    )
     part = pixels[:, P : P + H, P : P + W]
     h, w = part.shape[1:3]
     x[:, :h, :w] = part

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from minialex.backend import Array, get_xp
+from minialex.xp import Array, get_xp
 
 LEAST_WORK = 1 << 19  # multiply-adds from which on a product is worth being dealt out
 
@@ -35,7 +35,9 @@ _limit: int | None = None  # see `limit_threads`
 
 def cpu_count() -> int:
     """The cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(cores, _limit or cores)
 
 
@@ -94,7 +96,9 @@ def _keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def map_threads(function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None) -> list[Any]:
+def map_threads(
+    function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None
+) -> list[Any]:
     """[function(item) for item in items], worker w computing items w, w + workers, w + 2*workers ...
 
     `function` sees single-threaded matrix products.  With one worker, or inside another `map_threads`, everything

@@ -37,16 +37,27 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from minialex.backend import Array, get_xp, scratch
 from minialex.fast.mosaic import PIECES, mosaic, unmosaic
+from minialex.fast.scratch import scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.fast.threads import products
 from minialex.fast.winograd_matrices import POINTS, interpolation_points, transforms
-from minialex.layers.layer import Params, group_slices
+from minialex.params import Params
+from minialex.xp import Array, get_xp
 
-CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough to bound the memory
+CHUNK_TILES = (
+    400  # tiles at work at once: enough rows for fast products, few enough to bound the memory
+)
 BLOCK = 8192  # numbers of each position that are transformed at a time, so that the cache holds them in between
-SUM_TILES = 100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
+SUM_TILES = (
+    100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
+)
+
+
+def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
+    """Of C channels and F filters: what each group of a convolution reads, and what it writes."""
+    c, f = C // groups, F // groups
+    return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]
 
 
 class Plan(NamedTuple):
@@ -85,11 +96,15 @@ class Plan(NamedTuple):
 def tile_size(r: int) -> int:
     """The m of r x r kernels: 4 while there are points enough.  Raises ValueError for r > 7."""
     if r > len(POINTS):
-        raise ValueError(f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}")
+        raise ValueError(
+            f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}"
+        )
     return min(4, len(POINTS) + 2 - r)
 
 
-def make_plan(x: Array, weight: Array, padding: int, stride: int, groups: int, m: int | None) -> Plan:
+def make_plan(
+    x: Array, weight: Array, padding: int, stride: int, groups: int, m: int | None
+) -> Plan:
     """Tiles of m x m outputs, by default 4 x 4, cover the output of x (N, H, W, C); of mosaics if that saves some.
 
     F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs more than twice as much.
@@ -102,7 +117,9 @@ def make_plan(x: Array, weight: Array, padding: int, stride: int, groups: int, m
     pitch = H + padding, W + padding
     four = one._replace(th=-(-(pitch[0] + OH) // m), tw=-(-(pitch[1] + OW) // m), pitch=pitch)
     saves = -(-N // PIECES) * four.th * four.tw < N * one.th * one.tw
-    return four if saves and stride == 1 and padding < r else one  # with more padding outputs would overlap
+    return (
+        four if saves and stride == 1 and padding < r else one
+    )  # with more padding outputs would overlap
 
 
 def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
@@ -127,7 +144,9 @@ def tiles(canvas: Array, size: int, plan: Plan) -> Array:
     """View (size, size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of every tile; tiles are m apart."""
     n, h, w, c = canvas.strides
     shape = (size, size, len(canvas), plan.th, plan.tw, canvas.shape[3])
-    return get_xp(canvas).lib.stride_tricks.as_strided(canvas, shape, (h, w, n, plan.m * h, plan.m * w, c))
+    return get_xp(canvas).lib.stride_tricks.as_strided(
+        canvas, shape, (h, w, n, plan.m * h, plan.m * w, c)
+    )
 
 
 def transform(matrix: Array, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
@@ -141,7 +160,9 @@ def transform(matrix: Array, images: Array, S: int, P: int, plan: Plan, name: st
     each = plan.th * plan.tw * C
     result = scratch(images, name, (n, n, -(-N // plan.images) * each))
     d = scratch(images, "winograd tiles", (size, size, plan.th, plan.tw, C))
-    for k, i in enumerate(range(0, N, plan.images)):  # one canvas at a time, so that the cache holds its tiles
+    for k, i in enumerate(
+        range(0, N, plan.images)
+    ):  # one canvas at a time, so that the cache holds its tiles
         some = images[i : i + plan.images]
         canvas = mosaic(some, P, plan.pitch, side) if plan.pitch else to_depth(some, S, P, side)
         d[...] = tiles(canvas, size, plan)[:, :, 0]
@@ -192,7 +213,9 @@ def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     Y = scratch(y, "winograd tiles", (m, m, each))
     for k, i in enumerate(range(0, N, plan.images)):
         both_axes(A.T, M[:, :, k * each : (k + 1) * each], out=Y)
-        canvas = scratch(y, "canvas", (1, plan.th * m, plan.tw * m, F)) if plan.pitch else y[i : i + 1]
+        canvas = (
+            scratch(y, "canvas", (1, plan.th * m, plan.tw * m, F)) if plan.pitch else y[i : i + 1]
+        )
         side_by_side(Y.reshape(m, m, plan.th, plan.tw, F).transpose(2, 0, 3, 1, 4), canvas[0])
         if plan.pitch:
             unmosaic(canvas, y[i : i + PIECES], 0, plan.pitch)
@@ -227,7 +250,9 @@ def winograd_backward(
     for images in plan.chunks(len(x)):
         dM = transform(A, dy[images], 1, 0, plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
-        V = transform(B.T, x[images], stride, padding, plan, "winograd V")  # (n*n, R, C), as in forward
+        V = transform(
+            B.T, x[images], stride, padding, plan, "winograd V"
+        )  # (n*n, R, C), as in forward
         dU = add_products(dU, V, dM, plan)
         if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
@@ -237,7 +262,9 @@ def winograd_backward(
             tiles_to_input(dV, B, dx[images], plan)
     assert dU is not None
     C = dU.shape[1]
-    dw = both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=scratch(x, "winograd dw", (plan.r, plan.r, C * F)))
+    dw = both_axes(
+        G.T, dU.reshape(plan.n, plan.n, -1), out=scratch(x, "winograd dw", (plan.r, plan.r, C * F))
+    )
     weight_to_space(dw.reshape(plan.r, plan.r, C, F), grad["weight"], stride)
     if "bias" in grad:
         grad["bias"][...] = dbias
@@ -251,7 +278,9 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
     step = SUM_TILES if plan.r > 3 else CHUNK_TILES
     for i in range(0, max(1, R), step):
         some = slice(i, i + step)
-        part = scratch(V, "winograd dU" if dU is None else "winograd dU part", (len(V), C // plan.groups, F))
+        part = scratch(
+            V, "winograd dU" if dU is None else "winograd dU part", (len(V), C // plan.groups, F)
+        )
         for channels, filters in group_slices(C, F, plan.groups):
             Vt = V[:, some, channels].transpose(0, 2, 1)
             products(Vt, dM[:, some, filters], out=part[:, :, filters])

@@ -33,7 +33,15 @@ from functools import lru_cache
 
 import numpy as np
 
-POINTS = [Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2), Fraction(-1, 2), Fraction(2)]
+POINTS = [
+    Fraction(0),
+    Fraction(1),
+    Fraction(-1),
+    Fraction(1, 2),
+    Fraction(-2),
+    Fraction(-1, 2),
+    Fraction(2),
+]
 
 
 def interpolation_points(n: int) -> list[Fraction]:
@@ -69,11 +77,17 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
-        raise ValueError(f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand")
+        raise ValueError(
+            f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand"
+        )
     points = interpolation_points(n)
     A, G, B = (
         np.array(matrix, dtype=np.float64)
-        for matrix in (vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n)))
+        for matrix in (
+            vandermonde(points, m),
+            vandermonde(points, r),
+            inverse(vandermonde(points, n)),
+        )
     )
     scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
     return A, G * scale[:, None], B / scale

@@ -1,1 +1,6 @@
-"""Fast forms for the GPU, and what is wrong where there is none."""
+"""The GPU's twins: one file per page with its kernels in a .cu file beside it; devices and diagnosis."""
+
+from minialex.gpu import activations, conv, dropout, linear, lrn, optim, pool
+
+OPTIMIZERS = (optim.SGD, optim.Adam)
+__all__ = ["OPTIMIZERS", "activations", "conv", "dropout", "linear", "lrn", "optim", "pool"]

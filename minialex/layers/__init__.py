@@ -1,10 +1,13 @@
-"""The layers, a page each.  Read them in this order: layer, linear, activations, conv, pool, lrn, dropout."""
+"""The layers, a page each.
+
+Read them in this order: layer, linear, activations, conv, pool, lrn, dropout, flatten, sequential.
+"""
 
 from minialex.layers.activations import ReLU, Sigmoid, Tanh
 from minialex.layers.conv import Conv2d
 from minialex.layers.dropout import Dropout
 from minialex.layers.flatten import Flatten
-from minialex.layers.layer import Layer, Params, Shape
+from minialex.layers.layer import Layer
 from minialex.layers.linear import Linear
 from minialex.layers.lrn import LocalResponseNorm
 from minialex.layers.pool import AvgPool2d, MaxPool2d
@@ -19,10 +22,8 @@ __all__ = [
     "Linear",
     "LocalResponseNorm",
     "MaxPool2d",
-    "Params",
     "ReLU",
     "Sequential",
-    "Shape",
     "Sigmoid",
     "Tanh",
 ]

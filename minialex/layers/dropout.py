@@ -1,74 +1,59 @@
-"""Dropout -- in training, silence each number with probability p; in use, silence none.
+"""Dropout -- in training, drop each number with probability p; in evaluation, drop none.
 
     training     y = x * m,   m = 0 with probability p, else 1/(1-p)          dx = dy * m
     evaluation   y = x                                                       dx = dy
 
-A unit that cannot rely on any particular neighbour has to be useful by itself.  The paper halves the outputs in
-use instead; dividing by 1-p in training ("inverted" dropout) keeps the mean as well, and costs nothing in use.
-`examples/improvements/improvements.py dropout` measures what it does to the error, and to the gap between training and test.
+Why.  A unit that cannot rely on any particular neighbour has to be useful by itself, and each step
+trains another of the 2^units networks that share these weights; evaluation uses something like their
+mean.  The paper drops the outputs of the two hidden dense layers with p = 1/2, and says that it
+roughly doubles the number of steps needed.
 
-The mask is a function of (seed, stream, training step, place) by `philox.py`: the same forward pass gives the
-same mask on every device and after every restart, and two layers with different streams never share one.
-p is rounded to a multiple of 1/65536.
+Why divide by 1-p.  The mean of m is p * 0 + (1-p) * 1/(1-p) = 1, so the next layer sees inputs of the
+same mean in training and in evaluation, where nothing has to be done then.  (The paper halves the
+outputs in evaluation instead.)  `examples/improvements/improvements.py dropout` measures what it does to
+the error, and to the gap between training and test; docs/improvements.md tells the results.
 
-Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.2; Hinton et al. (2012), "Improving neural networks by
-preventing co-adaptation of feature detectors".
+The random numbers are a function of (seed, stream, step, position), see `philox.py`: any part of a
+mask can be drawn at any time, on any device, with the same bits.  You need not think of stream and
+step: containers number their Dropouts, so that no two share a mask, and a Dropout counts its forward
+passes in training, so that each gets a new one.  Whoever knows better, such as a run that is resumed
+or a batch that is taken in parts, says so with `set_step`.
+
+References: Krizhevsky, Sutskever, Hinton (2012), section 4.2; Hinton et al. (2012), "Improving neural
+networks by preventing co-adaptation of feature detectors".
 """
 
-from typing import Any
-
-from minialex.backend import Array, Kernel, get_xp, plain_form
-from minialex.layers.layer import Layer, Params, check_float
-from minialex.philox import random_uint16
-
-SILENCE = Kernel(
-    "dropout", "T x, uint16 number, int32 threshold, T scale", "T y, T m",
-    "m = number >= threshold ? scale : T(0); y = x * m",
-)  # fmt: skip
-
-
-@plain_form
-def silence(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
-    """y = x * m and m, shaped like x, where numbers (uint16, one for each of x) below `threshold` silence."""
-    m = (numbers >= threshold).astype(x.dtype).reshape(x.shape)
-    m *= 65536 / (65536 - threshold)
-    return x * m, m
-
-
-@silence.on_gpu
-def _silence_on_gpu(x: Array, numbers: Array, threshold: int) -> tuple[Array, Array]:
-    xp = get_xp(x)
-    y, m = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-    SILENCE(x, numbers.reshape(x.shape), threshold, 65536 / (65536 - threshold), y, m)
-    return y, m
+from minialex.layers.layer import Layer, check_gradient, check_input
+from minialex.philox import new_stream, random_uint16
+from minialex.xp import get_xp
 
 
 class Dropout(Layer):
-    """y = x * m in training, x itself otherwise; x of any shape.  `set_step(t)` chooses the mask of step t."""
+    """y = x * m in training, x otherwise; x (N, ...).  p is rounded to a multiple of 1/65536."""
 
-    def __init__(self, p: float = 0.5, *, seed: int = 0, stream: int = 0):
+    per_image, step, first = True, 0, 0  # the next forward: its number, its first image's
+
+    def __init__(self, p=0.5, *, seed=0):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
-        self.p, self.seed, self.stream = p, seed, stream
-        self.step = self.first = 0
+        self.p, self.seed, self.stream = min(round(p * 65536), 65535) / 65536, seed, new_stream()
 
-    def set_step(self, step: int, first: int = 0) -> None:
+    def set_step(self, step, first=0):
         self.step, self.first = step, first
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        check_float(self, x)
+    def forward(self, x):
+        check_input(self, x)
         if not self.training or self.p == 0:
-            return x, None
-        threshold = min(round(self.p * 65536), 65535)  # p just below 1: not all may be silenced
-        first = self.first * (x.size // max(1, len(x)))
-        place = {"seed": self.seed, "stream": self.stream, "step": self.step, "first": first}
-        numbers = random_uint16(get_xp(x), x.size, **place)
-        return silence(x, numbers, threshold)
+            return x, get_xp(x).ones_like(x)
+        numbers = random_uint16(x, self.seed, self.stream, self.step, self.first * x[:1].size)
+        m = (numbers >= 65536 * self.p).astype(x.dtype) / (1 - self.p)
+        self.step, self.first = self.step + 1, 0
+        return x * m, m
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        m = cache
-        return dy if m is None else dy * m
+    def backward(self, dy, m, grad):
+        check_gradient(self, dy, m.shape, grad)
+        return dy * m
 
-    def __repr__(self) -> str:
-        return f"Dropout({self.p:g})"
+    def __repr__(self):
+        return f"Dropout({self.p:.4g})"

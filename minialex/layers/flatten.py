@@ -2,33 +2,33 @@
 
     y[n, c*H*W + h*W + w] = x[n, h, w, c]          (N, C*H*W) from (N, H, W, C)
 
-It only moves numbers, so backward moves them back.  They could stay in the order in which they lie, (H, W, C);
-we put the channels first because PyTorch does.  The Linear layer that follows then has its inputs in PyTorch's
-order, and weights can be exchanged without knowing which Linear follows a Flatten.  In AlexNet that copies
-9,216 numbers an image, once.
+It only moves numbers, so backward moves them back.  They could stay in the order in which they lie,
+(H, W, C); we put the channels first because PyTorch does.  The Linear layer that follows then has its
+inputs in PyTorch's order, and weights can be exchanged without knowing which Linear follows a Flatten.
+In AlexNet that moves 9,216 numbers per image, once.
 """
 
 import math
-from typing import Any
 
-from minialex.backend import Array
-from minialex.layers.layer import Layer, Params, Shape, check_shape
+from minialex.layers.layer import Layer, check_gradient, check_input
 
 
 class Flatten(Layer):
     """x (N, H, W, C) -> y (N, C*H*W), channels first."""
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        check_shape(self, x, ("N", "H", "W", "C"))
+    per_image = True
+
+    def forward(self, x):
+        check_input(self, x, ("N", "H", "W", "C"))
         return x.transpose(0, 3, 1, 2).reshape(len(x), -1), x.shape
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        N, H, W, C = cache
-        # A contiguous copy, since the layer below runs over the channels innermost.
+    def backward(self, dy, shape, grad):
+        check_gradient(self, dy, shape, grad)
+        N, H, W, C = shape
         return dy.reshape(N, C, H, W).transpose(0, 2, 3, 1).copy()
 
-    def output_shape(self, shape: Shape) -> Shape:
+    def output_shape(self, shape):
         return (math.prod(shape),)
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return "Flatten()"

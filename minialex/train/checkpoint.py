@@ -25,11 +25,20 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from minialex.backend import to_cpu
 from minialex.errors import CheckpointError
-from minialex.layers import Layer
+from minialex.layers import Conv2d, Layer, Linear
+from minialex.xp import Array, to_cpu
 
 FORMAT = 1
+
+
+def torch_axes(layer: Layer, key: str, array: Array) -> tuple[int, ...]:
+    """PyTorch's axis order of a parameter, as a permutation of ours."""
+    if key == "weight" and isinstance(layer, Conv2d):
+        return 3, 2, 0, 1  # ours (K, K, C, F), PyTorch's (F, C, K, K)
+    if key == "weight" and isinstance(layer, Linear):
+        return 1, 0
+    return tuple(range(array.ndim))
 
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
@@ -37,7 +46,7 @@ def state_dict(model: Layer) -> dict[str, np.ndarray]:
     result = {}
     for name, layer in model.leaves():
         for key, array in layer.params.items():
-            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            axes = torch_axes(layer, key, array)
             result[f"{name}.{key}"] = np.array(to_cpu(array).transpose(axes), order="C")
     return result
 
@@ -65,7 +74,7 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
             )
     for name, layer in model.leaves():
         for key, array in layer.params.items():
-            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            axes = torch_axes(layer, key, array)
             ours = tensors[f"{name}.{key}"].transpose(np.argsort(axes)).astype(array.dtype)
             if isinstance(array, np.ndarray):
                 array[...] = ours
@@ -78,7 +87,7 @@ def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for name, layer in model.leaves():
         for key, array in layer.params.items():
-            axes = layer.torch_axes.get(key, tuple(range(array.ndim)))
+            axes = torch_axes(layer, key, array)
             shapes[f"{name}.{key}"] = tuple(array.shape[axis] for axis in axes)
     return shapes
 

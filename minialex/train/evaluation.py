@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from minialex.backend import to_cpu
 from minialex.data import DataLoader
+from minialex.data.ten_crops import MIDDLE_CROP
 from minialex.layers import Layer
 from minialex.losses import log_softmax, softmax_cross_entropy
 from minialex.train.prefetch import device_batches
-from minialex.use.predict import MIDDLE_CROP
+from minialex.xp import to_cpu
 
 
 def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[float, float]:

@@ -23,8 +23,8 @@ import math
 import re
 
 from minialex.errors import ConfigError
-from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d, ReLU, Shape
-from minialex.layers.layer import count_parameters
+from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d
+from minialex.params import Shape, count_parameters
 
 FLOAT = 4  # bytes
 REST = 1 << 16
@@ -34,7 +34,7 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 def kept_bytes(layer: Layer, shape: Shape) -> int:
     """Bytes that `layer` makes in forward, for backward, of one image of `shape`."""
     numbers = math.prod(layer.output_shape(shape))
-    if isinstance(layer, ReLU) and layer.inplace:
+    if getattr(layer, "inplace", False):
         return 0
     if isinstance(layer, Dropout):
         return 2 * numbers * FLOAT if layer.p else 0
@@ -48,12 +48,14 @@ def work_bytes(layer: Layer, shape: Shape) -> int:
     output = layer.output_shape(shape)
     dx, columns = math.prod(shape), 0
     if isinstance(layer, Conv2d):
-        dx *= layer.input_grad
+        dx *= getattr(layer, "input_grad", True)  # of an accelerated model
         columns = math.prod(output[:2]) * layer.params["weight"][..., 0].size
     return (dx + math.prod(output) + columns) * FLOAT
 
 
-def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *, states: int = 2) -> int:
+def step_bytes(
+    model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *, states: int = 2
+) -> int:
     """Bytes at the peak of a training step on images of `shape` (H, W, C), `chunk` of the batch at a time.
 
     `states` is the number of the optimizer's vectors.
@@ -69,7 +71,9 @@ def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = 
     return vectors * count_parameters(model.params) * FLOAT + images + chunk * (kept + work) + REST
 
 
-def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2) -> int:
+def largest_chunk(
+    model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2
+) -> int:
     """The most images at a time, at most the batch, with which a step stays within `limit` bytes.
 
     Raises ConfigError where one image is too much.

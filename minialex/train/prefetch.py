@@ -36,9 +36,10 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array
 from minialex.data import DataLoader
 from minialex.data.loader import RawBatch
+from minialex.gpu.pixels import finish
+from minialex.xp import Array
 
 SLOTS = 2
 
@@ -56,7 +57,10 @@ def device_batches(
     raw_batches = loader.raw_epoch(epoch, start)
     with contextlib.closing(raw_batches), contextlib.closing(on_gpu(raw_batches)) as batches:
         for batch in batches:
-            yield loader.finish(batch.images, batch.colours), batch.labels
+            x = batch.images
+            if loader.finishing is not None:
+                x = finish(loader.finishing, x, batch.colours)
+            yield x, batch.labels
 
 
 def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:

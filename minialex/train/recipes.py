@@ -47,7 +47,12 @@ is short, so there are sixty: with so much randomness in each photo, the network
 The README's results on photos come from these numbers.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from minialex.errors import ConfigError
+from minialex.optim import SGD, Adam, Optimizer
+from minialex.xp import Array
 
 RECIPES: dict[str, dict[str, Any]] = {
     "drawings": {
@@ -70,3 +75,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 def recipe_for(data: str) -> str:
     """The name of the default recipe for `--data data`."""
     return "drawings" if data == "drawings" else "modern"
+
+
+def make_optimizer(name: str, theta: Array, lr: float, weight_decay: float) -> Optimizer:
+    """The optimizer "adam", "adamw" or "sgd" over theta.  Raises ConfigError for another name."""
+    optimizers: dict[str, Callable[..., Any]] = {
+        "adam": Adam,
+        "adamw": lambda theta, **options: Adam(theta, decoupled=True, **options),
+        "sgd": SGD,
+    }
+    if name not in optimizers:
+        raise ConfigError(f"unknown optimizer '{name}'; choose {', '.join(optimizers)}")
+    return optimizers[name](theta, lr=lr, weight_decay=weight_decay)

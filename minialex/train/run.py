@@ -87,6 +87,7 @@ class Config:
     threads: int | None = None  # cores to use; None: all
     tf32: bool = False
     algorithm: str = "auto"
+    plain: bool = False
 
     def __post_init__(self) -> None:
         for name in (

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp, to_cpu, to_device
+from minialex.accelerate import accelerate, loss_function
 from minialex.data import DataLoader, Source, Transform
+from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, MinialexError
 from minialex.models import AlexNet
-from minialex.optim import make_optimizer, make_schedule
+from minialex.params import flatten
+from minialex.schedules import make_schedule
 from minialex.train.checkpoint import (
     load_checkpoint,
     load_state_dict,
@@ -28,8 +30,15 @@ from minialex.train.evaluation import evaluate, evaluate_ten_crops
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
-from minialex.train.run import Config, RunFolder, evaluation_transform, measure_colours, training_transform
-from minialex.use.predict import ten_crops
+from minialex.train.recipes import make_optimizer
+from minialex.train.run import (
+    Config,
+    RunFolder,
+    evaluation_transform,
+    measure_colours,
+    training_transform,
+)
+from minialex.xp import Array, get_xp, to_cpu, to_device
 
 Report = Callable[[str], None]
 
@@ -64,22 +73,33 @@ class Trainer:
         self.model = AlexNet(
             len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
             image_size=config.image_size, init=config.init, activation=config.activation, pooling=config.pooling,
-            algorithm=config.algorithm, seed=config.seed,
+            seed=config.seed,
         )  # fmt: skip
         self.model.to(device)
-        self.theta = self.model.flatten()
-        self.optimizer = make_optimizer(config.optimizer, self.theta, config.lr, config.weight_decay)
+        self.theta = flatten(self.model)
+        self.optimizer = make_optimizer(
+            config.optimizer, self.theta, config.lr, config.weight_decay
+        )
+        if not config.plain:
+            accelerate(
+                self.model, self.optimizer, algorithm=config.algorithm, input_grad=False
+            )  # fmt: skip
         N = config.batch_size
         chunk = largest_chunk(
             self.model, self.model.input_shape, N, config.memory_limit, states=len(self.optimizer.state)
         )  # fmt: skip
-        self.gradient = BatchGradient(self.model, self.theta, chunk, chunk < N, config.label_smoothing)
+        self.gradient = BatchGradient(
+            self.model, self.theta, chunk, chunk < N, config.label_smoothing,
+            loss_function(device, fused=not config.plain),
+        )  # fmt: skip
 
         side = self.model.image_size
         self.config = config = measure_colours(config, source.train, side)
         self.transform = evaluation_transform(side, config)
 
-        def load(dataset: Any, transform: Transform, batch_size: int, shuffle: bool = False) -> DataLoader:
+        def load(
+            dataset: Any, transform: Transform, batch_size: int, shuffle: bool = False
+        ) -> DataLoader:
             return DataLoader(
                 dataset, batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
             )  # fmt: skip
@@ -143,7 +163,8 @@ class Trainer:
                     self.read_back(pending)
                 if self.batch % self.config.log_interval == 0:
                     bar.set_postfix(
-                        loss=f"{self.sums[0] / self.sums[2]:.4f}", acc=f"{self.sums[1] / self.sums[2]:.1%}"
+                        loss=f"{self.sums[0] / self.sums[2]:.4f}",
+                        acc=f"{self.sums[1] / self.sums[2]:.1%}",
                     )
                 if self.stop:
                     break
@@ -155,7 +176,9 @@ class Trainer:
 
     def read_back(self, pending: list[int]) -> None:
         """Add losses and right answers of the last steps to the sums of the epoch; wait for a GPU once."""
-        for (loss, correct), n in zip(to_cpu(self.log[: len(pending)]).tolist(), pending, strict=True):
+        for (loss, correct), n in zip(
+            to_cpu(self.log[: len(pending)]).tolist(), pending, strict=True
+        ):
             self.check_finite(loss, "loss")
             self.sums = [self.sums[0] + loss * n, self.sums[1] + correct, self.sums[2] + n]
         pending.clear()
@@ -184,7 +207,12 @@ class Trainer:
             self.best_acc, mark = val_acc, "  best"
             self.save_best()
         self.seconds += self.epoch_seconds
-        self.epoch, self.batch, self.sums, self.epoch_seconds = self.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
+        self.epoch, self.batch, self.sums, self.epoch_seconds = (
+            self.epoch + 1,
+            0,
+            [0.0, 0.0, 0.0],
+            0.0,
+        )
         self.save_last()
         self.report(
             f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
@@ -204,7 +232,11 @@ class Trainer:
         """Say so when the network has learned nothing yet: it answers every image with the same guess."""
         chance = math.log(len(self.classes))
         row = self.history[-1]
-        if len(self.history) >= 2 and abs(row["train_loss"] - chance) < 0.01 and self.config.label_smoothing == 0:
+        if (
+            len(self.history) >= 2
+            and abs(row["train_loss"] - chance) < 0.01
+            and self.config.label_smoothing == 0
+        ):
             self.report(
                 f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, as in guessing;"
                 f" try --lr {self.optimizer.lr / 3:.1g}, --optimizer adam, or a larger --batch-size"
@@ -229,7 +261,9 @@ class Trainer:
     def save_last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
         tensors = state_dict(self.model)
-        tensors |= {f"optimizer.{name}": to_cpu(array) for name, array in self.optimizer.state.items()}
+        tensors |= {
+            f"optimizer.{name}": to_cpu(array) for name, array in self.optimizer.state.items()
+        }
         progress = {
             "epoch": self.epoch, "batch": self.batch, "sums": self.sums, "steps": self.optimizer.t,
             "seconds": self.seconds, "epoch_seconds": self.epoch_seconds,
@@ -244,17 +278,31 @@ class Trainer:
             return
         tensors, header = load_checkpoint(self.run.last)
         progress = header.get("progress")
-        model = {"activation": "relu", "pooling": "max", **header.get("model", {})}  # older files do not say
+        model = {
+            "activation": "relu",
+            "pooling": "max",
+            **header.get("model", {}),
+        }  # older files do not say
         if progress is None or model != self.model.config or header.get("classes") != self.classes:
-            raise CheckpointError(f"{str(self.run.last)!r} belongs to another model, other classes or no run")
+            raise CheckpointError(
+                f"{str(self.run.last)!r} belongs to another model, other classes or no run"
+            )
         moments = {name: tensors.pop(f"optimizer.{name}", None) for name in self.optimizer.state}
         load_state_dict(self.model, tensors)
         for name, vector in moments.items():
             if vector is None or vector.shape != self.theta.shape:
                 raise CheckpointError(f"{str(self.run.last)!r} has no fitting optimizer.{name}")
             self.optimizer.state[name][...] = to_device(vector, self.device)
-        self.optimizer.t, self.epoch, self.batch = progress["steps"], progress["epoch"], progress["batch"]
-        self.sums, self.history, self.best_acc = progress["sums"], progress["history"], progress["best_acc"]
+        self.optimizer.t, self.epoch, self.batch = (
+            progress["steps"],
+            progress["epoch"],
+            progress["batch"],
+        )
+        self.sums, self.history, self.best_acc = (
+            progress["sums"],
+            progress["history"],
+            progress["best_acc"],
+        )
         self.seconds, self.epoch_seconds = progress["seconds"], progress["epoch_seconds"]
         self.run.write_history(self.history)
 

@@ -28,10 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from minialex.backend import Array, get_xp, to_cpu
 from minialex.layers import Conv2d
-from minialex.layers.layer import Layer, zeros_like
+from minialex.layers.layer import Layer
 from minialex.models import AlexNet
+from minialex.params import zeros_like
+from minialex.xp import Array, get_xp, to_cpu
 
 
 class Trace:
@@ -75,15 +76,10 @@ class Trace:
         xp = get_xp(self.logits)
         one_hot = xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]
         dy = one_hot.astype(self.logits.dtype)
-        first = self.layers[0]
-        assert isinstance(first, Conv2d)
         # Training needs no gradient with respect to the image, so the first layer may leave it out.
-        before, first.input_grad = first.input_grad, True
-        try:
-            for i in reversed(range(at + 1, len(self.layers))):
-                dy = self.layers[i].backward(dy, self.caches[i], zeros_like(self.layers[i].params))
-        finally:
-            first.input_grad = before
+        for i in reversed(range(at + 1, len(self.layers))):
+            grad = zeros_like(self.layers[i].params)
+            dy = self.layers[i].backward(dy, self.caches[i], grad)
         return dy
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minialex.backend import Array, to_cpu
+from minialex.xp import Array, to_cpu
 
 
 def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.backend import Array, to_cpu, to_device
-from minialex.data import CenterCrop, Compose, ToArray, open_rgb
+from minialex.accelerate import accelerate
+from minialex.data import Compose, ToArray, open_rgb
 from minialex.data.folder import EXTENSIONS
+from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.losses import log_softmax
 from minialex.models import AlexNet
 from minialex.train.checkpoint import load_checkpoint, load_state_dict
-
-MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
+from minialex.xp import Array, to_cpu, to_device
 
 
 class Predictor:
@@ -38,7 +38,7 @@ class Predictor:
             ) from None
         load_state_dict(self.model, tensors)
         self.device = device
-        self.model.to(device)
+        accelerate(self.model.to(device))
         self.model.train(False)
 
     def probabilities(self, image: Image.Image, ten_crop: bool = False) -> np.ndarray:
@@ -84,32 +84,6 @@ class Predictor:
                 name: float(value) for name, value in zip(self.classes, p, strict=True)
             },
         }
-
-
-def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
-    """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
-
-    In this order: upper left, upper right, lower left, lower right, middle; each followed by its
-    mirror image.
-    """
-    steps = list(transform.transforms)
-    crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
-    where, size = crop_steps[-1] if crop_steps else (0, None)
-    if size is None:
-        raise CheckpointError(
-            "ten crops need a preprocessing with a CenterCrop; this checkpoint has none"
-        )
-    for step in steps[:where]:
-        image = step(image, None)
-    h, w = (size, size) if isinstance(size, int) else size
-    right, bottom = image.width - w, image.height - h
-    centre = round(right / 2), round(bottom / 2)
-    crops = []
-    for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom), centre):
-        crop = image.crop((left, top, left + w, top + h))
-        for view in (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
-            crops.append(Compose(tuple(steps[where + 1 :]))(view))
-    return crops
 
 
 def find_photos(paths: list[Path]) -> list[Path]:

@@ -5,11 +5,19 @@ To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numb
 
 import math
 
-from minialex.layers import Layer, Shape
-from minialex.layers.layer import count_parameters
+from minialex.layers import Conv2d, Layer
+from minialex.params import Shape, count_parameters
 from minialex.train.memory import show_bytes, step_bytes
 
 HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB")
+
+
+def multiply_adds(layer: Layer, shape: Shape) -> int:
+    """Multiply-adds of `layer.forward` for one image of `shape` (products of its weights only)."""
+    positions = 1
+    if isinstance(layer, Conv2d):
+        positions = math.prod(layer.output_shape(shape)[:2])
+    return positions * layer.params["weight"].size if "weight" in layer.params else 0
 
 
 def summary(model: Layer, shape: Shape) -> str:
@@ -21,9 +29,9 @@ def summary(model: Layer, shape: Shape) -> str:
     """
     image = shape
     rows: list[tuple[str, ...]] = [HEADER]
-    parameters = multiply_adds = numbers = 0
+    parameters = products = numbers = 0
     for name, layer in model.leaves():
-        counts = count_parameters(layer.params), layer.multiply_adds(shape)
+        counts = count_parameters(layer.params), multiply_adds(layer, shape)
         shape = layer.output_shape(shape)
         size = math.prod(shape)
         parameters += counts[0]
@@ -32,7 +40,7 @@ def summary(model: Layer, shape: Shape) -> str:
         cells = [f"{count:,}" if count else "-" for count in counts]
         kind = repr(layer).partition("(")[0] if len(repr(layer)) > 48 else repr(layer)
         rows.append((name, kind, " x ".join(map(str, shape)), *cells, f"{size * 4 / 1024:,.0f}"))
-    totals = f"{parameters:,}", f"{multiply_adds:,}", f"{numbers * 4 / 1024:,.0f}"
+    totals = f"{parameters:,}", f"{products:,}", f"{numbers * 4 / 1024:,.0f}"
     rows.append(("total", "", "", *totals))
 
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]

@@ -19,7 +19,6 @@ from bench_machine import Speeds
 from bench_ours import Stopwatch, build
 from bench_rows import PARTS
 from minialex.errors import ConfigError
-from minialex.fast.parallel import MicroBatches
 from minialex.fast.threads import cpu_count
 from minialex.layers import ReLU
 from minialex.train.memory import step_bytes

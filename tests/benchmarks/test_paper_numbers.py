@@ -9,7 +9,7 @@ import pytest
 
 import paper_numbers
 from minialex.layers import AvgPool2d, Conv2d, MaxPool2d
-from minialex.layers.layer import zeros_like
+from minialex.params import zeros_like
 from minialex.models import AlexNet
 from paper_numbers import NAMES, PAPER_NEURONS, count, dense_share, on_padding, views
 

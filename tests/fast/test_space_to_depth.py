@@ -5,7 +5,7 @@ import pytest
 
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers import Conv2d
-from minialex.layers.layer import zeros_like
+from minialex.params import zeros_like
 
 
 @pytest.mark.parametrize("H, W, S, P, places", [(5, 7, 2, 1, (4, 5)), (9, 6, 4, 2, (2, 3)), (3, 3, 3, 0, (3, 2))])

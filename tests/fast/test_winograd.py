@@ -7,11 +7,10 @@ import pytest
 from test_layers import conv_by_definition
 
 from device import assert_allclose, assert_array_equal, on_device, on_host
-from minialex.fast.parallel import MicroBatches
 from minialex.fast.winograd import make_plan, winograd_backward, winograd_forward
 from minialex.fast.winograd_matrices import inverse, transforms, vandermonde
 from minialex.layers import Conv2d, ReLU, Sequential
-from minialex.layers.layer import zeros_like
+from minialex.params import zeros_like
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
 

@@ -63,7 +63,7 @@ def planted(body):
         from cupy import ones, zeros
 
         import step_costs  # noqa: F401 -- the emulator
-        from minialex.backend import Kernel
+        from minialex.gpu.kernel import Kernel
 
         Kernel("planted", "raw T x", "raw T y", body)(ones(1000, "f"), zeros(1000, "f"), size=1000)
 

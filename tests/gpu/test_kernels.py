@@ -8,7 +8,7 @@ import pytest
 
 from device import on_device, on_host
 from minialex import backend, losses, optim, philox
-from minialex.backend import Kernel
+from minialex.gpu.kernel import Kernel
 from minialex.layers import Dropout, LocalResponseNorm, MaxPool2d, ReLU, activations, conv, dropout, lrn, pool
 from minialex.layers.conv import col2im, im2col
 from minialex.layers.dropout import silence

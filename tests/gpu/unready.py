@@ -47,6 +47,6 @@ if __name__ == "__main__":
 
         tiny_run.OPTIONS["device"] = "gpu"
         tiny_run.cli.run_main(lambda: tiny_run.main(["--out", sys.argv[2]]))
-    from minialex.backend import gpu_problem
+    from minialex.gpu.diagnosis import gpu_problem
 
     print(gpu_problem())

@@ -34,7 +34,7 @@ def emulate():
 if DEVICE == "gpu":
     emulate()
 
-from minialex.backend import get_xp, to_cpu, to_device  # noqa: E402 -- not before the emulator
+from minialex.xp import get_xp, to_cpu, to_device  # noqa: E402 -- not before the emulator
 from minialex.layers import Layer  # noqa: E402
 
 

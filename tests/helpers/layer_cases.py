@@ -3,21 +3,7 @@
 import numpy as np
 
 from device import on_device
-from minialex.fast.parallel import MicroBatches
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
 from minialex.losses import softmax_cross_entropy
 
 

@@ -6,22 +6,8 @@ import pytest
 from device import on_device, on_host
 from layer_cases import CASES, CrossEntropy, make
 from minialex import gradcheck
-from minialex.fast.parallel import MicroBatches
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import count_parameters
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from minialex.params import count_parameters
 from minialex.layers.lrn import window_sum
 
 

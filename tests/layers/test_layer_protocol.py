@@ -5,22 +5,8 @@ import pytest
 
 from device import assert_allclose, assert_array_equal, assert_on_device, on_device
 from layer_cases import CASES, KINDS, Strided, make
-from minialex.fast.parallel import MicroBatches
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import count_parameters, dict_like, named_arrays, zeros_like
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from minialex.params import count_parameters, dict_like, named_arrays, zeros_like
 
 
 def rng():

@@ -6,20 +6,8 @@ import numpy as np
 import pytest
 
 from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import zeros_like
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from minialex.params import zeros_like
 
 
 def conv_by_definition(x, weight, bias, S, P, G):

@@ -8,18 +8,8 @@ import pytest
 from bad_input import refused
 from device import assert_array_equal, on_device
 from minialex.errors import ConfigError
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import count_parameters, dict_like
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sigmoid, Tanh
+from minialex.params import count_parameters, dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam

@@ -8,19 +8,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import dict_like
+from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sigmoid, Tanh
+from minialex.params import dict_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam

@@ -12,19 +12,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Flatten,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from minialex.layers.layer import zeros_like
+from minialex.layers import AvgPool2d, Conv2d, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from minialex.params import zeros_like
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam, clip_gradient_norm

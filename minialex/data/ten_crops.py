@@ -1,0 +1,42 @@
+"""Ten crops -- ten views of a photo, whose answers are averaged, as the paper tested its network.
+
+An object that one crop cuts off stands whole in another, and errors that depend on the position of the
+crop average out.  It costs ten times the work.
+
+Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1.
+"""
+
+import numpy as np
+from PIL import Image
+
+from minialex.data.compose import Compose
+from minialex.data.transforms import CenterCrop
+from minialex.errors import CheckpointError
+
+MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
+
+
+def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
+    """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
+
+    In this order: upper left, upper right, lower left, lower right, middle; each followed by its
+    mirror image.
+    """
+    steps = list(transform.transforms)
+    crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
+    where, size = crop_steps[-1] if crop_steps else (0, None)
+    if size is None:
+        raise CheckpointError(
+            "ten crops need a preprocessing with a CenterCrop; this checkpoint has none"
+        )
+    for step in steps[:where]:
+        image = step(image, None)
+    h, w = (size, size) if isinstance(size, int) else size
+    right, bottom = image.width - w, image.height - h
+    centre = round(right / 2), round(bottom / 2)
+    crops = []
+    for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom), centre):
+        crop = image.crop((left, top, left + w, top + h))
+        for view in (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+            crops.append(Compose(tuple(steps[where + 1 :]))(view))
+    return crops

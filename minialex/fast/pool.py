@@ -1,0 +1,54 @@
+"""MaxPool2d's twin -- separable maxima; backward asks each position of a window in turn whether it won.
+
+The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks instead of
+K*K.  Nothing but x and y is kept: the winner is the first position of the window, in scan order, with
+x = y.  That is what the page's argmax finds, too.
+"""
+
+import math
+
+import numpy as np
+
+from minialex.fast.scratch import batch_slices, scratch
+from minialex.layers import pool as page
+from minialex.layers.layer import check_input
+from minialex.params import Params
+from minialex.twin import Twin
+from minialex.xp import Array
+
+
+def maxima(parts: list[Array], out: Array) -> None:
+    """out = the maximum of all `parts`, element-wise."""
+    if len(parts) == 1:
+        out[...] = parts[0]
+    for i in range(1, len(parts)):
+        np.maximum(parts[0] if i == 1 else out, parts[i], out=out)
+
+
+class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
+    form = "fast: separable maxima"
+
+    def forward(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
+        check_input(self, x, ("N", "H", "W", "C"))
+        K, S, P = self.kernel_size, self.stride, self.padding
+        OH, OW, C = self.output_shape(x.shape[1:])
+        if P:
+            x = np.pad(x, ((0, 0), (P, P), (P, P), (0, 0)), constant_values=-math.inf)
+        y = np.empty((len(x), OH, OW, C), dtype=x.dtype)
+        for images in batch_slices(x):
+            rows = scratch(x, "pool rows", (len(x[images]), OH, *x.shape[2:]))
+            maxima([x[images, i : i + S * OH : S] for i in range(K)], out=rows)
+            maxima([rows[:, :, j : j + S * OW : S] for j in range(K)], out=y[images])
+        return y, (x, y)
+
+    def backward(self, dy: Array, cache: tuple[Array, Array], grad: Params) -> Array:
+        x, y = cache  # x is padded already
+        dx, P = np.zeros_like(x), self.padding
+        for images in batch_slices(x):
+            free = np.ones(y[images].shape, dtype=bool)  # windows whose maximum is not found yet
+            for rows, columns in self.positions(*y.shape[1:3]):
+                found = x[images, rows, columns] == y[images]
+                found &= free
+                free ^= found
+                dx[images, rows, columns] += dy[images] * found
+        return dx[:, P:-P, P:-P] if P else dx

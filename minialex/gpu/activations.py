@@ -1,0 +1,31 @@
+"""ReLU's twin on a GPU -- in place where nobody else needs the input, and backward as one kernel."""
+
+from minialex.gpu.kernel import Kernel
+from minialex.layers import activations as page
+from minialex.layers.layer import check_input
+from minialex.params import Params
+from minialex.twin import Twin
+from minialex.xp import Array, get_xp
+
+BACKWARD = Kernel(
+    "activations.cu", "relu_backward", "T y, T dy", "T dx", "dx = relu_backward(y, dy)"
+)
+
+
+class ReLU(Twin, page.ReLU, device="gpu"):
+    inplace = False  # `accelerate` sets it, see fast/activations.py
+
+    @property
+    def form(self) -> str:  # type: ignore[override]
+        """What `repr` says."""
+        return "gpu, in place" if self.inplace else "gpu"
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        check_input(self, x)
+        y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
+        return y, y
+
+    def backward(self, dy: Array, y: Array, grad: Params) -> Array:
+        dx = dy if self.inplace else get_xp(dy).empty_like(dy)
+        BACKWARD(y, dy, dx)
+        return dx

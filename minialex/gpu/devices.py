@@ -1,0 +1,36 @@
+"""Which device to use, and how exactly it multiplies."""
+
+import importlib
+import os
+
+from minialex.errors import DeviceError
+from minialex.gpu.diagnosis import gpu_problem
+
+
+def choose_device(name: str) -> tuple[str, str]:
+    """Resolve "cpu", "gpu" or "auto" to a device and a line that says what was chosen and why.
+
+    Raises DeviceError where "gpu" is asked for and cannot be used, or the name is none of the three.
+    """
+    if name == "cpu":
+        return "cpu", "device: cpu"
+    if name not in ("gpu", "auto"):
+        raise DeviceError(f"unknown device '{name}'; choose cpu, gpu or auto")
+    problem = gpu_problem()
+    if problem is None:
+        cupy = importlib.import_module("cupy")
+        model = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        return "gpu", f"device: gpu ({model}, CuPy {cupy.__version__})"
+    if name == "gpu":
+        raise DeviceError(f"--device gpu: {problem}")
+    return "cpu", f"device: cpu (auto: {problem})"
+
+
+def allow_tf32() -> None:
+    """Let a GPU round the factors of matrix products to 10 bits after the point (float32 has 23), for speed.
+
+    CuPy reads this wish at the first product of a process, so call it before that.  GPUs older than Ampere (2020)
+    and the CPU take no notice.  Only that the products are asked for in this way is tested: what the rounding does
+    to a training was not yet seen.
+    """
+    os.environ["CUPY_TF32"] = "1"

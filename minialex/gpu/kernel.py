@@ -1,0 +1,40 @@
+"""Kernels of our own: one pass over arrays on a GPU, where a page makes many."""
+
+import importlib
+from importlib.resources import files
+from typing import Any
+
+LARGEST_INT32 = 2**31 - 1
+
+
+class Kernel:
+    """A function of a .cu file in this folder, for each number of the outputs; compiled when first used.
+
+    `inputs` and `outputs` are lists such as "raw T x, int32 K", `body` calls the function for number i of
+    the outputs.  T is the dtype of the arrays (write T(0.5): a bare 0.5 is a float64); a `raw` array is
+    indexed by the function, with one number or an array of them, any other at i.  Index can number all
+    that the arrays hold: an integer of 32 bits where these suffice, since a GPU divides those faster.
+
+    No thread may write what another one reads or writes; a sum over many numbers is gathered by its
+    owner.
+    """
+
+    def __init__(self, file: str, name: str, inputs: str, outputs: str, body: str):
+        self.name, self.parameters, self.body = name, (inputs, outputs), body
+        self.functions = files(__package__).joinpath(file).read_text("utf-8") if file else ""
+        self._compiled: dict[str, Any] = {}
+
+    def __call__(self, *arguments: Any, size: int | None = None) -> None:
+        """Run on arguments in the order of `inputs`, then `outputs`.
+
+        `size` is needed where all arrays are raw.
+        """
+        largest = max(a.size for a in arguments if hasattr(a, "size"))
+        index = "int" if max(largest, size or 0) <= LARGEST_INT32 else "long long"
+        if index not in self._compiled:
+            kind = importlib.import_module("cupy").ElementwiseKernel
+            code = f"typedef {index} Index;\n{self.functions}"
+            self._compiled[index] = kind(
+                *self.parameters, self.body, f"minialex_{self.name}", preamble=code
+            )
+        self._compiled[index](*arguments, **({} if size is None else {"size": size}))

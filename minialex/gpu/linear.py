@@ -1,0 +1,22 @@
+"""Linear's twin on a GPU -- products written where the page copies them."""
+
+from minialex.layers import linear as page
+from minialex.layers.layer import check_input
+from minialex.params import Params
+from minialex.twin import Twin
+from minialex.xp import Array, get_xp
+
+
+class Linear(Twin, page.Linear, device="gpu"):
+    form = "gpu: cuBLAS"
+
+    def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
+        check_input(self, x, ("N", self.in_features))
+        y = get_xp(x).matmul(x, self.params["weight"])  # (N, F)
+        y += self.params["bias"]
+        return y, x
+
+    def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, F)
+        get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
+        dy.sum(axis=0, out=grad["bias"])
+        return get_xp(x).matmul(dy, self.params["weight"].T)  # (N, D)

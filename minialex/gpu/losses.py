@@ -1,0 +1,23 @@
+"""softmax_cross_entropy's twin on a GPU -- one thread an image, see losses.cu."""
+
+from minialex.gpu.kernel import Kernel
+from minialex.losses import check
+from minialex.xp import Array, get_xp
+
+CROSS_ENTROPY = Kernel(
+    "losses.cu", "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T N",
+    "T surprise, raw T dz",
+    "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, N, dz)",
+)  # fmt: skip
+
+
+def softmax_cross_entropy(
+    logits: Array, labels: Array, label_smoothing: float = 0.0
+) -> tuple[Array, Array]:
+    """As losses.softmax_cross_entropy: the mean loss and dL/dlogits (N, C)."""
+    check(logits, labels, label_smoothing)
+    xp, (N, C), e = get_xp(logits), logits.shape, label_smoothing
+    surprise = xp.empty(N, dtype=logits.dtype)
+    dlogits = xp.empty((N, C), dtype=logits.dtype)
+    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, N, surprise, dlogits)
+    return surprise.sum(), dlogits

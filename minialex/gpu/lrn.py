@@ -1,0 +1,36 @@
+"""LocalResponseNorm's twin on a GPU -- one kernel a direction, see lrn.cu."""
+
+from typing import Any
+
+from minialex.gpu.kernel import Kernel
+from minialex.layers import lrn as page
+from minialex.layers.layer import check_input
+from minialex.params import Params
+from minialex.twin import Twin
+from minialex.xp import Array, get_xp
+
+FORWARD = Kernel(
+    "lrn.cu", "lrn_forward", "raw T x, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
+    "lrn_forward(x, Index(i), C, half, alpha, beta, k, s, y)",
+)  # fmt: skip
+BACKWARD = Kernel(
+    "lrn.cu", "lrn_backward", "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta", "T dx",
+    "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)",
+)  # fmt: skip
+
+
+class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
+    form = "gpu: one kernel a direction"
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        check_input(self, x, ("N", "H", "W", "C"))
+        xp, numbers = get_xp(x), (self.alpha, self.beta, self.k)
+        s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
+        FORWARD(x, x.shape[-1], self.size // 2, *numbers, s, y)
+        return y, (x, s)
+
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        x, s = cache
+        dx = get_xp(x).empty(x.shape, dtype=x.dtype)
+        BACKWARD(dy, x, s, x.shape[-1], self.size // 2, self.alpha, self.beta, dx)
+        return dx

@@ -1,0 +1,36 @@
+"""The optimizers' twins on a GPU -- one kernel a step (optim.cu), with constants gathered on the host."""
+
+import math
+
+from minialex import optim as page
+from minialex.gpu.kernel import Kernel
+from minialex.xp import Array
+
+SGD_STEP = Kernel(
+    "optim.cu", "sgd", "T g, T lr, T mu, T decay", "T theta, T v", "sgd(g, lr, mu, decay, theta, v)"
+)
+ADAM_STEP = Kernel(
+    "optim.cu", "adam", "T g, T rate, T b1, T rest1, T b2, T rest2, T eps, T decay, T shrink",
+    "T theta, T m, T v", "adam(g, rate, b1, rest1, b2, rest2, eps, decay, shrink, theta, m, v)",
+)  # fmt: skip
+
+
+class SGD(page.SGD):
+    __doc__ = page.SGD.__doc__
+    page = page.SGD
+
+    def update(self, g: Array, lr: float) -> None:
+        SGD_STEP(g, lr, self.momentum, self.weight_decay, self.theta, self.state["v"])
+
+
+class Adam(page.Adam):
+    __doc__ = page.Adam.__doc__
+    page = page.Adam
+
+    def update(self, g: Array, lr: float) -> None:
+        b1, b2 = self.betas
+        c, w = math.sqrt(1 - b2**self.t), self.weight_decay
+        decay, shrink = (0.0, 1 - lr * w) if self.decoupled else (w, 1.0)
+        rate, eps = lr * c / (1 - b1**self.t), self.eps * c
+        constants = rate, b1, 1 - b1, b2, 1 - b2, eps, decay, shrink
+        ADAM_STEP(g, *constants, self.theta, self.state["m"], self.state["v"])

@@ -1,0 +1,40 @@
+// MaxPool2d: forward also notes which of its K*K inputs won each window; backward asks, for each input, the
+// windows that hold it.  No thread writes what another one reads or writes: a sum is gathered by its owner.
+
+template <class X, class Y, class Winner>
+__device__ void maxpool_forward(const X& x, Index k, int H, int W, int C, int OH, int OW, int K, int S,
+                                int P, Y& y, Winner& winner) {
+    const int c = k % C; k /= C;
+    const int q = k % OW; k /= OW;
+    const int p = k % OH;
+    const Index n = k / OH;
+    Y best = 0;
+    int first = -1;
+    for (int a = 0; a < K; a++)
+        for (int b = 0; b < K; b++) {
+            const int h = p * S + a - P, w = q * S + b - P;
+            if (h < 0 || h >= H || w < 0 || w >= W) continue;
+            const Index at[] = {n, h, w, c};
+            const Y v = x[at];
+            const bool nan = v != v && best == best;  // not a number, the first of the window
+            if (first < 0 || v > best || nan) { best = v; first = a * K + b; }
+        }
+    y = best;
+    winner = first;
+}
+
+template <class T, class DY, class Winner>
+__device__ T maxpool_backward(const DY& dy, const Winner& winner, Index k, int H, int W, int C, int OH,
+                              int OW, int K, int S, int P) {
+    const int c = k % C; k /= C;
+    const int w = k % W + P; k /= W;
+    const int h = k % H + P;
+    const Index n = k / H;
+    T sum = 0;
+    for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
+        for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--) {
+            const Index at[] = {n, p, q, c};
+            if (winner[at] == (h - p * S) * K + w - q * S) sum += dy[at];
+        }
+    return sum;
+}

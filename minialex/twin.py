@@ -1,0 +1,88 @@
+"""Twins -- fast forms of pages, attached by telling a layer that it is one.
+
+A page (minialex/layers) says what is computed, its twin (minialex/fast, minialex/gpu) says how fast: a
+subclass of the page with another `forward` and `backward`, without parameters or `__init__` of its own.
+So nothing about a layer changes but its class, and all that is said of the layer stays true:
+
+    layer.__class__ = fast.conv.Conv2d     the same object, params, names, flags, checkpoints
+
+`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need: it
+registers the twin, checks what backward gets, and keeps a cache from being read by another form of the
+layer than the one that made it.
+"""
+
+from typing import Any
+
+from minialex.layers.layer import Layer, check_gradient
+from minialex.params import Params
+from minialex.xp import Array
+
+TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
+
+
+class Sealed:
+    """The cache of a twin: only the form of the layer that made it can open it."""
+
+    def __init__(self, layer: Any, x_shape: tuple[int, ...], cache: Any):
+        self._form, self._x_shape, self._cache = type(layer), x_shape, cache
+
+    def _refuse(self, *_: Any) -> Any:
+        raise ValueError(
+            f"{self._form.__name__}: this cache was made by another form of the layer; call forward"
+            " again after accelerate(), plain() or to()"
+        )
+
+    __iter__ = __getitem__ = __len__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._refuse()
+
+
+class Twin(Layer):
+    """Base of all twins: `class Conv2d(Twin, page.Conv2d, device="cpu")`."""
+
+    form = "fast"  # what `repr` says
+    page: type
+    device: str
+
+    def __init_subclass__(cls, device: str, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.page, cls.device, cls.__doc__ = cls.__bases__[1], device, cls.__bases__[1].__doc__
+        TWINS[cls.page, device] = cls
+        cls.forward, cls.backward = _seal(cls.forward), _open(cls.backward)  # type: ignore[method-assign]
+
+    def to(self, device: str | None = None, dtype: Any = None) -> Layer:
+        """As the page's; on another device, the layer becomes the twin that runs there."""
+        super().to(device, dtype)
+        if device is not None:
+            self.__class__ = TWINS.get((self.page, device), self.page)
+        return self
+
+    def __repr__(self) -> str:
+        first, _, rest = super().__repr__().partition("\n")
+        return f"{first}  # {self.form}" + (f"\n{rest}" if rest else "")
+
+
+def page_of(layer: Any) -> type:
+    """The class of the page of a layer or optimizer, accelerated or not."""
+    return getattr(type(layer), "page", type(layer))
+
+
+def _seal(forward: Any) -> Any:
+    def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
+        y, cache = forward(self, x)
+        return y, Sealed(self, x.shape, cache)
+
+    return sealed
+
+
+def _open(backward: Any) -> Any:
+    def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
+        if type(cache) is not Sealed or cache._form is not type(self):
+            return Sealed(self, (), None)._refuse()
+        check_gradient(self, dy, cache._x_shape, grad)
+        return backward(self, dy, cache._cache, grad)
+
+    return opened

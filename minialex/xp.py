@@ -1,0 +1,41 @@
+"""xp -- one source for NumPy and CuPy: the array itself says where it lives.
+
+CuPy has NumPy's functions under NumPy's names, so a page asks an array for its module and writes
+each line once:
+
+    xp = get_xp(x)              numpy for an array in the computer's memory, cupy for one on a GPU
+    y = xp.maximum(x, 0)        runs where x is
+
+A *device* is the string "cpu" or "gpu".
+"""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+# A NumPy or a CuPy array.  The two share their methods, but no class that a type checker could use.
+Array = Any
+
+
+def get_xp(x: Array) -> ModuleType:
+    """The module, numpy or cupy, of the array x.  Raises TypeError for anything else."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    if type(x).__module__.partition(".")[0] == "cupy":
+        return importlib.import_module("cupy")
+    raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}")
+
+
+def to_device(x: Array, device: str) -> Array:
+    """x on "cpu" or "gpu"; x itself, uncopied, where it is there already."""
+    on_gpu = get_xp(x) is not np
+    if device == "cpu":
+        return x.get() if on_gpu else x
+    return x if on_gpu else importlib.import_module("cupy").asarray(x)
+
+
+def to_cpu(x: Array) -> np.ndarray:
+    """x as a NumPy array."""
+    return to_device(x, "cpu")
