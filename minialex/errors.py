@@ -2,7 +2,7 @@
 
 
 class MinialexError(Exception):
-    """Base of all errors below; the command-line programs print it as one line and exit with status 2."""
+    """Base of all errors below; the commands print it as one line and exit with status 2."""
 
 
 class DataError(MinialexError):
