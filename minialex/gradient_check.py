@@ -16,13 +16,13 @@ analytic value in the same array: an entry that is small by chance is measured b
 neighbours.
 
 **Kinks.**  A ReLU at 0 and a maximum of equal numbers have two slopes, to the right and to the
-left.  Where a kink is nearer than h, h is made smaller (twice, by ten).  Where v is on a kink, there
-is no derivative that a difference could confirm.  By the convention of this book the analytic value
-must then be one of the two slopes, for each output by itself.  (Half of one and half of the other,
-as where equal maxima share the gradient, is a subgradient as well, it equals the central difference,
-and `torch.amax` gives it; but it is not our convention, and counts as an error of at least 1.)  And
-since two equal maxima that both get ALL of it pass that test one by one, all entries are also moved
-together: a maximum then moves smoothly, ties or not.
+left.  Where a kink is nearer than h, h is made smaller (twice, by ten).  Where v is on a kink,
+there is no derivative that a difference could confirm.  By the convention of this book the analytic
+value must then be one of the two slopes, for each output by itself.  (Half of one and half of the
+other, as where equal maxima share the gradient, is a subgradient as well: it equals the central
+difference, and `torch.amax` gives it.  But it is not our convention, and counts as an error of at
+least 1.)  And since two equal maxima that both get ALL of it pass that test one by one, all entries
+are also moved together: a maximum then moves smoothly, ties or not.
 
 Reference: Nocedal, Wright (2006), "Numerical Optimization", section 8.1: finite differences and the
 choice of h.

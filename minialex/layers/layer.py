@@ -124,8 +124,8 @@ def check_input(layer, x, form=None):
             form = str(form).replace("'", "")
             raise ValueError(f"{name}: expected an input of shape {form}, got {x.shape}")
         if min(len(x), *layer.output_shape(x.shape[1:])) < 1:
-            why = "its window does not fit into it" if len(x) else "the batch is empty"
-            raise ValueError(f"{layer!r}: an input of shape {x.shape}: {why}")
+            why = f"the window does not fit: {layer!r}" if len(x) else "the batch is empty"
+            raise ValueError(f"{name}: an input of shape {x.shape}: {why}")
     for key, array in layer.params.items():
         if hasattr(array, "dtype") and (array.dtype, get_xp(array)) != (x.dtype, get_xp(x)):
             raise TypeError(f"{name}: x and {key} differ in dtype or device; use model.to(...)")
