@@ -1,9 +1,8 @@
 """Mosaics -- small images side by side in one, for Winograd's tiles.
 
-Small images waste work in tiles that overhang: 13 outputs take 4 tiles of 4.  Four images in a
-square, with the padding that they need anyway between them, are one image of 27 + 1 outputs and
-take 7 tiles instead of 2 * 4.  A tile may then span two images; that is exact but for rounding, as
-the zeros between them cancel only nearly.
+Small images waste work in tiles that overhang: 13 outputs take 4 tiles of 4.  Four images in a square, with the
+padding that they need anyway between them, are one image of 27 + 1 outputs and take 7 tiles instead of 2 * 4.
+A tile may then span two images; that is exact but for rounding, as the zeros between them cancel only nearly.
 
 The `pitch` is the distance from corner to corner: (rows, columns).
 """

@@ -1,18 +1,17 @@
-"""Space to depth -- a convolution with stride S as one with stride 1 over S*S times the channels.
+"""Space to depth -- a convolution with stride S as one with stride 1 over S*S times as many channels.
 
-Cut the image into blocks of S x S pixels and call the S*S*C numbers of a block the channels of one
-pixel.  A filter that moves S pixels now moves one, and a K x K filter, filled up with zeros to a
-multiple of S, is one of K' x K' such pixels, K' = K/S rounded up.  With i = S*i' + a, j = S*j' + b:
+Cut the image into blocks of S x S pixels and call the S*S*C numbers of a block the channels of one place.  A
+filter that moves S pixels now moves one place, and a K x K filter, filled up with zeros to a multiple of S, is
+one of K' x K' places, K' = K/S rounded up.  With i = S*i' + a and j = S*j' + b:
 
-    y[p,q,f] = sum over i,j,c of              x[p*S + i, q*S + j, c] * W[i,j,c,f]
+    y[p,q,f] = sum over i,j,c of          x[p*S + i, q*S + j, c] * W[i,j,c,f]
              = sum over i',j' and (a,b,c) of  x'[p + i', q + j', abc] * W'[i',j',abc,f]
 
-These are the same products, only in another order: nothing is saved yet, but now Winograd's method
-fits.  For AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become
-2.25 * 16 = 36.
+These are the same products, only in another order: nothing is saved yet, but now Winograd's method fits.  For
+AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become 2.25 * 16 = 36.
 
-Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pixels into channels is
-as old as "polyphase" filters in signal processing.
+Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pixels into channels is as old as
+"polyphase" filters in signal processing.
 """
 
 from minialex.fast.scratch import scratch

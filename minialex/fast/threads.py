@@ -1,11 +1,10 @@
 """Threads -- all cores at work, from Python.
 
-NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two
-cores.  OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without
-them, for three reasons: they help with products alone, not with the copies, maxima and sums in
-between; after each product they spin for a while, waiting for more work, and take that time from
-ours; and whichever finishes first takes the next piece, so the order of a sum, and with it the last
-bit, would depend on timing.
+NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.  OpenBLAS,
+which multiplies NumPy's matrices, has threads of its own as well.  We do without them, for three reasons: they
+help with products alone, not with the copies, maxima and sums in between; after each product they go on looking
+for work for a while, and take that time from ours; and whoever finishes first takes the next piece, so the order
+of a sum, and with it the last bit, would depend on timing.
 
     map_threads(function, items)    the items dealt out to the threads, always the same ones to each
     product(a, b)                   a matrix product, the larger matrix dealt out row by row
