@@ -20,8 +20,8 @@ x[i] h, and so L by (sum over i of dy[i] x[i]) h.  Move x[i] by h: y[i] moves by
 
     da = sum over i of dy[i] x[i]        dx[i] = a dy[i]
 
-For a = 3, x = (1, 2) and dy = (10, 1), that is da = 12 and dx = (30, 3).  Every page asks the same
-question, which outputs does this number move, and how far.
+For a = 3, x = (1, 2) and dy = (10, 1), that is da = 12 and dx = (30, 3).  Every page finds its
+backward pass by the same question: which outputs does this number move, and how far?
 
 `grad` is a dictionary of arrays like `layer.params`; backward OVERWRITES grad["weight"] with
 dL/dweight, and so on.  Each derivative has the shape of its variable.
