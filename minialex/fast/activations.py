@@ -1,12 +1,8 @@
 """ReLU's twin -- maxima with an array of zeros, and in place where nobody else needs the input.
 
-NumPy takes four times longer for the maxima of an array and a number than for those of two arrays;
-so forward takes max(0, x) with zeros in an array, and backward multiplies dy by y > 0, which is 1
-or 0, where the page chooses between dy and 0.
-
-`accelerate` sets `inplace` where the ReLU stands between a layer that does not keep its own output
-and one that makes its own dx: then forward overwrites x and backward dy, and a copy of each is
-saved.  The page's backward needs y alone, so nothing is lost.
+NumPy takes four times longer for the maxima of an array and a number than for those of two arrays.
+`accelerate` sets `inplace` where the ReLU stands between a layer that does not keep its own output and
+one that makes its own dx: then forward overwrites x and backward dy, and a copy of each is saved.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""MaxPool2d's twin -- separable maxima; backward asks each position in turn whether it won.
+"""MaxPool2d's twin -- separable maxima; backward asks each position of a window in turn whether it won.
 
-The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks
-instead of K*K.  Nothing but x and y is kept: the winner is the first position of the window, in
-scan order, with x = y.  That is what the page's argmax finds, too.
+The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks instead of
+K*K.  Nothing but x and y is kept: the winner is the first position of the window, in scan order, with
+x = y.  That is what the page's argmax finds, too.
 """
 
 import math
