@@ -41,9 +41,10 @@ Where the 2012 paper contradicts itself, and what we do:
 
 Where its program (github.com/computerhistory/AlexNet-Source-Code, layers-145.cfg) differs from it:
 conv1's last windows hang over the edge of 224 pixels, which makes 55.  Layer 1 is conv, LRN, pool,
-ReLU.  LRN stays within a tower, its alpha is divided by n (see lrn.py), and conv2 has a second one
-within each map.  conv3 to conv5 begin with N(0, 0.03^2).  Biases have no weight decay, and twice
-the rate that the weights begin with, to the end.  In all this we follow the paper.
+ReLU.  LRN stays within a tower, its alpha is divided by n (see lrn.py), and after conv2 there is a
+second one, within each map.  conv3 to conv5 begin with N(0, 0.03^2).  Biases have no weight decay,
+and twice the rate that the weights begin with, to the end.  But for the 227 pixels we follow the
+paper in all of these.
 
 `benchmarks/paper_numbers.py` counts all of this.  `activation`, `pooling`, `lrn` and `dropout` take
 back what the paper improved, one at a time; docs/improvements.md tells what each was worth here.
