@@ -1,17 +1,17 @@
 """Threads -- all cores at work, from Python.
 
-NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.
-OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without them, for
-three reasons: they help with products alone, not with the copies, maxima and sums in between; after each
-product they spin for a while, and take that time from ours; and how they cut a product depends on their
-number, and with it the last bit.
+NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two
+cores.  OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without
+them, for three reasons: they help with products alone, not with the copies, maxima and sums in
+between; after each product they spin for a while, and take that time from ours; and how they cut a
+product depends on their number, and with it the last bit.
 
     map_threads(function, items)    the items dealt out to the threads
-    product(a, b)                   a matrix product, the larger matrix dealt out in pieces of its rows
+    product(a, b)                   a matrix product, the larger matrix dealt out in pieces of rows
     products(a, b, out)             many small ones, dealt out one by one
 
-The pieces do not depend on the number of threads.  So all give the same bits for any number of cores,
-whatever the timing.
+The pieces do not depend on the number of threads.  So all give the same bits for any number of
+cores, whatever the timing.
 """
 
 import contextlib
