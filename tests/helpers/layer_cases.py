@@ -242,19 +242,28 @@ def has_input_grad(kind, i):
     )
 
 
+FORMS = ("plain", "auto", "im2col", "winograd")[: 3 if DEVICE == "gpu" else None]
+
+
+def to_form(layer, form, **options):
+    """`layer` on the device of the tests, as its pages say it, or accelerated with an algorithm."""
+    layer = on_device(layer)
+    if form != "plain":
+        accelerate(layer, algorithm=form, **options)
+    return layer.to(DEVICE)  # where there are no parameters, nothing else tells the device
+
+
 def in_form(layer, kind, i=0):
-    """A layer, on the device already, in the form of this kind."""
-    algorithm = KINDS[kind].algorithm
+    """`layer` on the device of the tests, in the form of this kind."""
+    form = KINDS[kind].algorithm or "plain"
     if isinstance(layer, CrossEntropy):
-        layer.loss = loss_function(DEVICE, fused=algorithm is not None)
-    elif algorithm is not None:
-        accelerate(layer, algorithm=algorithm, input_grad=has_input_grad(kind, i))
-        layer.to(DEVICE)  # where there are no parameters, nothing else tells the device
-    return layer
+        layer.loss = loss_function(DEVICE, fused=form != "plain")
+        return layer
+    return to_form(layer, form, input_grad=has_input_grad(kind, i))
 
 
 def make(kind, i):
     """Layer and float64 input of case i of this kind; each third case is not contiguous."""
     layer, x = draw(kind, i)
-    layer, x = in_form(on_device(layer), kind, i), on_device(x)
+    layer, x = in_form(layer, kind, i), on_device(x)
     return (Strided(layer, i % 2), x) if i % 3 == 2 else (layer, x)
