@@ -10,7 +10,6 @@ from layer_cases import FORMS, to_form
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
-    Dropout,
     Flatten,
     Linear,
     LocalResponseNorm,
@@ -157,7 +156,7 @@ def test_initial_weights():
 
 
 def windows(x, K, S, P):
-    """For each (n, p, q, c): the places (row, column) of the window that lie in the image, in scan order."""
+    """For each (n, p, q, c): the places (row, column) of its window in the image, in scan order."""
     N, H, W, C = x.shape
     for n, p, q, c in np.ndindex(N, (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1, C):
         places = [(p * S + i - P, q * S + j - P) for i in range(K) for j in range(K)]
@@ -277,40 +276,3 @@ def test_flatten():
     for n, h, w, c in np.ndindex(maps.shape):
         assert flat[n, c * 12 + h * 4 + w] == maps[n, h, w, c]
     assert flat.shape[1:] == Flatten().output_shape((3, 4, 5)) == (60,)
-
-
-@BOTH
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999999])
-def test_dropout(p, form):
-    layer = to_form(Dropout(p, seed=3), form)
-    x = on_device(np.full((200, 1000), 2.0))
-    y = on_host(layer(x))
-    kept = y != 0
-    assert np.allclose(y[kept], y.max())  # one factor for all that stay
-    if p < 0.99:
-        assert kept.mean() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / x.size) + 1e-5)
-        np.testing.assert_allclose(y[kept], 2 / (1 - p), rtol=1e-4)  # p in steps of 1/65536
-        assert y.mean() == pytest.approx(2, rel=0.02)
-    assert layer.train(False)(x) is x
-    assert_array_equal(layer.backward(x, layer.forward(x)[1], {}), x)
-
-
-@BOTH
-def test_dropout_mask_depends_on_seed_stream_and_step_alone(form):
-    x = on_device(np.ones((50, 40), dtype=np.float32))
-
-    def mask(seed=1, stream=2, step=3):
-        layer = to_form(Dropout(0.5, seed=seed), form)
-        layer.stream = stream
-        layer.set_step(step)
-        return layer(x)
-
-    assert np.array_equal(mask(), mask())
-    high = 1 << 32
-    for other in ({"seed": 2}, {"stream": 3}, {"step": 4}, {"step": 3 + high}, {"seed": 1 + high}):
-        assert 0.4 < (mask(**other) == mask()).mean() < 0.6
-    layer = to_form(Sequential(ReLU(), Dropout(0.5), Dropout(0.5, seed=1)), form)
-    layer[1].p = 0
-    layer.set_step(3)  # passed on; the second of the Dropouts has stream 2
-    assert np.array_equal(layer(x), mask())
-    assert layer.train(False)(x).all() and not layer.train()(x).all()
