@@ -153,8 +153,14 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
 def head_length(children: list[Layer]) -> int:
     """How many layers, from the first on, treat each image by itself and draw no random numbers."""
     for length, child in enumerate(children):
-        for part in family(child):
-            by_image = part.per_image or page_of(part) is Sequential  # then its layers say it
-            if not by_image or hasattr(part, "stream"):
-                return length
+        if list(mixers(child)) or any(hasattr(part, "stream") for part in family(child)):
+            return length
     return len(children)
+
+
+def mixers(layer: Layer, name: str = "") -> Iterator[str]:
+    """Name and class of each layer inside, or of `layer`, that needs all images of a batch."""
+    if not (layer.per_image or page_of(layer) is Sequential):  # of a Sequential its layers say it
+        yield f"{name} {type(layer).__name__}".strip()
+    for key, child in layer.children().items():
+        yield from mixers(child, f"{name}.{key}" if name else key)
