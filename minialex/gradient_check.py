@@ -238,10 +238,9 @@ class _Check:
     def check_array(
         self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None
     ) -> None:
-        places: Any = range(array.size)
+        places, kinks = np.arange(array.size), self.kinks
         if max_entries is not None and max_entries < array.size:
             places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
-        kinks = self.kinks
         size = float(abs(analytic).max()) if array.size else 0.0
         for i in places:
             index = tuple(int(k) for k in np.unravel_index(i, array.shape))
@@ -312,10 +311,8 @@ class _Check:
 
 def _ends(layer: Layer) -> tuple[Layer, Layer]:
     """The layers that see x and y, through all that contains them."""
-    leaves = [leaf for _, leaf in layer.leaves()]
+    leaves: list[Any] = [leaf for _, leaf in layer.leaves()]
     first, last = leaves[0], leaves[-1]
-    while hasattr(first, "layer"):  # a wrapper
-        first = _ends(first.layer)[0]
-    while hasattr(last, "layer"):
-        last = _ends(last.layer)[1]
+    first = _ends(first.layer)[0] if hasattr(first, "layer") else first  # a wrapper
+    last = _ends(last.layer)[1] if hasattr(last, "layer") else last
     return first, last

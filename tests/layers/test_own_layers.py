@@ -105,13 +105,18 @@ def test_a_block_of_ones_own_keeps_what_it_does_with_its_layers(input_grad):
         assert_same(passes(layer, x), want)  # dx too: the block adds it to dy
 
 
-def test_a_layer_that_stands_at_two_places_is_right_at_both():
-    for one in (ReLU(), MaxPool2d(1), LocalResponseNorm(3, 1.0)):
-        conv = [Conv2d(3, 3, 1, rng=rng()) for _ in range(2)]
-        layer = Sequential(Tanh(), one, conv[0], one, conv[1], one, MaxPool2d(2))
-        layer = on_device(layer.to(dtype=np.float64))
-        want = passes(layer, images(3))
-        assert_same(passes(accelerate(layer), images(3)), want)
+@pytest.mark.parametrize("kind", [ReLU, MaxPool2d, LocalResponseNorm])
+def test_a_layer_that_stands_at_two_places_is_right_at_both(kind):
+    """Such as a ReLU that could work in place at one of them alone."""
+    one = kind(1) if kind is MaxPool2d else kind()
+    conv = [Conv2d(3, 3, 1, rng=rng()) for _ in range(2)]
+    for first in (BatchNorm(), Tanh(), Same()):
+        layer = Sequential(first, one, conv[0], one, conv[1], one, MaxPool2d(2))
+        layer, x = on_device(plain(layer).to(dtype=np.float64)), images(3)
+        want = passes(layer, x)
+        assert_same(passes(accelerate(layer), x), want)
+        accelerate(layer).forward(x)
+        assert np.array_equal(x, images(3))
 
 
 def test_a_relu_works_in_place_only_where_nobody_else_reads_its_x_or_its_dy():
@@ -152,6 +157,16 @@ class BatchNorm(Layer):
         y, deviation = cache
         axes = tuple(range(y.ndim - 1))
         return (dy - dy.mean(axis=axes) - y * (dy * y).mean(axis=axes)) / deviation
+
+
+class Same(Layer):
+    """y = x, the very same array."""
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, dy, cache, grad):
+        return dy
 
 
 class Mixing(Sequential):
