@@ -1,21 +1,24 @@
 """Twins -- fast forms of pages, attached by telling a layer that it is one.
 
-A page (minialex/layers) says what is computed, its twin (minialex/fast, minialex/gpu) says how fast: a
-subclass of the page with another `forward` and `backward`, without parameters or `__init__` of its own.
-So nothing about a layer changes but its class, and all that is said of the layer stays true:
+A page (minialex/layers) says what is computed, its twin (minialex/fast, minialex/gpu) says how
+fast: a subclass of the page with another `forward` and `backward`, without parameters or `__init__`
+of its own.  So nothing about a layer changes but its class, and all that is said of the layer stays
+true:
 
     layer.__class__ = fast.conv.Conv2d     the same object, params, names, flags, checkpoints
 
-`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need: it
-registers the twin, checks what backward gets, and keeps a cache from being read by another form of the
-layer than the one that made it.
+`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need:
+it registers the twin, checks what forward and backward get, and keeps a cache from being read by
+another form of the layer than the one that made it.
 """
 
 from typing import Any
 
-from minialex.layers.layer import Layer, check_gradient
+import numpy as np
+
+from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.params import Params
-from minialex.xp import Array
+from minialex.xp import Array, get_xp
 
 TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
 
@@ -72,6 +75,10 @@ def page_of(layer: Any) -> type:
 
 def _seal(forward: Any) -> Any:
     def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
+        check_input(self, x)
+        if (get_xp(x) is np) != (self.device == "cpu"):
+            what = f"this form is for the {self.device}, where x is not"
+            raise TypeError(f"{type(self).__name__}: {what}; use model.to(...)")
         y, cache = forward(self, x)
         return y, Sealed(self, x.shape, cache)
 

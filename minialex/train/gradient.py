@@ -13,6 +13,7 @@ since its mask depends on their position in the batch.
 from collections.abc import Callable
 from typing import Any
 
+from minialex.accelerate import mixers
 from minialex.errors import ConfigError
 from minialex.layers.layer import Layer
 from minialex.losses import softmax_cross_entropy
@@ -31,7 +32,7 @@ class BatchGradient:
         self, model: Layer, theta: Array, chunk: int, in_chunks: bool, label_smoothing: float = 0.0,
         loss: Callable[..., Any] = softmax_cross_entropy,
     ):  # fmt: skip
-        whole = [f"{name} {layer!r}" for name, layer in model.leaves() if not layer.per_image]
+        whole = list(mixers(model))
         if in_chunks and whole:
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.model, self.chunk, self.label_smoothing = model, chunk, label_smoothing
