@@ -9,45 +9,14 @@ from PIL import Image
 from bad_input import refused
 from minialex.data import Compose, DataLoader, ImageFolder, RandomCrop, RandomHorizontalFlip, Resize, ToArray
 from minialex.errors import ConfigError, DataError
+from noise_pictures import Pictures, loading_threads, no_thread_is_left  # noqa: F401 -- a fixture
 
 TRANSFORM = Compose([RandomCrop(8), RandomHorizontalFlip(), ToArray()])
 WORKERS = [0, 1, 2, 4]
 
 
-class Pictures:
-    """`n` noise images; counts what was loaded, and fails at the numbers in `bad`."""
-
-    classes = ("even", "odd")
-
-    def __init__(self, n=23, bad=(), size=10):
-        self.n, self.bad, self.size = n, bad, size
-        self.loaded, self.changed = [], threading.Condition()
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, index):
-        with self.changed:
-            self.loaded.append(index)
-            self.changed.notify_all()
-        if index in self.bad:
-            raise DataError(f"picture {index} is damaged")
-        pixels = np.random.default_rng(index).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
-        return Image.fromarray(pixels), index % 2
-
-
 def loader(dataset=None, batch_size=4, **options):
     return DataLoader(dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options)
-
-
-def our_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("minialex-data")]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    yield
-    assert our_threads() == []
 
 
 def same(a, b):
@@ -128,7 +97,7 @@ def test_an_error_comes_in_place_of_its_batch(workers):
     assert [next(batches)[1].tolist() for _ in range(2)] == [[0, 1, 0, 1]] * 2
     with refused(DataError, "picture 9 is damaged"):
         next(batches)
-    assert our_threads() == []
+    assert loading_threads() == []
     assert list(batches) == []
 
 
@@ -151,7 +120,7 @@ def test_leaving_early_stops_the_workers(workers):
     dataset = Pictures(4000)
     for _ in loader(dataset, batch_size=50, workers=workers).epoch(0):
         break
-    assert our_threads() == []
+    assert loading_threads() == []
     loaded = len(dataset.loaded)
     assert loaded <= 5 * 50 and len(dataset.loaded) == loaded  # the one just taken, and at most `prefetch` more
 
@@ -159,7 +128,7 @@ def test_leaving_early_stops_the_workers(workers):
 def test_nothing_runs_before_the_first_batch_is_asked_for():
     dataset = Pictures()
     batches = loader(dataset, workers=2).epoch(0)
-    assert dataset.loaded == [] and our_threads() == []
+    assert dataset.loaded == [] and loading_threads() == []
     del batches
 
 

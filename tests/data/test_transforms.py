@@ -20,14 +20,7 @@ from minialex.data import (
     ToArray,
 )
 from minialex.errors import ConfigError, DataError
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def noise(width, height, seed=0):
-    return Image.fromarray(generator(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+from noise_pictures import generator, noise
 
 
 def coordinates(width, height):

@@ -12,6 +12,7 @@ import minialex
 from device import assert_array_equal, on_device, on_host
 from minialex.errors import CheckpointError
 from minialex.models import AlexNet
+from minialex.params import flatten
 from minialex.train import checkpoint
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict, write_text
 
@@ -19,7 +20,7 @@ from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_che
 @pytest.fixture
 def model():
     model = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=4))
-    model.flatten()
+    flatten(model)
     return model
 
 
@@ -33,7 +34,7 @@ def saved(model, tmp_path):
 def test_names_and_axis_order_are_pytorchs(model):
     tensors = state_dict(model)
     assert list(tensors)[:3] == ["features.0.weight", "features.0.bias", "features.4.weight"]
-    ours = on_host(model.features.layer[0].params["weight"])  # (K, K, C, F)
+    ours = on_host(model.features[0].params["weight"])  # (K, K, C, F)
     assert tensors["features.0.weight"].shape == (6, 3, 11, 11)
     assert tensors["features.0.weight"][5, 2, 1, 7] == ours[1, 7, 2, 5]
     dense = on_host(model.classifier[0].params["weight"])  # (in, out)
@@ -45,16 +46,16 @@ def test_round_trip_is_exact(model, saved):
     tensors, header = load_checkpoint(saved)
     assert header["model"] == model.config
     other = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5))
-    theta = other.flatten()
+    theta = flatten(other)
     load_state_dict(other, tensors)
-    assert_array_equal(theta, model.flatten())
+    assert_array_equal(theta, flatten(model))
     assert os.listdir(saved.parent) == [saved.name]  # no temporary file is left
 
 
 def test_the_state_is_a_copy(model):
     tensors = state_dict(model)
     before = tensors["classifier.0.bias"].copy()
-    model.flatten()[...] += 1
+    flatten(model)[...] += 1
     np.testing.assert_array_equal(tensors["classifier.0.bias"], before)
 
 
@@ -129,10 +130,11 @@ def test_tensors_that_do_not_fit_change_nothing(model, change):
         tensors["extra"] = np.ones(2)
     else:
         tensors["classifier.6.bias"] = np.ones(7, dtype=np.float32)
-    before = model.flatten().copy()
+    theta = flatten(model)
+    before = theta.copy()
     with pytest.raises(CheckpointError, match=r"^the checkpoint does not fit this model: [^\n]*$"):
         load_state_dict(model, tensors)
-    assert_array_equal(model.flatten(), before)
+    assert_array_equal(theta, before)
 
 
 def test_pytorch_style_file_holds_only_the_weights(saved, model):

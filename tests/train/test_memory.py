@@ -10,8 +10,10 @@ import tiny_run
 from device import DEVICE, assert_allclose, on_device, on_host
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
+from minialex.params import flatten
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk, parse_bytes, show_bytes, step_bytes
+from minialex.use.summary import summary
 
 IMAGE = (67, 67, 3)
 
@@ -19,7 +21,7 @@ IMAGE = (67, 67, 3)
 def gradient(chunk, dtype, variant="2012", N=5, step=1 << 33):
     """Loss, right answers and gradient of a batch of N in chunks; Dropout is on."""
     model = AlexNet(3, variant, width=1 / 16, image_size=67, seed=2, dropout=0.3).to(DEVICE, dtype)
-    theta = model.flatten()
+    theta = flatten(model)
     rng = np.random.default_rng(0)
     x = on_device(rng.standard_normal((N, *IMAGE)).astype(dtype))
     labels = on_device(np.arange(N) % 3)
@@ -121,7 +123,9 @@ def test_the_summary_prints_the_formula():
     fixed = step_bytes(model, model.input_shape, 0)
     each = step_bytes(model, model.input_shape, 7) - step_bytes(model, model.input_shape, 6)
     assert step_bytes(model, model.input_shape, 100) == fixed + 100 * each
-    assert f"a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image" in model.summary()
+    assert f"a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image" in summary(
+        model, model.input_shape
+    )
 
 
 @pytest.mark.skipif(

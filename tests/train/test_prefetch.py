@@ -5,17 +5,20 @@ import sys
 
 import numpy as np
 import pytest
-from test_loader import Pictures, no_thread_is_left, our_threads  # noqa: F401 -- a fixture
 
 from device import DEVICE, assert_on_device, on_host
-from minialex.data import ColourShift, Compose, DataLoader, Normalize, RandomCrop, ToArray
+from minialex.data import Compose, DataLoader
 from minialex.data.loader import RawBatch
 from minialex.errors import DataError
 from minialex.train import prefetch
-from stream_model import SCHEDULES, Memory, World
-
-CROPS = (RandomCrop(8), ToArray())
-PAPER = (*CROPS, ColourShift(((0.2, 0.2, 0.2),)), Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+from noise_pictures import (  # noqa: F401 -- a fixture
+    CROPS,
+    PAPER,
+    Pictures,
+    loading_threads,
+    no_thread_is_left,
+)
+from stream_model import BUGS, SCHEDULES, Memory, World
 
 
 def floats(image, rng):
@@ -44,7 +47,7 @@ def test_leaving_early_stops_the_workers():
     batches = prefetch.device_batches(DataLoader(Pictures(400), 4, Compose(CROPS), workers=2), DEVICE, 0)
     next(batches)
     batches.close()
-    assert our_threads() == []
+    assert loading_threads() == []
 
 
 def test_an_error_of_the_loader_comes_through():
@@ -85,23 +88,6 @@ def wrong_batches(schedule, monkeypatch):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_right_under_every_schedule(schedule, monkeypatch):
     assert wrong_batches(SCHEDULES[schedule], monkeypatch) == 0
-
-
-def reserve_at_once(slot, size):
-    """Slot.reserve without the mark that the copy waits for."""
-    slot.pinned, slot.memory = (
-        sys.modules["cupyx"].empty_pinned((size,), np.uint8),
-        sys.modules["cupy"].empty(size, np.uint8),
-    )
-
-
-BUGS = {
-    "computation does not wait for the copy": (prefetch.Slot, "receive", lambda slot: slot.batch),
-    "the host does not wait for the copy": (prefetch.Slot, "wait_until_sent", lambda slot: None),
-    "the copy does not wait for the computation": (prefetch.Slot, "release", lambda slot: None),
-    "the first copies do not wait for the last epoch": (prefetch.Slot, "reserve", reserve_at_once),
-    "one slot": (prefetch, "SLOTS", 1),
-}
 
 
 @pytest.mark.parametrize("bug", BUGS)

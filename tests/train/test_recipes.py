@@ -80,7 +80,7 @@ def test_the_initial_weights_of_the_paper():
         weight = layer.params["weight"]
         assert abs(weight.std() - 0.01) < 0.01 * 4 / math.sqrt(weight.size) and weight.dtype == np.float32
     assert [set(layer.params["bias"].tolist()) for layer in layers] == [{b} for b in (0, 1, 0, 1, 1, 1, 1, 0)]
-    with refused(ConfigError, "unknown init 'zero'"):
+    with refused(ConfigError, "unknown 'zero'; choose he, glorot, paper"):
         AlexNet(2, init="zero")
 
 
