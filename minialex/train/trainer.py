@@ -278,12 +278,8 @@ class Trainer:
             return
         tensors, header = load_checkpoint(self.run.last)
         progress = header.get("progress")
-        model = {
-            "activation": "relu",
-            "pooling": "max",
-            **header.get("model", {}),
-        }  # older files do not say
-        if progress is None or model != self.model.config or header.get("classes") != self.classes:
+        own = self.header()
+        if progress is None or any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(
                 f"{str(self.run.last)!r} belongs to another model, other classes or no run"
             )

@@ -1,5 +1,6 @@
 """What a network looks at, against numerical derivatives and definitions; and the pictures of it."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minialex.accelerate import accelerate, plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
@@ -20,16 +22,15 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 CLASSES = np.array([2, 0])
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[plain, accelerate], ids=["pages", "twins"])
+def model(request):
     model = AlexNet(3, "2012", width=1 / 16, image_size=99, seed=1)
     model.to(dtype=np.float64)
     rng = np.random.default_rng(2)
     model.classifier[-1].params["weight"][...] = rng.standard_normal((256, 3))  # scores of a useful size
-    convolution = [layer for layer in model.features.layer.layers if isinstance(layer, Conv2d)][-1]
+    convolution = [layer for layer in model.features.layers if isinstance(layer, Conv2d)][-1]
     convolution.params["bias"][...] = 9  # no kinks: where all of a window is 0, its maximum has no derivative
-    model.train(False)
-    return model
+    return request.param(model.train(False))
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +66,10 @@ def test_the_gradient_at_the_image(model, x):
 
 
 def test_training_still_skips_the_gradient_of_the_image(model, x):
-    first = Trace(model, x).layers[0]
-    saliency(model, x, CLASSES)
-    assert not first.input_grad
+    trained = accelerate(copy.deepcopy(model), input_grad=False)
+    found, expected = (saliency(m, x, CLASSES) for m in (trained, model))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * expected.max())
+    assert not trained.features[0].input_grad
 
 
 def test_grad_cam_is_its_formula(model, x):
@@ -160,7 +162,7 @@ def test_activations_show_the_strongest_channels_first():
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = AlexNet(2, "owt", width=1 / 16, image_size=67, seed=5)
-    model.features.layer[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
+    model.features[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
     transform = Compose((Resize(76), CenterCrop(67), ToArray(), Normalize((0.5,) * 3, (0.25,) * 3)))
     header = {"model": model.config, "classes": ["cat", "dog"], "transform": transform.to_config()}
     save_checkpoint(folder / "best.safetensors", state_dict(model), header)
