@@ -148,7 +148,7 @@ def training_parser() -> argparse.ArgumentParser:
         type=parse_bytes,
         help="memory of a training step, like 2GB; the batch is split to fit",
     )
-    add("--threads", type=int, help="cores to use (default: all); the last bits depend on it")
+    add("--threads", type=int, help="cores to use (default: all)")
     add(
         "--tf32",
         action=argparse.BooleanOptionalAction,

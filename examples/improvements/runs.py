@@ -7,7 +7,7 @@ the test error: the network makes it with half of its units dropped, on images t
 
 A small network spends its time in Python, which two threads cannot share.  So the runs of an
 experiment go on side by side, each a process with one thread.  No result depends on how many run at
-once: a run depends on its settings, its seed and the number of its own threads alone.
+once: a run depends on its settings and its seed alone.
 """
 
 import os
