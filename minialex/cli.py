@@ -167,6 +167,8 @@ def train(arguments: dict[str, Any]) -> int:
     """
     arguments = dict(arguments)
     out, resume = arguments.pop("out", None), arguments.pop("resume", None)
+    if arguments.get("plain") and "algorithm" in arguments:
+        raise ConfigError("--plain has no --algorithm to choose; leave one of them out")
     if resume is None:
         config = configure(arguments)
     else:

@@ -42,6 +42,7 @@ FLAGS = [  # flag, value, what the line must say
     ("--init", "zeros", "unknown 'zeros'; choose he, glorot, paper"),
     ("--activation", "swish", "unknown 'swish'; choose relu, tanh, sigmoid"),
     ("--pooling", "min", "unknown 'min'; choose max, average, max2"),
+    ("--algorithm", "fft", "unknown algorithm 'fft'; choose auto, im2col, winograd"),
     ("--normalize", "none", "unknown --normalize 'none'; choose imagenet or mean"),
     ("--dropout", "1", "--dropout must be in [0, 1), got 1.0"),
     ("--dropout", "nan", "--dropout must be in [0, 1), got nan"),
