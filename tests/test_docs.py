@@ -16,8 +16,8 @@ import benchmark
 import improvements
 import minialex
 from minialex.layers import Linear
-from minialex.params import count_parameters
 from minialex.models import AlexNet
+from minialex.params import count_parameters
 
 ROOT = Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.")]

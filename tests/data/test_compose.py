@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from bad_input import refused
 from minialex.data import (
     CenterCrop,

@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from bad_input import refused
-from minialex.data import Compose, DataLoader, ImageFolder, RandomCrop, RandomHorizontalFlip, Resize, ToArray
+from minialex.data import (
+    Compose,
+    DataLoader,
+    ImageFolder,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Resize,
+    ToArray,
+)
 from minialex.errors import ConfigError, DataError
 from noise_pictures import Pictures, loading_threads, no_thread_is_left  # noqa: F401 -- a fixture
 

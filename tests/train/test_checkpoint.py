@@ -14,7 +14,13 @@ from minialex.errors import CheckpointError
 from minialex.models import AlexNet
 from minialex.params import flatten
 from minialex.train import checkpoint
-from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict, write_text
+from minialex.train.checkpoint import (
+    load_checkpoint,
+    load_state_dict,
+    save_checkpoint,
+    state_dict,
+    write_text,
+)
 
 
 @pytest.fixture

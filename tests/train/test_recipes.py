@@ -9,7 +9,15 @@ import pytest
 
 from bad_input import refused
 from device import assert_array_equal
-from minialex.data import CenterCrop, ColourShift, Normalize, RandomCrop, RandomHorizontalFlip, Resize, ToArray
+from minialex.data import (
+    CenterCrop,
+    ColourShift,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Resize,
+    ToArray,
+)
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.models import AlexNet
