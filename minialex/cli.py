@@ -27,8 +27,7 @@ from minialex.use.pictures import plot_curves
 # All else comes from its config.json: another learning rate, say, would make it another run.
 MAY_CHANGE = {
     "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32",
-    "algorithm",
-    "plain",
+    "algorithm", "plain",
 }  # fmt: skip
 
 

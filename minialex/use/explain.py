@@ -76,8 +76,8 @@ class Trace:
         xp = get_xp(self.logits)
         one_hot = xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]
         dy = one_hot.astype(self.logits.dtype)
-        # Nobody asks for the gradient of the images in training, so an accelerated model may leave it
-        # out (`input_grad`).
+        # Nobody asks for the gradient of the images in training, so an accelerated model may leave
+        # it out (`input_grad`).
         first: Any = self.layers[0]
         skips = not getattr(first, "input_grad", True)
         if skips:

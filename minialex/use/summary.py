@@ -67,7 +67,7 @@ def summary(model: Layer, shape: Shape) -> str:
     fixed = step_bytes(model, image, 0)
     each = step_bytes(model, image, 1) - fixed
     peak = (
-        f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image"
-        " (1 MB = 10^6 bytes)"
+        f"peak of an accelerated training step with Adam: {show_bytes(fixed)} + {show_bytes(each)}"
+        " per image (1 MB = 10^6 bytes)"
     )
     return "\n".join([table[0], rule, *table[1:-1], rule, table[-1], note, peak])

@@ -1,10 +1,9 @@
-"""The DataLoader: the same batches for any number of workers, clear errors, no thread left behind."""
+"""The DataLoader: the same batches for any number of workers, clear errors, no thread is left."""
 
 import threading
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bad_input import refused
 from minialex.data import (
@@ -24,12 +23,16 @@ WORKERS = [0, 1, 2, 4]
 
 
 def loader(dataset=None, batch_size=4, **options):
-    return DataLoader(dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options)
+    return DataLoader(
+        dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options
+    )
 
 
 def same(a, b):
     return len(a) == len(b) and all(
-        np.array_equal(p, q) for one, two in zip(a, b, strict=True) for p, q in zip(one, two, strict=True)
+        np.array_equal(p, q)
+        for one, two in zip(a, b, strict=True)
+        for p, q in zip(one, two, strict=True)
     )
 
 
@@ -45,7 +48,8 @@ def test_a_sample_is_what_dataset_and_transform_make_of_it():
     x, labels = (np.concatenate(parts) for parts in zip(*batches.epoch(3), strict=True))
     for k, i in enumerate(batches.order(3).tolist()):
         image, label = Pictures()[i]
-        assert np.array_equal(x[k], TRANSFORM(image, np.random.default_rng([7, 3, i]))) and labels[k] == label
+        expected = TRANSFORM(image, np.random.default_rng([7, 3, i]))
+        assert np.array_equal(x[k], expected) and labels[k] == label
 
 
 @pytest.mark.parametrize("workers", WORKERS[1:])
@@ -71,14 +75,17 @@ def test_shuffle_visits_all_in_an_order_of_seed_and_epoch():
 
 
 def test_augmentation_differs_between_epochs_and_seeds():
-    first, epoch, seed = (next(iter(loader(seed=s).epoch(e)))[0] for s, e in ((0, 0), (0, 1), (1, 0)))
+    first, epoch, seed = (
+        next(iter(loader(seed=s).epoch(e)))[0] for s, e in ((0, 0), (0, 1), (1, 0))
+    )
     assert not np.array_equal(first, epoch) and not np.array_equal(first, seed)
 
 
 def test_order_does_not_share_numbers_with_sample_0():
     # NumPy pads short seeds with zeros: [seed, epoch] and [seed, epoch, 0] are the same stream.
     assert (
-        loader(shuffle=True, seed=2).order(1).tolist() != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
+        loader(shuffle=True, seed=2).order(1).tolist()
+        != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
     )
 
 
@@ -130,7 +137,8 @@ def test_leaving_early_stops_the_workers(workers):
         break
     assert loading_threads() == []
     loaded = len(dataset.loaded)
-    assert loaded <= 5 * 50 and len(dataset.loaded) == loaded  # the one just taken, and at most `prefetch` more
+    # The one just taken, and at most `prefetch` more.
+    assert loaded <= 5 * 50 and len(dataset.loaded) == loaded
 
 
 def test_nothing_runs_before_the_first_batch_is_asked_for():
@@ -170,7 +178,8 @@ def test_a_damaged_photo_in_a_folder(tmp_path):
         with pytest.raises(DataError) as caught:
             list(DataLoader(ImageFolder(tmp_path), 2, TRANSFORM, workers=workers).epoch(0))
         messages.append(str(caught.value))
-    assert len(set(messages)) == 1 and str(tmp_path / "b" / "1.png") in messages[0] and "\n" not in messages[0]
+    assert len(set(messages)) == 1 and "\n" not in messages[0]
+    assert str(tmp_path / "b" / "1.png") in messages[0]
 
 
 @pytest.mark.parametrize(

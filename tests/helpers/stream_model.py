@@ -1,9 +1,10 @@
 """A model of a GPU's streams, to find out whether a program waits for all that it must wait for.
 
-Orders (a copy, a mark, a wait, a read by a kernel) queue up in streams and are carried out later: those of one
-stream in turn, those of different streams in any order that the waits between them allow.  A *schedule* decides
-how far each stream has come whenever the host does something.  CUDA allows them all, so a program must compute the
-same under each; the emulated GPU knows one schedule only.
+Orders (a copy, a mark, a wait, a read by a kernel) queue up in streams and are carried out later:
+those of one stream in turn, those of different streams in any order that the waits between them
+allow.  A *schedule* decides how far each stream has come whenever the host does something.  CUDA
+allows them all, so a program must compute the same under each; the emulated GPU knows one schedule
+only.
 """
 
 import collections

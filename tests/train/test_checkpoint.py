@@ -1,4 +1,4 @@
-"""Checkpoints: PyTorch's names and axis order, written whole or not at all, and refused when damaged."""
+"""Checkpoints: PyTorch's names and axis order, written whole or not at all, refused if damaged."""
 
 import os
 import re
@@ -79,7 +79,8 @@ def test_a_crash_while_writing_keeps_the_old_file(model, saved, monkeypatch, cra
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint if crash == "save_file" else os, crash, fail)
-    with pytest.raises(CheckpointError, match=r"^cannot write .*No space left on device.*the old file is kept$"):
+    line = r"^cannot write .*No space left on device.*the old file is kept$"
+    with pytest.raises(CheckpointError, match=line):
         save_checkpoint(saved, {"x": np.ones(3)}, {})
     if crash != "save_file":
         with pytest.raises(CheckpointError, match="No space left on device"):
@@ -93,7 +94,9 @@ def test_the_content_is_on_the_disk_before_the_new_name_is(model, saved, monkeyp
     calls = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+        monkeypatch.setattr(
+            os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1]
+        )
     save_checkpoint(saved, {"x": np.ones(3)}, {})
     assert calls == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
@@ -150,4 +153,5 @@ def test_pytorch_style_file_holds_only_the_weights(saved, model):
 def test_there_is_no_pickle_anywhere():
     for source in Path(minialex.__file__).parent.rglob("*.py"):
         text = source.read_text(encoding="utf-8")
-        assert not re.search(r"import pickle|allow_pickle|np\.(load|save)\(|torch\.(load|save)\(", text), source
+        pickle = r"import pickle|allow_pickle|np\.(load|save)\(|torch\.(load|save)\("
+        assert not re.search(pickle, text), source

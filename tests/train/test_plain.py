@@ -72,7 +72,8 @@ def test_a_resumed_run_may_change_between_pages_and_twins(tmp_path, command, cha
         assert_allclose(tensors[name], array, rtol=1e-5, atol=1e-5)
 
 
-def test_plain_pages_have_no_algorithm_to_choose(tmp_path):
-    with refused(ConfigError, "--plain", "--algorithm", "leave one of them out"):
-        tiny_run.main(["--out", str(tmp_path / "run"), "--plain", "--algorithm", "winograd"])
+@pytest.mark.parametrize("option", [("--algorithm", "winograd"), ("--memory-limit", "1GB")])
+def test_what_only_twins_can_do_is_refused(tmp_path, option):
+    with refused(ConfigError, "--plain", option[0], "leave one of them out"):
+        tiny_run.main(["--out", str(tmp_path / "run"), "--plain", *option])
     assert not (tmp_path / "run").exists()

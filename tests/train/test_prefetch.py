@@ -1,4 +1,4 @@
-"""Batches on their way to the device: the right ones, whatever the streams do, and one copy each."""
+"""Batches on their way to the device: the right ones, whatever the streams do, one copy each."""
 
 import itertools
 import sys
@@ -26,7 +26,10 @@ def floats(image, rng):
     return np.asarray(image, dtype=np.float64)[:5, :7] * rng.random()
 
 
-@pytest.mark.parametrize("transform", [Compose(CROPS), Compose(PAPER), floats], ids=["bytes", "colours", "floats"])
+TRANSFORMS = {"bytes": Compose(CROPS), "colours": Compose(PAPER), "floats": floats}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_batches_of_the_loader_to_the_bit(transform, workers):
     loader = DataLoader(Pictures(), 4, transform, shuffle=True, seed=3, workers=workers)
@@ -44,30 +47,36 @@ def test_the_batches_of_the_loader_to_the_bit(transform, workers):
 
 
 def test_leaving_early_stops_the_workers():
-    batches = prefetch.device_batches(DataLoader(Pictures(400), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    loader = DataLoader(Pictures(400), 4, Compose(CROPS), workers=2)
+    batches = prefetch.device_batches(loader, DEVICE, 0)
     next(batches)
     batches.close()
     assert loading_threads() == []
 
 
 def test_an_error_of_the_loader_comes_through():
-    batches = prefetch.device_batches(DataLoader(Pictures(bad=(9,)), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    loader = DataLoader(Pictures(bad=(9,)), 4, Compose(CROPS), workers=2)
+    batches = prefetch.device_batches(loader, DEVICE, 0)
     with pytest.raises(DataError, match="picture 9 is damaged"):
         list(batches)
 
 
-# ------------------------------------------------------------------------------------ what the streams do
+# ------------------------------------------------------------------------------ what the streams do
 
 BATCHES = [
-    RawBatch(np.arange(n) + 10 * k, np.full((n, 3), k, np.float32), np.full((n, 2, 2, 3), 7 * k, np.uint8))
+    RawBatch(
+        np.arange(n) + 10 * k,
+        np.full((n, 3), k, np.float32),
+        np.full((n, 2, 2, 3), 7 * k, np.uint8),
+    )
     for k, n in enumerate((4, 4, 4, 4, 4, 4, 3))
 ]
 
 
 def wrong_batches(schedule, monkeypatch):
-    """How many batches of two epochs differ when they are read, with the streams as `schedule` lets them advance.
+    """How many batches of two epochs are wrong when they are read.
 
-    The first epoch is left early.
+    The streams advance as `schedule` lets them.  The first epoch is left early.
     """
     world, read, asked = World(schedule), [], []
     for name, module in world.modules().items():
@@ -75,7 +84,8 @@ def wrong_batches(schedule, monkeypatch):
     for epoch, most in ((BATCHES[::-1], 3), (BATCHES, 99)):
         batches = prefetch.on_gpu(epoch)
         for batch in itertools.islice(batches, most):
-            world.compute.tell(lambda batch=batch: read.append([np.array(array) for array in batch]))
+            copy = lambda batch=batch: read.append([np.array(array) for array in batch])  # noqa: E731
+            world.compute.tell(copy)
         batches.close()
         world.free_all()
         asked += epoch[:most]
@@ -103,7 +113,8 @@ def test_the_next_batch_is_under_way_while_one_is_used(monkeypatch):
     batches = prefetch.on_gpu(BATCHES)
     assert next(batches).labels[0] == 0
     size = 4 * (8 + 12 + 12)  # of four labels, colours and images
-    assert len(world.blocks[Memory, (size,)]) == 2 and not np.all(world.blocks[Memory, (size,)][1] == 0xFF)
+    blocks = world.blocks[Memory, (size,)]
+    assert len(blocks) == 2 and not np.all(blocks[1] == 0xFF)
     copies, world.schedule = world.streams[1], SCHEDULES["computation late"]
     next(batches)
     assert copies.queue != []  # batch 2 waits for the computation on batch 0
