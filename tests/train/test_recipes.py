@@ -95,7 +95,7 @@ def test_the_initial_weights_of_the_paper():
         assert weight.dtype == np.float32
     for layer, bias in zip(layers, (0, 1, 0, 1, 1, 1, 1, 0), strict=True):
         assert set(layer.params["bias"].tolist()) == {bias}
-    with refused(ConfigError, "unknown 'zero'; choose he, glorot, paper"):
+    with refused(ConfigError, "unknown", "'zero'; choose he, glorot, paper"):
         AlexNet(2, init="zero")
 
 
