@@ -1,14 +1,17 @@
-"""pytest --device cpu|gpu: which device the tests of layers, losses, optimizers and training run on.
+"""pytest --device cpu|gpu: which device the tests of layers, losses, optimizers and training run
+on.
 
-"gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on the CPU (see
-cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of its own:
+"gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on
+the CPU (see cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of
+its own:
 
     python -m venv .venv-gpu && . .venv-gpu/bin/activate
     pip install -e ".[test]" cupy-cuda13x==14.2.0
     pytest --device gpu
 
-All tests run on both devices, except those of NOT_ON_GPU; those that concern only files, photos or options do the
-same on both.  gpu/test_*.py compare the two devices, and cupyemu/test_*.py need the emulated one.
+All tests run on both devices, except those of NOT_ON_GPU; those that concern only files, photos or
+options do the same on both.  gpu/test_*.py compare the two devices, and cupyemu/test_*.py need the
+emulated one.
 """
 
 import os
@@ -22,7 +25,9 @@ NOT_ON_GPU = {  # what cannot run there, and why
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)")
+    parser.addoption(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)"
+    )
 
 
 def pytest_configure(config):

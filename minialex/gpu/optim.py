@@ -1,4 +1,5 @@
-"""The optimizers' twins on a GPU -- one kernel a step (optim.cu), with constants gathered on the host."""
+"""The optimizers' twins on a GPU -- one kernel a step (optim.cu), with constants gathered on the
+host."""
 
 import math
 

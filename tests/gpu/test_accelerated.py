@@ -14,6 +14,7 @@ from minialex.gpu.losses import softmax_cross_entropy
 from minialex.layers import Sequential
 from minialex.models import VARIANTS, AlexNet
 from minialex.params import flatten, named_arrays, zeros_like
+from minialex.train.gradient import BatchGradient
 from minialex.train.recipes import make_optimizer
 from minialex.twin import TWINS, page_of
 from minialex.xp import get_xp, to_device
@@ -151,3 +152,24 @@ def test_copies_are_models_of_their_own():
     other = copy.deepcopy(model)
     assert forms(other) == forms(model)
     assert_same_step(step(other, "gpu"), step(model, "gpu"))
+
+
+@pytest.mark.parametrize("variant", ["2012", "owt"])  # Dropout after and before the Linear layers
+@pytest.mark.parametrize("form", [accelerate, plain])
+def test_a_batch_in_chunks_has_the_gradient_of_the_whole(form, variant):
+    model = alexnet(variant).to("gpu")
+    theta = flatten(model)
+    form(model)
+    x = on_device(np.random.default_rng(0).standard_normal((5, 67, 67, 3)).astype(np.float32))
+    labels = on_device(np.arange(5) % 3)
+
+    def gradient(chunk):
+        of_batch = BatchGradient(model, theta, chunk, chunk < 5, 0.1, loss_function("gpu"))
+        loss, correct = of_batch(x, labels, step=1 << 33)
+        return float(loss), int(correct), on_host(of_batch.g)
+
+    whole = gradient(5)
+    for chunk in (1, 2, 3):
+        loss, correct, g = gradient(chunk)
+        assert loss == pytest.approx(whole[0], rel=3e-6) and correct == whole[1]
+        np.testing.assert_allclose(g, whole[2], rtol=0, atol=3e-6 * abs(whole[2]).max())

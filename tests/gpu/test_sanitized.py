@@ -1,4 +1,5 @@
-"""Kernels under ThreadSanitizer and AddressSanitizer: each finds the bugs planted for it, and none in ours."""
+"""Kernels under ThreadSanitizer and AddressSanitizer: each finds the bugs planted for it, and none
+in ours."""
 
 import pytest
 

@@ -71,7 +71,8 @@ def layouts(*arrays):
 
 
 def assert_same(ours, theirs, tolerance=0.0):
-    """Of one dtype and shape, on the device, and equal to the last bit or within `tolerance` of the largest."""
+    """Of one dtype and shape, on the device, and equal to the last bit or within `tolerance` of the
+    largest."""
     assert isinstance(ours, cupy.ndarray)
     assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
     ours, theirs = on_host(ours), on_host(theirs)
@@ -104,7 +105,8 @@ def strided_grad(params, way):
 
 
 def check(layer, x, dy=None, tolerance=0.0):
-    """Forward and backward of every form of `layer` on the device, as its page computes them on NumPy."""
+    """Forward and backward of every form of `layer` on the device, as its page computes them on
+    NumPy."""
     there, place = list(forms(layer)), (getattr(layer, "step", 0), getattr(layer, "first", 0))
     y, cache = layer.forward(x.copy())
     dy, grad = numbers(y.shape, x.dtype, 1) if dy is None else dy, zeros_like(layer.params)
