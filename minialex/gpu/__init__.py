@@ -1,5 +1,4 @@
-"""The GPU's twins: one file per page with its kernels in a .cu file beside it; devices and
-diagnosis."""
+"""The GPU's twins, one file per page, its kernels in a .cu file; devices, and diagnosis."""
 
 from minialex.gpu import activations, conv, dropout, linear, lrn, optim, pool, sequential
 

@@ -25,7 +25,7 @@ def counted(function):
     }
 
 
-# -------------------------------------------------------------------------- NumPy and CuPy keep apart
+# ------------------------------------------------------------------------ NumPy and CuPy keep apart
 
 MIXED = {
     "an operand": lambda a: a + N,
@@ -61,7 +61,7 @@ def test_numpy_functions_that_cupy_has_are_dispatched():
     assert type(np.maximum(a, 3)) is type(np.concatenate([a, a])) is cp.ndarray
 
 
-# ------------------------------------------------------------------------------- what waits for the device
+# ------------------------------------------------------------------------ what waits for the device
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,10 @@ def test_computing_does_not_wait():
     assert counted(lambda: (a * 2 + 1).sum(axis=0)) == {
         "launches": 3, "synchronizations": 0, "copies_h2d": 0, "copies_d2h": 0
     }  # fmt: skip
-    assert (
-        counted(lambda: a[a > 3])["synchronizations"] >= 1
-    )  # the size of the result is not known before
-    assert (
-        counted(lambda: cp.lib.stride_tricks.as_strided(a, (3, 2, 5), (20, 20, 4)))["launches"] == 0
-    )
+    chosen = counted(lambda: a[a > 3])
+    assert chosen["synchronizations"] >= 1  # the size of the result is not known before
+    view = counted(lambda: cp.lib.stride_tricks.as_strided(a, (3, 2, 5), (20, 20, 4)))
+    assert view["launches"] == 0
 
 
 @pytest.mark.parametrize("use", [range, lambda n: [1, 2, 3, 4][n]])
@@ -93,7 +91,7 @@ def test_a_device_number_is_no_index(use):
         use(cp.asarray(3.0))
 
 
-# ------------------------------------------------------------------------------------------------- dtypes
+# ------------------------------------------------------------------------------------------- dtypes
 
 
 def test_float64_comes_in_by_numpy_scalars_and_defaults():
@@ -111,7 +109,7 @@ def test_launches_of_float64_kernels_are_counted():
     assert device.counters()["float64"] > before
 
 
-# ------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -151,7 +149,7 @@ def test_indices_outside_wrap_silently():
         a[7]
 
 
-# ------------------------------------------------------------------------------------------ not emulated
+# ------------------------------------------------------------------------------------- not emulated
 
 
 @pytest.mark.parametrize(
@@ -166,5 +164,6 @@ def test_indices_outside_wrap_silently():
     ],
 )
 def test_what_is_not_emulated_raises(call):
-    with pytest.raises(Exception):  # noqa: B017 -- by many kinds of exception, but never a wrong result
+    # By many kinds of exception, but never a wrong result.
+    with pytest.raises(Exception):  # noqa: B017
         call()

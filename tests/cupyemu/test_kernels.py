@@ -94,9 +94,8 @@ def test_a_missing_barrier_shows():
     def run(backwards):
         device.take_turns(backwards)
         try:
-            x = (
-                cp.arange(50, dtype=np.float32) + 100 * backwards
-            )  # not what the first run left in shared memory
+            # Not what the first run left in shared memory.
+            x = cp.arange(50, dtype=np.float32) + 100 * backwards
             right = x[::-1].tolist()
             module = cp.RawModule(
                 code=REVERSED.replace("BARRIER", ""), name_expressions=["reverse<float>"]
@@ -135,7 +134,8 @@ def test_shared_memory_given_at_the_launch(order):
     ],
 )
 def test_shuffles_stay_in_a_warp(order, line, result):
-    source = f'extern "C" __global__ void warp(int* x) {{ int v = x[threadIdx.x]; {line} x[threadIdx.x] = v; }}'
+    body = f"int v = x[threadIdx.x]; {line} x[threadIdx.x] = v;"
+    source = f'extern "C" __global__ void warp(int* x) {{ {body} }}'
     x = cp.arange(64, dtype=np.int32)
     cp.RawKernel(source, "warp")((1,), (64,), (x,))
     assert {i: int(x[i]) for i in result} == result
@@ -143,7 +143,8 @@ def test_shuffles_stay_in_a_warp(order, line, result):
 
 def test_atomics(order):
     source = r"""
-    extern "C" __global__ void count(const int* x, float* sums, int* most, unsigned long long* words) {
+    typedef unsigned long long word;
+    extern "C" __global__ void count(const int* x, float* sums, int* most, word* words) {
       int v = x[blockIdx.x * blockDim.x + threadIdx.x];
       atomicAdd(&sums[v % 3], 0.5f);
       atomicMax(most, v);
@@ -159,7 +160,7 @@ def test_atomics(order):
     assert sums.tolist() == [16, 16, 16] and int(most[0]) == 95 and int(words[0]) == 96 << 40
 
 
-# --------------------------------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------------------- what goes wrong
 
 
 def test_an_error_of_the_compiler_is_cupys():
@@ -202,13 +203,14 @@ def test_a_write_outside_an_array_is_noticed(monkeypatch, capfd, place):
 
 
 def test_a_read_outside_an_array_is_nan():
-    source = 'extern "C" __global__ void read(const float* x, float* y, int n) { y[0] = x[n]; y[1] = x[-1]; }'
+    arguments, body = "const float* x, float* y, int n", "y[0] = x[n]; y[1] = x[-1];"
+    source = f'extern "C" __global__ void read({arguments}) {{ {body} }}'
     x, y = cp.zeros(10, np.float32), cp.zeros(2, np.float32)
     cp.RawKernel(source, "read")((1,), (1,), (x, y, np.int32(10)))
     assert cp.isnan(y).all()
 
 
-# -------------------------------------------------------------------------------------------- numbers, the cache
+# ------------------------------------------------------------------------------- numbers, the cache
 
 
 def test_float32_below_the_normal_range_becomes_zero():

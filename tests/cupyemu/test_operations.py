@@ -105,7 +105,7 @@ def test_operation(name, backwards):
     np.testing.assert_allclose(ours.get(), theirs, rtol=2e-5, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------- products
+# ----------------------------------------------------------------------------------------- products
 
 PRODUCTS = {
     "matrix": (lambda put: put(A) @ put(B), 1),

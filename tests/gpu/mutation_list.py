@@ -8,9 +8,9 @@ their place stand the sums, the loops that gather, and a thread that writes outs
 
 from typing import NamedTuple
 
-TWINS, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
+FORMS, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
     f"tests/gpu/test_{name}.py"
-    for name in ("twins", "kernels", "accelerated", "step_costs", "copies", "options")
+    for name in ("forms", "kernels", "accelerated", "step_costs", "copies", "options")
 )
 PREFETCH = "tests/train/test_prefetch.py"
 MISSING_WAITS = f"{PREFETCH}::test_right_under_every_schedule"
@@ -18,7 +18,7 @@ QUIET = f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory"
 OWN = f"{COSTS}::test_our_own_kernels_are_used"
 CHUNKS = f"{ACCELERATED}::test_a_batch_in_chunks_has_the_gradient_of_the_whole"
 WINDOWS, POOL, NAN, RELU, LRN, ENTROPY, RANDOM = (
-    f"{TWINS}::test_{name}"
+    f"{FORMS}::test_{name}"
     for name in (
         "im2col_and_col2im", "max_pool", "max_pool_with_nan_and_infinity",
         "closed_units_stop_everything_and_nan_passes_dy", "lrn", "cross_entropy", "random_numbers",
@@ -44,11 +44,13 @@ MUTATIONS = [
     # -------------------------------------------------------------------- where arrays live
     Mutation(
         "layers/conv.py", "Conv2d.forward", "an xp lookup: the output of a convolution is NumPy's",
-        "get_xp($x).empty($$rest)", "np.empty($$rest)", (f"{TWINS}::test_conv",),
+        "get_xp($x).empty($$rest)", "np.empty($$rest)", (f"{FORMS}::test_conv",),
     ),
     Mutation(
-        "philox.py", "random_uint16", "an xp lookup: the positions of random numbers are NumPy's",
-        "$xp.arange($$rest)", '__import__("numpy").arange($$rest)', (RANDOM,),
+        "layers/pool.py", "_Pool2d.add_windows",
+        "an xp lookup: pooling adds its gradient up in NumPy's",
+        "get_xp($$x).zeros($$rest)", '__import__("numpy").zeros($$rest)',
+        (f"{FORMS}::test_average_pool",),
     ),
     Mutation(
         "params.py", "flatten", "an xp lookup: the vector of all parameters is NumPy's",
@@ -92,7 +94,7 @@ MUTATIONS = [
     Mutation(
         "gpu/pixels.cu", "finish",
         "the f of a constant in a kernel: bytes become numbers by way of float64",
-        "255.0f", "255.0", (f"{TWINS}::test_bytes_become_floats_to_the_bit",),
+        "255.0f", "255.0", (f"{FORMS}::test_bytes_become_floats_to_the_bit",),
     ),
     # ------------------------------------------------- streams, and memory to copy from
     Mutation(
@@ -101,7 +103,8 @@ MUTATIONS = [
         "$stream.wait_event($event)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "Slot.send", "an event wait: the copy does not wait for the computation",
+        "train/prefetch.py", "Slot.send",
+        "an event wait: the copy does not wait for the computation",
         "$stream.wait_event($event)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
@@ -209,7 +212,7 @@ MUTATIONS = [
     Mutation(
         "gpu/pool.py", "MaxPool2d.forward", "an index type: the winner of a window is one byte",
         "$xp.min_scalar_type($$rest)", '"uint8"',
-        (f"{TWINS}::test_a_wide_window_notes_its_winner",),
+        (f"{FORMS}::test_a_wide_window_notes_its_winner",),
     ),
     # -------------------------------------------------------------------- the same numbers
     Mutation(
@@ -226,14 +229,15 @@ MUTATIONS = [
     ),
     Mutation(
         "gpu/conv.py", "Conv2d.backward", "a grad in another layout: the sum stays in a copy",
-        "if not $into.flags.c_contiguous: $into[...] = $dW", "pass", (f"{TWINS}::test_conv",),
+        "if not $into.flags.c_contiguous: $into[...] = $dW", "pass", (f"{FORMS}::test_conv",),
     ),
     Mutation(
         "gpu/dropout.cu", "philox", "a round of Philox: nine of ten",
         "$round < 10", "$round < 9", (RANDOM,),
     ),
     Mutation(
-        "gpu/dropout.py", "Dropout.forward", "the place in the batch: each chunk begins the mask anew",
+        "gpu/dropout.py", "Dropout.forward",
+        "the place in the batch: each chunk begins the mask anew",
         "self.first * $n", "0 * $n", (CHUNKS,),
     ),
     Mutation(
@@ -243,6 +247,6 @@ MUTATIONS = [
     ),
     Mutation(
         "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",
-        "lr * $c / ($$b)", "lr * $c", (f"{TWINS}::test_optimizers",),
+        "lr * $c / ($$b)", "lr * $c", (f"{FORMS}::test_optimizers",),
     ),
 ]  # fmt: skip

@@ -1,13 +1,14 @@
 """Change a place of a source file that is found by what it says, whatever way it is written.
 
 A pattern is a piece of Python or CUDA C++.  It is compared token by token, so white space, line
-breaks, comments, the kind of quotes and a last comma do not matter; and it may leave open what it is
-not about:
+breaks, comments, the kind of quotes and a last comma do not matter; and it may leave open what it
+is not about:
 
     $x      one operand, such as `slot`, `self.memory[:size]`, `T(0)` or `(a + b)`
     $$x     anything, or nothing, up to where the pattern goes on; brackets in it come in pairs
 
-What stands twice in a pattern must be the same twice.  `$s.wait_event($e)` is any wait for an event.
+What stands twice in a pattern must be the same twice.  `$s.wait_event($e)` is any wait for an
+event.
 """
 
 import ast
@@ -22,7 +23,8 @@ PYTHON = re.compile(
 CUDA = re.compile(
     r"""\s+ | //[^\n]* | /\*.*?\*/ |                                     # not a token
     (?P<token> "(?:\\.|[^"\\])*" |
-    \$?\$?[A-Za-z_]\w* | \d[\w.]* | << | >> | && | \|\| | \+\+ | -- | :: | -> | [-+*/%<>=!&|^]= | . )""",
+    \$?\$?[A-Za-z_]\w* | \d[\w.]* | << | >> | && | \|\| | \+\+ | -- | :: | -> |
+    [-+*/%<>=!&|^]= | . )""",
     re.VERBOSE | re.DOTALL,
 )
 OPENING, CLOSING = "([{", ")]}"

@@ -58,10 +58,10 @@ def steps():
 
 
 def kernels():
-    """All of test_twins.py: odd shapes, strides, layouts."""
+    """All of test_forms.py: odd shapes, strides, layouts."""
     import pytest
 
-    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_twins.py"))]))
+    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_forms.py"))]))
 
 
 def planted(body):

@@ -15,7 +15,8 @@ from minialex.models import VARIANTS
 from step_costs import Steps
 
 COMPILERS = cuda_compilers.found() or {None: None}
-PLANTED = '#include <cupy/carray.cuh>\nextern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}'
+PLANTED = """#include <cupy/carray.cuh>
+extern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}"""
 
 
 @pytest.fixture(params=COMPILERS)

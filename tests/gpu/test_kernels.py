@@ -11,7 +11,7 @@ import pytest
 
 from minialex import gpu
 from minialex.gpu.kernel import Kernel
-from test_twins import index  # noqa: F401 -- a fixture
+from test_forms import index  # noqa: F401 -- a fixture
 
 FOLDER = Path(gpu.__file__).parent
 MODULES = [

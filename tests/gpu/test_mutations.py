@@ -119,3 +119,11 @@ __device__ int other(int x) { sum += x; return gather(x); }
 )
 def test_patterns_of_cuda(old, new, found):
     assert found in change(GATHER, False, "gather", old, new)
+
+
+def test_the_table_tells_of_each_that_it_was_found():
+    """Else run mutations.py again, and put what it prints into mutations.md."""
+    table = (REPOSITORY / "tests/gpu/mutations.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert [(file[2:], what) for file, what, _ in rows] == [(m.file, m.what) for m in MUTATIONS]
+    assert all(found.startswith("`") for _, _, found in rows)

@@ -19,7 +19,8 @@ sys.path[:0] = [{tests!r}]
 import device, tiny_run
 from cupyemu import device as emulated
 status = tiny_run.main(sys.argv[1:])
-print("counted", emulated.gemms["gemms"] > 0, emulated.gemms["gemms"] == emulated.gemms["gemms_tf32"])
+gemms, tf32 = (emulated.gemms[name] for name in ("gemms", "gemms_tf32"))
+print("counted", gemms > 0, gemms == tf32)
 sys.exit(status)
 """
 

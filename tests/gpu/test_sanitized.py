@@ -11,7 +11,8 @@ if has_gpu():
 
 RACE, OUTSIDE = "ThreadSanitizer: data race", "AddressSanitizer: use-after-poison"
 CASES = [
-    ("thread", "steps", None), ("thread", "kernels", None), ("thread", "atomic", None), ("thread", "race", RACE),
+    ("thread", "steps", None), ("thread", "kernels", None), ("thread", "atomic", None),
+    ("thread", "race", RACE),
     ("address", "steps", None), ("address", "kernels", None), ("address", "atomic", None),
     ("address", "read", OUTSIDE), ("address", "write", OUTSIDE),
 ]  # fmt: skip

@@ -81,8 +81,10 @@ def test_a_logged_step_waits_once():
 MEMORY = [
     ("2012", {"batch_size": 16}), ("ungrouped", {"batch_size": 16}), ("owt", {"batch_size": 16}),
     ("ungrouped", {"width": 1 / 2, "batch_size": 32}),
-    ("ungrouped", {"width": 1 / 4, "batch_size": 2}), ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
-    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}), ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
+    ("ungrouped", {"width": 1 / 4, "batch_size": 2}),
+    ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
+    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}),
+    ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
 ]  # fmt: skip
 
 

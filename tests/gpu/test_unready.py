@@ -35,7 +35,8 @@ int cuGetProcAddress(const char *name, void **function, int version, unsigned lo
     if (!strcmp(name, "cuGetProcAddress")) *function = (void *)cuGetProcAddress;
     return 0;
 }
-int cuGetProcAddress_v2(const char *name, void **f, int version, unsigned long long flags, int *found)
+typedef unsigned long long word;
+int cuGetProcAddress_v2(const char *name, void **f, int version, word flags, int *found)
 {
     if (found) *found = 0;
     return cuGetProcAddress(name, f, version, flags);
@@ -47,7 +48,11 @@ NVRTC = r"""
 static const char text[] = TEXT;
 int nvrtcVersion(int *major, int *minor) { *major = 13; *minor = 0; return 0; }
 const char *nvrtcGetErrorString(int code) { return "NVRTC_ERROR"; }
-int nvrtcCreateProgram(void **p, const char *s, const char *n, int k, void *h, void *i) { *p = p; return 0; }
+int nvrtcCreateProgram(void **p, const char *s, const char *n, int k, void *h, void *i)
+{
+    *p = p;
+    return 0;
+}
 int nvrtcCompileProgram(void *p, int n, void *options) { return CODE; }
 int nvrtcGetProgramLogSize(void *p, size_t *size) { *size = sizeof text; return 0; }
 int nvrtcGetProgramLog(void *p, char *log) { strcpy(log, text); return 0; }
@@ -111,14 +116,8 @@ def test_old_driver(tmp_path):
     "code, words",
     [
         (100, "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"),
-        (
-            803,
-            "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use --device cpu",
-        ),
-        (
-            804,
-            "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use --device cpu",
-        ),
+        (803, "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use"),
+        (804, "the NVIDIA driver does not fit its libraries, as after an update; reboot, or use"),
         (2, "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"),
         (999, "the GPU cannot be used (cudaErrorUnknown: unknown error); check it with nvidia-smi"),
     ],
@@ -155,7 +154,8 @@ REFUSALS = {
     [
         (
             "headers",
-            "the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries with: ",
+            "the GPU cannot be used (the CUDA headers cannot be found); install the CUDA libraries"
+            " with: ",
         ),
         ("old GPU", "the GPU is too old for this CuPy; "),
     ],

@@ -6,8 +6,10 @@
 Everything above CUDA is CuPy's own code: dispatch, dtype rules, errors, and the kernels that it
 generates. Below it,
 
-    device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches; they count them
-    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once (toolchain.py)
+    device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches;
+                           they count them
+    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once
+                           (toolchain.py)
     blas.py                stands for cuBLAS: NumPy's matrix products
     capi.py                puts all that in the place of CuPy's bindings
 
@@ -67,9 +69,8 @@ def install(pool=False):
 
     device.patch()
     blas.patch()
-    threadpool_limits(
-        1, user_api="blas"
-    )  # products in tests are small: threads would only wait for each other
+    # Products in tests are small: threads would only wait for each other.
+    threadpool_limits(1, user_api="blas")
     import cupy
 
     cupy.cuda.compiler._compile_module_with_cache = kernels.compile_module

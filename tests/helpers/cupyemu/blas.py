@@ -65,7 +65,8 @@ def _begin(m, n, k, count=1, compute=0):
 
 
 def _gemm_ex(
-    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm,
+    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb,
+    beta, result, type_c, ldc, compute, algorithm,
 ):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
     _begin(m, n, k, compute=compute)

@@ -83,9 +83,8 @@ def compile_source(source, options, name_expressions):
         "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items())
         + "\n"
     )
-    headers = (
-        Path(cupy.__file__).parent / "_core" / "include"
-    )  # CuPy's alone, never those of a CUDA toolkit
+    # CuPy's headers alone, never those of a CUDA toolkit.
+    headers = Path(cupy.__file__).parent / "_core" / "include"
     flags = [*FLAGS, f"-I{headers}", *(option for option in options if option.startswith("-D"))]
     # Not those with barriers: they run on fibres, which change stacks.
     if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
@@ -111,13 +110,12 @@ def prelude(text, flags):
         toolchain.must_run("g++", *flags, "-x", "c++-header", header, "-o", path)
 
     header = toolchain.once("prelude", ".h", (text, host, *flags), write)
-    toolchain.once(
-        "prelude", ".h.gch", (text, host, *flags), precompile
-    )  # g++ finds it beside the header
+    # g++ finds it beside the header.
+    toolchain.once("prelude", ".h.gch", (text, host, *flags), precompile)
     return header
 
 
-# --------------------------------------------------------------------------- entries of CuPy's driver module
+# ------------------------------------------------------------------ entries of CuPy's driver module
 
 
 def load_module(data):
