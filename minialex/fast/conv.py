@@ -1,8 +1,19 @@
-"""Conv2d's twin -- Winograd's method where it is faster (winograd.py), else im2col a few images at a time.
+"""Conv2d's twin -- Winograd's method where it is faster (winograd.py), else im2col in pieces.
 
 The page's X is K*K/(S*S) times larger than x.  Here it is copied into scratch memory a few images at a
 time, and built again in backward instead of kept.  Winograd's method serves stride 1, to which
 space_to_depth.py reduces larger strides.
+
+**Which one?**  Count what each has to do, in multiply-adds.  A number that is copied or transformed costs
+about as much as MOVE of them, since a core does some 100 thousand million multiply-adds a second, but
+moves only some 2 thousand million numbers.  Per image, with the T tiles and n x n positions of winograd.py:
+
+    im2col      OH*OW * K*K*C F       + MOVE * OH*OW * K*K*C             the product, and X
+    Winograd    T * n*n * C F         + MOVE * T * n*n * (C + F)         the products, V and M
+                                      + MOVE * n*n * C F / N             and the weights, once for N images
+
+N is that of the batch, or GROUP, whichever is less: so the choice, and with it the last bits of an image's
+outputs, does not depend on how large a large batch is.
 """
 
 from collections.abc import Iterator
@@ -11,8 +22,14 @@ from typing import Any
 import numpy as np
 
 from minialex.fast.scratch import batch_slices, scratch
-from minialex.fast.threads import product
-from minialex.fast.winograd import transform_weight, winograd_backward, winograd_forward
+from minialex.fast.threads import GROUP, one_blas_thread, product
+from minialex.fast.winograd import (
+    Plan,
+    make_plan,
+    transform_weight,
+    winograd_backward,
+    winograd_forward,
+)  # fmt: skip
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
@@ -20,7 +37,7 @@ from minialex.twin import Twin
 from minialex.xp import Array
 
 ALGORITHMS = ("auto", "im2col", "winograd")
-LEAST_OUTPUTS = 500  # output pixels, over all images, at and above which Winograd's method pays
+MOVE = 50  # multiply-adds that take as long as moving a number
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
@@ -72,16 +89,13 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         """What `repr` says."""
         return f"fast: {'Winograd or im2col' if self.algorithm == 'auto' else self.algorithm}"
 
-    @property
-    def geometry(self) -> dict[str, int]:
-        """The arguments that Winograd's functions share."""
-        return {"padding": self.padding, "stride": self.stride, "groups": self.groups}
-
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         weight, bias = self.params["weight"], self.params["bias"]
-        if self.uses_winograd(x.shape):
-            return winograd_forward(x, weight, bias, U=self.shared, **self.geometry), x
+        plan = self.plan(x.shape)
+        if plan is not None:
+            with one_blas_thread():
+                return winograd_forward(x, self.transformed(plan), bias, plan), (x, plan)
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         y = np.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         for images in self._pieces(x):
@@ -90,13 +104,14 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)
                 product(X, W[:, filters], out=Y[:, filters])  # X (M, D)
             Y += bias
-        return y, x
+        return y, (x, None)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
-        x, F = cache, self.out_channels
-        if self.uses_winograd(x.shape):
-            options = {"input_grad": self.input_grad, "U": self.shared, **self.geometry}
-            return winograd_backward(dy, x, self.params["weight"], grad, **options)
+        (x, plan), F = cache, self.out_channels
+        if plan is not None:
+            with one_blas_thread():
+                U = self.transformed(plan) if self.input_grad else None
+                return winograd_backward(dy, x, U, grad, plan)
         W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = scratch(W, "dW", W.shape)
         dx = np.empty_like(x) if self.input_grad else None
@@ -118,21 +133,37 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
-    def uses_winograd(self, shape: Shape) -> bool:
-        """Whether Winograd's method is used for x of `shape` (N, H, W, C)."""
-        if self.algorithm != "auto":
-            return self.algorithm == "winograd"
-        # Below 3x3 there is nothing to save, above 5x5 the transforms lose too many digits, and for
-        # few outputs the transform of the weights costs more than it saves.
-        OH, OW, _ = self.output_shape(shape[1:])
-        fits = 3 <= -(-self.kernel_size // self.stride) <= 5 and 1 in (self.stride, self.groups)
-        return fits and shape[0] * OH * OW >= LEAST_OUTPUTS
+    def plan(self, shape: Shape) -> Plan | None:
+        """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
+        K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
+        # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
+        fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
+        if self.algorithm == "im2col" or (self.algorithm == "auto" and not fits):
+            return None
+        plan = make_plan(shape, self.params["weight"].shape, P, S, G)
+        faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)
+        return plan if faster else None
+
+    def winograd_is_faster(self, shape: Shape, plan: Plan) -> bool:
+        """By the count at the head of this page."""
+        N, C, F, G = min(shape[0], GROUP), self.in_channels, self.out_channels, self.groups
+        columns = plan.OH * plan.OW * self.kernel_size**2 * C
+        im2col = columns * F // G + MOVE * columns
+        C, n = C * self.stride**2, plan.n
+        positions = plan.th * plan.tw * n * n
+        moved = positions * (C + F) + n * n * C * F // G // N
+        return positions * C * F // G + MOVE * moved < im2col
+
+    def transformed(self, plan: Plan) -> Array:
+        """Winograd's U of the weights, for a plan."""
+        if self.shared is not None:
+            return self.shared
+        return transform_weight(self.params["weight"], plan.m, self.stride)
 
     def share(self, shape: Shape) -> Array | None:
         """Winograd's U of the weights, where inputs of `shape` (N, H, W, C) need it."""
-        if not self.uses_winograd(shape):
-            return None
-        return transform_weight(self.params["weight"], self.stride)
+        plan = self.plan(shape)
+        return None if plan is None else self.transformed(plan)
 
     def _pieces(self, x: Array) -> Iterator[slice]:
         """Slices of the batch, of as many images as have about COLUMN_BYTES of columns."""

@@ -1,25 +1,27 @@
 """Space to depth -- a convolution with stride S as one with stride 1 over S*S times as many channels.
 
-Cut the image into blocks of S x S pixels and call the S*S*C numbers of a block the channels of one place.  A
-filter that moves S pixels now moves one place, and a K x K filter, filled up with zeros to a multiple of S, is
-one of K' x K' places, K' = K/S rounded up.  With i = S*i' + a and j = S*j' + b:
+Winograd's method is for stride 1, and AlexNet's first layer has stride 4.  Cut the image into blocks of
+S x S pixels and call the S*S*C numbers of a block the channels of one pixel.  A filter that moves S pixels
+now moves one, and a K x K filter, filled up with zeros to a multiple of S, is one of K' x K' pixels, K' =
+K/S rounded up.  With i = S*i' + a and j = S*j' + b:
 
-    y[p,q,f] = sum over i,j,c of          x[p*S + i, q*S + j, c] * W[i,j,c,f]
-             = sum over i',j' and (a,b,c) of  x'[p + i', q + j', abc] * W'[i',j',abc,f]
+    y[p,q,f] = sum over i,j,c of             x[p*S + i, q*S + j, c] * W[i,j,c,f]
+             = sum over i',j' and (a,b,c) of x'[p + i', q + j', abc] * W'[i',j',abc,f]
 
-These are the same products, only in another order: nothing is saved yet, but now Winograd's method fits.  For
-AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become 2.25 * 16 = 36.
+These are the same products, only in another order: nothing is saved yet, but now Winograd's method fits.
+For AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become 49/25 * 16 = 31.
 
-Reference: Lavin, Gray (2016), section 4, handle stride 1 alone; rearranging pixels into channels is as old as
-"polyphase" filters in signal processing.
+Reference: rearranging pixels into channels is as old as "polyphase" filters in signal processing.
 """
 
+import numpy as np
+
 from minialex.fast.scratch import scratch
-from minialex.xp import Array, get_xp
+from minialex.xp import Array
 
 
 def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
-    """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C); what overhangs is cut off."""
+    """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C), cut off there."""
     N, H, W, C = image.shape
     H, W = min(H, side[0] - at), min(W, side[1] - at)
     canvas = scratch(image, name, (N, *side, C))
@@ -29,21 +31,27 @@ def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
     return canvas
 
 
-def to_depth(x: Array, stride: int, padding: int, places: tuple[int, int]) -> Array:
-    """x (N, H, W, C) in `padding` zeros as x' (N, *places, S*S*C); what overhangs is cut off, what lacks is 0."""
+def to_depth(x: Array, stride: int, padding: int, blocks: tuple[int, int]) -> Array:
+    """x (N, H, W, C) in `padding` zeros as x' (N, *blocks, S*S*C).
+
+    What overhangs is cut off, what lacks is 0.
+    """
     N, _, _, C = x.shape
-    S, (high, wide) = stride, places
+    S, (high, wide) = stride, blocks
     pixels = on_canvas(x, "canvas", (high * S, wide * S), padding)
     if S == 1:
         return pixels
-    blocks = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
-    deep = scratch(x, "depth", blocks.shape)
-    deep[...] = blocks
+    view = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
+    deep = scratch(x, "depth", view.shape)
+    deep[...] = view
     return deep.reshape(N, high, wide, S * S * C)
 
 
 def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
-    """The transpose of `to_depth`: x (N, H, W, C) from x' (N, high, wide, S*S*C); pixels it lacked become 0."""
+    """The transpose of `to_depth`: fills x (N, H, W, C) from x' (N, high, wide, S*S*C).
+
+    Pixels that x' lacks become 0.
+    """
     (N, high, wide, _), S, P = deep.shape, stride, padding
     _, H, W, C = x.shape
     pixels = (
@@ -63,7 +71,7 @@ def weight_to_depth(weight: Array, stride: int) -> Array:
     S, small = stride, -(-K // stride)
     if S == 1:
         return weight
-    filled = get_xp(weight).zeros((small * S, small * S, C, F), dtype=weight.dtype)
+    filled = np.zeros((small * S, small * S, C, F), dtype=weight.dtype)
     filled[:K, :K] = weight
     blocks = filled.reshape(small, S, small, S, C, F).transpose(0, 2, 1, 3, 4, 5)
     return blocks.reshape(small, small, S * S * C, F)

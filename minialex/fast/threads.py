@@ -1,23 +1,25 @@
 """Threads -- all cores at work, from Python.
 
-NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.  OpenBLAS,
-which multiplies NumPy's matrices, has threads of its own as well.  We do without them, for three reasons: they
-help with products alone, not with the copies, maxima and sums in between; after each product they go on looking
-for work for a while, and take that time from ours; and whoever finishes first takes the next piece, so the order
-of a sum, and with it the last bit, would depend on timing.
+NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.
+OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without them, for
+three reasons: they help with products alone, not with the copies, maxima and sums in between; after each
+product they spin for a while, and take that time from ours; and how they cut a product depends on their
+number, and with it the last bit.
 
-    map_threads(function, items)    the items dealt out to the threads, always the same ones to each
-    product(a, b)                   a matrix product, the larger matrix dealt out row by row
+    map_threads(function, items)    the items dealt out to the threads
+    product(a, b)                   a matrix product, the larger matrix dealt out in pieces of its rows
     products(a, b, out)             many small ones, dealt out one by one
 
-All give the same bits for the same number of cores, whatever the timing.
+The pieces do not depend on the number of threads.  So all give the same bits for any number of cores,
+whatever the timing.
 """
 
 import contextlib
 import ctypes
+import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -25,32 +27,67 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from minialex.xp import Array, get_xp
+from minialex.xp import Array
 
-LEAST_WORK = 1 << 19  # multiply-adds from which on a product is worth being dealt out
+GROUP = 16  # images of a micro-batch, see sequential.py
+LEAST_WORK = 1 << 18  # multiply-adds at and above which a product is worth being dealt out
+PIECES = 4  # of a product that is dealt out
 
 _this_thread = threading.local()
 _limit: int | None = None  # see `limit_threads`
+_lock = threading.Lock()
+_depth = 0  # how many are inside `one_blas_thread`
+_restore: Callable[[], None]  # what the last of them has to do
 
 
 def cpu_count() -> int:
-    """The cores that this process may use."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return min(cores, _limit or cores)
+    """The threads that this process may use: its cores, or what `limit_threads` said."""
+    if _limit:
+        return _limit
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def limit_threads(count: int) -> None:
-    """Let this process use at most `count` cores from now on, where several share a machine."""
+def limit_threads(count: int | None) -> None:
+    """Let this process use `count` threads from now on, such as fewer than the machine has cores.
+
+    None: as many as it has.
+    """
     global _limit
     _limit = count
-    _blas().limit(limits=count, user_api="blas")
+    _blas().limit(limits=count or cpu_count(), user_api="blas")
 
 
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Matrix products inside run on the thread that asks for them; also for several at a time."""
+    global _depth, _restore
+    with _lock:
+        if _depth == 0:
+            _restore = _blas().limit(limits=1, user_api="blas").restore_original_limits
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _restore()
+
+
+def _forget_threads() -> None:
+    """In the child of a fork, which has none of its parent's threads."""
+    global _lock, _depth
+    _lock, _depth = threading.Lock(), 0
+    _pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 @cache
@@ -96,26 +133,26 @@ def _keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def map_threads(
-    function: Callable[[Any], Any], items: Iterable[Any], workers: int | None = None
-) -> list[Any]:
-    """[function(item) for item in items], worker w computing items w, w + workers, w + 2*workers ...
+def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """[function(item) for item in items], thread t computing items t, t + threads, t + 2*threads ...
 
-    `function` sees single-threaded matrix products.  With one worker, or inside another `map_threads`, everything
-    runs in the calling thread.
+    `function` sees single-threaded matrix products.  With one thread, or inside another `map_threads`,
+    everything runs in the calling thread, in order.
     """
     items = list(items)
-    count = min(workers or cpu_count(), len(items))
+    count = min(cpu_count(), len(items))
     if count <= 1 or getattr(_this_thread, "is_worker", False):
-        return [function(item) for item in items]
+        with one_blas_thread():
+            return [function(item) for item in items]
     results: list[Any] = [None] * len(items)
 
     def run(worker: int) -> None:
         for i in range(worker, len(items), count):
             results[i] = function(items[i])
 
-    with _blas().limit(limits=1, user_api="blas"):
-        for future in [_pool(count).submit(run, worker) for worker in range(count)]:
+    with one_blas_thread():
+        futures = [_pool(count).submit(run, worker) for worker in range(count)]
+        for future in futures:
             future.result()
     return results
 
@@ -123,12 +160,14 @@ def map_threads(
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a (M, K) b (K, N) -> (M, N), into `out` where it is given.
 
-    On the CPU the matrix with more rows than the other has columns stands left, by (a b)^T = b^T a^T, and its rows
-    are dealt out to the threads: a thread then reads its own part of the weights, and all of the activations.
+    The matrix with more rows than the other has columns stands left, by (a b)^T = b^T a^T, and its rows
+    are dealt out to the threads: a thread then reads its own part of the weights, and all of the
+    activations.
     """
-    xp, (M, K), N = get_xp(a), a.shape, b.shape[1]
-    if xp is not np or M * K * N < LEAST_WORK:
-        return xp.matmul(a, b, out=out)
+    (M, K), N = a.shape, b.shape[1]
+    if M * K * N < LEAST_WORK:
+        with one_blas_thread():
+            return np.matmul(a, b, out=out)
     if M < N:
         transposed = product(b.T, a.T).T
         if out is None:
@@ -137,17 +176,16 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
         return out
     if out is None:
         out = np.empty((M, N), dtype=np.result_type(a, b))
-    count = min(M, cpu_count())
-    rows = [slice(M * i // count, M * (i + 1) // count) for i in range(count)]
-    map_threads(lambda some: np.matmul(a[some], b, out=out[some]), rows)
+    edges = [M * i // PIECES for i in range(PIECES + 1)]
+    pieces = [slice(i, j) for i, j in itertools.pairwise(edges)]
+    map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), pieces)
     return out
 
 
 def products(a: Array, b: Array, out: Array) -> Array:
     """out[i] (M, N) = a[i] (M, K) b[i] (K, N) for all i."""
-    xp, count = get_xp(a), min(len(a), cpu_count())
-    if xp is not np or a.size * b.shape[2] < LEAST_WORK:
-        return xp.matmul(a, b, out=out)
-    some = [slice(len(a) * i // count, len(a) * (i + 1) // count) for i in range(count)]
+    count = cpu_count() if a.size * b.shape[2] >= LEAST_WORK else 1
+    edges = [len(a) * i // count for i in range(count + 1)]
+    some = [slice(i, j) for i, j in itertools.pairwise(edges)]
     map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), some)
     return out

@@ -1,12 +1,13 @@
-"""Winograd convolution -- the convolution of conv.py with a third of its multiplications.  The second chapter.
+"""Winograd convolution -- the convolution of layers/conv.py with a quarter of its multiplications.
 
-**In one dimension**, F(m, r): under m neighbouring outputs of a filter g of r weights lie n = m + r - 1 inputs d.
-`winograd_matrices.py` derives three small matrices, A (n, m), G (n, r) and B (n, n), with which
+**In one dimension**, F(m, r): under m neighbouring outputs of a filter g of r weights lie n = m + r - 1
+inputs d.  `winograd_matrices.py` derives three small matrices, A (n, m), G (n, r) and B (n, n), with which
 
-    y = A^T [ (G g) . (B^T d) ]         "." multiplies number by number: n multiplications instead of m*r
+    y = A^T [ (G g) . (B^T d) ]        "." multiplies element-wise: n multiplications instead of m*r
 
-**In two dimensions** each matrix acts on the rows and the columns of a tile: Y = A^T [ (G g G^T) . (B^T d B) ] A.
-Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n multiplications become n*n
+**In two dimensions** each matrix acts on the rows and the columns of a tile:
+Y = A^T [ (G g G^T) . (B^T d B) ] A.  `plain_winograd` in winograd_matrices.py is that in 15 lines.  Written
+"M x d" for "M on both axes of d", and with the sum over the channels, the n*n multiplications become n*n
 matrix products:
 
     forward     U = G x w       (n*n, C, F)        from w (r, r, C, F)
@@ -14,193 +15,170 @@ matrix products:
                 M[k] = V[k] U[k]    (R, F)         for each of the n*n positions k
                 y = A^T x M     (m, m, R, F)       laid side by side: the output
 
-    backward    dM = A x dy                        each line is the transpose of the one above it, and they are
-                dV[k] = dM[k] U[k]^T               run from the last to the first; d overlaps between neighbouring
-                dU[k] = V[k]^T dM[k]               tiles, so their dd are ADDED where they overlap
-                dd = B x dV,  dw = G^T x dU
+    backward    dM = A x dy                        each line is the transpose of the one above it, and they
+                dV[k] = dM[k] U[k]^T               run from the last to the first; d overlaps between
+                dU[k] = V[k]^T dM[k]               neighbouring tiles, so their dd are ADDED where they
+                dd = B x dV,  dw = G^T x dU        overlap
 
-The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore added to every
-output: that is where the bias goes, and where its gradient is read.
+The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore added
+to every output: that is where the bias goes, and where its gradient is read.
 
-**Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now.  F(4x4, 3x3): 9 -> 2.25.
-F(4x4, 5x5): 25 -> 4.  **Price.**  Digits: in float32 the error relative to the output (root mean square) is 3e-7
-for im2col, 1e-6 for F(4, 3) and 3e-6 for F(4, 5); in float64 a billion times less.
+**Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now, and more where the last
+tiles overhang the image: 13 outputs are 4 tiles of 4 but 3 of 5, so AlexNet's conv3 to conv5 take
+F(5, 3), 441 products an image instead of 576.  Over AlexNet's five layers 0.24 of im2col's are left.
+
+**Price.**  Digits.  The largest errors relative to the largest output that we saw in float32, of
+y, dx and dw: im2col 3e-7, F(4, 3) 2e-6, F(5, 3) 6e-6, F(4, 5) 6e-6; in float64 a billion times less.
+Every image has tiles of its own: nothing of one image, however large, reaches another.
 
 Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs and n x n inputs of a tile
-           R tiles of the images at hand, th x tw of each image | tiles that overhang the image see zeros
+           R tiles of the images at hand, th x tw of each | tiles that overhang the image see zeros
 
-References
-    Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4: the n*n matrix products.
+Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4.
 """
 
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from minialex.fast.mosaic import PIECES, mosaic, unmosaic
+import numpy as np
+
 from minialex.fast.scratch import scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.fast.threads import products
 from minialex.fast.winograd_matrices import POINTS, interpolation_points, transforms
-from minialex.params import Params
-from minialex.xp import Array, get_xp
+from minialex.params import Params, Shape
+from minialex.xp import Array
 
-CHUNK_TILES = (
-    400  # tiles at work at once: enough rows for fast products, few enough to bound the memory
-)
-BLOCK = 8192  # numbers of each position that are transformed at a time, so that the cache holds them in between
+CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough for memory
+BLOCK = 8192  # numbers of each position that are transformed together: the cache holds them
 SUM_TILES = (
-    100  # tiles that the weight gradient of kernels above 3x3 sums in a row: longer sums round more
+    100  # tiles that the weight gradient of kernels above 3x3 sums in a row: more round more
 )
-
-
-def group_slices(C: int, F: int, groups: int) -> list[tuple[slice, slice]]:
-    """Of C channels and F filters: what each group of a convolution reads, and what it writes."""
-    c, f = C // groups, F // groups
-    return [(slice(g * c, (g + 1) * c), slice(g * f, (g + 1) * f)) for g in range(groups)]
+WORTH = 0.85  # F(5, 3) errs more than F(4, 3): it has to save more than this share of the products
 
 
 class Plan(NamedTuple):
-    """The geometry of one call.  A canvas is an image with what its tiles need around it, or a mosaic of four."""
+    """The geometry of one call."""
 
     m: int
     r: int
     n: int
     stride: int
     padding: int
-    th: int  # tiles down the canvas
+    th: int  # tiles down the image
     tw: int  # tiles across
     OH: int
     OW: int
-    groups: int
-    pitch: tuple[int, int] | None  # of the mosaics; None: each image by itself
+    groups: list[tuple[slice, slice]]  # the channels that each group reads, and those it writes
 
     @property
     def ones(self) -> int:
         """The position of the point (1, 1) among the n*n."""
         return interpolation_points(self.n).index(Fraction(1)) * (self.n + 1)
 
-    @property
-    def images(self) -> int:
-        """Images on a canvas."""
-        return PIECES if self.pitch else 1
-
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
-        canvases = -(-N // self.images)
-        count = max(1, -(-canvases // max(1, CHUNK_TILES // (self.th * self.tw))))
-        edges = [min(N, i * canvases // count * self.images) for i in range(count + 1)]
+        count = max(1, -(-N // max(1, CHUNK_TILES // (self.th * self.tw))))
+        edges = [i * N // count for i in range(count + 1)]
         return [slice(a, b) for a, b in pairwise(edges)]
 
+    def pieces(self, N: int, channels: int) -> list[tuple[slice, slice]]:
+        """(images, their part of the last axis): as many images at once as the cache holds."""
+        each = self.th * self.tw * channels
+        step = max(1, BLOCK // each)
+        starts = range(0, N, step)
+        ends = [min(N, i + step) for i in starts]
+        return [(slice(i, j), slice(i * each, j * each)) for i, j in zip(starts, ends, strict=True)]
 
-def tile_size(r: int) -> int:
-    """The m of r x r kernels: 4 while there are points enough.  Raises ValueError for r > 7."""
+
+def tile_size(r: int, OH: int, OW: int) -> int:
+    """The m for r x r kernels and OH x OW outputs: 4, or 5 where that saves enough products.
+
+    Raises ValueError for r > 7.
+    """
     if r > len(POINTS):
-        raise ValueError(
-            f"winograd: kernels up to {len(POINTS)}x{len(POINTS)} are possible, got {r}x{r}"
-        )
-    return min(4, len(POINTS) + 2 - r)
+        raise ValueError(f"winograd: kernels up to 7x7 are possible, got {r}x{r}")
+    if r != 3:
+        return min(4, len(POINTS) + 2 - r)
+    return 5 if products_of(5, 3, OH, OW) < WORTH * products_of(4, 3, OH, OW) else 4
+
+
+def products_of(m: int, r: int, OH: int, OW: int) -> int:
+    """The multiplications per channel and filter of one image."""
+    return -(-OH // m) * -(-OW // m) * (m + r - 1) ** 2
 
 
 def make_plan(
-    x: Array, weight: Array, padding: int, stride: int, groups: int, m: int | None
-) -> Plan:
-    """Tiles of m x m outputs, by default 4 x 4, cover the output of x (N, H, W, C); of mosaics if that saves some.
-
-    F(5, 3) would fit 13 x 13 outputs with a quarter less multiplications, but errs more than twice as much.
-    """
-    (N, H, W, _), K = x.shape, weight.shape[0]
-    r = -(-K // stride)
+    shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
+    m: int | None = None,
+) -> Plan:  # fmt: skip
+    """The tiles for x of `shape` (N, H, W, C), of m x m outputs where m is given."""
+    (_, H, W, C), (K, _, _, F) = shape, weight_shape
     OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
-    m = m or tile_size(r)
-    one = Plan(m, r, m + r - 1, stride, padding, -(-OH // m), -(-OW // m), OH, OW, groups, None)
-    pitch = H + padding, W + padding
-    four = one._replace(th=-(-(pitch[0] + OH) // m), tw=-(-(pitch[1] + OW) // m), pitch=pitch)
-    saves = -(-N // PIECES) * four.th * four.tw < N * one.th * one.tw
-    return (
-        four if saves and stride == 1 and padding < r else one
-    )  # with more padding outputs would overlap
-
-
-def matrices(x: Array, plan: Plan) -> tuple[Array, Array, Array]:
-    """A, G, B where x is, in its dtype."""
-    A, G, B = (get_xp(x).asarray(matrix, dtype=x.dtype) for matrix in transforms(plan.m, plan.r))
-    return A, G, B
+    r, C = -(-K // stride), C * stride**2
+    m = m or tile_size(r, OH, OW)
+    c, f = C // groups, F // groups
+    parts = [(slice(g * c, g * c + c), slice(g * f, g * f + f)) for g in range(groups)]
+    return Plan(m, r, m + r - 1, stride, padding, -(-OH // m), -(-OW // m), OH, OW, parts)
 
 
 def both_axes(matrix: Array, d: Array, out: Array) -> Array:
     """out (p, p, L) = matrix (p, q) on the second and on the first axis of d (q, q, L)."""
     (p, q), L = matrix.shape, d.shape[2]
-    xp = get_xp(d)
     for a in range(0, L, BLOCK):
         block = slice(a, min(a + BLOCK, L))
         half = scratch(d, "winograd half", (q, p, block.stop - a))
-        xp.matmul(matrix, d[:, :, block], out=half)
-        xp.matmul(matrix, half.transpose(1, 0, 2), out=out[:, :, block].transpose(1, 0, 2))
+        np.matmul(matrix, d[:, :, block], out=half)
+        np.matmul(matrix, half.transpose(1, 0, 2), out=out[:, :, block].transpose(1, 0, 2))
     return out
 
 
 def tiles(canvas: Array, size: int, plan: Plan) -> Array:
-    """View (size, size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of every tile; tiles are m apart."""
+    """View (size, size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of tiles m apart."""
     n, h, w, c = canvas.strides
     shape = (size, size, len(canvas), plan.th, plan.tw, canvas.shape[3])
-    return get_xp(canvas).lib.stride_tricks.as_strided(
-        canvas, shape, (h, w, n, plan.m * h, plan.m * w, c)
-    )
+    strides = (h, w, n, plan.m * h, plan.m * w, c)
+    return np.lib.stride_tricks.as_strided(canvas, shape, strides)
 
 
 def transform(matrix: Array, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
-    """matrix (n, size) on both axes of every size x size tile of the images: (n*n, R, S*S*C), in scratch memory.
+    """matrix (n, size) on both axes of every size x size tile: (n*n, R, S*S*C), in scratch memory.
 
-    The tiles lie as on images with padding P, and with blocks of S x S pixels for places.
+    The tiles lie as on images with padding P, and with blocks of S x S pixels for pixels.
     """
     (n, size), N, m = matrix.shape, len(images), plan.m
     side = (plan.th - 1) * m + size, (plan.tw - 1) * m + size
     C = S * S * images.shape[3]
-    each = plan.th * plan.tw * C
-    result = scratch(images, name, (n, n, -(-N // plan.images) * each))
-    d = scratch(images, "winograd tiles", (size, size, plan.th, plan.tw, C))
-    for k, i in enumerate(
-        range(0, N, plan.images)
-    ):  # one canvas at a time, so that the cache holds its tiles
-        some = images[i : i + plan.images]
-        canvas = mosaic(some, P, plan.pitch, side) if plan.pitch else to_depth(some, S, P, side)
-        d[...] = tiles(canvas, size, plan)[:, :, 0]
-        both_axes(matrix, d.reshape(size, size, each), out=result[:, :, k * each : (k + 1) * each])
+    result = scratch(images, name, (n, n, N * plan.th * plan.tw * C))
+    for some, part in plan.pieces(N, C):
+        canvas = to_depth(images[some], S, P, side)
+        view = tiles(canvas, size, plan)
+        d = scratch(images, "winograd tiles", view.shape)
+        d[...] = view
+        both_axes(matrix, d.reshape(size, size, -1), out=result[:, :, part])
     return result.reshape(n * n, -1, C)
 
 
-def transform_weight(weight: Array, stride: int = 1, m: int | None = None) -> Array:
+def transform_weight(weight: Array, m: int, stride: int = 1) -> Array:
     """U = G x w (n*n, C, F) of weight (K, K, C, F): the same for all images."""
     weight = weight_to_depth(weight, stride)
     r, _, C, F = weight.shape
-    m = m or tile_size(r)
-    G = get_xp(weight).asarray(transforms(m, r)[1], dtype=weight.dtype)
-    U = get_xp(weight).empty((*2 * (m + r - 1,), C * F), dtype=weight.dtype)
+    G = transforms(m, r)[1].astype(weight.dtype)
+    U = np.empty((*2 * (m + r - 1,), C * F), dtype=weight.dtype)
     return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
 
 
-def winograd_forward(
-    x: Array, weight: Array, bias: Array | None, *, padding: int, stride: int = 1, groups: int = 1,
-    m: int | None = None, U: Array | None = None,
-) -> Array:  # fmt: skip
-    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with weight (K, K, C/groups, F).
-
-    In tiles of m x m outputs, by default 4 x 4.  U is the weight transformed, where that was done before.
-    Raises ValueError for kernels of more than 7 x 7 places.
-    """
-    xp, F = get_xp(x), weight.shape[3]
-    plan = make_plan(x, weight, padding, stride, groups, m)
-    A, _, B = matrices(x, plan)
-    y = xp.empty((len(x), plan.OH, plan.OW, F), dtype=x.dtype)
-    U = transform_weight(weight, stride, m) if U is None else U
+def winograd_forward(x: Array, U: Array, bias: Array, plan: Plan) -> Array:
+    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U."""
+    A, _, B = (matrix.astype(x.dtype) for matrix in transforms(plan.m, plan.r))
+    y = np.empty((len(x), plan.OH, plan.OW, U.shape[2]), dtype=x.dtype)
     for images in plan.chunks(len(x)):
-        V = transform(B.T, x[images], stride, padding, plan, "winograd V")  # (n*n, R, C)
-        M = scratch(x, "winograd M", (plan.n**2, V.shape[1], F))  # (n*n, R, F)
-        for channels, filters in group_slices(V.shape[2], F, groups):
+        V = transform(B.T, x[images], plan.stride, plan.padding, plan, "winograd V")
+        M = scratch(x, "winograd M", (plan.n**2, V.shape[1], U.shape[2]))  # (n*n, R, F)
+        for channels, filters in plan.groups:
             products(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
-        if bias is not None:
-            M[plan.ones] += bias
+        M[plan.ones] += bias
         tiles_to_image(M, A, y[images], plan)
     return y
 
@@ -208,17 +186,13 @@ def winograd_forward(
 def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
     N, m, F = len(y), plan.m, y.shape[3]
-    each = plan.th * plan.tw * F
     M = M.reshape(plan.n, plan.n, -1)
-    Y = scratch(y, "winograd tiles", (m, m, each))
-    for k, i in enumerate(range(0, N, plan.images)):
-        both_axes(A.T, M[:, :, k * each : (k + 1) * each], out=Y)
-        canvas = (
-            scratch(y, "canvas", (1, plan.th * m, plan.tw * m, F)) if plan.pitch else y[i : i + 1]
-        )
-        side_by_side(Y.reshape(m, m, plan.th, plan.tw, F).transpose(2, 0, 3, 1, 4), canvas[0])
-        if plan.pitch:
-            unmosaic(canvas, y[i : i + PIECES], 0, plan.pitch)
+    for images, part in plan.pieces(N, F):
+        Y = scratch(y, "winograd tiles", (m, m, part.stop - part.start))
+        both_axes(A.T, M[:, :, part], out=Y)
+        Y = Y.reshape(m, m, -1, plan.th, plan.tw, F).transpose(2, 3, 0, 4, 1, 5)
+        for tiles_of, image in zip(Y, y[images], strict=True):
+            side_by_side(tiles_of, image)
 
 
 def side_by_side(tiles: Array, image: Array) -> None:
@@ -235,53 +209,42 @@ def side_by_side(tiles: Array, image: Array) -> None:
 
 
 def winograd_backward(
-    dy: Array, x: Array, weight: Array, grad: Params, *, padding: int, stride: int = 1, groups: int = 1,
-    m: int | None = None, input_grad: bool = True, U: Array | None = None,
-) -> Array | None:  # fmt: skip
-    """dx from dy (N, OH, OW, F), or None without `input_grad`; fills grad["weight"] and grad["bias"]."""
-    xp, F = get_xp(x), weight.shape[3]
-    plan = make_plan(x, weight, padding, stride, groups, m)
-    A, G, B = matrices(x, plan)
-    if U is None and input_grad:
-        U = transform_weight(weight, stride, m)
-    dU = None
-    dbias = xp.zeros(F, dtype=x.dtype)
-    dx = xp.empty(x.shape, dtype=x.dtype) if input_grad else None
+    dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
+) -> Array | None:
+    """dx from dy (N, OH, OW, F), or None without a U; fills grad["weight"] and grad["bias"]."""
+    A, G, B = (matrix.astype(x.dtype) for matrix in transforms(plan.m, plan.r))
+    dU, dbias = None, np.zeros(dy.shape[3], dtype=x.dtype)
+    dx = None if U is None else np.empty(x.shape, dtype=x.dtype)
     for images in plan.chunks(len(x)):
         dM = transform(A, dy[images], 1, 0, plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
-        V = transform(
-            B.T, x[images], stride, padding, plan, "winograd V"
-        )  # (n*n, R, C), as in forward
+        V = transform(B.T, x[images], plan.stride, plan.padding, plan, "winograd V")
         dU = add_products(dU, V, dM, plan)
         if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
-            for channels, filters in group_slices(V.shape[2], F, groups):
+            for channels, filters in plan.groups:
                 Ut = U[:, :, filters].transpose(0, 2, 1)
                 products(dM[:, :, filters], Ut, out=dV[:, :, channels])
             tiles_to_input(dV, B, dx[images], plan)
     assert dU is not None
-    C = dU.shape[1]
-    dw = both_axes(
-        G.T, dU.reshape(plan.n, plan.n, -1), out=scratch(x, "winograd dw", (plan.r, plan.r, C * F))
-    )
-    weight_to_space(dw.reshape(plan.r, plan.r, C, F), grad["weight"], stride)
-    if "bias" in grad:
-        grad["bias"][...] = dbias
+    (_, C, F), r = dU.shape, plan.r
+    dw = scratch(x, "winograd dw", (r, r, C * F))
+    both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw)
+    weight_to_space(dw.reshape(r, r, C, F), grad["weight"], plan.stride)
+    grad["bias"][...] = dbias
     return dx
 
 
 def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
     """dU (n*n, C/groups, F) + V^T dM, in scratch memory; dU is None at first."""
     _, R, C = V.shape
-    F = dM.shape[2]
+    F, groups = dM.shape[2], plan.groups
     step = SUM_TILES if plan.r > 3 else CHUNK_TILES
     for i in range(0, max(1, R), step):
         some = slice(i, i + step)
-        part = scratch(
-            V, "winograd dU" if dU is None else "winograd dU part", (len(V), C // plan.groups, F)
-        )
-        for channels, filters in group_slices(C, F, plan.groups):
+        name = "winograd dU" if dU is None else "winograd dU part"
+        part = scratch(V, name, (len(V), C // len(groups), F))
+        for channels, filters in groups:
             Vt = V[:, some, channels].transpose(0, 2, 1)
             products(Vt, dM[:, some, filters], out=part[:, :, filters])
         if dU is None:
@@ -293,22 +256,19 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
 
 def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
-    m, n, C = plan.m, plan.n, dV.shape[2]
-    each = plan.th * plan.tw * C
+    m, n, th, tw, C = plan.m, plan.n, plan.th, plan.tw, dV.shape[2]
     dV = dV.reshape(n, n, -1)
-    canvas = scratch(dx, "canvas", (1, (plan.th - 1) * m + n, (plan.tw - 1) * m + n, C))
-    dd = scratch(dx, "winograd tiles", (n, n, each))
-    for k, i in enumerate(range(0, len(dx), plan.images)):
-        both_axes(B, dV[:, :, k * each : (k + 1) * each], out=dd)
-        canvas[:, m * plan.th :], canvas[:, :, m * plan.tw :] = 0, 0
-        for at, part in enumerate(dd.reshape(n * n, plan.th, plan.tw, C)):
+    for images, part in plan.pieces(len(dx), C):
+        dd = scratch(dx, "winograd tiles", (n, n, part.stop - part.start))
+        both_axes(B, dV[:, :, part], out=dd)
+        N = images.stop - images.start
+        canvas = scratch(dx, "canvas", (N, (th - 1) * m + n, (tw - 1) * m + n, C))
+        canvas[:, m * th :], canvas[:, :, m * tw :] = 0, 0
+        for at, tile in enumerate(dd.reshape(n * n, N, th, tw, C)):
             a, b = divmod(at, n)
-            place = canvas[0, a : a + m * plan.th : m, b : b + m * plan.tw : m]
+            pixels = canvas[:, a : a + m * th : m, b : b + m * tw : m]
             if a < m and b < m:  # these come first, side by side; the others overlap them
-                place[...] = part
+                pixels[...] = tile
             else:
-                place += part
-        if plan.pitch:
-            unmosaic(canvas, dx[i : i + PIECES], plan.padding, plan.pitch)
-        else:
-            to_space(canvas, dx[i : i + 1], plan.stride, plan.padding)
+                pixels += tile
+        to_space(canvas, dx[images], plan.stride, plan.padding)
