@@ -41,7 +41,7 @@ def measurement(file, arm, seed=0, epochs=2):
     return runs.Measurement(config, runs.load(file, 12, 4), FOREVER)
 
 
-# ------------------------------------------------------------------------------------------- one run
+# ------------------------------------------------------------------------------------------ one run
 
 
 @pytest.mark.parametrize("arm", ARMS)
