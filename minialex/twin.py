@@ -12,6 +12,7 @@ it registers the twin, checks what forward and backward get, and keeps a cache f
 another form of the layer than the one that made it.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def page_of(layer: Any) -> type:
 
 
 def _seal(forward: Any) -> Any:
+    @functools.wraps(forward)
     def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
         check_input(self, x)
         if (get_xp(x) is np) != (self.device == "cpu"):
@@ -82,14 +84,17 @@ def _seal(forward: Any) -> Any:
         y, cache = forward(self, x)
         return y, Sealed(self, x.shape, cache)
 
+    sealed.__doc__ = Layer.forward.__doc__
     return sealed
 
 
 def _open(backward: Any) -> Any:
+    @functools.wraps(backward)
     def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
         if type(cache) is not Sealed or cache._form is not type(self):
             return Sealed(self, (), None)._refuse()
         check_gradient(self, dy, cache._x_shape, grad)
         return backward(self, dy, cache._cache, grad)
 
+    opened.__doc__ = Layer.backward.__doc__
     return opened

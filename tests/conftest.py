@@ -1,14 +1,16 @@
-"""pytest --device cpu|gpu: which device the tests of layers, losses, optimizers and training run on.
+"""pytest --device cpu|gpu: where the tests of layers, losses, optimizers and training compute.
 
-"gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on the CPU (see
-cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of its own:
+"gpu" takes a real one where there is one, and otherwise runs CuPy itself with its GPU emulated on
+the CPU (see cupyemu/__init__.py).  That needs g++ and one of CuPy's wheels, in an environment of
+its own:
 
     python -m venv .venv-gpu && . .venv-gpu/bin/activate
     pip install -e ".[test]" cupy-cuda13x==14.2.0
     pytest --device gpu
 
-All tests run on both devices, except those of NOT_ON_GPU; those that concern only files, photos or options do the
-same on both.  gpu/test_*.py compare the two devices, and cupyemu/test_*.py need the emulated one.
+All tests run on both devices; those that concern only files, photos or options do the same on both.
+Only fast/test_*.py are about the CPU alone, gpu/test_*.py compare the two devices, and
+cupyemu/test_*.py need the emulated one.
 """
 
 import os
@@ -16,13 +18,11 @@ from pathlib import Path
 
 import pytest
 
-NOT_ON_GPU = {  # what cannot run there, and why
-    "test_a_wrong_gradient_is_found[14-MicroBatches-only-the-last-group]": "a GPU gets the batch in one group",
-}
-
 
 def pytest_addoption(parser):
-    parser.addoption("--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)")
+    parser.addoption(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="where tests compute (default cpu)"
+    )
 
 
 def pytest_configure(config):
@@ -44,7 +44,11 @@ def pytest_report_header(config):
 
 def pytest_ignore_collect(collection_path, config):
     here, on_gpu = Path(__file__).parent, config.getoption("--device") == "gpu"
-    needs = {here / "cupyemu": on_gpu and _emulator() is not None, here / "gpu": on_gpu}
+    needs = {
+        here / "fast": not on_gpu,
+        here / "gpu": on_gpu,
+        here / "cupyemu": on_gpu and _emulator() is not None,
+    }
     return None if needs.get(collection_path, True) else True
 
 
@@ -53,14 +57,6 @@ def _emulator():
     import sys
 
     return sys.modules.get("cupyemu.device")
-
-
-def pytest_collection_modifyitems(items, config):
-    if config.getoption("--device") == "gpu":
-        for item in items:
-            reason = NOT_ON_GPU.get(item.name)
-            if reason:
-                item.add_marker(pytest.mark.skip(reason=f"not on a GPU: {reason}"))
 
 
 @pytest.fixture(autouse=True)

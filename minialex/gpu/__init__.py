@@ -1,6 +1,8 @@
-"""The GPU's twins: one file per page with its kernels in a .cu file beside it; devices and diagnosis."""
+"""The GPU's twins, one file per page, its kernels in a .cu file; devices, and diagnosis."""
 
-from minialex.gpu import activations, conv, dropout, linear, lrn, optim, pool
+from minialex.gpu import activations, conv, dropout, linear, lrn, optim, pool, sequential
 
 OPTIMIZERS = (optim.SGD, optim.Adam)
-__all__ = ["OPTIMIZERS", "activations", "conv", "dropout", "linear", "lrn", "optim", "pool"]
+__all__ = [
+    "OPTIMIZERS", "activations", "conv", "dropout", "linear", "lrn", "optim", "pool", "sequential",
+]  # fmt: skip

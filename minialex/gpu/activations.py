@@ -1,4 +1,4 @@
-"""ReLU's twin on a GPU -- in place where nobody else needs the input, and backward as one kernel."""
+"""ReLU's twin on a GPU -- in place where nobody else needs the input; backward is one kernel."""
 
 from minialex.gpu.kernel import Kernel
 from minialex.layers import activations as page

@@ -1,5 +1,5 @@
-// im2col: each number of X is fetched by a thread of its own.  Number k of X is that of patch (n, p, q),
-// row a, column b and channel c of the window.
+// im2col: each number of X is fetched by a thread of its own.  Number k of X is that of patch
+// (n, p, q), row a, column b and channel c of the window.
 template <class T, class X>
 __device__ T im2col(const X& x, Index k, int H, int W, int C, int OH, int OW, int K, int S, int P) {
     const int c = k % C; k /= C;
@@ -10,10 +10,11 @@ __device__ T im2col(const X& x, Index k, int H, int W, int C, int OH, int OW, in
     return h >= 0 && h < H && w >= 0 && w < W ? x[at] : T(0);
 }
 
-// col2im: each number of dx is gathered by its own thread, from all patches that hold it, in the order in
-// which the page adds them.
+// col2im: each number of dx is gathered by its own thread, from all patches that hold it, in the
+// order in which the page adds them.
 template <class T, class X>
-__device__ T col2im(const X& dX, Index k, int H, int W, int C, int OH, int OW, int K, int S, int P) {
+__device__ T col2im(const X& dX, Index k, int H, int W, int C, int OH, int OW, int K, int S,
+                    int P) {
     const int c = k % C; k /= C;
     const int w = k % W + P; k /= W; const int h = k % H + P;
     const Index n = k / H;

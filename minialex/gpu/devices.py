@@ -10,7 +10,7 @@ from minialex.gpu.diagnosis import gpu_problem
 def choose_device(name: str) -> tuple[str, str]:
     """Resolve "cpu", "gpu" or "auto" to a device and a line that says what was chosen and why.
 
-    Raises DeviceError where "gpu" is asked for and cannot be used, or the name is none of the three.
+    Raises DeviceError for another name, and where "gpu" is asked for and cannot be used.
     """
     if name == "cpu":
         return "cpu", "device: cpu"
@@ -27,10 +27,11 @@ def choose_device(name: str) -> tuple[str, str]:
 
 
 def allow_tf32() -> None:
-    """Let a GPU round the factors of matrix products to 10 bits after the point (float32 has 23), for speed.
+    """Let a GPU multiply matrices with less precision, for speed (TF32).
 
-    CuPy reads this wish at the first product of a process, so call it before that.  GPUs older than Ampere (2020)
-    and the CPU take no notice.  Only that the products are asked for in this way is tested: what the rounding does
-    to a training was not yet seen.
+    It rounds their numbers to 10 bits after the point, where float32 has 23.  CuPy reads this wish
+    at the first product of a process, so call it before that.  GPUs older than Ampere (2020) and
+    the CPU take no notice.  Only that the products are asked for in this way is tested: what the
+    rounding does to a training was not yet seen.
     """
     os.environ["CUPY_TF32"] = "1"

@@ -8,12 +8,15 @@ LARGEST_INT32 = 2**31 - 1
 
 
 class Kernel:
-    """A function of a .cu file in this folder, for each number of the outputs; compiled when first used.
+    """A function of a .cu file in this folder, for each number of the outputs.
 
-    `inputs` and `outputs` are lists such as "raw T x, int32 K", `body` calls the function for number i of
-    the outputs.  T is the dtype of the arrays (write T(0.5): a bare 0.5 is a float64); a `raw` array is
-    indexed by the function, with one number or an array of them, any other at i.  Index can number all
-    that the arrays hold: an integer of 32 bits where these suffice, since a GPU divides those faster.
+    It is compiled when it is first used, and once more for arrays of more than 2^31 numbers.
+
+    `inputs` and `outputs` are lists such as "raw T x, int32 K", `body` calls the function for
+    number i of the outputs.  T is the dtype of the arrays (write T(0.5): a bare 0.5 is a float64);
+    a `raw` array is indexed by the function, with one number or an array of them, any other at i.
+    Index can number all that the arrays hold: an integer of 32 bits where these suffice, since a
+    GPU divides those faster.
 
     No thread may write what another one reads or writes; a sum over many numbers is gathered by its
     owner.

@@ -1,9 +1,12 @@
-// One image: its C scores z, from index `row` on, its label; fills its row of dz and returns its share of L.
-// `right` and `wrong` are t at the label and elsewhere.
+// One image: its C scores z, from index `row` on, and its label; fills its row of dz and returns
+// its share of L.  `right` and `wrong` are t at the label and elsewhere.
 template <class T, class Z, class L, class DZ>
 __device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wrong, T N, DZ& dz) {
     T most = z[row], sum = 0;
-    for (int c = 1; c < C; c++) if (z[row + c] > most || z[row + c] != z[row + c]) most = z[row + c];
+    for (int c = 1; c < C; c++) {
+        const T v = z[row + c];
+        if (v > most || v != v) most = v;
+    }
     for (int c = 0; c < C; c++) sum += exp(z[row + c] - most);
     const T log_sum = log(sum);
     T total = 0;

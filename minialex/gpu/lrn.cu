@@ -6,7 +6,8 @@ __device__ T inverse_power(T s, T beta) {
 }
 
 template <class T, class X>
-__device__ void lrn_forward(const X& x, Index i, int C, int half, T alpha, T beta, T k, T& s, T& y) {
+__device__ void lrn_forward(const X& x, Index i, int C, int half, T alpha, T beta, T k, T& s,
+                            T& y) {
     const int c = i % C;
     T sum = 0;
     for (int j = c < half ? -c : -half; j <= half && c + j < C; j++) sum += x[i + j] * x[i + j];
@@ -15,7 +16,8 @@ __device__ void lrn_forward(const X& x, Index i, int C, int half, T alpha, T bet
 }
 
 template <class T, class DY, class X, class S>
-__device__ T lrn_backward(const DY& dy, const X& x, const S& s, Index i, int C, int half, T alpha, T beta) {
+__device__ T lrn_backward(const DY& dy, const X& x, const S& s, Index i, int C, int half, T alpha,
+                          T beta) {
     const int c = i % C;
     T total = 0;
     for (int j = c < half ? -c : -half; j <= half && c + j < C; j++)

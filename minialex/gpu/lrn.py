@@ -14,8 +14,8 @@ FORWARD = Kernel(
     "lrn_forward(x, Index(i), C, half, alpha, beta, k, s, y)",
 )  # fmt: skip
 BACKWARD = Kernel(
-    "lrn.cu", "lrn_backward", "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta", "T dx",
-    "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)",
+    "lrn.cu", "lrn_backward", "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta",
+    "T dx", "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)",
 )  # fmt: skip
 
 

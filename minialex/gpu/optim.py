@@ -1,4 +1,4 @@
-"""The optimizers' twins on a GPU -- one kernel a step (optim.cu), with constants gathered on the host."""
+"""The optimizers' twins on a GPU -- one kernel a step, see optim.cu; the host gathers constants."""
 
 import math
 

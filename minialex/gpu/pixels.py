@@ -1,4 +1,4 @@
-"""The twin of data/pixels.py on a GPU -- bytes become the network's input in one kernel (pixels.cu)."""
+"""The twin of data/pixels.py on a GPU -- one kernel from bytes to the input, see pixels.cu."""
 
 import numpy as np
 

@@ -1,9 +1,10 @@
-// MaxPool2d: forward also notes which of its K*K inputs won each window; backward asks, for each input, the
-// windows that hold it.  No thread writes what another one reads or writes: a sum is gathered by its owner.
+// MaxPool2d: forward also notes which of its K*K inputs won each window; backward asks, for each
+// input, the windows that hold it.  No thread writes what another one reads or writes: a sum is
+// gathered by its owner.
 
 template <class X, class Y, class Winner>
-__device__ void maxpool_forward(const X& x, Index k, int H, int W, int C, int OH, int OW, int K, int S,
-                                int P, Y& y, Winner& winner) {
+__device__ void maxpool_forward(const X& x, Index k, int H, int W, int C, int OH, int OW, int K,
+                                int S, int P, Y& y, Winner& winner) {
     const int c = k % C; k /= C;
     const int q = k % OW; k /= OW;
     const int p = k % OH;
@@ -24,8 +25,8 @@ __device__ void maxpool_forward(const X& x, Index k, int H, int W, int C, int OH
 }
 
 template <class T, class DY, class Winner>
-__device__ T maxpool_backward(const DY& dy, const Winner& winner, Index k, int H, int W, int C, int OH,
-                              int OW, int K, int S, int P) {
+__device__ T maxpool_backward(const DY& dy, const Winner& winner, Index k, int H, int W, int C,
+                              int OH, int OW, int K, int S, int P) {
     const int c = k % C; k /= C;
     const int w = k % W + P; k /= W;
     const int h = k % H + P;

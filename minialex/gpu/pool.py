@@ -1,4 +1,4 @@
-"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu.  It keeps what the page keeps."""
+"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu; keeps what the page keeps."""
 
 from typing import Any
 

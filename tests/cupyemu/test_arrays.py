@@ -1,4 +1,5 @@
-"""CuPy's arrays behave under the emulator as CuPy documents them: a bug of a port shows here as on a GPU."""
+"""CuPy's arrays behave under the emulator as CuPy documents them: a bug of a port shows here as on
+a GPU."""
 
 import math
 
@@ -19,10 +20,12 @@ def counted(function):
     function()
     found = device.counters()
     found.subtract(before)
-    return {name: found[name] for name in ("launches", "synchronizations", "copies_h2d", "copies_d2h")}
+    return {
+        name: found[name] for name in ("launches", "synchronizations", "copies_h2d", "copies_d2h")
+    }
 
 
-# -------------------------------------------------------------------------- NumPy and CuPy keep apart
+# ------------------------------------------------------------------------ NumPy and CuPy keep apart
 
 MIXED = {
     "an operand": lambda a: a + N,
@@ -58,11 +61,12 @@ def test_numpy_functions_that_cupy_has_are_dispatched():
     assert type(np.maximum(a, 3)) is type(np.concatenate([a, a])) is cp.ndarray
 
 
-# ------------------------------------------------------------------------------- what waits for the device
+# ------------------------------------------------------------------------ what waits for the device
 
 
 @pytest.mark.parametrize(
-    "read", [float, bool, lambda a: a.item(), lambda a: f"{a:.3f}", lambda a: a.get(), lambda a: max(a, 0)]
+    "read",
+    [float, bool, lambda a: a.item(), lambda a: f"{a:.3f}", lambda a: a.get(), lambda a: max(a, 0)],
 )
 def test_reading_a_number_copies_it_and_waits(read):
     a = cp.asarray(N).sum()
@@ -75,8 +79,10 @@ def test_computing_does_not_wait():
     assert counted(lambda: (a * 2 + 1).sum(axis=0)) == {
         "launches": 3, "synchronizations": 0, "copies_h2d": 0, "copies_d2h": 0
     }  # fmt: skip
-    assert counted(lambda: a[a > 3])["synchronizations"] >= 1  # the size of the result is not known before
-    assert counted(lambda: cp.lib.stride_tricks.as_strided(a, (3, 2, 5), (20, 20, 4)))["launches"] == 0
+    chosen = counted(lambda: a[a > 3])
+    assert chosen["synchronizations"] >= 1  # the size of the result is not known before
+    view = counted(lambda: cp.lib.stride_tricks.as_strided(a, (3, 2, 5), (20, 20, 4)))
+    assert view["launches"] == 0
 
 
 @pytest.mark.parametrize("use", [range, lambda n: [1, 2, 3, 4][n]])
@@ -85,7 +91,7 @@ def test_a_device_number_is_no_index(use):
         use(cp.asarray(3.0))
 
 
-# ------------------------------------------------------------------------------------------------- dtypes
+# ------------------------------------------------------------------------------------------- dtypes
 
 
 def test_float64_comes_in_by_numpy_scalars_and_defaults():
@@ -103,12 +109,14 @@ def test_launches_of_float64_kernels_are_counted():
     assert device.counters()["float64"] > before
 
 
-# ------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_nobody_wrote_is_nan(dtype):
-    assert cp.isnan(cp.empty((3, 5), dtype)).all() and cp.isnan(cp.empty_like(cp.ones(7, dtype))).all()
+    assert (
+        cp.isnan(cp.empty((3, 5), dtype)).all() and cp.isnan(cp.empty_like(cp.ones(7, dtype))).all()
+    )
     b = cp.empty(4, dtype)
     b[1:3] = 0
     assert cp.isnan(b).tolist() == [True, False, False, True]
@@ -141,7 +149,7 @@ def test_indices_outside_wrap_silently():
         a[7]
 
 
-# ------------------------------------------------------------------------------------------ not emulated
+# ------------------------------------------------------------------------------------- not emulated
 
 
 @pytest.mark.parametrize(
@@ -156,5 +164,6 @@ def test_indices_outside_wrap_silently():
     ],
 )
 def test_what_is_not_emulated_raises(call):
-    with pytest.raises(Exception):  # noqa: B017 -- by many kinds of exception, but never a wrong result
+    # By many kinds of exception, but never a wrong result.
+    with pytest.raises(Exception):  # noqa: B017
         call()

@@ -34,7 +34,10 @@ def test_this_is_the_pinned_version():
         ({"cupy_cuda13x": "14.2.1"}, "knows CuPy 14.2.0 only, not cupy-cuda13x 14.2.1"),
         ({"cupy_cuda12x": "13.6.0"}, "not cupy-cuda12x 13.6.0"),
         ({"cupy": "15.0.0"}, "not cupy 15.0.0"),
-        ({"cupy_cuda12x": "14.2.0", "cupy_cuda13x": "14.2.0"}, "not cupy-cuda12x 14.2.0, cupy-cuda13x 14.2.0"),
+        (
+            {"cupy_cuda12x": "14.2.0", "cupy_cuda13x": "14.2.0"},
+            "not cupy-cuda12x 14.2.0, cupy-cuda13x 14.2.0",
+        ),
         ({}, "no CuPy to emulate one; install it with: pip install cupy-cuda13x==14.2.0"),
     ],
 )
@@ -60,9 +63,22 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 def test_a_run_with_another_version_fails(tmp_path, request):
     """pytest --device gpu ends with an error, instead of passing on the CPU."""
     (tmp_path / "other.py").write_text('import cupyemu\ncupyemu.VERSION = "99.0.0"\n')
-    command = [sys.executable, "-m", "pytest", "-p", "other", "--device", "gpu", "-k", "test_philox"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "other",
+        "--device",
+        "gpu",
+        "-k",
+        "test_philox",
+    ]
     path = f"{tmp_path}:{request.config.rootpath / 'tests'}"
     root, environment = request.config.rootpath, {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 4, done.stdout
-    assert "the emulator knows CuPy 99.0.0 only, not cupy-cuda" in done.stderr and " passed" not in done.stdout
+    assert (
+        "the emulator knows CuPy 99.0.0 only, not cupy-cuda" in done.stderr
+        and " passed" not in done.stdout
+    )

@@ -1,4 +1,5 @@
-"""Hand-written kernels under the emulator: threads, barriers, atomics, templates, and what goes wrong."""
+"""Hand-written kernels under the emulator: threads, barriers, atomics, templates, and what goes
+wrong."""
 
 import time
 
@@ -56,7 +57,9 @@ def test_elementwise_kernel(order):
 def test_reduction_kernel_and_fusion(order):
     norm = cp.ReductionKernel("T x", "T y", "x * x", "a + b", "y = sqrt(a)", "0", "norm")
     x = np.random.default_rng(0).standard_normal((30, 70))
-    np.testing.assert_allclose(norm(cp.asarray(x), axis=1).get(), np.linalg.norm(x, axis=1), rtol=1e-13)
+    np.testing.assert_allclose(
+        norm(cp.asarray(x), axis=1).get(), np.linalg.norm(x, axis=1), rtol=1e-13
+    )
 
     @cp.fuse()
     def fused(a, b):
@@ -91,9 +94,12 @@ def test_a_missing_barrier_shows():
     def run(backwards):
         device.take_turns(backwards)
         try:
-            x = cp.arange(50, dtype=np.float32) + 100 * backwards  # not what the first run left in shared memory
+            # Not what the first run left in shared memory.
+            x = cp.arange(50, dtype=np.float32) + 100 * backwards
             right = x[::-1].tolist()
-            module = cp.RawModule(code=REVERSED.replace("BARRIER", ""), name_expressions=["reverse<float>"])
+            module = cp.RawModule(
+                code=REVERSED.replace("BARRIER", ""), name_expressions=["reverse<float>"]
+            )
             module.get_function("reverse<float>")((1,), (64,), (x, np.int32(50)))
             return x.tolist() == right
         finally:
@@ -119,13 +125,17 @@ def test_shared_memory_given_at_the_launch(order):
     "line, result",
     [
         ("for (int d = 16; d; d /= 2) v += __shfl_down_sync(~0u, v, d);", {0: 496, 32: 1520}),
-        ("for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d);", {0: 496, 31: 496, 63: 1520}),
+        (
+            "for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d);",
+            {0: 496, 31: 496, 63: 1520},
+        ),
         ("v = __shfl_sync(~0u, v, 5);", {0: 5, 31: 5, 33: 37}),
         ("v = __shfl_up_sync(~0u, v, 2);", {0: 0, 1: 1, 2: 0, 31: 29, 34: 32}),
     ],
 )
 def test_shuffles_stay_in_a_warp(order, line, result):
-    source = f'extern "C" __global__ void warp(int* x) {{ int v = x[threadIdx.x]; {line} x[threadIdx.x] = v; }}'
+    body = f"int v = x[threadIdx.x]; {line} x[threadIdx.x] = v;"
+    source = f'extern "C" __global__ void warp(int* x) {{ {body} }}'
     x = cp.arange(64, dtype=np.int32)
     cp.RawKernel(source, "warp")((1,), (64,), (x,))
     assert {i: int(x[i]) for i in result} == result
@@ -133,18 +143,24 @@ def test_shuffles_stay_in_a_warp(order, line, result):
 
 def test_atomics(order):
     source = r"""
-    extern "C" __global__ void count(const int* x, float* sums, int* most, unsigned long long* words) {
+    typedef unsigned long long word;
+    extern "C" __global__ void count(const int* x, float* sums, int* most, word* words) {
       int v = x[blockIdx.x * blockDim.x + threadIdx.x];
       atomicAdd(&sums[v % 3], 0.5f);
       atomicMax(most, v);
       atomicAdd(words, 1ull << 40);
     }"""
-    x, sums, most, words = cp.arange(96, dtype=np.int32), cp.zeros(3, "f"), cp.zeros(1, "i"), cp.zeros(1, "u8")
+    x, sums, most, words = (
+        cp.arange(96, dtype=np.int32),
+        cp.zeros(3, "f"),
+        cp.zeros(1, "i"),
+        cp.zeros(1, "u8"),
+    )
     cp.RawKernel(source, "count")((3,), (32,), (x, sums, most, words))
     assert sums.tolist() == [16, 16, 16] and int(most[0]) == 95 and int(words[0]) == 96 << 40
 
 
-# --------------------------------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------------------- what goes wrong
 
 
 def test_an_error_of_the_compiler_is_cupys():
@@ -153,10 +169,14 @@ def test_an_error_of_the_compiler_is_cupys():
         kernel((1,), (1,), (cp.zeros(1),))
 
 
-@pytest.mark.parametrize("grid, block, shared", [((1,), (2048,), 0), ((1, 70000), (1,), 0), ((1,), (1,), 60000)])
+@pytest.mark.parametrize(
+    "grid, block, shared", [((1,), (2048,), 0), ((1, 70000), (1,), 0), ((1,), (1,), 60000)]
+)
 def test_a_launch_that_no_gpu_takes(grid, block, shared):
     with pytest.raises(RuntimeError, match="CUDA_ERROR_INVALID_VALUE"):
-        cp.RawKernel(SAXPY, "saxpy")(grid, block, (cp.zeros(1), cp.zeros(1), 1.0, 0), shared_mem=shared)
+        cp.RawKernel(SAXPY, "saxpy")(
+            grid, block, (cp.zeros(1), cp.zeros(1), 1.0, 0), shared_mem=shared
+        )
 
 
 def test_a_deadlock_is_reported():
@@ -183,13 +203,14 @@ def test_a_write_outside_an_array_is_noticed(monkeypatch, capfd, place):
 
 
 def test_a_read_outside_an_array_is_nan():
-    source = 'extern "C" __global__ void read(const float* x, float* y, int n) { y[0] = x[n]; y[1] = x[-1]; }'
+    arguments, body = "const float* x, float* y, int n", "y[0] = x[n]; y[1] = x[-1];"
+    source = f'extern "C" __global__ void read({arguments}) {{ {body} }}'
     x, y = cp.zeros(10, np.float32), cp.zeros(2, np.float32)
     cp.RawKernel(source, "read")((1,), (1,), (x, y, np.int32(10)))
     assert cp.isnan(y).all()
 
 
-# -------------------------------------------------------------------------------------------- numbers, the cache
+# ------------------------------------------------------------------------------- numbers, the cache
 
 
 def test_float32_below_the_normal_range_becomes_zero():

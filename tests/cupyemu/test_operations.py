@@ -37,7 +37,9 @@ OPERATIONS = {
     "where": lambda xp, put: xp.where(put(A) > 0, put(A), 0),
     "compare": lambda xp, put: put(A) > 0,
     "integers": lambda xp, put: put(L) * 7 % 3,
-    "unsigned words": lambda xp, put: (put(L).astype(xp.uint64) * xp.uint64(0xD2511F53)) >> xp.uint64(32),
+    "unsigned words": lambda xp, put: (
+        (put(L).astype(xp.uint64) * xp.uint64(0xD2511F53)) >> xp.uint64(32)
+    ),
     "bytes to floats": lambda xp, put: put(np.arange(6, dtype=np.uint8)) / np.float32(255),
     "sum": lambda xp, put: put(X).sum(),
     "sum over axes": lambda xp, put: put(X).sum(axis=(0, 1, 2)),
@@ -62,7 +64,9 @@ OPERATIONS = {
     "by two arrays": lambda xp, put: put(A)[xp.arange(4), put(L)],
     "by a mask": lambda xp, put: put(A)[put(A) > 0],
     "assigned by a mask": lambda xp, put: assigned(put(A), put(A) > 0, 0),
-    "add at": lambda xp, put: added_at(xp, put(np.zeros(5, "f")), put(np.array([1, 1, 3])), put(np.ones(3, "f"))),
+    "add at": lambda xp, put: added_at(
+        xp, put(np.zeros(5, "f")), put(np.array([1, 1, 3])), put(np.ones(3, "f"))
+    ),
     "take along": lambda xp, put: xp.take_along_axis(put(A), put(L)[:, None], axis=1),
     "one-hot": lambda xp, put: (put(L)[:, None] == xp.arange(5)).astype(np.float32),
     "nonzero": lambda xp, put: xp.nonzero(put(A) > 0)[0],
@@ -73,8 +77,12 @@ OPERATIONS = {
     "concatenate": lambda xp, put: xp.concatenate([put(A), put(A)], axis=1),
     "stack": lambda xp, put: xp.stack([put(A), put(A)], axis=2),
     "repeat": lambda xp, put: put(A).repeat(3, axis=1),
-    "windows": lambda xp, put: xp.lib.stride_tricks.sliding_window_view(put(X), (3, 2), axis=(2, 3)).max(axis=5),
-    "patches": lambda xp, put: xp.lib.stride_tricks.as_strided(put(X), (3, 4, 3, 3, 2), (672, 168, 48, 24, 4)) + 0,
+    "windows": lambda xp, put: xp.lib.stride_tricks.sliding_window_view(
+        put(X), (3, 2), axis=(2, 3)
+    ).max(axis=5),
+    "patches": lambda xp, put: (
+        xp.lib.stride_tricks.as_strided(put(X), (3, 4, 3, 3, 2), (672, 168, 48, 24, 4)) + 0
+    ),
     "a number to a type": lambda xp, put: put(A).astype(np.int32),
     "empty": lambda xp, put: put(A[:0]).sum(axis=0),
 }
@@ -97,7 +105,7 @@ def test_operation(name, backwards):
     np.testing.assert_allclose(ours.get(), theirs, rtol=2e-5, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------- products
+# ----------------------------------------------------------------------------------------- products
 
 PRODUCTS = {
     "matrix": (lambda put: put(A) @ put(B), 1),

@@ -1,4 +1,5 @@
-"""Copies on streams of their own happen as late as CUDA allows: a missing wait gives wrong numbers."""
+"""Copies on streams of their own happen as late as CUDA allows: a missing wait gives wrong
+numbers."""
 
 import cupy as cp
 import cupyx
@@ -50,7 +51,11 @@ def test_waiting_for_the_event_is_enough_and_does_not_stop_the_host(pinned, side
 def test_the_host_can_wait(pinned, side, wait):
     x, event = copied(pinned, side)
     before = device.counters()["synchronizations"]
-    {"event": event.synchronize, "stream": side.synchronize, "device": cp.cuda.Device().synchronize}[wait]()
+    {
+        "event": event.synchronize,
+        "stream": side.synchronize,
+        "device": cp.cuda.Device().synchronize,
+    }[wait]()
     assert device.counters()["synchronizations"] == before + 1 and (x + 1).tolist() == [2, 3, 4, 5]
 
 

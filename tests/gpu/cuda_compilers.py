@@ -1,4 +1,5 @@
-"""NVIDIA's compilers, where there are any: they need no GPU, and say whether a real one could run our kernels."""
+"""NVIDIA's compilers, where there are any: they need no GPU, and say whether a real one could run
+our kernels."""
 
 import ctypes as C
 import functools
@@ -15,13 +16,22 @@ HOW = "put nvcc on the PATH, or: pip install nvidia-cuda-nvrtc nvidia-cuda-runti
 
 
 def merged(sources):
-    """One source of many, each in a namespace of its own: so a compiler starts once and not for each kernel."""
-    includes = dict.fromkeys(line for source in sources for line in re.findall(r"^\s*#include .*$", source, re.M))
+    """One source of many, each in a namespace of its own: so a compiler starts once and not for
+    each kernel."""
+    includes = dict.fromkeys(
+        line for source in sources for line in re.findall(r"^\s*#include .*$", source, re.M)
+    )
     parts = []
     for i, source in enumerate(sources):
         body = re.sub(r"^\s*#include .*$", "", source, flags=re.M).replace('extern "C"', "")
         macros = re.findall(r"^\s*#\s*define\s+(\w+)", body, re.M)
-        parts += [f'#line 1 "kernel{i}"', f"namespace kernel{i} {{", body, "}", *(f"#undef {m}" for m in macros)]
+        parts += [
+            f'#line 1 "kernel{i}"',
+            f"namespace kernel{i} {{",
+            body,
+            "}",
+            *(f"#undef {m}" for m in macros),
+        ]
     return "\n".join([*includes, *parts]) + "\n"
 
 
@@ -30,7 +40,8 @@ class CompileError(Exception):
 
 
 def nvcc(source, arch, kind="cubin"):
-    """The `source` as "cubin", machine code, or "ptx", assembler text; in bytes.  Raises CompileError."""
+    """The `source` as "cubin", machine code, or "ptx", assembler text; in bytes.  Raises
+    CompileError."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder) / "kernels.cu"
         at.write_text(source)
@@ -48,7 +59,9 @@ def nvrtc(source, arch, kind="cubin"):
     flags = (*_options(), f"-I{headers}", "-default-device", f"-arch=sm_{arch}")
     options = [flag.encode() for flag in flags]
     library.nvrtcCreateProgram(C.byref(program), source.encode(), b"kernels.cu", 0, None, None)
-    failed = library.nvrtcCompileProgram(program, len(options), (C.c_char_p * len(options))(*options))
+    failed = library.nvrtcCompileProgram(
+        program, len(options), (C.c_char_p * len(options))(*options)
+    )
 
     def text(name):
         getattr(library, f"nvrtcGet{name}Size")(program, C.byref(size))
@@ -73,7 +86,9 @@ def found():
 def version(name):
     """Of the compiler of this name, as text."""
     if name == "nvcc":
-        said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            ["nvcc", "--version"], capture_output=True, text=True, check=True
+        ).stdout
         return re.findall(r"release ([\d.]+)", said)[0]
     numbers = C.c_int(), C.c_int()
     C.CDLL(_nvrtc_library()).nvrtcVersion(*map(C.byref, numbers))
@@ -84,7 +99,10 @@ def report():
     """A line for the end of a test run, and whether there is any compiler."""
     names = [f"{name} {version(name)}" for name in found()]
     if not names:
-        return f"NOT CHECKED that kernels compile for a real GPU: there is no CUDA compiler; {HOW}", False
+        return (
+            f"NOT CHECKED that kernels compile for a real GPU: there is no CUDA compiler; {HOW}",
+            False,
+        )
     return f"CUDA compilers: {' and '.join(names)}, for sm_{', sm_'.join(ARCHITECTURES)}", True
 
 
@@ -100,7 +118,10 @@ def _wheels():
 def _nvrtc_library():
     toolkit = Path(os.environ.get("CUDA_PATH", "/usr/local/cuda"))
     folders = [*(folder / "lib" for folder in _wheels()), toolkit / "lib64"]
-    return next((str(path) for folder in folders for path in sorted(folder.glob("libnvrtc.so.[0-9]*"))), None)
+    return next(
+        (str(path) for folder in folders for path in sorted(folder.glob("libnvrtc.so.[0-9]*"))),
+        None,
+    )
 
 
 @functools.cache

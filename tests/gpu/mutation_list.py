@@ -1,26 +1,39 @@
-"""The mutations of mutations.py: single places of the package that carry the GPU path, and what is left without.
+"""The mutations of mutations.py: single places of the package that carry the GPU path, and what is
+left without.
 
-Each names the tests that are about it; any of them may be the one that fails.  Our kernels have no atomics and no
-barriers, since each number is gathered by the thread that owns it (see `Kernel`); in their place stand the sums,
-the loops that gather, and a thread that writes outside what it owns.
+Each names the tests that are about it; any of them may be the one that fails.  Our kernels have no
+atomics and no barriers, since each number is gathered by the thread that owns it (see `Kernel`); in
+their place stand the sums, the loops that gather, and a thread that writes outside what it owns.
 """
 
 from typing import NamedTuple
 
-KERNELS, COSTS, COPIES = (f"tests/gpu/test_{name}.py" for name in ("kernels", "step_costs", "copies"))
-PREFETCH, LAYERS, MEMORY = (
-    f"tests/{name}.py" for name in ("train/test_prefetch", "layers/test_layers", "train/test_memory")
+FORMS, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
+    f"tests/gpu/test_{name}.py"
+    for name in ("forms", "kernels", "accelerated", "step_costs", "copies", "options")
 )
-WINDOWS, POOL, LRN, ENTROPY = (
-    f"{KERNELS}::test_{n}" for n in ("im2col_and_col2im", "max_pool", "lrn", "cross_entropy")
-)
+PREFETCH = "tests/train/test_prefetch.py"
 MISSING_WAITS = f"{PREFETCH}::test_right_under_every_schedule"
+QUIET = f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory"
+OWN = f"{COSTS}::test_our_own_kernels_are_used"
+CHUNKS = f"{ACCELERATED}::test_a_batch_in_chunks_has_the_gradient_of_the_whole"
+WINDOWS, POOL, NAN, RELU, LRN, ENTROPY, RANDOM = (
+    f"{FORMS}::test_{name}"
+    for name in (
+        "im2col_and_col2im", "max_pool", "max_pool_with_nan_and_infinity",
+        "closed_units_stop_everything_and_nan_passes_dy", "lrn", "cross_entropy", "random_numbers",
+    )
+)  # fmt: skip
 
 
 class Mutation(NamedTuple):
-    """In `file` of the package, `old` becomes `new`; one of `tests` (node ids or files) should fail."""
+    """In `place`, a function of `file` or "" for all of it, `old` becomes `new` (see patterns.py).
+
+    One of `tests`, node ids or files, should then fail.
+    """
 
     file: str
+    place: str
     what: str
     old: str
     new: str
@@ -28,175 +41,212 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
-    # ------------------------------------------------------------------ where arrays live
+    # -------------------------------------------------------------------- where arrays live
     Mutation(
-        "layers/conv.py", "an xp lookup: the output of a convolution is NumPy's",
-        "y = get_xp(x).empty((len(x), OH, OW, F)", "y = np.empty((len(x), OH, OW, F)",
-        (f"{LAYERS}::test_conv",),
+        "layers/conv.py", "Conv2d.forward", "an xp lookup: the output of a convolution is NumPy's",
+        "get_xp($x).empty($$rest)", "np.empty($$rest)", (f"{FORMS}::test_conv",),
     ),
     Mutation(
-        "fast/winograd.py", "an xp lookup: the matrices of Winograd's transforms are NumPy's",
-        "(get_xp(x).asarray(matrix, dtype=x.dtype)", "(np.asarray(matrix, dtype=x.dtype)",
-        ("tests/fast/test_winograd.py::test_without_bias_and_without_input_gradient",),
+        "layers/pool.py", "_Pool2d.add_windows",
+        "an xp lookup: pooling adds its gradient up in NumPy's",
+        "get_xp($$x).zeros($$rest)", '__import__("numpy").zeros($$rest)',
+        (f"{FORMS}::test_average_pool",),
     ),
     Mutation(
-        "layers/layer.py", "an xp lookup: the vector of all parameters is NumPy's",
-        "theta = get_xp(first).empty(", "theta = np.empty(",
-        (f"{MEMORY}::test_chunks_give_the_same_bits_each_time",),
+        "params.py", "flatten", "an xp lookup: the vector of all parameters is NumPy's",
+        "get_xp($x).empty($$rest)", '__import__("numpy").empty($$rest)',
+        (f"{ACCELERATED}::test_all_parameters_become_one_vector_on_the_gpu",),
     ),
     Mutation(
-        "train/trainer.py", "an xp lookup: the losses not read back yet are kept by NumPy",
-        "self.log = get_xp(self.theta).zeros(", "self.log = np.zeros(",
+        "train/trainer.py", "Trainer.__init__",
+        "an xp lookup: the losses not read back yet are kept by NumPy",
+        "self.log = get_xp($x).zeros($$rest)", "self.log = np.zeros($$rest)",
         (f"{COPIES}::test_one_pinned_copy_a_training_step",),
     ),
     Mutation(
-        "train/prefetch.py", "a transfer: the labels of a batch stay on the host",
-        "self.batch = unpack(self.memory, batch)",
-        "self.batch = unpack(self.memory, batch)._replace(labels=batch.labels)",
+        "train/prefetch.py", "Slot.send", "a transfer: the labels of a batch stay on the host",
+        "unpack(self.memory, $b)", "unpack(self.memory, $b)._replace(labels=$b.labels)",
         (f"{PREFETCH}::test_the_batches_of_the_loader_to_the_bit",),
     ),
-    # ------------------------------------------------------------------ dtypes
     Mutation(
-        "train/trainer.py", "a dtype: the losses not read back yet are float64",
-        "zeros((config.log_interval, 2), dtype=self.theta.dtype)", "zeros((config.log_interval, 2))",
-        (f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory",),
+        "twin.py", "Twin.to", "the twin of another device: a layer that moves keeps its class",
+        "self.__class__ = TWINS.get($$rest)", "pass",
+        (f"{ACCELERATED}::test_an_accelerated_model_moves_to_the_gpu_and_back",),
+    ),
+    # ------------------------------------------------------------------------------ dtypes
+    Mutation(
+        "train/trainer.py", "Trainer.__init__", "a dtype: the losses not read back yet are float64",
+        "self.log = $zeros($$shape, dtype=$d)", "self.log = $zeros($$shape)", (QUIET,),
     ),
     Mutation(
-        "layers/layer.py", "a dtype: the vector of all parameters is float64",
-        "for owner, key, _ in arrays), dtype=first.dtype)", "for owner, key, _ in arrays))",
-        (f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory",),
+        "params.py", "flatten", "a dtype: the vector of all parameters is float64",
+        "empty($n, dtype=$d)", "empty($n)", (QUIET,),
     ),
     Mutation(
-        "losses.py", "a cast: the one-hot labels are float64",
-        "t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)",
-        "t = (labels[:, None] == xp.arange(C)).astype(float)",
-        (ENTROPY,),
+        "losses.py", "softmax_cross_entropy", "a cast: the one-hot labels are float64",
+        ".astype($d)", ".astype(float)", (ENTROPY,),
     ),
     Mutation(
-        "layers/lrn.py", "the T of a constant in a kernel: a bare 2.0 computes with float64",
-        "T(2) * alpha * beta", "2.0 * alpha * beta",
-        (f"{KERNELS}::test_no_constant_in_a_kernel_is_a_float64", LRN),
+        "gpu/lrn.cu", "lrn_backward",
+        "the T of a constant in a kernel: a bare 2.0 computes with float64",
+        "T(2)", "2.0", (f"{KERNELS}::test_no_constant_in_a_kernel_is_a_float64", LRN),
     ),
     Mutation(
-        "data/pixels.py", "the f of a constant in a kernel: bytes become numbers by way of float64",
-        "(p / 255.0f + colour - mean)", "(p / 255.0 + colour - mean)",
-        ("tests/data/test_pixels.py::test_a_batch_is_what_the_single_steps_make_of_its_images",),
+        "gpu/pixels.cu", "finish",
+        "the f of a constant in a kernel: bytes become numbers by way of float64",
+        "255.0f", "255.0", (f"{FORMS}::test_bytes_become_floats_to_the_bit",),
     ),
-    # ------------------------------------------------------------------ streams, and memory to copy from
+    # ------------------------------------------------- streams, and memory to copy from
     Mutation(
-        "train/prefetch.py", "an event wait: computation does not wait for the copy",
-        "self.compute.wait_event(self.sent)", "pass", (MISSING_WAITS,),
-    ),
-    Mutation(
-        "train/prefetch.py", "an event wait: the copy does not wait for the computation",
-        "self.copy.wait_event(self.free)", "pass", (MISSING_WAITS,),
+        "train/prefetch.py", "Slot.receive",
+        "an event wait: computation does not wait for the copy",
+        "$stream.wait_event($event)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "an event wait: the host packs while a copy still leaves",
-        "        self.wait_until_sent()\n        size =", "        size =", (MISSING_WAITS,),
+        "train/prefetch.py", "Slot.send",
+        "an event wait: the copy does not wait for the computation",
+        "$stream.wait_event($event)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "an event wait: memory is freed while a copy still reads and writes it",
-        "        for slot in slots:  # the memory must not go to others while a copy reads or writes it\n"
-        "            slot.wait_until_sent()", "        pass", (MISSING_WAITS,),
+        "train/prefetch.py", "Slot.send", "an event wait: the host packs while a copy still leaves",
+        "self.wait_until_sent()", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "the rotation of the double buffer: always the first slot",
-        "slot = slots[k % SLOTS]", "slot = slots[0]", (MISSING_WAITS,),
+        "train/prefetch.py", "on_gpu",
+        "an event wait: memory is freed while a copy still reads and writes it",
+        "$slot.wait_until_sent()", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "the side stream: copies stand in the queue of the computation",
-        "self.memory[:size].set(self.pinned[:size], stream=self.copy)",
-        "self.memory[:size].set(self.pinned[:size])",
-        (PREFETCH,),
+        "train/prefetch.py", "Slot.release", "an event: nobody says that a batch is done with",
+        "$event.record($stream)", "pass", (MISSING_WAITS,),
     ),
     Mutation(
-        "train/prefetch.py", "pinned memory: batches leave from pageable memory",
-        "cupyx.empty_pinned((size,), np.uint8)", "np.empty((size,), np.uint8)",
+        "train/prefetch.py", "Slot.reserve", "an event: new memory may still be in use elsewhere",
+        "$event.record($stream)", "pass", (MISSING_WAITS,),
+    ),
+    Mutation(
+        "train/prefetch.py", "on_gpu", "the rotation of the double buffer: always the first slot",
+        "$slots[$k % SLOTS]", "$slots[0]", (MISSING_WAITS,),
+    ),
+    Mutation(
+        "train/prefetch.py", "Slot.send",
+        "the side stream: copies stand in the queue of the computation",
+        ".set($$source, stream=$stream)", ".set($$source)", (PREFETCH,),
+    ),
+    Mutation(
+        "train/prefetch.py", "Slot.reserve", "pinned memory: batches leave from pageable memory",
+        "cupyx.empty_pinned($$rest)", "np.empty($$rest)",
         (f"{COPIES}::test_one_pinned_copy_a_batch_and_no_wait",),
     ),
-    # ------------------------------------------------------------------ what a step costs
+    # ------------------------------------------------------------------- what a step costs
     Mutation(
-        "train/trainer.py", "no wait in a step: each loss is read at once",
-        "self.log[len(pending), 1] = loss, correct", "self.log[len(pending), 1] = float(loss), correct",
-        (f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory",),
+        "train/trainer.py", "Trainer.train_epoch", "no wait in a step: each loss is read at once",
+        "$steps.append($$images)", "$steps.append($$images); float(self.log[0, 0])", (QUIET,),
     ),
     Mutation(
-        "backend.py", "one product a convolution: image by image, on a GPU as well",
-        "if get_xp(x) is np else N)", "if get_xp(x) is np else 1)",
+        "accelerate.py", "accelerate", "the twins: layers stay what their pages say",
+        "$layer.__class__ = TWINS.get($$rest)", "pass", (OWN,),
+    ),
+    Mutation(
+        "accelerate.py", "accelerate", "the twin of the optimizer: it stays what its page says",
+        "$optimizer.__class__ = OPTIMIZERS[$$device].get($$rest)", "pass", (OWN,),
+    ),
+    Mutation(
+        "accelerate.py", "loss_function", "the twin of the loss: it stays what its page says",
+        "return $twin if $$condition else", "return", (OWN,),
+    ),
+    Mutation(
+        "accelerate.py", "accelerate", "one product less: a first layer passes its gradient on",
+        "$first.input_grad = input_grad", "pass",
         (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
     ),
     Mutation(
-        "cli.py", "TF32 is for those who ask: it is always on",
-        "    if config.tf32:\n        allow_tf32()", "    allow_tf32()",
-        ("tests/gpu/test_options.py::test_tf32_is_for_those_who_ask_for_it",),
+        "cli.py", "train", "TF32 is for those who ask: it is always on",
+        "if $config.tf32: allow_tf32()", "allow_tf32()",
+        (f"{OPTIONS}::test_tf32_is_for_those_who_ask_for_it",),
     ),
-    # ------------------------------------------------------------------ bounds
+    # ------------------------------------------------------------------------------ bounds
     Mutation(
-        "layers/conv.py", "a bounds guard: im2col reads past the right edge",
-        "w >= 0 && w < W ? x[at]", "w >= 0 ? x[at]", (WINDOWS,),
-    ),
-    Mutation(
-        "layers/conv.py", "a bounds guard: col2im gathers from windows below the last one",
-        "for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)\n        for (int q = min(w / S, OW - 1); "
-        "q >= 0 && w - q * S < K; q--)\n            sum += dX[",
-        "for (int p = h / S; p >= 0 && h - p * S < K; p--)\n        for (int q = min(w / S, OW - 1); "
-        "q >= 0 && w - q * S < K; q--)\n            sum += dX[",
-        (WINDOWS,),
+        "gpu/conv.cu", "im2col", "a bounds guard: im2col reads past the right edge",
+        "$w >= 0 && $w < W", "$w >= 0", (WINDOWS,),
     ),
     Mutation(
-        "layers/pool.py", "a bounds guard: max pooling looks above the first row",
-        "if (h < 0 || h >= H || w < 0 || w >= W) continue;", "if (h >= H || w < 0 || w >= W) continue;", (POOL,),
+        "gpu/conv.cu", "col2im", "a bounds guard: col2im gathers from windows below the last one",
+        "min($h / S, OH - 1)", "$h / S", (WINDOWS,),
     ),
     Mutation(
-        "layers/lrn.py", "a bounds guard: LRN looks at channels of the next place",
-        "j <= half && c + j < C; j++) sum +=", "j <= half; j++) sum +=", (LRN,),
+        "gpu/pool.cu", "maxpool_forward", "a bounds guard: max pooling looks above the first row",
+        "$h < 0 || $h >= H", "$h >= H", (POOL,),
     ),
     Mutation(
-        "losses.py", "a thread writes what another owns: one class too many",
-        "for (int c = 0; c < C; c++) {", "for (int c = 0; c <= C; c++) {", (ENTROPY,),
-    ),
-    # ------------------------------------------------------------------ sums and indices
-    Mutation(
-        "layers/conv.py", "the sum of col2im: the last patch instead of all",
-        "sum += dX[", "sum = dX[", (WINDOWS,),
+        "gpu/lrn.cu", "lrn_forward", "a bounds guard: LRN looks at channels of the next place",
+        "$j <= half && $c + $j < C", "$j <= half", (LRN,),
     ),
     Mutation(
-        "layers/pool.py", "the sum of max pooling's gradient: the last window instead of all",
-        "sum += dy[at]", "sum = dy[at]", (POOL,),
+        "gpu/losses.cu", "cross_entropy", "a thread writes what another owns: one class too many",
+        "for (int $c = 0; $c < C; $c++) {", "for (int $c = 0; $c <= C; $c++) {", (ENTROPY,),
+    ),
+    # -------------------------------------------------------------------- sums and indices
+    Mutation(
+        "gpu/conv.cu", "col2im", "the sum of col2im: the last patch instead of all",
+        "$sum += $x;", "$sum = $x;", (WINDOWS,),
     ),
     Mutation(
-        "layers/conv.py", "a factor of an index: col2im forgets the channels",
-        "* K + w - q * S) * C + c]", "* K + w - q * S) + c]", (WINDOWS,),
+        "gpu/pool.cu", "maxpool_backward",
+        "the sum of max pooling's gradient: the last window instead of all",
+        "$sum += $x;", "$sum = $x;", (POOL,),
     ),
     Mutation(
-        "backend.py", "an index type: 32 bits for twice as many numbers as they hold",
-        "LARGEST_INT32 = 2**31 - 1", "LARGEST_INT32 = 2**32 - 1",
+        "gpu/conv.cu", "col2im", "a factor of an index: col2im forgets the channels",
+        "* C + $c", "+ $c", (WINDOWS,),
+    ),
+    Mutation(
+        "gpu/kernel.py", "", "an index type: 32 bits for twice as many numbers as they hold",
+        "2**31 - 1", "2**32 - 1",
         (f"{KERNELS}::test_arrays_above_two_billion_numbers_get_wide_indices",),
     ),
     Mutation(
-        "layers/conv.py", "an index type: im2col counts its numbers by 32 bits",
-        "    Index k = i;\n    const int c = k % C; k /= C;\n    const int b", "    int k = i;\n"
-        "    const int c = k % C; k /= C;\n    const int b",
-        (f"{KERNELS}::test_what_numbers_an_array_is_an_index", WINDOWS),
+        "gpu/conv.cu", "im2col", "an index type: im2col counts its numbers by 32 bits",
+        "Index k", "int k", (f"{KERNELS}::test_what_numbers_an_array_is_an_index", WINDOWS),
     ),
     Mutation(
-        "layers/pool.py", "an index type: the winner of a window is one byte",
-        "dtype=xp.min_scalar_type(self.kernel_size**2)", 'dtype="uint8"',
-        (f"{KERNELS}::test_a_wide_window_notes_its_winner",),
+        "gpu/pool.py", "MaxPool2d.forward", "an index type: the winner of a window is one byte",
+        "$xp.min_scalar_type($$rest)", '"uint8"',
+        (f"{FORMS}::test_a_wide_window_notes_its_winner",),
     ),
-    # ------------------------------------------------------------------ the same numbers
+    # -------------------------------------------------------------------- the same numbers
     Mutation(
-        "train/gradient.py", "the share of a chunk: each chunk counts as the whole batch",
-        "loss, dlogits = loss * share, dlogits * share", "pass", (f"{MEMORY}::test_chunks_sum_up_to_the_batch",),
-    ),
-    Mutation(
-        "layers/dropout.py", "the place in the batch: each chunk begins the mask anew",
-        '"first": first}', '"first": 0}', (f"{MEMORY}::test_chunks_sum_up_to_the_batch",),
+        "gpu/pool.cu", "maxpool_forward", "the first of a window: none is larger than 0",
+        "$first < 0 || $v > $best", "$v > $best", (POOL,),
     ),
     Mutation(
-        "optim.py", "the bias correction of Adam's kernel",
-        "constants = a * c / (1 - b1**self.t), b1", "constants = a * c, b1",
-        (f"{KERNELS}::test_optimizers",),
+        "gpu/pool.cu", "maxpool_forward", "not a number: max pooling passes over it",
+        "$v > $best || $nan", "$v > $best", (NAN,),
+    ),
+    Mutation(
+        "gpu/activations.cu", "relu_backward", "not a number: a ReLU stops its gradient",
+        "$y <= $zero ? $zero : $dy", "$y > $zero ? $dy : $zero", (RELU,),
+    ),
+    Mutation(
+        "gpu/conv.py", "Conv2d.backward", "a grad in another layout: the sum stays in a copy",
+        "if not $into.flags.c_contiguous: $into[...] = $dW", "pass", (f"{FORMS}::test_conv",),
+    ),
+    Mutation(
+        "gpu/dropout.cu", "philox", "a round of Philox: nine of ten",
+        "$round < 10", "$round < 9", (RANDOM,),
+    ),
+    Mutation(
+        "gpu/dropout.py", "Dropout.forward",
+        "the place in the batch: each chunk begins the mask anew",
+        "self.first * $n", "0 * $n", (CHUNKS,),
+    ),
+    Mutation(
+        "train/gradient.py", "BatchGradient.add",
+        "the share of a chunk: each chunk counts as the whole batch",
+        "if $share < 1", "if $share < 0", (CHUNKS,),
+    ),
+    Mutation(
+        "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",
+        "lr * $c / ($$b)", "lr * $c", (f"{FORMS}::test_optimizers",),
     ),
 ]  # fmt: skip

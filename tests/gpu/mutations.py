@@ -1,12 +1,13 @@
 """`python tests/gpu/mutations.py [WORD ...]`: can the tests of the GPU path fail?
 
-Each mutation of mutation_list.py removes one thing from a copy of the repository (an xp lookup, a cast, the wait
-for an event, a guard of a kernel ...) and runs the tests that are about it by `pytest --device gpu`, first without
-and then with it.  A table of which test found it, in Markdown, goes to stdout.  With WORDs, only those
-mutations whose file or description contains one of them.
+Each mutation of mutation_list.py removes one thing from a copy of the repository (an xp lookup, a
+cast, the wait for an event, a guard of a kernel ...) and runs the tests that are about it by
+`pytest --device gpu`, first without and then with it.  A table of which test found it, in Markdown,
+goes to stdout.  With WORDs, only those mutations whose file or description contains one of them.
 
-Exit status 1 where one survived: then a test is missing.  Status 2 where the list no longer fits the sources, or
-tests fail without any mutation.  It needs what `pytest --device gpu` needs, and takes several minutes.
+Exit status 1 where one survived: then a test is missing.  Status 2 where the list no longer fits
+the sources, or tests fail without any mutation.  It needs what `pytest --device gpu` needs, and
+takes several minutes.
 """
 
 import os
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from mutation_list import MUTATIONS
+from patterns import PatternError, change
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("minialex", "tests", "examples", "benchmarks", "pyproject.toml")  # what the tests need
@@ -29,11 +31,16 @@ class ListError(Exception):
 
 def mutated(mutation, package):
     """The text of its file, with the mutation; `package` is the folder minialex."""
-    text = (package / mutation.file).read_text(encoding="utf-8")
-    count = text.count(mutation.old)
-    if count != 1:
-        raise ListError(f"minialex/{mutation.file} has {count} times, not once: {mutation.old!r}")
-    return text.replace(mutation.old, mutation.new)
+    return apply(mutation, (package / mutation.file).read_text(encoding="utf-8"))
+
+
+def apply(mutation, text):
+    """`text`, its file in any form, with the mutation."""
+    python = mutation.file.endswith(".py")
+    try:
+        return change(text, python, mutation.place, mutation.old, mutation.new)
+    except PatternError as error:
+        raise ListError(f"minialex/{mutation.file}: {error}") from None
 
 
 def copy_repository(to):
@@ -52,7 +59,18 @@ def first_failure(copy, tests):
     Raises ListError where they could not run.
     """
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "--device", "gpu", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--device",
+        "gpu",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=copy)
     lines = done.stdout.splitlines()
     for kind in ("FAILED ", "ERROR "):
@@ -62,7 +80,9 @@ def first_failure(copy, tests):
     if done.returncode < 0:  # a signal
         return f"{tests[0]} (the process died)"
     if done.returncode != 0:
-        raise ListError(f"pytest {' '.join(tests)} ended with status {done.returncode}:\n{done.stdout[-2000:]}")
+        raise ListError(
+            f"pytest {' '.join(tests)} ended with status {done.returncode}:\n{done.stdout[-2000:]}"
+        )
     return None
 
 
@@ -71,24 +91,35 @@ def check_copy(copy):
     program = "import minialex; print(minialex.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=copy, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=copy,
+        check=True,
     ).stdout.strip()
     if not Path(found).resolve().is_relative_to(copy.resolve()):
         raise ListError(f"the tests would not import the copy of minialex, but {found}")
 
 
 def main(words):
-    chosen = [m for m in MUTATIONS if not words or any(word in f"{m.file} {m.what}" for word in words)]
+    chosen = [
+        m for m in MUTATIONS if not words or any(word in f"{m.file} {m.what}" for word in words)
+    ]
     survivors = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         copy_repository(copy)
         check_copy(copy)
         texts = [mutated(mutation, copy / "minialex") for mutation in chosen]
-        failed = first_failure(copy, sorted({test for mutation in chosen for test in mutation.tests}))
+        failed = first_failure(
+            copy, sorted({test for mutation in chosen for test in mutation.tests})
+        )
         if failed:
             raise ListError(f"without any mutation, {failed} fails")
-        print("| file | what was removed | the test that found it |\n| --- | --- | --- |", flush=True)
+        print(
+            "| file | what was removed | the test that found it |\n| --- | --- | --- |", flush=True
+        )
         for mutation, text in zip(chosen, texts, strict=True):
             file = copy / "minialex" / mutation.file
             original = file.read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Run a program on the GPU where there is one, and otherwise on an emulated one (see cupyemu/__init__.py):
+"""Run a program on the GPU where there is one, and otherwise on an emulated one (see
+cupyemu/__init__.py):
 
     python tests/gpu/on_emulated_gpu.py examples/train_catdog.py --device gpu --limit 64 --epochs 1
 

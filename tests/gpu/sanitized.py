@@ -1,10 +1,13 @@
-"""`python tests/gpu/sanitized.py thread|address WORK`: our kernels on the emulated GPU under a sanitizer.
+"""`python tests/gpu/sanitized.py thread|address WORK`: our kernels on the emulated GPU under a
+sanitizer.
 
-ThreadSanitizer finds kernels in which one thread touches what another writes: their threads are dealt out to
-some of the host.  AddressSanitizer finds those that read or write outside an array.  CuPy's own kernels and
-cuBLAS are not looked at.  WORK is a name of WORKS.  Exit status 0: nothing was found.
+ThreadSanitizer finds kernels in which one thread touches what another writes: their threads are
+dealt out to some of the host.  AddressSanitizer finds those that read or write outside an array.
+CuPy's own kernels and cuBLAS are not looked at.  WORK is a name of WORKS.  Exit status 0: nothing
+was found.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -29,7 +32,12 @@ def library(sanitizer):
 
 def run(sanitizer, work):
     """The status and messages of WORK in a process of its own."""
-    environment = {**os.environ, **OPTIONS, "MINIALEX_SANITIZER": sanitizer, "LD_PRELOAD": library(sanitizer)}
+    environment = {
+        **os.environ,
+        **OPTIONS,
+        "MINIALEX_SANITIZER": sanitizer,
+        "LD_PRELOAD": library(sanitizer),
+    }
     command = [sys.executable, __file__, sanitizer, work]
     # Without random addresses, which ThreadSanitizer does not always get along with.
     fixed = ["setarch", "-R"] if sys.platform == "linux" else []
@@ -39,33 +47,33 @@ def run(sanitizer, work):
 
 def steps():
     """Training steps of all variants, with indices of both widths, and one with SGD."""
-    from minialex import backend
+    from minialex.gpu import kernel
     from minialex.models import VARIANTS
     from step_costs import Steps
 
-    for limit in (backend.LARGEST_INT32, 0):
-        backend.LARGEST_INT32 = limit
+    for limit in (kernel.LARGEST_INT32, 0):
+        kernel.LARGEST_INT32 = limit
         for variant in VARIANTS:
             Steps(variant, 1, batch_size=2, optimizer="sgd" if variant == "owt" else "adam")
 
 
 def kernels():
-    """All of test_kernels.py: odd shapes, strides, layouts."""
+    """All of test_forms.py: odd shapes, strides, layouts."""
     import pytest
 
-    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_kernels.py"))]))
+    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_forms.py"))]))
 
 
 def planted(body):
     """A kernel with a bug, on 1,000 numbers."""
 
     def work():
-        from cupy import ones, zeros
-
-        import step_costs  # noqa: F401 -- the emulator
+        import step_costs  # noqa: F401 -- the emulator, before cupy
         from minialex.gpu.kernel import Kernel
 
-        Kernel("planted", "raw T x", "raw T y", body)(ones(1000, "f"), zeros(1000, "f"), size=1000)
+        cupy = importlib.import_module("cupy")
+        x, y = cupy.ones(1000, "f"), cupy.zeros(1000, "f")
+        Kernel("", "planted", "raw T x", "raw T y", body)(x, y, size=1000)
 
     return work
 

@@ -1,10 +1,10 @@
-"""What a training step of AlexNet costs on a GPU, counted: launches, products, copies, memory, and when the host
-waits.
+"""What a training step of AlexNet costs on a GPU, counted: launches, products, copies, memory, and
+when the host waits.
 
-`python tests/gpu/step_costs.py` prints the counts of each variant and its kernels; test_step_costs.py holds them
-to a budget.  They are of a whole step of a Trainer, from the loader's bytes to the optimizer, on the emulated
-device (see cupyemu), which counts what CuPy asks of a GPU.  All but the memory depend on the network and not on
-its width, so a narrow one is enough.
+`python tests/gpu/step_costs.py` prints the counts of each variant and its kernels;
+test_step_costs.py holds them to a budget.  They are of a whole step of a Trainer, from the loader's
+bytes to the optimizer, on the emulated device (see cupyemu), which counts what CuPy asks of a GPU.
+All but the memory depend on the network and not on its width, so a narrow one is enough.
 """
 
 import sys
@@ -32,10 +32,12 @@ LAST = 2  # nor are these: there is no next batch to send
 
 
 class Steps:
-    """An epoch of `count` counted steps: what the device counted in each, and how much memory was in use after it.
+    """An epoch of `count` counted steps: what the device counted in each, and how much memory was
+    in use after it.
 
-    Options are those of a run (see tiny_run.py).  A step is counted from one update of the progress bar to the
-    next; that step `log_interval` is read back and logged, therefore, is counted in the step after it.
+    Options are those of a run (see tiny_run.py).  A step is counted from one update of the progress
+    bar to the next; that step `log_interval` is read back and logged, therefore, is counted in the
+    step after it.
     """
 
     def __init__(self, variant, count=3, **options):
@@ -52,7 +54,9 @@ class Steps:
 
         with tempfile.TemporaryDirectory() as folder:
             length = options["batch_size"] * (WARM_UP + count + LAST)
-            self.trainer = tiny_run.trainer(Path(folder), count_step, variant=variant, length=length, **options)
+            self.trainer = tiny_run.trainer(
+                Path(folder), count_step, variant=variant, length=length, **options
+            )
             self.trainer.train_epoch()
         self.peak = emulated.value("peak_bytes") - before
         counted = slice(WARM_UP, WARM_UP + count)
@@ -75,7 +79,11 @@ class Steps:
         run = self.trainer
         states = len(run.optimizer.state)
         return step_bytes(
-            run.model, run.model.input_shape, run.config.batch_size, run.gradient.chunk, states=states
+            run.model,
+            run.model.input_shape,
+            run.config.batch_size,
+            run.gradient.chunk,
+            states=states,
         )
 
 
@@ -93,7 +101,9 @@ def rows(steps):
     return {
         "launches and products": found["launches"] + found["gemms"],
         "  launches of kernels": found["launches"],
-        "    of our own": sum(count for name, count in names.items() if name.startswith("minialex_")),
+        "    of our own": sum(
+            count for name, count in names.items() if name.startswith("minialex_")
+        ),
         "  matrix products": found["gemms"],
         "    of more than two axes": found["gemms_batched"],
         "kernels with float64": found["float64"],
@@ -115,7 +125,9 @@ def main():
         print(f"{name:32}" + "".join(f"{column[name]:12,}" for column in columns.values()))
     for name, of in (("peak of memory", "peak"), ("  by the formula", "formula")):
         values = (getattr(steps, of) for steps in all_steps.values())
-        print(f"{name:32}" + "".join(f"{show_bytes(v() if callable(v) else v):>12}" for v in values))
+        print(
+            f"{name:32}" + "".join(f"{show_bytes(v() if callable(v) else v):>12}" for v in values)
+        )
     names = {variant: steps.by_name() for variant, steps in all_steps.items()}
     print(f"\n{'kernel':32}" + "".join(f"{variant:>12}" for variant in names))
     for name in sorted(set().union(*names.values())):

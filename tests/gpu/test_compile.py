@@ -1,4 +1,5 @@
-"""Every kernel of a training step, CuPy's and our own, through NVIDIA's compilers: no GPU is needed for that."""
+"""Every kernel of a training step, CuPy's and our own, through NVIDIA's compilers: no GPU is needed
+for that."""
 
 import pytest
 
@@ -9,12 +10,13 @@ if has_gpu():
     pytest.skip("a real GPU compiles its kernels itself", allow_module_level=True)
 
 from cuda_compilers import ARCHITECTURES, CompileError, merged
-from minialex import backend
+from minialex.gpu import kernel as kernel_module
 from minialex.models import VARIANTS
 from step_costs import Steps
 
 COMPILERS = cuda_compilers.found() or {None: None}
-PLANTED = '#include <cupy/carray.cuh>\nextern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}'
+PLANTED = """#include <cupy/carray.cuh>
+extern "C" __global__ void planted(float* x) {{ x[0] = x[1] * {}; }}"""
 
 
 @pytest.fixture(params=COMPILERS)
@@ -26,11 +28,12 @@ def compile(request):
 
 @pytest.fixture(scope="module")
 def sources():
-    """Of all kernels that training steps of the three variants launch, with narrow and with wide indices."""
+    """Of all kernels that training steps of the three variants launch, with narrow and with wide
+    indices."""
     found = []
-    for limit in (backend.LARGEST_INT32, 0):
+    for limit in (kernel_module.LARGEST_INT32, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backend, "LARGEST_INT32", limit)
+            patch.setattr(kernel_module, "LARGEST_INT32", limit)
             runs = [Steps(variant, 1) for variant in VARIANTS] + [Steps("owt", 1, optimizer="sgd")]
             found += [kernel.source for steps in runs for kernel, _ in steps.kernels]
     return list(dict.fromkeys(found))
@@ -38,8 +41,20 @@ def sources():
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_all_kernels_compile(compile, sources, arch):
-    for name in ("adam", "im2col", "col2im", "maxpool_forward", "maxpool_backward", "lrn_forward", "lrn_backward"):
-        both = {"typedef long long Index" in source for source in sources if f"minialex_{name}(" in source}
+    for name in (
+        "adam",
+        "im2col",
+        "col2im",
+        "maxpool_forward",
+        "maxpool_backward",
+        "lrn_forward",
+        "lrn_backward",
+    ):
+        both = {
+            "typedef long long Index" in source
+            for source in sources
+            if f"minialex_{name}(" in source
+        }
         assert both == {False, True}, name
     assert compile(merged(sources), arch).startswith(b"\x7fELF")
 

@@ -1,4 +1,5 @@
-"""The data path as the emulated GPU counts it: one pinned copy a training step, and nothing waits."""
+"""The data path as the emulated GPU counts it: one pinned copy a training step, and nothing
+waits."""
 
 import numpy as np
 import pytest
@@ -9,12 +10,11 @@ from device import has_gpu
 if has_gpu():
     pytest.skip("a real GPU does not count", allow_module_level=True)
 
-from test_loader import Pictures
-from test_prefetch import BUGS, CROPS, PAPER
-
 from cupyemu import device
 from minialex.data import Compose, DataLoader
 from minialex.train import prefetch
+from noise_pictures import CROPS, PAPER, Pictures
+from stream_model import BUGS
 
 COPIES = ("copies_h2d", "copies_h2d_pageable", "copies_d2h", "synchronizations")
 
@@ -33,12 +33,16 @@ def test_one_pinned_copy_a_batch_and_no_wait(steps):
             counted.append(difference(now, last))
         last = now
     quiet = dict.fromkeys(COPIES, 0)
-    assert counted == [quiet | {"copies_h2d": 1}] * 8 + [quiet]  # the last batch was sent while another was used
+    assert counted == [quiet | {"copies_h2d": 1}] * 8 + [
+        quiet
+    ]  # the last batch was sent while another was used
 
 
 def test_one_pinned_copy_a_training_step(tmp_path):
     counted = []
-    trainer = tiny_run.trainer(tmp_path, lambda step: counted.append(device.counters()), log_interval=99)
+    trainer = tiny_run.trainer(
+        tmp_path, lambda step: counted.append(device.counters()), log_interval=99
+    )
     trainer.train_epoch()  # warms up
     counted.clear()
     trainer.epoch, trainer.batch = 1, 0

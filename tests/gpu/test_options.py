@@ -19,7 +19,8 @@ sys.path[:0] = [{tests!r}]
 import device, tiny_run
 from cupyemu import device as emulated
 status = tiny_run.main(sys.argv[1:])
-print("counted", emulated.gemms["gemms"] > 0, emulated.gemms["gemms"] == emulated.gemms["gemms_tf32"])
+gemms, tf32 = (emulated.gemms[name] for name in ("gemms", "gemms_tf32"))
+print("counted", gemms > 0, gemms == tf32)
 sys.exit(status)
 """
 
@@ -27,13 +28,19 @@ sys.exit(status)
 def run(*command, **environment):
     environment = {**os.environ, "MINIALEX_TEST_DEVICE": "gpu", **environment}
     done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, env=environment, cwd=TESTS.parent
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=TESTS.parent,
     )
     return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.skipif(has_gpu(), reason="a real GPU does not count")
-@pytest.mark.parametrize("options, all_tf32", [([], False), (["--tf32"], True), (["--no-tf32"], False)])
+@pytest.mark.parametrize(
+    "options, all_tf32", [([], False), (["--tf32"], True), (["--no-tf32"], False)]
+)
 def test_tf32_is_for_those_who_ask_for_it(options, all_tf32, tmp_path):
     arguments = ["--out", str(tmp_path / "run"), "--epochs", "1", *options]
     status, out, err = run("-c", COUNT.format(tests=str(TESTS / "helpers")), *arguments)
@@ -43,7 +50,14 @@ def test_tf32_is_for_those_who_ask_for_it(options, all_tf32, tmp_path):
 
 def test_an_example_runs_on_the_emulated_gpu_with_the_losses_of_the_cpu(tmp_path):
     """As on_emulated_gpu.py says; with a narrow network, since all of AlexNet takes minutes."""
-    flags = {"limit": 8, "epochs": 2, "batch-size": 4, "width": 0.0625, "image-size": 67, "lr": 1e-4}
+    flags = {
+        "limit": 8,
+        "epochs": 2,
+        "batch-size": 4,
+        "width": 0.0625,
+        "image-size": 67,
+        "lr": 1e-4,
+    }
     found = {}
     for device, program in (("gpu", ["tests/gpu/on_emulated_gpu.py"]), ("cpu", [])):
         folder = tmp_path / device
@@ -53,7 +67,9 @@ def test_an_example_runs_on_the_emulated_gpu_with_the_losses_of_the_cpu(tmp_path
         )
         assert status == 0, err
         assert out.startswith(f"device: {device}")
-        history = np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)[:, :5]  # without the speed
+        history = np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)[
+            :, :5
+        ]  # without the speed
         test_loss = json.loads((folder / "result.json").read_text())["test_loss"]
         found[device] = [*history.flat, test_loss]
     assert len(found["gpu"]) == 11
@@ -61,7 +77,11 @@ def test_an_example_runs_on_the_emulated_gpu_with_the_losses_of_the_cpu(tmp_path
 
 
 def test_a_memory_limit_that_nothing_fits_in_is_one_line(tmp_path):
-    status, _, err = run("tests/tiny_run.py", "--out", str(tmp_path / "run"), "--memory-limit", "1MB")
+    status, _, err = run(
+        "tests/helpers/tiny_run.py", "--out", str(tmp_path / "run"), "--memory-limit", "1MB"
+    )
     assert status == 2 and len(err.splitlines()) == 1
-    assert err.startswith("error: --memory-limit 1.0 MB is too little: with one image at a time a step takes")
+    assert err.startswith(
+        "error: --memory-limit 1.0 MB is too little: with one image at a time a step takes"
+    )
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,5 @@
-"""Kernels under ThreadSanitizer and AddressSanitizer: each finds the bugs planted for it, and none in ours."""
+"""Kernels under ThreadSanitizer and AddressSanitizer: each finds the bugs planted for it, and none
+in ours."""
 
 import pytest
 
@@ -10,7 +11,8 @@ if has_gpu():
 
 RACE, OUTSIDE = "ThreadSanitizer: data race", "AddressSanitizer: use-after-poison"
 CASES = [
-    ("thread", "steps", None), ("thread", "kernels", None), ("thread", "atomic", None), ("thread", "race", RACE),
+    ("thread", "steps", None), ("thread", "kernels", None), ("thread", "atomic", None),
+    ("thread", "race", RACE),
     ("address", "steps", None), ("address", "kernels", None), ("address", "atomic", None),
     ("address", "read", OUTSIDE), ("address", "write", OUTSIDE),
 ]  # fmt: skip

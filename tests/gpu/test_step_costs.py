@@ -9,16 +9,19 @@ if has_gpu():
 
 from step_costs import WARM_UP, Steps
 
-# Products: forward, weight and input gradient of each convolution (per group) and Linear; conv1 passes nothing on.
+# Products: forward, weight and input gradient of each convolution (per group) and Linear; conv1
+# passes nothing on.
 GEMMS = {"2012": 2 + 6 + 3 + 6 + 6 + 9, "ungrouped": 2 + 4 * 3 + 9, "owt": 2 + 4 * 3 + 9}
-LAUNCHES = 150  # products included
+LAUNCHES = {"2012": 144, "ungrouped": 86, "owt": 86}  # products included
 OWN = {
-    "cross_entropy", "dropout", "finish", "im2col", "col2im", "maxpool_forward", "maxpool_backward", "philox",
+    "cross_entropy", "dropout", "finish", "im2col", "col2im", "maxpool_forward", "maxpool_backward",
     "relu_backward",
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[(variant, "adam") for variant in GEMMS] + [("ungrouped", "sgd")])
+@pytest.fixture(
+    scope="module", params=[(variant, "adam") for variant in GEMMS] + [("ungrouped", "sgd")]
+)
 def steps(request):
     """Twenty training steps after two to warm up."""
     variant, optimizer = request.param
@@ -45,12 +48,19 @@ def test_one_two_dimensional_product_per_convolution_group_and_direction(steps):
 
 
 def test_launches(steps):
-    assert 0 < steps.counts[0]["launches"] + steps.counts[0]["gemms"] <= LAUNCHES
+    found = steps.counts[0]["launches"] + steps.counts[0]["gemms"]
+    assert 0 < found <= LAUNCHES[steps.variant]
 
 
 def test_our_own_kernels_are_used(steps):
-    names = {*OWN, steps.optimizer, *(("lrn_forward", "lrn_backward") if steps.variant == "2012" else ())}
-    found = {name.removeprefix("minialex_") for name in steps.by_name() if name.startswith("minialex_")}
+    names = {
+        *OWN,
+        steps.optimizer,
+        *(("lrn_forward", "lrn_backward") if steps.variant == "2012" else ()),
+    }
+    found = {
+        name.removeprefix("minialex_") for name in steps.by_name() if name.startswith("minialex_")
+    }
     assert found == names
 
 
@@ -66,12 +76,15 @@ def test_a_logged_step_waits_once():
     assert {found["copies_h2d_pageable"] for found in counts} == {0}
 
 
-# The two parts of the formula: a large batch of a narrow network, a small batch of a wide one, and chunks.
+# The two parts of the formula: a large batch of a narrow network, a small batch of a wide one, and
+# chunks.
 MEMORY = [
     ("2012", {"batch_size": 16}), ("ungrouped", {"batch_size": 16}), ("owt", {"batch_size": 16}),
     ("ungrouped", {"width": 1 / 2, "batch_size": 32}),
-    ("ungrouped", {"width": 1 / 4, "batch_size": 2}), ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
-    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}), ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
+    ("ungrouped", {"width": 1 / 4, "batch_size": 2}),
+    ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
+    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}),
+    ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
 ]  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """What is said of a machine on which something is missing: `python tests/gpu/unready.py STATE`.
 
-CuPy is the real one.  In the state "no driver" nothing is changed, so it finds what LD_LIBRARY_PATH offers; "no
-NVRTC" puts an emulated GPU below it, and it looks for its compiler; "no cuBLAS" emulates the kernels too, and it
-looks for its libraries; "no cuRAND" emulates the products as well; "full" also has 100 kB of memory only.  A
-second argument "doctor" lets the doctor speak, any other is the run folder of a training.
+CuPy is the real one.  In the state "no driver" nothing is changed, so it finds what LD_LIBRARY_PATH
+offers; "no NVRTC" puts an emulated GPU below it, and it looks for its compiler; "no cuBLAS"
+emulates the kernels too, and it looks for its libraries; "no cuRAND" emulates the products as well;
+"full" also has 100 kB of memory only.  A second argument "doctor" lets the doctor speak, any other
+is the run folder of a training.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The device that the tests run on, and how arrays come to it and back.
 
-`pytest --device` chooses it: see conftest.py.
-A test draws its numbers on the host, hands them to `on_device`, and looks at results through `on_host` or the
-two assertions below.  Arrays of the host alone (images, checkpoints, schedules) never pass through here.
+`pytest --device` chooses it: see conftest.py. A test draws its numbers on the host, hands them to
+`on_device`, and looks at results through `on_host` or the two assertions below.  Arrays of the host
+alone (images, checkpoints, schedules) never pass through here.
 """
 
 import ctypes
@@ -14,13 +14,18 @@ DEVICE = os.environ.get("MINIALEX_TEST_DEVICE", "cpu")  # for programs that a te
 
 
 def has_gpu():
-    """Whether there is a driver with a GPU; without importing cupy, which must come after the emulator."""
+    """Whether there is a driver with a GPU; without importing cupy, which must come after the
+    emulator."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False
     count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )
 
 
 def emulate():
@@ -34,8 +39,8 @@ def emulate():
 if DEVICE == "gpu":
     emulate()
 
-from minialex.xp import get_xp, to_cpu, to_device  # noqa: E402 -- not before the emulator
 from minialex.layers import Layer  # noqa: E402
+from minialex.xp import get_xp, to_cpu, to_device  # noqa: E402 -- not before the emulator
 
 
 def on_device(x):

@@ -3,21 +3,24 @@
     import cupyemu
     cupy = cupyemu.install()        # before anything imports cupy
 
-Everything above CUDA is CuPy's own code: dispatch, dtype rules, errors, and the kernels that it generates.
-Below it,
+Everything above CUDA is CuPy's own code: dispatch, dtype rules, errors, and the kernels that it
+generates. Below it,
 
-    device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches; they count them
-    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once (toolchain.py)
+    device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches;
+                           they count them
+    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once
+                           (toolchain.py)
     blas.py                stands for cuBLAS: NumPy's matrix products
     capi.py                puts all that in the place of CuPy's bindings
 
-What a pass shows: the use of CuPy's functions, dtypes, copies and when the host waits, allocations, the logic of
-kernels, the order of copies and computation.  What it does not show: speed; the last bits of exp, log and
-products; TF32; races between threads, or between kernels of different streams (a kernel runs at once, thread by
-thread, in an order that `take_turns` reverses).
+What a pass shows: the use of CuPy's functions, dtypes, copies and when the host waits, allocations,
+the logic of kernels, the order of copies and computation.  What it does not show: speed; the last
+bits of exp, log and products; TF32; races between threads, or between kernels of different streams
+(a kernel runs at once, thread by thread, in an order that `take_turns` reverses).
 
-Not emulated, and refused: cuRAND, Thrust (sort, argsort, unique, permutation), CUB, float16, complex products,
-CUDA graphs, cooperative launches, several devices.  Only one thread of the host may use it at a time.
+Not emulated, and refused: cuRAND, Thrust (sort, argsort, unique, permutation), CUB, float16,
+complex products, CUDA graphs, cooperative launches, several devices.  Only one thread of the host
+may use it at a time.
 """
 
 import os
@@ -41,18 +44,22 @@ def check_version():
         except metadata.PackageNotFoundError:
             continue
     if not found:
-        raise CannotEmulate(f"there is no GPU, and no CuPy to emulate one; install it with: {install}")
+        raise CannotEmulate(
+            f"there is no GPU, and no CuPy to emulate one; install it with: {install}"
+        )
     if list(found.values()) != [VERSION]:
         names = ", ".join(f"{name} {version}" for name, version in found.items())
-        raise CannotEmulate(f"there is no GPU, and the emulator knows CuPy {VERSION} only, not {names}; {install}")
+        raise CannotEmulate(
+            f"there is no GPU, and the emulator knows CuPy {VERSION} only, not {names}; {install}"
+        )
 
 
 def install(pool=False):
     """Emulate a GPU and return the module cupy.
 
-    Without CuPy's memory `pool`, which keeps what is freed, every new array is full of NaN and the peak of
-    memory is exact.  Raises CannotEmulate where there is no CuPy of the VERSION that this was written for, and
-    RuntimeError where cupy has been imported already.
+    Without CuPy's memory `pool`, which keeps what is freed, every new array is full of NaN and the
+    peak of memory is exact.  Raises CannotEmulate where there is no CuPy of the VERSION that this
+    was written for, and RuntimeError where cupy has been imported already.
     """
     check_version()
     if "cupy" in sys.modules:
@@ -62,7 +69,8 @@ def install(pool=False):
 
     device.patch()
     blas.patch()
-    threadpool_limits(1, user_api="blas")  # products in tests are small: threads would only wait for each other
+    # Products in tests are small: threads would only wait for each other.
+    threadpool_limits(1, user_api="blas")
     import cupy
 
     cupy.cuda.compiler._compile_module_with_cache = kernels.compile_module
@@ -74,4 +82,6 @@ def install(pool=False):
 
 
 def _refuse_generator(*_, **__):
-    raise NotImplementedError("cupyemu: cupy.random.Generator is compiled GPU code and is not emulated")
+    raise NotImplementedError(
+        "cupyemu: cupy.random.Generator is compiled GPU code and is not emulated"
+    )

@@ -1,8 +1,9 @@
 """cuBLAS on NumPy: the matrix products that CuPy asks for, in float32 and float64.
 
-cuBLAS is column-major and knows a matrix by its address, its sizes and the distance `ld` between columns.  Read
-row by row, the same memory is the transposed matrix; so C = op(A) op(B) is computed as C' = op(B)' op(A)'.  Other
-types are refused; other functions answer with cuBLAS's own status, CUBLAS_STATUS_NOT_SUPPORTED.
+cuBLAS is column-major and knows a matrix by its address, its sizes and the distance `ld` between
+columns.  Read row by row, the same memory is the transposed matrix; so C = op(A) op(B) is computed
+as C' = op(B)' op(A)'.  Other types are refused; other functions answer with cuBLAS's own status,
+CUBLAS_STATUS_NOT_SUPPORTED.
 """
 
 import ctypes as C
@@ -20,7 +21,9 @@ REAL = {0: np.dtype(np.float32), 1: np.dtype(np.float64)}  # cudaDataType
 
 def _type(number):
     if number not in REAL:
-        raise NotImplementedError(f"cupyemu: matrix products of cudaDataType {number} are not emulated")
+        raise NotImplementedError(
+            f"cupyemu: matrix products of cudaDataType {number} are not emulated"
+        )
     return REAL[number]
 
 
@@ -36,8 +39,11 @@ def _scalar(address, dtype):
     return np.frombuffer(C.string_at(address, dtype.itemsize), dtype)[0]
 
 
-def _product(ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype, count=1, steps=(0, 0, 0)):
-    """result (m, n) = alpha op(A) op(B) + beta result, `count` times; op transposes where ta, tb are not 0."""
+def _product(
+    ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, result, ldc, dtype, count=1, steps=(0, 0, 0)
+):
+    """result (m, n) = alpha op(A) op(B) + beta result, `count` times; op transposes where ta, tb
+    are not 0."""
     a = _transposed(A, *((k, m) if ta else (m, k)), lda, dtype, count, steps[0])
     b = _transposed(B, *((n, k) if tb else (k, n)), ldb, dtype, count, steps[1])
     c = _transposed(result, m, n, ldc, dtype, count, steps[2])
@@ -59,7 +65,8 @@ def _begin(m, n, k, count=1, compute=0):
 
 
 def _gemm_ex(
-    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb, beta, result, type_c, ldc, compute, algorithm,
+    handle, ta, tb, m, n, k, alpha, A, type_a, lda, B, type_b, ldb,
+    beta, result, type_c, ldc, compute, algorithm,
 ):  # fmt: skip
     assert type_a == type_b == type_c, "products of different types"
     _begin(m, n, k, compute=compute)
@@ -110,10 +117,13 @@ def patch():
 
 
 def _stand_in(binding):
-    """A library that answers CUBLAS_STATUS_NOT_SUPPORTED, under the name that CuPy's `binding` looks for."""
+    """A library that answers CUBLAS_STATUS_NOT_SUPPORTED, under the name that CuPy's `binding`
+    looks for."""
 
     def about_binding(*command):
-        return subprocess.run([*command, binding], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [*command, binding], capture_output=True, text=True, check=True
+        ).stdout
 
     name = re.findall(r"libcublas\.so\.\d+", about_binding("readelf", "-d"))[0]
     symbols = re.findall(r" U (cublas\w+)", about_binding("nm", "-D", "--undefined-only"))

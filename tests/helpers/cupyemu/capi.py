@@ -1,8 +1,8 @@
 """CuPy's own tables of C functions, and how to put others in their place.
 
-CuPy's compiled modules call each other through `module.__pyx_capi__`, a dictionary of name -> capsule; a capsule
-holds a function pointer and is named by its C signature.  A module reads the tables of others when it is
-imported, so entries can be replaced before that.
+CuPy's compiled modules call each other through `module.__pyx_capi__`, a dictionary of name ->
+capsule; a capsule holds a function pointer and is named by its C signature.  A module reads the
+tables of others when it is imported, so entries can be replaced before that.
 """
 
 import ctypes as C
@@ -26,7 +26,8 @@ alive: list = []  # what capsules point to but do not own
 
 
 def replace(module, functions):
-    """Put functions, in Python or given by their address in C, in the place of the module's of the same name."""
+    """Put functions, in Python or given by their address in C, in the place of the module's of the
+    same name."""
     for name, function in functions.items():
         capsule = module.__pyx_capi__.get(name)
         if capsule is not None:
@@ -43,7 +44,8 @@ def replace(module, functions):
 
 
 def _parse(signature):
-    """The ctypes prototype of a signature, and how many arguments Cython added at its end for itself."""
+    """The ctypes prototype of a signature, and how many arguments Cython added at its end for
+    itself."""
     result, _, arguments = signature.removesuffix(")").partition("(")
     names = [] if arguments == "void" else [name.strip() for name in arguments.split(",")]
     added = sum("__pyx_skip_dispatch" in name or "__pyx_optional_args" in name for name in names)

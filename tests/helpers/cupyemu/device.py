@@ -49,13 +49,15 @@ DRIVER_IN_C = {
 
 TOTAL_MEMORY = 80 << 30
 PROPERTIES = {
-    "name": b"CuPy emulated on CPU", "major": 9, "minor": 0, "totalGlobalMem": TOTAL_MEMORY, "warpSize": 32,
-    "maxThreadsPerBlock": 1024, "multiProcessorCount": 132, "sharedMemPerBlock": 49152, "l2CacheSize": 50 << 20,
+    "name": b"CuPy emulated on CPU", "major": 9, "minor": 0, "warpSize": 32,
+    "totalGlobalMem": TOTAL_MEMORY, "maxThreadsPerBlock": 1024, "multiProcessorCount": 132,
+    "sharedMemPerBlock": 49152, "l2CacheSize": 50 << 20,
 }  # fmt: skip
-# cudaDeviceAttr: the limits of a block and a grid, its shared memory, warp size, processors, compute capability
+# cudaDeviceAttr: the limits of a block and a grid, its shared memory, warp size, processors,
+# compute capability
 ATTRIBUTES = {
-    1: 1024, 2: 1024, 3: 1024, 4: 64, 5: 2**31 - 1, 6: 65535, 7: 65535, 8: 49152, 10: 32, 16: 132, 39: 2048,
-    75: 9, 76: 0, 95: 1, 97: 49152,
+    1: 1024, 2: 1024, 3: 1024, 4: 64, 5: 2**31 - 1, 6: 65535, 7: 65535, 8: 49152, 10: 32, 16: 132,
+    39: 2048, 75: 9, 76: 0, 95: 1, 97: 49152,
 }  # fmt: skip
 
 
@@ -94,16 +96,22 @@ DRIVER = {
 
 def patch():
     """Put the emulated device in the place of CuPy's runtime and driver."""
-    for name, in_c, in_python in (("driver", DRIVER_IN_C, DRIVER), ("runtime", RUNTIME_IN_C, RUNTIME)):
+    for name, in_c, in_python in (
+        ("driver", DRIVER_IN_C, DRIVER),
+        ("runtime", RUNTIME_IN_C, RUNTIME),
+    ):
         module = importlib.import_module(f"cupy_backends.cuda.api.{name}")
-        addresses = {ours: C.cast(library[theirs], C.c_void_p).value for ours, theirs in in_c.items()}
+        addresses = {
+            ours: C.cast(library[theirs], C.c_void_p).value for ours, theirs in in_c.items()
+        }
         capi.replace(module, addresses | in_python)
 
 
-# --------------------------------------------------------------------------------------------- counters
+# ----------------------------------------------------------------------------------------- counters
 
 COUNTERS = (
-    "launches", "synchronizations", "allocations", "overruns", "copies_h2d", "copies_h2d_pageable", "copies_d2h",
+    "launches", "synchronizations", "allocations", "overruns", "copies_h2d",
+    "copies_h2d_pageable", "copies_d2h",
     "copies_d2d", "copies_h2h", "bytes_h2d", "bytes_d2h",
 )  # fmt: skip
 
@@ -114,7 +122,8 @@ def value(name):
 
 
 def counters():
-    """All that was counted until now: COUNTERS, "gemms", "gemm_flops", and "float64" launches.  Subtract two."""
+    """All that was counted until now: COUNTERS, "gemms", "gemm_flops", and "float64" launches.
+    Subtract two."""
     found = collections.Counter({name: value(name) for name in COUNTERS}) + gemms
     found["float64"] = sum(kernel.launches for kernel in kernels.loaded if kernel.is_float64)
     return found

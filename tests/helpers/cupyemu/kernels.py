@@ -9,20 +9,28 @@ from cupyemu import toolchain
 
 # The names of a kernel and of its shared memory are its own, whatever other libraries call theirs.
 SHARED = ("-shared", "-Wl,-Bsymbolic", "-x", "c++", "-")
-FLAGS: tuple[str, ...] = ("-std=c++17", "-O1", "-fpermissive", "-fno-gnu-unique", f"-I{toolchain.HERE}")
+FLAGS: tuple[str, ...] = (
+    "-std=c++17",
+    "-O1",
+    "-fpermissive",
+    "-fno-gnu-unique",
+    f"-I{toolchain.HERE}",
+)
 CPUINFO = Path("/proc/cpuinfo")
 if CPUINFO.exists() and " fma " in CPUINFO.read_text():
     FLAGS += ("-mfma", "-ffp-contract=fast")  # like NVRTC: a*b + c in one rounding
 
-# "thread" or "address": how g++ instruments our own kernels (their names begin with OWN); the process must have
-# loaded its library before anything else (see tests/gpu/sanitized.py).
+# "thread" or "address": how g++ instruments our own kernels (their names begin with OWN); the
+# process must have loaded its library before anything else (see tests/gpu/sanitized.py).
 SANITIZER = os.environ.get("MINIALEX_SANITIZER")
 OWN = "minialex_"
 
 HOST = '#include "cuda_host.h"\n'
-# CuPy's own sources all begin with these, which take a second to compile: as a precompiled header, a quarter.
+# CuPy's own sources all begin with these, which take a second to compile: as a precompiled header,
+# a quarter.
 CUPY = HOST + "".join(
-    f"#include <cupy/{name}>\n" for name in ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h")
+    f"#include <cupy/{name}>\n"
+    for name in ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h")
 )
 KERNEL = re.compile(
     r"(template\s*<[^>]*>\s*)?__global__\s+(?:void\s+__launch_bounds__\([^)]*\)|"
@@ -59,7 +67,8 @@ def compile_module(source, options=(), *, name_expressions=None, **_):
 
 
 def compile_source(source, options, name_expressions):
-    """The library of a source, and the mapping from template expressions to the names of their kernels."""
+    """The library of a source, and the mapping from template expressions to the names of their
+    kernels."""
     import cupy
 
     plain = re.sub(r"//[^\n]*|/\*.*?\*/", "", source, flags=re.DOTALL)
@@ -67,9 +76,15 @@ def compile_source(source, options, name_expressions):
     mapping = {expression: f"instance{i}" for i, expression in enumerate(name_expressions)}
     names |= {name: expression for expression, name in mapping.items()}
     barriers = "true" if re.search(r"__sync(threads|warp)|__shfl", plain) else "false"
-    code = re.sub(r"extern\s+__shared__\s+([\w ]+?)\s+(\w+)\s*\[\s*\]", r"\1* \2 = (\1*)emu_shared", source)
-    code += "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items()) + "\n"
-    headers = Path(cupy.__file__).parent / "_core" / "include"  # CuPy's alone, never those of a CUDA toolkit
+    code = re.sub(
+        r"extern\s+__shared__\s+([\w ]+?)\s+(\w+)\s*\[\s*\]", r"\1* \2 = (\1*)emu_shared", source
+    )
+    code += (
+        "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items())
+        + "\n"
+    )
+    # CuPy's headers alone, never those of a CUDA toolkit.
+    headers = Path(cupy.__file__).parent / "_core" / "include"
     flags = [*FLAGS, f"-I{headers}", *(option for option in options if option.startswith("-D"))]
     # Not those with barriers: they run on fibres, which change stacks.
     if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
@@ -95,11 +110,12 @@ def prelude(text, flags):
         toolchain.must_run("g++", *flags, "-x", "c++-header", header, "-o", path)
 
     header = toolchain.once("prelude", ".h", (text, host, *flags), write)
-    toolchain.once("prelude", ".h.gch", (text, host, *flags), precompile)  # g++ finds it beside the header
+    # g++ finds it beside the header.
+    toolchain.once("prelude", ".h.gch", (text, host, *flags), precompile)
     return header
 
 
-# --------------------------------------------------------------------------- entries of CuPy's driver module
+# ------------------------------------------------------------------ entries of CuPy's driver module
 
 
 def load_module(data):

@@ -1,4 +1,5 @@
-"""g++ and its products, each compiled once: a folder of libraries that are named by what they were made from."""
+"""g++ and its products, each compiled once: a folder of libraries that are named by what they were
+made from."""
 
 import ctypes as C
 import functools
@@ -13,7 +14,8 @@ COMMON = ("-w", "-fPIC", "-U_FORTIFY_SOURCE")  # fortified longjmp refuses to ch
 
 
 class CannotEmulate(Exception):
-    """There is no compiler here, or no CuPy that the emulator knows; the message says what to do."""
+    """There is no compiler here, or no CuPy that the emulator knows; the message says what to
+    do."""
 
 
 @functools.cache
@@ -23,7 +25,9 @@ def version():
         done = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True)
         return done.stdout.splitlines()[0]
     except OSError:
-        raise CannotEmulate("CuPy without a GPU needs g++ to compile its kernels (apt-get install g++)") from None
+        raise CannotEmulate(
+            "CuPy without a GPU needs g++ to compile its kernels (apt-get install g++)"
+        ) from None
 
 
 def once(name, suffix, ingredients, make):
@@ -42,8 +46,11 @@ def once(name, suffix, ingredients, make):
 
 
 def run(program, *arguments, source=""):
-    """Run gcc or g++ on the arguments with `source` as its input: its messages where it fails, else None."""
-    done = subprocess.run([program, *COMMON, *map(str, arguments)], input=source, capture_output=True, text=True)
+    """Run gcc or g++ on the arguments with `source` as its input: its messages where it fails, else
+    None."""
+    done = subprocess.run(
+        [program, *COMMON, *map(str, arguments)], input=source, capture_output=True, text=True
+    )
     return done.stderr if done.returncode else None
 
 
