@@ -121,7 +121,7 @@ def groups_of(N: int) -> list[slice]:
 
 
 class InOrder:
-    """Adds the gradients of the groups to `total`, group 0 first, whichever thread is ready first."""
+    """Adds the gradients of the groups to `total`, group 0 first, whoever is ready first."""
 
     def __init__(self, total: Params):
         self.total, self.spare = total, list[Params]()

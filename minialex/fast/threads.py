@@ -104,7 +104,7 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads, warmed up: OpenBLAS takes a memory block for each of the products that run at once.
+    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at once.
 
     Its kernels seem to prefetch past the numbers that they use.  Where that memory was never
     touched, it has no pages yet, and each prefetch would search for them in vain: on an AMD Zen, a

@@ -50,8 +50,8 @@ POINTS = [
 
 
 def interpolation_points(n: int) -> list[Fraction]:
-    """The n - 1 finite points of F(m, r), n = m + r - 1, in order of size: sums begin with what is
-    small.""" return sorted(POINTS[: n - 1], key=abs)
+    """The n - 1 finite points of F(m, r), n = m + r - 1; by size, so that sums begin small."""
+    return sorted(POINTS[: n - 1], key=abs)
 
 
 def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
@@ -78,8 +78,11 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
 
     Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers
-    are near 1: the product is unchanged and the division exact.  Raises ValueError where n - 1
-    points are not at hand.  """ n = m + r - 1 if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
+    are near 1: the product is unchanged and the division exact.
+    Raises ValueError where n - 1 points are not at hand.
+    """
+    n = m + r - 1
+    if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
         raise ValueError(
             f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand"
         )

@@ -7,7 +7,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from torch_bridge import by_name
 
 from minialex.accelerate import accelerate
 from minialex.layers import (
@@ -28,6 +27,7 @@ from minialex.optim import SGD, Adam
 from minialex.params import dict_like, flatten
 from minialex.train.checkpoint import load_state_dict, save_checkpoint, state_dict
 from minialex.twin import page_of
+from torch_bridge import by_name
 
 FORMS = pytest.mark.parametrize("form", ["plain", "fast"])
 

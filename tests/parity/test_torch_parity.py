@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
 from minialex.accelerate import accelerate
 from minialex.layers import (
@@ -31,6 +30,7 @@ from minialex.models import AlexNet
 from minialex.optim import SGD, Adam, clip_gradient_norm
 from minialex.params import zeros_like
 from minialex.train.checkpoint import save_checkpoint, state_dict
+from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
 # -------------------------------------------------------------------------------- layer by layer
 
