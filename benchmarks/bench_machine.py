@@ -61,7 +61,7 @@ def copy_speed(threads: int, megabytes: int = 64, seconds: float = 0.2) -> float
     target = np.empty_like(source)
 
     def copy() -> None:
-        map_threads(lambda i: np.copyto(target[i], source[i]), range(threads), threads)
+        map_threads(lambda i: np.copyto(target[i], source[i]), range(threads))
 
     return 2 * source.nbytes / best_time(copy, seconds)
 

@@ -143,11 +143,15 @@ def inference_step(model: Layer, x: Array) -> Step:
 
 
 def costs(model: Layer, shape: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Of each layer, per image: its multiply-adds and the elements that it reads, writes, keeps."""
+    """Of each layer, per image: its multiply-adds and the elements that it reads and writes.
+
+    Call it when the model is accelerated: then a first layer says that it leaves out dx.
+    """
     rows = []
     for name, layer in model.leaves():
         row = {
-            "name": name, "layer": repr(layer), "multiply_adds": multiply_adds(layer, shape),
+            "name": name, "layer": repr(layer).partition("  # ")[0],  # without its form
+            "multiply_adds": multiply_adds(layer, shape),
             "inputs": int(np.prod(shape)), "outputs": int(np.prod(layer.output_shape(shape))),
             "weights": count_parameters(layer.params),
             "input_grad": getattr(layer, "input_grad", True),
@@ -165,14 +169,16 @@ def prepare(settings: dict[str, Any]) -> tuple[dict[str, Any], Step]:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((N, *shape), dtype=np.float32)
     labels = rng.integers(0, CLASSES, N)
+    if settings["phase"] == "inference":
+        step = inference_step(model, x)
+    else:
+        limit, layers = settings.get("memory_limit"), settings.get("layers", False)
+        step = training_step(model, features, x, labels, layers, limit)
     about = {
         "base_mb": base_mb, "data_mb": x.nbytes / 2**20, "layers": costs(model, shape),
         "weights_mb": count_parameters(model.params) * 4 / 2**20,
     }  # fmt: skip
-    if settings["phase"] == "inference":
-        return about, inference_step(model, x)
-    limit = settings.get("memory_limit")
-    return about, training_step(model, features, x, labels, settings.get("layers", False), limit)
+    return about, step
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ second, both at once, so
 
 and a kernel whose F / B lies below P / W waits for memory, however fast the processor is (Williams,
 Waterman, Patterson 2009, "Roofline").  This page lists the kernels of each layer, forward and
-backward, as the GPU forms of `layers/` make them, and adds their times up.  Each array counts once
-each time a kernel reads or writes it.
+backward, as the twins in `minialex/gpu/` launch them, and adds their times up.  Each array counts
+once each time a kernel reads or writes it.
 
 What this leaves out: the launch of a kernel, some microseconds each, which decides for small
 batches; the loss; and that no kernel quite reaches P or W.  So it is a prediction of the best, not

@@ -1,11 +1,12 @@
 """accelerate(model) -- the one place where pages get their twins.
 
-    accelerate(model, optimizer)     each layer, and the optimizer, gets its fast form, where it has one
-    plain(model, optimizer)          all are what their pages say again
+    accelerate(model, optimizer)   each layer, and the optimizer, gets its fast form, if it has one
+    plain(model, optimizer)        all are what their pages say again
 
-Nothing else about a model changes: parameters, names, checkpoints and handles to its layers stay what
-they were.  A layer without a twin, such as one of your own, stays as it is.  `repr(model)` shows which
-form runs.  The training loop and the commands accelerate by themselves; `--plain` does without.
+Nothing else about a model changes: parameters, names, checkpoints and handles to its layers stay
+what they were.  A layer without a twin, such as one of your own, stays as it is.  `repr(model)`
+shows which form runs.  The training loop and the commands accelerate by themselves; `--plain` does
+without.
 
 Which twin it is depends on where the parameters are; `model.to(device)` changes it with them.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from minialex import fast, gpu, losses
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
+from minialex.fast.winograd_matrices import POINTS
 from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entropy
 from minialex.layers import (
     AvgPool2d,
@@ -34,13 +36,16 @@ from minialex.params import named_arrays
 from minialex.twin import TWINS, page_of
 from minialex.xp import get_xp
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[type, type]] = {
     "cpu": {twin.page: twin for twin in fast.OPTIMIZERS},
     "gpu": {twin.page: twin for twin in gpu.OPTIMIZERS},
 }
-SETTINGS = ("inplace", "head", "algorithm", "input_grad")  # what twins are told beside their class
+# What twins are told beside their class.
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
+LARGEST_KERNEL = len(POINTS)  # of Winograd's method
 
-# A ReLU may work in place after a layer that does not keep its output, and before one whose dx is new.
+# A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
+# new.
 KEEPS_NO_OUTPUT = (Conv2d, Linear)
 MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, Dropout)
 
@@ -50,25 +55,29 @@ def accelerate(
 ) -> Layer:
     """Give each layer of `model`, and `optimizer`, its fast form; returns `model`.
 
-    `algorithm` is that of convolutions on the CPU: "im2col", "winograd" or "auto", whichever is faster.
-    Without `input_grad`, the backward pass ends at the first layer's weights and returns None: a
-    training step needs no derivative with respect to the images.
-    Raises ConfigError for an algorithm that does not exist or cannot do a convolution of the model.
+    `algorithm` is that of convolutions on the CPU: "im2col", "winograd" or "auto", whichever is
+    faster.  Without `input_grad`, the backward pass ends at the first layer's weights and returns
+    None: a training step needs no derivative with respect to the images.
+    Raises ConfigError, and changes nothing, for an algorithm that does not exist or cannot do a
+    convolution of the model.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"unknown algorithm '{algorithm}'; choose {', '.join(ALGORITHMS)}")
-    plain(model, optimizer)
-    device = device_of(model)
-    for layer in family(model):
-        layer.__class__ = TWINS.get((type(layer), device), type(layer))
-        if isinstance(layer, Conv2d):
+    device, layers = device_of(model), list(family(model))
+    for layer in layers:
+        if page_of(layer) is Conv2d:
             check_algorithm(layer, algorithm, device)
+    plain(model, optimizer)
+    for layer in layers:
+        layer.__class__ = TWINS.get((type(layer), device), type(layer))
+        if page_of(layer) is Conv2d:
             layer.algorithm = algorithm
     if optimizer is not None:
         optimizer.__class__ = OPTIMIZERS[device].get(type(optimizer), type(optimizer))
-    arrange(model, inside=False)
-    first = next(leaf for _, leaf in model.leaves())
-    if isinstance(first, Conv2d) and page_of(first) is Conv2d:
+    once = {id(layer) for layer in layers if layers.count(layer) == 1}
+    arrange(model, once, inside=False)
+    first = first_layer(model)
+    if page_of(first) is Conv2d and id(first) in once:
         first.input_grad = input_grad
     return model
 
@@ -100,35 +109,58 @@ def family(layer: Layer) -> Iterator[Any]:
         yield from family(child)
 
 
+def first_layer(layer: Any) -> Any:
+    """The layer inside that gets the images, and whose dx nobody but the caller sees."""
+    page: Any = page_of(layer)
+    while page.backward is Sequential.backward and layer.children():  # AlexNet is one, too
+        layer = next(iter(layer.children().values()))
+        page = page_of(layer)
+    return layer
+
+
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":
         raise ConfigError("--algorithm winograd is for the CPU; on a GPU choose auto or im2col")
-    if algorithm == "winograd" and layer.stride > 1 and layer.groups > 1:
+    large = -(-layer.kernel_size // layer.stride) > LARGEST_KERNEL
+    if algorithm == "winograd" and (large or (layer.stride > 1 and layer.groups > 1)):
         raise ConfigError(f"--algorithm winograd cannot do {layer!r}; choose auto or im2col")
 
 
-def arrange(layer: Any, inside: bool) -> None:
-    """Micro-batches for the outermost Sequentials that convolve, ReLUs in place; those inside, too."""
+def arrange(layer: Any, once: set[int], inside: bool) -> None:
+    """Micro-batches for the outermost Sequentials that convolve, ReLUs in place; those inside, too.
+
+    `once` holds the ids of the layers that stand at one place in the model only.
+    """
     children = list(layer.children().values())
     if page_of(layer) is Sequential:
         for before, relu, after in zip(children, children[1:], children[2:], strict=False):
-            if isinstance(relu, ReLU) and page_of(relu) is ReLU and type(relu) is not ReLU:
+            if page_of(relu) is ReLU and id(relu) in once:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
-        head = [child for child in children[: head_length(children)]]
-        convolves = any(isinstance(leaf, Conv2d) for child in head for _, leaf in child.leaves())
+        head = head_length(children)
+        convolves = any(
+            isinstance(part, Conv2d) for child in children[:head] for part in family(child)
+        )
         if type(layer) is not Sequential and convolves and not inside:
-            layer.head, inside = len(head), True
+            layer.head, inside = head, True
         else:
             layer.__class__ = Sequential
     for child in children:
-        arrange(child, inside)
+        arrange(child, once, inside)
 
 
 def head_length(children: list[Layer]) -> int:
     """How many layers, from the first on, treat each image by itself and draw no random numbers."""
     for length, child in enumerate(children):
-        if not all(leaf.per_image and not hasattr(leaf, "stream") for _, leaf in child.leaves()):
+        if list(mixers(child)) or any(hasattr(part, "stream") for part in family(child)):
             return length
     return len(children)
+
+
+def mixers(layer: Layer, name: str = "") -> Iterator[str]:
+    """Name and class of each layer inside, or of `layer`, that needs all images of a batch."""
+    if not (layer.per_image or page_of(layer) is Sequential):  # of a Sequential its layers say it
+        yield f"{name} {type(layer).__name__}".strip()
+    for key, child in layer.children().items():
+        yield from mixers(child, f"{name}.{key}" if name else key)

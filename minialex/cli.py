@@ -27,8 +27,7 @@ from minialex.use.pictures import plot_curves
 # All else comes from its config.json: another learning rate, say, would make it another run.
 MAY_CHANGE = {
     "device", "workers", "log_interval", "cache", "ten_crop", "memory_limit", "threads", "tf32",
-    "algorithm",
-    "plain",
+    "algorithm", "plain",
 }  # fmt: skip
 
 
@@ -148,7 +147,7 @@ def training_parser() -> argparse.ArgumentParser:
         type=parse_bytes,
         help="memory of a training step, like 2GB; the batch is split to fit",
     )
-    add("--threads", type=int, help="cores to use (default: all); the last bits depend on it")
+    add("--threads", type=int, help="cores to use (default: all)")
     add(
         "--tf32",
         action=argparse.BooleanOptionalAction,
@@ -167,6 +166,8 @@ def train(arguments: dict[str, Any]) -> int:
     """
     arguments = dict(arguments)
     out, resume = arguments.pop("out", None), arguments.pop("resume", None)
+    if arguments.get("plain") and "algorithm" in arguments:
+        raise ConfigError("--plain has no --algorithm to choose; leave one of them out")
     if resume is None:
         config = configure(arguments)
     else:

@@ -1,8 +1,8 @@
-"""Errors that a user can mend: each message is one line that says what is wrong and what to do."""
+"""Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 
 class MinialexError(Exception):
-    """Base of all errors below; the command-line programs print it as one line and exit with status 2."""
+    """Base of all errors below; the commands print it as one line and exit with status 2."""
 
 
 class DataError(MinialexError):

@@ -1,19 +1,21 @@
 """Softmax cross-entropy -- how surprised the network is by the right answer.
 
-The softmax turns scores (logits) z into probabilities; the loss is the mean over the batch of the
-surprise -log(probability of the label):
+Training needs one number to make smaller.  The share of wrong answers will not do, since a small
+change of the weights rarely changes it.  So the softmax turns scores (logits) z into probabilities,
+and the loss is the mean over the batch of the surprise, -log(probability of the label):
 
     p[n,c] = exp(z[n,c]) / sum over k of exp(z[n,k])
     L = -1/N sum over n, c of t[n,c] log p[n,c]
 
-where t is 1 at the label and 0 elsewhere, or, with label smoothing e, (1-e) at the label plus e/C
-everywhere: then no finite score is ever good enough, and the network is kept from being too sure.
+where t is 1 at the label and 0 elsewhere.  Then no finite score is ever good enough, and the
+network grows surer and surer.  Label smoothing e takes (1-e) at the label plus e/C everywhere: now
+there are best scores, and they are finite.
 
 Shapes     N images | C classes | z, p, t (N, C) | labels (N,), integers
 
-Why the logarithm is taken inside.  log p[c] = z[c] - log sum over k of exp(z[k]); computed in two steps,
-a small p would become 0 in float32 and its logarithm minus infinity.  Adding a constant to all scores
-of an image changes nothing, so we subtract the largest: exp cannot overflow.
+Why the logarithm is taken inside.  log p[c] = z[c] - log sum over k of exp(z[k]); computed in two
+steps, a small p would become 0 in float32 and its logarithm minus infinity.  Adding a constant to
+all scores of an image changes nothing, so we subtract the largest: exp cannot overflow.
 
 Backward.  The log-sum-exp has the softmax for its derivative:
 
@@ -25,7 +27,8 @@ so dL/dz[c] = -1/N (t[c] - p[c] * sum over k of t[k]), and since each row of t s
 
 For z = (2, 1, 0) and the first label: p = (0.665, 0.245, 0.090), dL/dz = (-0.335, 0.245, 0.090).
 
-Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture", section 7: label smoothing.
+Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture for Computer Vision",
+section 7: label smoothing.
 """
 
 from minialex.xp import get_xp
@@ -38,16 +41,20 @@ def log_softmax(logits):
 
 
 def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
-    """The mean loss (an array without axes) and dL/dlogits (N, C); labels (N,) are integers 0..C-1.
+    """The mean loss L (an array without axes) and dL/dz (N, C), for logits z (N, C).
 
-    Raises ValueError for shapes that do not fit and for a label out of range (on a GPU nobody looks,
-    that would wait for the device; such a label counts as no class); TypeError for other dtypes.
+    labels (N,) are integers 0..C-1.  Raises ValueError for shapes that do not fit and for a label
+    out of range, TypeError for other dtypes.  (On a GPU nobody looks at the labels, which would
+    mean to wait for the device; one that is out of range counts as no class.)
     """
     check(logits, labels, label_smoothing)
-    xp, (N, C), e = get_xp(logits), logits.shape, label_smoothing
+    xp, e = get_xp(logits), label_smoothing
+    N, C = logits.shape
     log_p = log_softmax(logits)
-    t = (labels[:, None] == xp.arange(C)).astype(logits.dtype) * (1 - e) + e / C
-    surprise = -xp.where(t > 0, t * xp.maximum(log_p, xp.finfo(t.dtype).min), 0)
+    t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # 1 at the label, else 0
+    t = t * (1 - e) + e / C
+    lowest = xp.finfo(t.dtype).min  # stands in for log 0, since 0 times minus infinity is no number
+    surprise = -xp.where(t > 0, t * xp.maximum(log_p, lowest), 0)
     return surprise.sum() / N, (xp.exp(log_p) - t) / N
 
 

@@ -1,28 +1,31 @@
-"""Numerical differentiation -- is a gradient that was derived by hand right?  Ask the function itself.
+"""Numerical gradient -- is a derivative that was found by hand right?  Ask the function itself.
 
 Move one number v by a little h to either side, and see how far the loss L moves:
 
     dL/dv  =  ( L(v + h) - L(v - h) ) / 2h  +  O(h^2)
 
-In the Taylor series of the two terms the even powers of h cancel, so the first error is h^2 L'''/6;
-one-sided, (L(v + h) - L(v)) / h, it would be h L''/2.
+Where that comes from.  Write both terms as Taylor series and subtract; the even powers of h cancel,
 
-How small should h be?  Rounding adds about 1e-16 |L| / h in float64, so smaller is not always better.
-For L = exp(v) at v = 0, h = 1e-5 errs by 1.7e-11 from the series and about 1e-11 from rounding, close to
-the best there is.  In float32, whose rounding is 6e-8, no h does better than about 2e-5, which hides
-mistakes; so gradients are checked in float64.
+    L(v + h) - L(v - h)  =  2h L' + h^3 L'''/3 + ...
 
-A loss for a layer.  A layer puts out many numbers; L = sum of dy * y with a random dy makes one number
-of them, and dL/dy = dy.  The plain sum (dy = 1) would not notice a backward pass that swaps two axes
-of dy, or hands one image's gradient to another:
+so the first error is h^2 L'''/6.  One-sided, (L(v + h) - L(v)) / h, it would be h L''/2.
+
+How small should h be?  Rounding adds about 1e-16 |L| / h in float64, so smaller is not always
+better.  For L = exp(v) at v = 0, h = 1e-5 errs by 1.7e-11 from the series and by about 1e-11 from
+rounding, close to the best there is.  In float32, whose rounding is 6e-8, the same h errs by 6e-3
+and even the best (0.006) by about 2e-5, which hides mistakes; so we check gradients in float64.
+
+A loss for a layer.  A layer puts out many numbers; L = sum of dy * y with a random dy makes one
+number of them, and dL/dy = dy.  The plain sum (dy = 1) would not notice a backward pass that swaps
+two axes of dy, or hands one image's gradient to another:
 
     y, cache = layer.forward(x)
     dy = rng.standard_normal(y.shape)
-    dx = layer.backward(dy, cache, grad)                                         by the chain rule
-    dx = numerical_gradient(lambda: (dy * layer.forward(x)[0]).sum(), x)         by asking
+    dx = layer.backward(dy, cache, grad)                                       by the chain rule
+    dx = numerical_gradient(lambda: (dy * layer.forward(x)[0]).sum(), x)       by asking
 
-`gradient_check.py` is this page with everything that makes it an instrument: all parameters at once,
-layers with kinks such as the ReLU, and a report.
+`gradient_check.py` is this page with everything that makes it an instrument: all parameters at
+once, layers with kinks such as the ReLU, and a report.
 
 Reference: Nocedal, Wright (2006), "Numerical Optimization", section 8.1.
 """
@@ -31,9 +34,10 @@ import numpy as np
 
 
 def numerical_gradient(loss, v, h=1e-5):
-    """dL/dv by central differences, shaped like v: `loss()` computes L from v, which is moved in place.
+    """dL/dv by central differences, a NumPy array shaped like v.
 
-    v is a float64 array, of NumPy or CuPy; each of its numbers costs two calls.
+    `loss()` computes L from v, a float64 array of NumPy or CuPy, whose numbers are moved in place,
+    one after the other; each costs two calls.
     """
     gradient = np.zeros(v.shape)
     for i in np.ndindex(v.shape):

@@ -1,30 +1,38 @@
 """SGD, Adam -- how the parameters follow their gradient.
 
-All parameters are one vector theta and all gradients one vector g (see params.py), so each optimizer is
-the formula of its paper.  With learning rate lr and weight decay w:
+The gradient g says in which direction the loss rises fastest; so a step goes the other way.  All
+parameters are one vector theta and all gradients one vector g (see params.py), so each optimizer is
+a formula of vectors.  With learning rate lr and weight decay w:
 
     SGD      g += w theta;   v = mu v + g;   theta -= lr v
     Adam     g += w theta;   m = b1 m + (1-b1) g;   v = b2 v + (1-b2) g^2
              theta -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
     AdamW    as Adam without w, and first theta -= lr w theta       ("decoupled" weight decay)
 
-Momentum.  v is a sum of all gradients so far, each weighted mu times less per step: where they agree
-it grows, up to 1/(1-mu) times g; where they point to and fro it cancels.  The AlexNet paper writes
-v = mu v - w lr theta - lr g, theta += v: the same steps while lr stays the same.
+Shapes     theta, g, v, m all (P,) for P parameters; all but theta and g start at 0 | t = 1, 2, ...
 
-Adam.  m and v are running means of the gradient and of its square.  Dividing by sqrt(v) measures each
-parameter's step in units of its own gradient, so that all move about lr per step, whether their
-gradients are large or small; eps keeps the division from 0.  Both means start at 0 and are too small
-at first: with a constant g, m after t steps is (1-b1)(1 + b1 + ... + b1^(t-1)) g = (1 - b1^t) g, and the
-division by 1-b1^t undoes exactly that.
+Momentum.  v is a sum of all gradients so far, each weighted mu times less per step: where they
+agree it grows, up to 1/(1-mu) times g (10 times for mu = 0.9); where they point to and fro it
+cancels.  The AlexNet paper writes v = mu v - w lr theta - lr g and theta += v, which makes the same
+steps while lr stays the same.
 
-Weight decay pulls theta towards 0.  Added to g, Adam would divide the pull by sqrt(v), so that
-parameters with large gradients decay least; AdamW decays all alike.  (Its paper multiplies the decay
-by the schedule's factor alone, algorithm 2; like PyTorch we multiply it by lr.)
+Adam.  m and v are running means of the gradient and of its square.  Dividing by sqrt(v) measures
+each parameter's step in units of its own gradient, so that all move about lr per step, whether
+their gradients are large or small; eps keeps the division from 0.  Both means start at 0 and are
+too small at first: with a constant g, m after t steps is (1-b1)(1 + b1 + ... + b1^(t-1)) g, by the
+geometric sum (1 - b1^t) g, and the division by 1-b1^t undoes exactly that.
 
-References: Krizhevsky, Sutskever, Hinton (2012), section 5 (SGD); Kingma, Ba (2015), "Adam", algorithm 1;
-Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization".  Pascanu, Mikolov, Bengio (2013), "On the
-difficulty of training Recurrent Neural Networks": clipping.
+Weight decay pulls theta towards 0.  Added to g, it is the gradient of w/2 |theta|^2 (L2
+regularization); but Adam divides that pull by sqrt(v), too, so that parameters with large gradients
+decay least.  AdamW decays all alike.  (Its paper multiplies the decay by the schedule's factor
+alone, algorithm 2; like PyTorch we multiply it by lr.)
+
+Clipping.  One bad batch can give a gradient so long that the step destroys what was learned;
+`clip_gradient_norm` shortens it to a length given, in the same direction.
+
+References: Krizhevsky, Sutskever, Hinton (2012), section 5 (SGD); Kingma, Ba (2015), "Adam",
+algorithm 1; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu, Mikolov,
+Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
 """
 
 from minialex.errors import ConfigError
@@ -35,6 +43,7 @@ class Optimizer:
     """Base: `step(g)` updates theta in place.
 
     `state` holds the vectors that a checkpoint must keep, `t` the number of steps made.
+    Raises ConfigError for a negative lr or weight decay.
     """
 
     def __init__(self, theta, lr, weight_decay, state):
@@ -45,7 +54,7 @@ class Optimizer:
         self.t = 0
 
     def step(self, g, lr=None):
-        """One step along the gradient g (shaped like theta) at `lr`, by default the one given first.
+        """One step against the gradient g (P,), at `lr` or else at the one given in the beginning.
 
         g is left as it is.  Raises ValueError where it does not fit theta.
         """
@@ -56,12 +65,15 @@ class Optimizer:
         self.update(g, self.lr if lr is None else lr)
 
     def update(self, g, lr):
-        """The formula."""
+        """The formula of the page: theta, and the vectors in `state`, after one more step."""
         raise NotImplementedError
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum and weight decay, as in the paper."""
+    """Stochastic gradient descent with momentum and weight decay, as in the paper.
+
+    Raises ConfigError for a momentum outside [0, 1).
+    """
 
     def __init__(self, theta, lr=0.01, momentum=0.9, weight_decay=0.0):
         if not 0 <= momentum < 1:
@@ -76,11 +88,14 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam; with `decoupled=True`, AdamW."""
+    """Adam; with `decoupled=True`, AdamW.  `betas` are b1 and b2.
+
+    Raises ConfigError for a beta outside [0, 1), and for an eps of 0 or less.
+    """
 
     def __init__(
         self, theta, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
-    ):  # fmt: skip
+    ):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1 and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
         super().__init__(theta, lr, weight_decay, ("m", "v"))
@@ -99,7 +114,10 @@ class Adam(Optimizer):
 
 
 def clip_gradient_norm(g, max_norm):
-    """Scale g in place so that its length is at most max_norm; returns the length it had."""
+    """Scale g in place so that its length is at most max_norm; returns the length it had.
+
+    Raises ConfigError unless max_norm is positive.
+    """
     if not max_norm > 0:
         raise ConfigError(f"max_norm must be positive, got {max_norm}")
     xp = get_xp(g)

@@ -1,7 +1,12 @@
 """Parameters as nested dictionaries, {"0": {"weight": ..., "bias": ...}, ...}, and as one vector.
 
-All parameters of a model can be moved into ONE flat vector theta, of which the arrays in `params` are
-then views.  The optimizer is then the formula on its page, applied to one vector; a checkpoint of its
+All parameters of a model can be moved into ONE flat vector theta, of which the arrays in `params`
+are then views: they are shaped pieces of the same memory, so to change one is to change the other.
+
+    theta    | 0.weight .......... | 0.bias .. | 3.weight ............... | 3.bias .. |
+    grad     | the same pieces in the same order, in another vector                   |
+
+Why.  The optimizer is then the formula on its page, applied to one vector; a checkpoint of its
 state is one array; and a sum over machines is one sum.
 """
 
@@ -57,7 +62,7 @@ def count_parameters(params: Params) -> int:
 
 
 def flatten(model: Layer) -> Array:
-    """Move all parameters of `model` into one vector theta and return it; `params` become its views.
+    """Move all parameters of `model` into one vector theta (P,); `params` become its views.
 
     Raises ValueError where there are none.  Call it after `model.to`.
     """

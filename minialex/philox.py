@@ -1,20 +1,24 @@
 """Philox -- random numbers that are a function of their position, not of what was drawn before.
 
 An ordinary generator walks from state to state, so its n-th number needs the n-1 before it.  Philox
-instead *encrypts a counter*: number i of a stream is a fixed scramble of (i, stream) under a key.  Any
-part can be drawn at any time, by any thread, on any device, with the same bits; and after a restart
-nothing has to be restored, since training step t simply uses t as a part of its counter.
+instead *encrypts a counter*: number i of a stream is a fixed scramble of (i, stream) under a key.
+Any part can be drawn at any time, by any thread, on any device, with the same bits; and after a
+restart nothing has to be restored, since training step t simply uses t as a part of its counter.
 
 One round takes four 32-bit words (c0, c1, c2, c3) and a key (k0, k1); with the 64-bit products
 
     p = M0 * c0,   q = M1 * c2          M0 = D2511F53, M1 = CD9E8D57 (hexadecimal)
 
-it gives (hi(q) ^ c1 ^ k0, lo(q), hi(p) ^ c3 ^ k1, lo(p)), and then raises the key by
-(9E3779B9, BB67AE85): the golden ratio and sqrt(3), each less 1, as fractions of 2^32.  After ten rounds
-its numbers pass the 106 tests of TestU01's BigCrush (Salmon et al.; not run again here).
+it gives (hi(q) ^ c1 ^ k0, lo(q), hi(p) ^ c3 ^ k1, lo(p)), where hi and lo are the upper and the
+lower 32 bits and ^ is exclusive or.  Each word of the result depends on other words than before, so
+that after a few rounds each bit depends on all.  Then the round raises the key by (9E3779B9,
+BB67AE85): the golden ratio and sqrt(3), each less 1, as fractions of 2^32.  After ten rounds the
+numbers pass the 106 tests of TestU01's BigCrush (Salmon et al.; not run again here).
 
 The counter of a number drawn here holds its position divided by 8, the step and the stream; the key
 is the seed.  Each counter yields four words, each word two numbers of 16 bits, the low half first.
+
+Shapes     a counter word (blocks,) or one int | numbers: those of the array that asks for them
 
 Reference: Salmon, Moraes, Dror, Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
 """
@@ -28,7 +32,10 @@ LOW = 0xFFFFFFFF  # the low 32 bits
 
 
 def philox4x32(xp, counter, key):
-    """Ten rounds over four counter words, each an array of uint64 below 2^32 or an int."""
+    """Ten rounds over four counter words, each an array of uint64 below 2^32 or an int.
+
+    Gives four words of the same kind; `key` is two ints below 2^32.
+    """
     c0, c1, c2, c3 = (xp.asarray(word, dtype=xp.uint64) for word in counter)
     k0, k1 = key
     for _ in range(10):

@@ -4,8 +4,14 @@ A schedule is a function from the number of a training step (0 for the first) to
 learning rate.  Long steps make progress while the loss is far from its minimum; near it they only
 jump about, so nearly all schedules end with short ones.
 
-References: Krizhevsky, Sutskever, Hinton (2012), section 5: the plateau rule.  Loshchilov, Hutter (2017),
-"SGDR: Stochastic Gradient Descent with Warm Restarts", eq. 5: the cosine.
+    constant     1
+    step         factor^(step // every)
+    cosine       (1 + cos(pi step / total)) / 2, from 1 down to 0
+    plateau      factor^(how often the validation error has stopped improving): the paper's rule
+    warm_up      any of these, times (step + 1) / (steps + 1) during the first `steps` steps
+
+References: Krizhevsky, Sutskever, Hinton (2012), section 5: the plateau rule.  Loshchilov, Hutter
+(2017), "SGDR: Stochastic Gradient Descent with Warm Restarts", eq. 5: the cosine.
 """
 
 import math
@@ -22,14 +28,20 @@ def constant() -> Schedule:
 
 
 def step_decay(every: int, factor: float = 0.1) -> Schedule:
-    """`factor` times smaller after each `every` steps: the paper divided by 10, three times."""
+    """Times `factor` after each `every` steps.  Raises ConfigError for `every` below 1.
+
+    The paper divided the rate by 10, three times.
+    """
     if every < 1:
         raise ConfigError(f"a step schedule needs at least one step between decays, got {every}")
     return lambda step: factor ** (step // every)
 
 
 def cosine(total: int, final: float = 0.0) -> Schedule:
-    """From 1 down to `final` along half a cosine over `total` steps (Loshchilov, Hutter 2017, "SGDR", eq. 5)."""
+    """From 1 down to `final` along half a cosine over `total` steps.
+
+    Raises ConfigError for a `total` below 1.
+    """
     if total < 1:
         raise ConfigError(f"a cosine schedule needs at least one step, got {total}")
     return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / total, 1))) / 2
@@ -38,11 +50,12 @@ def cosine(total: int, final: float = 0.0) -> Schedule:
 def plateau(
     errors: Callable[[], Sequence[float]], patience: int = 5, factor: float = 0.1, most: int = 3
 ) -> Schedule:
-    """`factor` times smaller each time the error has stopped improving, at most `most` times: the paper's rule.
+    """Times `factor` each time the error has stopped improving, at most `most` times.
 
-    `errors()` are the validation errors of the epochs so far.  The error has stopped improving when `patience`
-    epochs in a row brought no new best; the count then starts anew.  Nothing is remembered between calls, so a
-    run that is resumed needs its history alone.
+    `errors()` are the validation errors of the epochs so far.  The error has stopped improving when
+    `patience` epochs in a row brought no new best; the count then starts anew.  Nothing is
+    remembered between calls, so a run that is resumed needs its history alone.
+    Raises ConfigError for a `patience` below 1.
     """
     if patience < 1:
         raise ConfigError(
@@ -64,7 +77,8 @@ def plateau(
 def warm_up(schedule: Schedule, steps: int) -> Schedule:
     """`schedule`, but rising linearly from nearly 0 over the first `steps` steps.
 
-    Adam's v is a mean over few gradients at first, and its steps are then as long as they can be.
+    Adam's v is a mean over few gradients at first, and so a poor measure of their size; and all
+    parameters move by about lr at the very first step, whatever their gradient.
     """
     return lambda step: schedule(step) * min(1.0, (step + 1) / (steps + 1))
 
@@ -79,8 +93,8 @@ def make_schedule(
 ) -> Schedule:
     """The schedule of this name for `total` steps, after a warm-up.
 
-    "constant"; "step", divided by 10 after each third of `total`; "cosine"; "plateau", see there for `errors` and
-    `patience`.
+    "constant"; "step", divided by 10 after each third of `total`; "cosine"; "plateau", see there
+    for `errors` and `patience`.  Raises ConfigError for any other name.
     """
     schedules: dict[str, Callable[[], Schedule]] = {
         "constant": constant,

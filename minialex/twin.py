@@ -1,21 +1,25 @@
 """Twins -- fast forms of pages, attached by telling a layer that it is one.
 
-A page (minialex/layers) says what is computed, its twin (minialex/fast, minialex/gpu) says how fast: a
-subclass of the page with another `forward` and `backward`, without parameters or `__init__` of its own.
-So nothing about a layer changes but its class, and all that is said of the layer stays true:
+A page (minialex/layers) says what is computed, its twin (minialex/fast, minialex/gpu) says how
+fast: a subclass of the page with another `forward` and `backward`, without parameters or `__init__`
+of its own.  So nothing about a layer changes but its class, and all that is said of the layer stays
+true:
 
     layer.__class__ = fast.conv.Conv2d     the same object, params, names, flags, checkpoints
 
-`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need: it
-registers the twin, checks what backward gets, and keeps a cache from being read by another form of the
-layer than the one that made it.
+`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need:
+it registers the twin, checks what forward and backward get, and keeps a cache from being read by
+another form of the layer than the one that made it.
 """
 
+import functools
 from typing import Any
 
-from minialex.layers.layer import Layer, check_gradient
+import numpy as np
+
+from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.params import Params
-from minialex.xp import Array
+from minialex.xp import Array, get_xp
 
 TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
 
@@ -71,18 +75,26 @@ def page_of(layer: Any) -> type:
 
 
 def _seal(forward: Any) -> Any:
+    @functools.wraps(forward)
     def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
+        check_input(self, x)
+        if (get_xp(x) is np) != (self.device == "cpu"):
+            what = f"this form is for the {self.device}, where x is not"
+            raise TypeError(f"{type(self).__name__}: {what}; use model.to(...)")
         y, cache = forward(self, x)
         return y, Sealed(self, x.shape, cache)
 
+    sealed.__doc__ = Layer.forward.__doc__
     return sealed
 
 
 def _open(backward: Any) -> Any:
+    @functools.wraps(backward)
     def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
         if type(cache) is not Sealed or cache._form is not type(self):
             return Sealed(self, (), None)._refuse()
         check_gradient(self, dy, cache._x_shape, grad)
         return backward(self, dy, cache._cache, grad)
 
+    opened.__doc__ = Layer.backward.__doc__
     return opened

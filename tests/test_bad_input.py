@@ -1,4 +1,4 @@
-"""Bad options, bad photos, unusable GPUs: one clear line, a non-zero exit, and every existing file as it was."""
+"""Bad options, photos, GPUs: one clear line, a non-zero exit, every existing file as it was."""
 
 import os
 import shutil
@@ -32,16 +32,17 @@ def w(template, tmp_path, monkeypatch):
     return tmp_path
 
 
-# ---------------------------------------------------------------------------------------------- flags
+# -------------------------------------------------------------------------------------------- flags
 
 FLAGS = [  # flag, value, what the line must say
-    ("--variant", "resnet", "unknown variant 'resnet'; choose 2012, ungrouped, owt"),
+    ("--variant", "resnet", "'resnet'; choose 2012, ungrouped, owt"),
     ("--optimizer", "lion", "unknown optimizer 'lion'; choose adam, adamw, sgd"),
     ("--schedule", "linear", "unknown schedule 'linear'; choose constant, step, cosine, plateau"),
     ("--recipe", "secret", "unknown recipe 'secret'; choose drawings, modern, paper"),
-    ("--init", "zeros", "unknown init 'zeros'; choose he, glorot, paper"),
-    ("--activation", "swish", "unknown activation 'swish'; choose relu, tanh, sigmoid"),
-    ("--pooling", "min", "unknown pooling 'min'; choose max, average, max2"),
+    ("--init", "zeros", "'zeros'; choose he, glorot, paper"),
+    ("--activation", "swish", "'swish'; choose relu, tanh, sigmoid"),
+    ("--pooling", "min", "'min'; choose max, average, max2"),
+    ("--algorithm", "fft", "unknown algorithm 'fft'; choose auto, im2col, winograd"),
     ("--normalize", "none", "unknown --normalize 'none'; choose imagenet or mean"),
     ("--dropout", "1", "--dropout must be in [0, 1), got 1.0"),
     ("--dropout", "nan", "--dropout must be in [0, 1), got nan"),
@@ -68,10 +69,11 @@ FLAGS = [  # flag, value, what the line must say
     ("--workers", "-1", "--workers must not be negative, got -1"),
     ("--limit", "1", "limit must be a whole number of at least 2, got 1"),
     ("--limit", "-5", "limit must be a whole number of at least 2, got -5"),
-    ("--width", "0", "width in (0, 4], got 2 and 0.0"),
-    ("--width", "nan", "width in (0, 4], got 2 and nan"),
-    ("--width", "5", "width in (0, 4], got 2 and 5.0"),
+    ("--width", "0", "--width must be above 0 and at most 4, got 0.0"),
+    ("--width", "nan", "--width must be above 0 and at most 4, got nan"),
+    ("--width", "5", "--width must be above 0 and at most 4, got 5.0"),
     ("--image-size", "20", "images of side 20 are too small; use at least 67"),
+    ("--image-size", "4096", "AlexNet: num_classes, width or image_size cannot be: "),
     ("--image-size", "0", "--image-size must be at least 1, got 0"),
     ("--image-size", "-67", "--image-size must be at least 1, got -67"),
 ]
@@ -104,7 +106,7 @@ def test_flags_that_cannot_be_parsed(w, capsys, arguments, words):
     assert snapshot(w) == before
 
 
-# ----------------------------------------------------------------------------------------------- data
+# --------------------------------------------------------------------------------------------- data
 
 
 def files(*names):
@@ -125,16 +127,46 @@ def files(*names):
 
 PAIR = ("train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "train/dog/1.png")
 DATA = [  # name, spoil, value of --data, words
-    ("missing", nothing, "{w}/nowhere", ("nowhere' does not exist; choose drawings, pets, or a folder",)),
+    (
+        "missing",
+        nothing,
+        "{w}/nowhere",
+        ("nowhere' does not exist; choose drawings, pets, or a folder",),
+    ),
     ("a file", nothing, "{w}/file", ("file' is a file; choose drawings, pets, or a folder",)),
     ("misspelt", nothing, "drawing", ("'drawing' does not exist; choose drawings, pets",)),
     ("empty", files(), "{w}/data", ("{w}/data", "has no class folders")),
-    ("photos without classes", files("0.png", "1.png"), "{w}/data", ("{w}/data", "has no class folders")),
-    ("one class", files("cat/0.png", "cat/1.png", "cat/2.png"), "{w}/data", ("one class only, 'cat'",)),
-    ("empty class", files(*PAIR, "test/cat/0.png", "test/dog"), "{w}/data", ("test/dog", "has no images")),
-    ("one photo in a class", files("cat/0.png", "dog/0.png", "dog/1.png"), "{w}/data", ("'cat' has 1 images",)),
+    (
+        "photos without classes",
+        files("0.png", "1.png"),
+        "{w}/data",
+        ("{w}/data", "has no class folders"),
+    ),
+    (
+        "one class",
+        files("cat/0.png", "cat/1.png", "cat/2.png"),
+        "{w}/data",
+        ("one class only, 'cat'",),
+    ),
+    (
+        "empty class",
+        files(*PAIR, "test/cat/0.png", "test/dog"),
+        "{w}/data",
+        ("test/dog", "has no images"),
+    ),
+    (
+        "one photo in a class",
+        files("cat/0.png", "dog/0.png", "dog/1.png"),
+        "{w}/data",
+        ("'cat' has 1 images",),
+    ),
     ("train without test", files(*PAIR), "{w}/data", ("{w}/data", "a folder train but no test")),
-    ("test without train", files("test/cat/0.png"), "{w}/data", ("{w}/data", "a folder test but no train")),
+    (
+        "test without train",
+        files("test/cat/0.png"),
+        "{w}/data",
+        ("{w}/data", "a folder test but no train"),
+    ),
     (
         "classes differ",
         files(*PAIR, "test/cat/0.png", "test/hound/0.png"),
@@ -150,7 +182,9 @@ DATA = [  # name, spoil, value of --data, words
 ]
 
 
-@pytest.mark.parametrize(("spoil", "data", "words"), [c[1:] for c in DATA], ids=[c[0] for c in DATA])
+@pytest.mark.parametrize(
+    ("spoil", "data", "words"), [c[1:] for c in DATA], ids=[c[0] for c in DATA]
+)
 def test_data(w, capsys, spoil, data, words):
     spoil(w)
     check(w, capsys, [*PHOTOS, "--data", data], *words)
@@ -164,7 +198,8 @@ def huge_png(whole):
 
 def scrambled(whole):
     middle = len(whole) // 2
-    return whole[:middle] + bytes(b ^ 0x55 for b in whole[middle : middle + 200]) + whole[middle + 200 :]
+    wrong = bytes(b ^ 0x55 for b in whole[middle : middle + 200])
+    return whole[:middle] + wrong + whole[middle + 200 :]
 
 
 BROKEN_PHOTOS = {
@@ -191,7 +226,7 @@ def test_a_photo_that_may_not_be_read(w, capsys):
     check(w, capsys, PHOTOS, "photos/train/cat/0.png", "Permission denied", may_start=True)
 
 
-# --------------------------------------------------------------------------------------------- devices
+# ------------------------------------------------------------------------------------------ devices
 
 STUB = """
 import types
@@ -209,23 +244,40 @@ runtime = types.SimpleNamespace(
 cuda = types.SimpleNamespace(runtime=runtime)
 """
 DEVICES = [  # name, what the stand-in for CuPy does differently, words
-    ("no CuPy", "raise ModuleNotFoundError('x', name='cupy')", "CuPy is not installed; install it with: pip"),
-    ("broken CuPy", "raise ImportError('libcudart.so.12 is missing')", "cannot be imported (libcudart.so.12"),
+    (
+        "no CuPy",
+        "raise ModuleNotFoundError('x', name='cupy')",
+        "CuPy is not installed; install it with: pip",
+    ),
+    (
+        "broken CuPy",
+        "raise ImportError('libcudart.so.12 is missing')",
+        "cannot be imported (libcudart.so.12",
+    ),
     ("no driver", "runtime.driverGetVersion = lambda: 0", "no NVIDIA driver was found"),
     (
         "old driver",
         "runtime.driverGetVersion = lambda: 11040",
         "the NVIDIA driver is too old: it supports CUDA 11.4",
     ),
-    ("no GPU", "runtime.getDeviceCount = lambda: fail('cudaErrorNoDevice: none')", "no GPU is visible"),
-    ("no NVRTC", "ones = lambda *a, **k: fail('libnvrtc.so.12: none')", "cannot be used (NVRTC cannot be found)"),
+    (
+        "no GPU",
+        "runtime.getDeviceCount = lambda: fail('cudaErrorNoDevice: none')",
+        "no GPU is visible",
+    ),
+    (
+        "no NVRTC",
+        "ones = lambda *a, **k: fail('libnvrtc.so.12: none')",
+        "cannot be used (NVRTC cannot be found)",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "words"), [c[1:] for c in DEVICES], ids=[c[0] for c in DEVICES])
 def test_devices(w, capsys, monkeypatch, change, words):
     stub_cupy(w, change)
-    monkeypatch.setitem(sys.modules, "cupy", None)  # so that the end of the test removes what is imported here
+    # So that the end of the test removes what is imported here.
+    monkeypatch.setitem(sys.modules, "cupy", None)
     del sys.modules["cupy"]
     monkeypatch.syspath_prepend(w / "stub")
     check(w, capsys, [*PHOTOS, "--device", "gpu"], "--device gpu: ", words)
@@ -236,13 +288,16 @@ def stub_cupy(w, change):
     (w / "stub" / "cupy" / "__init__.py").write_text(STUB + change + "\n")
 
 
-# ------------------------------------------------------------------------------- as programs
+# -------------------------------------------------------------------------------------- as programs
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*PHOTOS, "--device", "cpu", "--variant", "vgg"), "error: unknown variant 'vgg'"),
+        (
+            (*PHOTOS, "--device", "cpu", "--variant", "vgg"),
+            "'vgg'; choose 2012, ungrouped, owt",
+        ),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),
         ((*PHOTOS, "--device", "cpu", "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
@@ -252,9 +307,9 @@ def test_the_program_ends_with_one_line_and_status_2(w, arguments, words):
     stub_cupy(w, "runtime.driverGetVersion = lambda: 0")
     before = snapshot(w)
     command = [sys.executable, EXAMPLE, *(a.format(w=w) for a in arguments)]
-    end = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(w / "stub")}, timeout=300
-    )
+    path = os.pathsep.join([str(w / "stub"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    end = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert end.returncode == 2, end.stderr
     errors = [line for line in end.stderr.splitlines() if line.startswith("error: ")]
     assert end.stderr.splitlines() == errors and len(errors) == 1, end.stderr

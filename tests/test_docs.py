@@ -16,8 +16,9 @@ import benchmark
 import improvements
 import minialex
 from minialex.layers import Linear
-from minialex.params import count_parameters
 from minialex.models import AlexNet
+from minialex.params import count_parameters
+from minialex.use.summary import multiply_adds
 
 ROOT = Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.")]
@@ -33,10 +34,6 @@ PAGES = [
 ]  # fmt: skip
 
 OTHER_OPTIONS = {"--ten-crop", "--check"}  # of predict.py, and of ruff
-OLD_OPTIONS = {  # of version 0.1.0, in the commands that showed the figures of these documents
-    "docs/measured.md": {"--algorithm"},
-    "docs/gpu.md": {"--algorithm"},
-}
 
 
 def read(path):
@@ -140,7 +137,7 @@ def test_a_document_names_only_options_that_exist(document):
 
     parsers = (training_parser(), benchmark.parser(), bench_loading.parser(), improvements.parser())
     known = {word.strip("[],") for parser in parsers for word in parser.format_help().split()}
-    known |= OTHER_OPTIONS | OLD_OPTIONS.get(document, set())
+    known |= OTHER_OPTIONS
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", read(document)))
     assert sorted(options - known) == []
 
@@ -154,7 +151,7 @@ def test_the_share_of_the_dense_layers_is_as_stated_on_the_page_of_linear():
     model, shape = AlexNet(1000, "ungrouped"), (227, 227, 3)
     dense = total = 0
     for _, layer in model.leaves():
-        count = layer.multiply_adds(shape)
+        count = multiply_adds(layer, shape)
         dense, total = dense + count * isinstance(layer, Linear), total + count
         shape = layer.output_shape(shape)
     in_dense = count_parameters(model.classifier.params)

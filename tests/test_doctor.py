@@ -71,7 +71,10 @@ def test_a_cpu_that_computes_nonsense(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ImportError('Failure finding "libcurand.so.10"'), "cuRAND cannot be found; minialex does not need it"),
+        (
+            ImportError('Failure finding "libcurand.so.10"'),
+            "cuRAND cannot be found; minialex does not need it",
+        ),
         (RuntimeError("no luck"), "no random numbers (no luck); minialex does not need it"),
     ],
 )

@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 
 import minialex
-from device import on_device
+from device import on_device, on_host
 from minialex import gradcheck
-from minialex.layers import Conv2d, Dropout, Layer, Linear, MaxPool2d, ReLU, Sequential, Tanh
-from minialex.params import named_arrays
+from minialex.accelerate import accelerate
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Tanh,
+)
+from minialex.params import flatten, named_arrays
 
 
 class Function(Layer):
@@ -37,10 +48,12 @@ def x():
 
 def test_report(x):
     report = minialex.gradcheck(linear(), x)
-    assert report and report.ok and report.checked == 12 + 6 + 2 and report.kinks == 0 and report.problems == ()
+    assert report and report.ok and report.checked == 12 + 6 + 2
+    assert report.kinks == 0 and report.problems == ()
     assert report.error < 1e-9 and abs(report.numeric - report.analytic) < 1e-8
     assert report.name in ("x", "weight", "bias")
-    assert "\n" not in str(report) and "20 entries" in str(report) and report.name + "[" in str(report)
+    assert "\n" not in str(report) and "20 entries" in str(report)
+    assert report.name + "[" in str(report)
     report.raise_if_bad()
 
 
@@ -61,7 +74,8 @@ def test_the_error_is_measured_as_the_page_says():
     one = on_device(np.ones(1))
     report = gradcheck(Function(lambda x: 2 * x, lambda x: 2 + 1e-4 + 0 * x), one)
     assert report.error == pytest.approx(1e-4 / 2.0001, rel=1e-4)
-    small = gradcheck(Function(lambda x: 0 * x, lambda x: 1e-5 + 0 * x), one)  # below 0.001: measured against it
+    # below 0.001: measured against it
+    small = gradcheck(Function(lambda x: 0 * x, lambda x: 1e-5 + 0 * x), one)
     assert small.error == pytest.approx(abs(small.analytic) / 1e-3, rel=1e-9)
 
 
@@ -76,15 +90,17 @@ def test_the_error_of_central_differences_falls_with_the_square_of_h():
 
 def test_layer_and_input_are_left_as_they_were():
     rng = np.random.default_rng(2)
-    layer = on_device(Sequential(Conv2d(2, 3, 3, rng=rng), ReLU(inplace=True)))
-    theta = layer.flatten()
+    layer = accelerate(on_device(Sequential(Conv2d(2, 3, 3, rng=rng), ReLU(), AvgPool2d(2))))
+    assert layer[1].inplace
+    theta = flatten(layer)
     before = [(owner[key], owner[key].copy()) for owner, key, _ in named_arrays(layer.params)]
     x = on_device(rng.standard_normal((2, 4, 4, 2)).astype(np.float32))
     copy = x.copy()
     assert gradcheck(layer, x)
     assert np.array_equal(x, copy) and x.dtype == theta.dtype == np.float32
     for (owner, key, _), (array, values) in zip(named_arrays(layer.params), before, strict=True):
-        assert owner[key] is array and np.may_share_memory(array, theta) and np.array_equal(array, values)
+        assert owner[key] is array and np.may_share_memory(array, theta)
+        assert np.array_equal(array, values)
 
 
 def test_parameters_come_back_after_an_error():
@@ -103,9 +119,22 @@ def test_max_entries_and_seed(x):
 
 
 def test_input_grad_false_checks_the_parameters_alone():
-    layer = on_device(Conv2d(2, 3, 2, rng=np.random.default_rng(0), input_grad=False))
+    layer = on_device(Conv2d(2, 3, 2, rng=np.random.default_rng(0)))
+    accelerate(layer, input_grad=False)
     report = gradcheck(layer, on_device(np.random.default_rng(1).standard_normal((2, 4, 3, 2))))
     assert report and report.checked == 24 + 3
+
+
+def test_dropout_is_held_at_one_step_and_then_counts_on():
+    layer = on_device(Sequential(Linear(3, 8, rng=np.random.default_rng(0)), Dropout(0.5)))
+    layer.set_step(7)
+    x = on_device(np.random.default_rng(1).standard_normal((4, 3)))
+    before = on_host(layer(x.astype(np.float32)))
+    layer.set_step(7)
+    assert gradcheck(layer, x)
+    assert layer[1].step == 7
+    np.testing.assert_array_equal(on_host(layer(x.astype(np.float32))), before)
+    assert layer[1].step == 8
 
 
 @pytest.mark.parametrize(
@@ -150,7 +179,79 @@ def test_a_gradient_that_is_added_instead_of_written_is_found(x):
     assert not report and "bias is not finite everywhere, or was not written" in str(report)
 
 
-# --------------------------------------------------------------------------------------------------- kinks
+# ------------------------------------------------------------------------------- per_image
+
+
+class MeanOfBatch(Function):
+    """y = x less the mean of the batch, rightly derived."""
+
+    def __init__(self, per_image):
+        super().__init__(lambda x: x - x.mean(axis=0), None)
+        self.per_image = per_image
+
+    def backward(self, dy, cache, grad):
+        return dy - dy.mean(axis=0)
+
+
+def test_a_page_that_lies_about_per_image_is_found(x):
+    assert gradcheck(MeanOfBatch(per_image=False), x)
+    report = gradcheck(MeanOfBatch(per_image=True), x)
+    assert not report and report.error < 1e-9
+    assert report.problems == (
+        "per_image is True, but halves of the batch give another y",
+        "per_image is True, but halves of the batch give another gradient of x",
+    )
+    assert gradcheck(MeanOfBatch(per_image=True), x[:1])  # nothing to be seen in one image
+
+
+def test_a_gradient_of_a_parameter_that_is_a_mean_over_the_batch_is_found(x):
+    class Mean(Linear):
+        def forward(self, x):
+            y, cache = super().forward(x)
+            return y / len(x), cache
+
+        def backward(self, dy, cache, grad):
+            return super().backward(dy / len(dy), cache, grad)
+
+    layer = on_device(Mean(3, 2, rng=np.random.default_rng(0)))
+    report = gradcheck(layer, x)
+    assert not report and report.error < 1e-9
+    assert any("another gradient of weight" in problem for problem in report.problems)
+
+
+def test_a_page_with_per_image_whose_output_has_no_images_is_found(x):
+    class Sum(Layer):
+        per_image = True
+
+        def forward(self, x):
+            return x.sum(), x.shape
+
+        def backward(self, dy, shape, grad):
+            return dy + 0 * x
+
+    report = gradcheck(Sum(), x)
+    assert not report and "y does not have one entry for each image" in str(report)
+
+
+def test_a_dropout_is_told_which_half_it_sees(x):
+    seen = []
+
+    class Told(Dropout):
+        def set_step(self, step, first=0):
+            seen.append((step, first))
+            super().set_step(step, first)
+
+    assert gradcheck(Told(0.5), x[:3])
+    assert {(0, 0), (0, 1)} == set(seen)
+
+    class Deaf(Dropout):
+        def set_step(self, step, first=0):
+            super().set_step(step)
+
+    assert "per_image" in str(gradcheck(Deaf(0.5), on_device(np.ones((4, 50)))))
+
+
+# ------------------------------------------------------------------------------------- kinks
 
 ZEROS = on_device(np.array([[0.0, 1.5, -2.0], [1.0, 0.0, 0.0]]))
 
@@ -177,7 +278,9 @@ def test_a_kink_near_an_entry_is_stepped_around(distance):
 
 def test_ties_of_a_maximum():
     x = on_device(np.zeros((1, 5, 5, 1)))
-    report = gradcheck(MaxPool2d(3, stride=1), x)  # every window is one tie, and the windows overlap
+    report = gradcheck(
+        MaxPool2d(3, stride=1), x
+    )  # every window is one tie, and the windows overlap
     assert report and report.kinks == 25
 
 
@@ -200,10 +303,13 @@ def test_ties_that_all_get_the_gradient_are_found_by_moving_all_entries():
 def test_smooth_but_steep_is_no_kink():
     report = gradcheck(Tanh(), on_device(np.linspace(-20, 20, 41)))
     assert report and report.kinks == 0
-    square = gradcheck(Function(lambda x: x * x, lambda x: 2 * x), ZEROS)  # slope 0 at 0, curvature not
+    square = gradcheck(
+        Function(lambda x: x * x, lambda x: 2 * x), ZEROS
+    )  # slope 0 at 0, curvature not
     assert square and square.kinks == 0
 
 
 def test_an_array_without_axes_and_a_dropout_in_use():
-    assert gradcheck(Function(lambda x: x**3, lambda x: 3 * x * x), on_device(np.array(2.0))).checked == 1
+    cube = Function(lambda x: x**3, lambda x: 3 * x * x)
+    assert gradcheck(cube, on_device(np.array(2.0))).checked == 1
     assert not math.isnan(gradcheck(Dropout(0.5).train(False), ZEROS).error)

@@ -1,20 +1,40 @@
-"""Softmax cross-entropy against its definition, at extremes, and its errors.  (Gradients: test_gradients.py.)"""
+"""Softmax cross-entropy, the page and its fast form, against its definition, and at extremes.
+
+Gradients: layers/test_gradients.py.
+"""
 
 import math
 
 import numpy as np
 import pytest
 
-from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
+from device import (
+    DEVICE,
+    assert_allclose,
+    assert_array_equal,
+    assert_on_device,
+    on_device,
+    on_host,
+)
+from minialex.accelerate import loss_function
 from minialex.losses import log_softmax, softmax_cross_entropy
+
+LOSSES = {"page": softmax_cross_entropy, "fast": loss_function(DEVICE)}
+if LOSSES["fast"] is softmax_cross_entropy:
+    del LOSSES["fast"]  # on the CPU there is no other
+
+
+@pytest.fixture(params=LOSSES)
+def loss_form(request):
+    return LOSSES[request.param]
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.1, 0.5])
 @pytest.mark.parametrize("N, C", [(1, 1), (1, 2), (4, 3), (7, 10)])
-def test_by_definition(N, C, smoothing):
+def test_by_definition(N, C, smoothing, loss_form):
     rng = np.random.default_rng([N, C])
     z, labels = rng.standard_normal((N, C)), rng.integers(0, C, N)
-    loss, dz = softmax_cross_entropy(on_device(z), on_device(labels), smoothing)
+    loss, dz = loss_form(on_device(z), on_device(labels), smoothing)
     assert_on_device(loss, dz)
     dz, log_p = on_host(dz), on_host(log_softmax(on_device(z)))
     total = 0.0
@@ -30,39 +50,41 @@ def test_by_definition(N, C, smoothing):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("labels", [np.int64, np.int32, np.uint8])
-def test_dtypes(dtype, labels):
+def test_dtypes(dtype, labels, loss_form):
     z = on_device(np.random.default_rng(0).standard_normal((3, 4)).astype(dtype))
     before = z.copy()
-    loss, dz = softmax_cross_entropy(z, on_device(np.array([0, 3, 1], dtype=labels)), 0.1)
+    loss, dz = loss_form(z, on_device(np.array([0, 3, 1], dtype=labels)), 0.1)
     assert loss.dtype == dz.dtype == dtype and dz.shape == z.shape and np.array_equal(z, before)
 
 
-def test_equal_scores_cost_log_C():
-    loss, _ = softmax_cross_entropy(on_device(np.zeros((5, 37), dtype=np.float32)), on_device(np.arange(5)))
+def test_equal_scores_cost_log_C(loss_form):
+    z = on_device(np.zeros((5, 37), dtype=np.float32))
+    loss, _ = loss_form(z, on_device(np.arange(5)))
     assert float(loss) == pytest.approx(math.log(37), rel=1e-6)
 
 
-def test_large_scores_neither_overflow_nor_lose_the_loss():
+def test_large_scores_neither_overflow_nor_lose_the_loss(loss_form):
     z = on_device(np.array([[1e4, 0, -1e4], [-3e38, 0, 3e37]], dtype=np.float32))
-    loss, dz = softmax_cross_entropy(z[:1], on_device(np.array([1])))
+    loss, dz = loss_form(z[:1], on_device(np.array([1])))
     assert float(loss) == 1e4 and np.isfinite(dz).all()
     assert_allclose(dz, [[1, -1, 0]])
-    loss, dz = softmax_cross_entropy(z[1:], on_device(np.array([2])))
+    loss, dz = loss_form(z[1:], on_device(np.array([2])))
     assert float(loss) == 0 and not dz.any()
 
 
-def test_a_constant_changes_nothing():
-    z, labels = on_device(np.random.default_rng(0).standard_normal((4, 3))), on_device(np.array([0, 1, 2, 0]))
-    for a, b in zip(softmax_cross_entropy(z, labels), softmax_cross_entropy(z + 100, labels), strict=True):
+def test_a_constant_changes_nothing(loss_form):
+    z = on_device(np.random.default_rng(0).standard_normal((4, 3)))
+    labels = on_device(np.array([0, 1, 2, 0]))
+    for a, b in zip(loss_form(z, labels), loss_form(z + 100, labels), strict=True):
         assert_allclose(a, b, atol=1e-13)
 
 
-def test_input_that_is_not_contiguous():
+def test_input_that_is_not_contiguous(loss_form):
     z = on_device(np.random.default_rng(0).standard_normal((4, 6)))
     labels = on_device(np.array([0, 9, 1, 9, 2, 9, 0]))
     for a, b in zip(
-        softmax_cross_entropy(z[:, ::2], labels[::2]),
-        softmax_cross_entropy(z[:, ::2].copy(), labels[::2].copy()),
+        loss_form(z[:, ::2], labels[::2]),
+        loss_form(z[:, ::2].copy(), labels[::2].copy()),
         strict=True,
     ):
         assert_array_equal(a, b)
@@ -85,4 +107,25 @@ def test_input_that_is_not_contiguous():
 def test_bad_arguments(z, labels, smoothing, error, words):
     with pytest.raises(error, match=words) as caught:
         softmax_cross_entropy(z, labels, smoothing)
-    assert str(caught.value).startswith("softmax_cross_entropy:") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("softmax_cross_entropy:")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_the_fast_form_is_its_page(dtype, bound):
+    for i in range(20):
+        rng = np.random.default_rng(i)
+        N, C = int(rng.integers(1, 70)), int(rng.integers(1, 1001))
+        z = on_device((10.0 ** rng.uniform(-2, 1) * rng.standard_normal((N, C))).astype(np.float32))
+        labels, smoothing = on_device(rng.integers(0, C, N)), (0, 0.1, 0.9)[i % 3]
+        want = softmax_cross_entropy(z.astype(np.float64), labels, smoothing)
+        got = loss_function(DEVICE)(z.astype(dtype), labels, smoothing)
+        for a, b in zip(got, want, strict=True):
+            a, b = on_host(a), on_host(b)
+            assert a.dtype == dtype and abs(a - b).max() <= bound * max(1e-3, abs(b).max())
+
+
+def test_loss_function_is_the_page_where_it_is_asked_for():
+    assert loss_function("cpu") is softmax_cross_entropy
+    assert loss_function("gpu", fused=False) is softmax_cross_entropy
+    assert loss_function("gpu") is not softmax_cross_entropy

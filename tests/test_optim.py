@@ -1,4 +1,4 @@
-"""Optimizers against their formulas written out on whole vectors; schedules at steps worked out by hand."""
+"""Optimizers, pages and fast forms, against their formulas; schedules at steps done by hand."""
 
 import math
 
@@ -6,19 +6,38 @@ import numpy as np
 import pytest
 
 from bad_input import refused
+from cores import cores
 from device import assert_allclose, assert_on_device, on_device
-from minialex import optim
+from minialex import schedules
+from minialex.accelerate import accelerate, plain
 from minialex.errors import ConfigError
-from minialex.optim import SGD, Adam, clip_gradient_norm, make_optimizer
+from minialex.fast import optim as fast_optim
+from minialex.layers import Linear
+from minialex.optim import SGD, Adam, clip_gradient_norm
 from minialex.schedules import make_schedule
+from minialex.train.recipes import make_optimizer
+from minialex.twin import page_of
 
 STEPS = 5
+FORMS = pytest.mark.parametrize("form", ["page", "fast"])
+
+
+def model():
+    """Any that is on the device of the tests."""
+    return on_device(Linear(1, 1, rng=np.random.default_rng(0)))
+
+
+def in_form(optimizer, form):
+    if form == "fast":
+        accelerate(model(), optimizer)
+        assert type(optimizer) is not page_of(optimizer)
+    return optimizer
 
 
 @pytest.fixture(params=[1, 16, 17, 53])
 def size(request, monkeypatch):
     """Vectors of one block, one and a bit, and several blocks."""
-    monkeypatch.setattr(optim, "BLOCK", 16)
+    monkeypatch.setattr(fast_optim, "BLOCK", 16)
     return request.param
 
 
@@ -28,12 +47,13 @@ def vectors(size, dtype=np.float64):
     return theta, [rng.standard_normal(size).astype(dtype) for _ in range(STEPS)]
 
 
+@FORMS
 @pytest.mark.parametrize("momentum", [0, 0.9])
 @pytest.mark.parametrize("decay", [0, 0.1])
-def test_sgd(size, momentum, decay):
+def test_sgd(size, momentum, decay, form):
     theta, gradients = vectors(size)
     want, v, theta = theta.copy(), np.zeros(size), on_device(theta)
-    optimizer = SGD(theta, lr=0.05, momentum=momentum, weight_decay=decay)
+    optimizer = in_form(SGD(theta, lr=0.05, momentum=momentum, weight_decay=decay), form)
     for t, g in enumerate(gradients):
         lr = 0.05 / (t + 1)
         v = momentum * v + (g + decay * want)
@@ -45,14 +65,16 @@ def test_sgd(size, momentum, decay):
     assert optimizer.t == STEPS and optimizer.theta is theta
 
 
+@FORMS
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("decay", [0, 0.1])
 @pytest.mark.parametrize("eps", [1e-8, 0.3])
-def test_adam(size, decoupled, decay, eps):
+def test_adam(size, decoupled, decay, eps, form):
     theta, gradients = vectors(size)
     want, m, v, (b1, b2) = theta.copy(), np.zeros(size), np.zeros(size), (0.8, 0.95)
     theta = on_device(theta)
-    optimizer = Adam(theta, lr=0.05, betas=(b1, b2), eps=eps, weight_decay=decay, decoupled=decoupled)
+    options = {"betas": (b1, b2), "eps": eps, "weight_decay": decay, "decoupled": decoupled}
+    optimizer = in_form(Adam(theta, lr=0.05, **options), form)
     for t, g in enumerate(gradients, start=1):
         lr = 0.05 / t
         if decoupled:
@@ -69,27 +91,73 @@ def test_adam(size, decoupled, decay, eps):
     assert_on_device(theta, *optimizer.state.values())
 
 
-def test_adam_first_step_is_the_learning_rate_long():
+@FORMS
+def test_adam_first_step_is_the_learning_rate_long(form):
     theta, g = on_device(np.zeros(3)), on_device(np.array([1e-3, -5.0, 200.0]))
-    Adam(theta, lr=0.01).step(g)
+    in_form(Adam(theta, lr=0.01), form).step(g)
     assert_allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_real_blocks_give_what_one_block_gives_and_leave_the_gradient(name, monkeypatch):
-    theta, gradients = vectors(2 * optim.BLOCK + 7, np.float32)
+    theta, gradients = vectors(2 * fast_optim.BLOCK + 7, np.float32)
     theta, gradients = on_device(theta), [on_device(g) for g in gradients]
     whole, before = theta.copy(), [g.copy() for g in gradients]
-    optimizer = make_optimizer(name, theta, lr=0.01, weight_decay=0.01)
-    for g in gradients:
-        optimizer.step(g)
-    monkeypatch.setattr(optim, "BLOCK", theta.size)
-    optimizer = make_optimizer(name, whole, lr=0.01, weight_decay=0.01)
+    optimizer = in_form(make_optimizer(name, theta, lr=0.01, weight_decay=0.01), "fast")
+    with cores(3):
+        for g in gradients:
+            optimizer.step(g)
+    monkeypatch.setattr(fast_optim, "BLOCK", theta.size)
+    optimizer = in_form(make_optimizer(name, whole, lr=0.01, weight_decay=0.01), "fast")
     for g in gradients:
         optimizer.step(g)
     assert np.array_equal(theta, whole) and theta.dtype == np.float32
     assert all(array.dtype == np.float32 for array in optimizer.state.values())
     assert all(np.array_equal(g, b) for g, b in zip(gradients, before, strict=True))
+
+
+@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_fast_optimizer_is_its_page(name, dtype, bound):
+    """One after the other on the same theta and the same vectors: the form is all that changes."""
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        size = int(rng.integers(1, 3 * fast_optim.BLOCK if i == 9 else 2000))
+        start, decay = rng.standard_normal(size).astype(np.float32), (0, 0.1)[i % 2]
+        gradients = [10.0 ** rng.integers(-3, 2) * rng.standard_normal(size) for _ in range(STEPS)]
+        thetas = on_device(start.astype(np.float64)), on_device(start.astype(dtype))
+        want, got = (make_optimizer(name, theta, 0.01, decay) for theta in thetas)
+        in_form(got, "fast")
+        for g in gradients:
+            g = on_device(g.astype(np.float32))
+            want.step(g.astype(np.float64))
+            got.step(g.astype(dtype))
+        for a, b in ((got.theta, want.theta), *((got.state[k], want.state[k]) for k in want.state)):
+            assert a.dtype == dtype and float(abs(a - b).max()) <= bound * float(abs(b).max())
+
+
+def test_the_form_of_an_optimizer_can_change_at_any_step():
+    theta, gradients = vectors(50)
+    found = []
+    for forms in (("page",) * 5, ("fast", "page", "page", "fast", "fast")):
+        optimizer = Adam(on_device(theta.copy()), weight_decay=0.1)
+        vector, state = optimizer.theta, optimizer.state["m"]
+        for form, g in zip(forms, gradients, strict=True):
+            in_form(plain(model(), optimizer) and optimizer, form)
+            optimizer.step(on_device(g))
+        assert optimizer.t == 5 and optimizer.theta is vector and optimizer.state["m"] is state
+        found.append(vector)
+    assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+def test_an_optimizer_of_ones_own_is_left_alone():
+    class Mine(SGD):
+        def update(self, g, lr):
+            self.theta -= lr * g
+
+    optimizer = Mine(on_device(np.ones(3)))
+    accelerate(model(), optimizer)
+    assert type(optimizer) is Mine
 
 
 def test_make_optimizer():
@@ -102,30 +170,21 @@ def test_make_optimizer():
         make_optimizer("lion", theta, 0.1, 0)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda theta: SGD(theta, lr=-1),
-        lambda theta: SGD(theta, momentum=1),
-        lambda theta: SGD(theta, momentum=-0.1),
-        lambda theta: SGD(theta, weight_decay=-1e-3),
-        lambda theta: Adam(theta, lr=-1),
-        lambda theta: Adam(theta, betas=(1, 0.9)),
-        lambda theta: Adam(theta, betas=(0.9, -0.1)),
-        lambda theta: Adam(theta, eps=0),
-        lambda theta: Adam(theta, weight_decay=-1),
-    ],
-)
-def test_bad_arguments(make):
-    with pytest.raises(ConfigError) as caught:
-        make(on_device(np.ones(3)))
-    assert "\n" not in str(caught.value) and "got" in str(caught.value)
+@pytest.mark.parametrize("kind, option, value", [
+    (SGD, "lr", -1), (SGD, "momentum", 1), (SGD, "momentum", -0.1), (SGD, "weight_decay", -1e-3),
+    (Adam, "lr", -1), (Adam, "betas", (1, 0.9)), (Adam, "betas", (0.9, -0.1)), (Adam, "eps", 0),
+    (Adam, "weight_decay", -1),
+])  # fmt: skip
+def test_bad_arguments(kind, option, value):
+    with refused(ConfigError, option, value):
+        kind(on_device(np.ones(3)), **{option: value})
 
 
+@FORMS
 @pytest.mark.parametrize("g", [np.ones(4), np.ones((3, 1)), np.ones(3, dtype=np.float32)])
-def test_a_gradient_of_another_shape_or_dtype(g):
+def test_a_gradient_of_another_shape_or_dtype(g, form):
     theta = on_device(np.ones(3))
-    optimizer = Adam(theta)
+    optimizer = in_form(Adam(theta), form)
     with pytest.raises(ValueError, match="Adam: expected a gradient"):
         optimizer.step(on_device(g))
     assert optimizer.t == 0 and (theta == 1).all()
@@ -150,7 +209,8 @@ def test_clip(dtype):
         ("step", 9, 0, {0: 1, 2: 1, 3: 0.1, 5: 0.1, 6: 0.01, 8: 0.01}),
         ("step", 10, 0, {3: 1, 4: 0.1, 8: 0.01}),  # a third of 10, rounded up
         ("step", 1, 0, {0: 1}),
-        ("cosine", 8, 0, {0: 1, 2: (1 + math.sqrt(0.5)) / 2, 4: 0.5, 6: (1 - math.sqrt(0.5)) / 2, 8: 0, 20: 0}),
+        ("cosine", 8, 0, {0: 1, 2: (1 + math.sqrt(0.5)) / 2, 4: 0.5, 8: 0, 20: 0}),
+        ("cosine", 8, 0, {6: (1 - math.sqrt(0.5)) / 2}),
         ("cosine", 0, 0, {0: 1, 1: 0}),
         ("constant", 10, 4, {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 9: 1}),
         ("cosine", 8, 3, {0: 0.25, 2: 0.75 * (1 + math.sqrt(0.5)) / 2, 4: 0.5}),
@@ -189,19 +249,21 @@ def test_plateau_asks_for_the_errors_at_each_step_and_warms_up():
     errors += [0.3, 0.3]
     assert schedule(0) == pytest.approx(0.05) and schedule(1) == pytest.approx(0.1)
     with pytest.raises(ConfigError, match="patience"):
-        optim.plateau(list, patience=0)
+        schedules.plateau(list, patience=0)
 
 
 def test_schedule_options():
-    assert optim.cosine(10, final=0.2)(10) == pytest.approx(0.2) and optim.cosine(10, final=0.2)(
-        5
-    ) == pytest.approx(0.6)
-    assert optim.step_decay(5, factor=0.5)(14) == 0.25
-    with pytest.raises(ConfigError, match="unknown schedule 'linear'; choose constant, step, cosine, plateau"):
+    cosine = schedules.cosine(10, final=0.2)
+    assert cosine(10) == pytest.approx(0.2) and cosine(5) == pytest.approx(0.6)
+    assert schedules.step_decay(5, factor=0.5)(14) == 0.25
+    known = "choose constant, step, cosine, plateau"
+    with pytest.raises(ConfigError, match=f"unknown schedule 'linear'; {known}"):
         make_schedule("linear", 10)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((3, 1), np.float32), ((3,), np.float64)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4,), np.float32), ((3, 1), np.float32), ((3,), np.float64)]
+)
 def test_a_gradient_of_the_wrong_form(shape, dtype):
     theta = on_device(np.ones(3, dtype=np.float32))
     with refused(ValueError, "Adam: expected a gradient (3,) of float32"):

@@ -7,7 +7,7 @@ the test error: the network makes it with half of its units dropped, on images t
 
 A small network spends its time in Python, which two threads cannot share.  So the runs of an
 experiment go on side by side, each a process with one thread.  No result depends on how many run at
-once: a run depends on its settings, its seed and the number of its own threads alone.
+once: a run depends on its settings and its seed alone.
 """
 
 import os
@@ -26,7 +26,7 @@ from claims import ARMS, SHARED
 from minialex.data import Compose, DataLoader, Drawings, Source, open_source
 from minialex.data.folder import Dataset
 from minialex.data.sources import TEST_START
-from minialex.fast.threads import cpu_count, limit_threads, warm_up_products
+from minialex.fast.threads import limit_threads, warm_up_products
 from minialex.models.alexnet import VARIANTS
 from minialex.train.evaluation import evaluate
 from minialex.train.run import Config, RunFolder, square, square_side
@@ -131,11 +131,10 @@ class Measurement(Trainer):
     `deadline` is when it gives up, on time.time().
     """
 
-    def __init__(self, config: Config, source: Source, threads: int, deadline: float):
+    def __init__(self, config: Config, source: Source, deadline: float):
         super().__init__(
             config, source, RunFolder(Path(os.devnull)), "cpu", lambda line: None, self.watch
         )
-        self.model.features.workers = threads or cpu_count()
         self.deadline = deadline
         self.check_loader = DataLoader(
             first(source.train, CHECKED), config.batch_size, self.transform
@@ -186,7 +185,7 @@ def train(
     """
     began = time.perf_counter()
     source = load(file, plan.images, plan.test_images)
-    run = Measurement(config_of(arm, seed, design, plan.epochs), source, design.threads, deadline)
+    run = Measurement(config_of(arm, seed, design, plan.epochs), source, deadline)
     result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
     try:
         if not run.fit():
@@ -203,7 +202,7 @@ def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed
     Training is measured for about `seconds`, evaluation for a quarter of that.
     """
     source = load(file, 4 * SHARED["batch_size"], SHARED["batch_size"])
-    run = Measurement(config_of(arm, 0, design, 10**6), source, design.threads, 1e18)
+    run = Measurement(config_of(arm, 0, design, 10**6), source, 1e18)
 
     def steps() -> Iterator[int]:
         for epoch in range(10**6):

@@ -32,7 +32,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 class RawBatch(NamedTuple):
-    """A batch as the threads load it; `DataLoader.finish` makes the network's input of it.
+    """A batch as the threads load it; `DataLoader.finishing` makes the network's input of it.
 
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
@@ -140,7 +140,7 @@ class DataLoader:
 
     @property
     def finishing(self) -> Finish | None:
-        """What turns the bytes of a RawBatch into the network's input; None where it is that already."""
+        """What turns the bytes of a RawBatch into the network's input; None where it is that."""
         return None if self._parts is None else self._parts[1]
 
     def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:

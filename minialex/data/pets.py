@@ -84,7 +84,7 @@ def download_pets(
     return target
 
 
-# --------------------------------------------------------------------------------- download
+# ----------------------------------------------------------------------------------------- download
 
 
 def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> None:
@@ -180,7 +180,7 @@ def _verify(path: Path, expected: str) -> None:
         )
 
 
-# -------------------------------------------------------------------------------- arranging
+# ---------------------------------------------------------------------------------------- arranging
 
 
 def _arrange(store: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Ten crops -- ten views of a photo, whose answers are averaged, as the paper tested its network.
 
-An object that one crop cuts off stands whole in another, and errors that depend on the position of the
-crop average out.  It costs ten times the work.
+An object that one crop cuts off stands whole in another, and errors that depend on the position of
+the crop average out.  It costs ten times the work.
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1.
 """

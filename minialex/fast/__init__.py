@@ -1,4 +1,4 @@
-"""The CPU's twins: one file per page, each derived from it, and the rooms that they share."""
+"""The CPU's twins: one file per page, each derived from it; and what they share."""
 
 from minialex.fast import activations, conv, dropout, linear, lrn, optim, pool, sequential
 

@@ -10,7 +10,8 @@ moves only some 2 thousand million numbers.  Per image, with the T tiles and n x
 
     im2col      OH*OW * K*K*C F       + MOVE * OH*OW * K*K*C             the product, and X
     Winograd    T * n*n * C F         + MOVE * T * n*n * (C + F)         the products, V and M
-                                      + MOVE * n*n * C F / N             and the weights, once for N images
+                                      + MOVE * n*n * C F / N             the weights, once for N images,
+                                      + CALLS / N                        and its many calls of NumPy
 
 N is that of the batch, or GROUP, whichever is less: so the choice, and with it the last bits of an image's
 outputs, does not depend on how large a large batch is.
@@ -38,6 +39,7 @@ from minialex.xp import Array
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 MOVE = 50  # multiply-adds that take as long as moving a number
+CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
@@ -152,7 +154,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         C, n = C * self.stride**2, plan.n
         positions = plan.th * plan.tw * n * n
         moved = positions * (C + F) + n * n * C * F // G // N
-        return positions * C * F // G + MOVE * moved < im2col
+        return positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
     def transformed(self, plan: Plan) -> Array:
         """Winograd's U of the weights, for a plan."""

@@ -1,8 +1,8 @@
 """Linear's twin -- the weights, far larger than the activations, dealt out to the threads.
 
-Each of the page's three products is dealt out by rows of its larger matrix (`threads.product`), so that
-a thread reads its own part of the weights and all of the activations; and it writes where the result
-has to be, where the page makes a new array and copies it.
+Each of the page's three products is dealt out by rows of its larger matrix (`threads.product`), so
+that a thread reads its own part of the weights and all of the activations; and it writes where the
+result has to be, where the page makes a new array and copies it.
 """
 
 from minialex.fast.threads import product

@@ -1,9 +1,11 @@
 """LocalResponseNorm's twin -- one long row for the window sums, two roots for a power, both kept.
 
-The page pads the channels with zeros and adds n shifted views.  Here each pixel's channels and zeros
-stand one after the other in one long row, in which the zeros keep neighbouring pixels apart: the
-shifted views are then contiguous, and NumPy adds each in one go.  s^(-3/4) is 1 / (sqrt(s) * sqrt(sqrt(s))),
-several times faster than a power; it is kept, since reading it again is faster still.
+The page pads the channels with zeros and adds n shifted views.  Here each pixel's channels and
+zeros stand one after the other in one long row, in which the zeros keep neighbouring pixels apart:
+the shifted views are then contiguous, and NumPy adds each in one go.
+
+s^(-3/4) is 1 / (sqrt(s) * sqrt(sqrt(s))), several times faster than a power; it is kept for
+backward, since reading it again is faster still.  The page's dy y / s is then dy x s^(-3/4) / s.
 """
 
 from typing import Any

@@ -1,8 +1,12 @@
 """The optimizers' twins -- block by block, all passes over a block while the cache holds it.
 
 Each formula needs several passes over arrays far larger than the processor's cache.  So a step goes
-through theta in blocks, several at a time on several threads.  Blocks share nothing, so the result does
-not depend on the threads.
+through theta in blocks, several at a time on several threads.  Blocks share nothing, so the result
+does not depend on the threads.
+
+Adam's last line has its constants gathered, so that fewer passes do.  With c = sqrt(1 - b2^t),
+
+    m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps)  =  c / (1-b1^t) * m / (sqrt(v) + eps c)
 """
 
 import math

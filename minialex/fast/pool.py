@@ -1,8 +1,10 @@
-"""MaxPool2d's twin -- separable maxima; backward asks each position of a window in turn whether it won.
+"""MaxPool2d's twin -- separable maxima; backward asks each position of a window whether it won.
 
-The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks instead of
-K*K.  Nothing but x and y is kept: the winner is the first position of the window, in scan order, with
-x = y.  That is what the page's argmax finds, too.
+The maximum of a window is the maximum over its columns of the maxima over its rows: 2K looks
+instead of K*K.  Nothing but x and y is kept: the winner is the first position of the window, in
+scan order, with x = y.  That is what the page's argmax finds, except where a window holds a NaN,
+which equals nothing, or only minus infinity, which the padding equals: such images go the page's
+way.
 """
 
 import math
@@ -44,11 +46,16 @@ class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
     def backward(self, dy: Array, cache: tuple[Array, Array], grad: Params) -> Array:
         x, y = cache  # x is padded already
         dx, P = np.zeros_like(x), self.padding
+        inside = np.s_[:, P : x.shape[1] - P, P : x.shape[2] - P]
         for images in batch_slices(x):
+            bits = dy[images].view(f"i{dy.itemsize}")  # times 0 or 1: 0 even where dy is infinite
             free = np.ones(y[images].shape, dtype=bool)  # windows whose maximum is not found yet
             for rows, columns in self.positions(*y.shape[1:3]):
                 found = x[images, rows, columns] == y[images]
                 found &= free
                 free ^= found
-                dx[images, rows, columns] += dy[images] * found
-        return dx[:, P:-P, P:-P] if P else dx
+                dx[images, rows, columns] += (bits * found).view(dy.dtype)
+            if free.any() or (P and (y[images] == -math.inf).any()):
+                _, winners = page.MaxPool2d.forward(self, x[images][inside])
+                dx[images][inside] = page.MaxPool2d.backward(self, dy[images], winners, grad)
+        return dx[inside]

@@ -24,6 +24,7 @@ import numpy as np
 
 from minialex.fast.threads import GROUP, map_threads
 from minialex.layers import sequential as page
+from minialex.layers.layer import check_input
 from minialex.params import Params, Shape, named_arrays, zeros_like
 from minialex.twin import Twin
 from minialex.xp import Array
@@ -38,7 +39,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return f"fast: layers 0 to {self.head - 1} in micro-batches"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        groups = groups_of(len(x))
+        groups = self._groups(x)
         shared = self._share((len(x[groups[0]]), *x.shape[1:]))
         with sharing(shared):
             results = map_threads(lambda group: self._head_forward(x[group]), groups)
@@ -70,7 +71,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
                 y = layer(y)
             return y
 
-        groups = groups_of(len(x))
+        groups = self._groups(x)
         with sharing(self._share((len(x[groups[0]]), *x.shape[1:]))):
             y = np.concatenate(map_threads(head, groups))
         for layer in self.layers[self.head :]:
@@ -89,6 +90,12 @@ class Sequential(Twin, page.Sequential, device="cpu"):
             dy = self.layers[i].backward(dy, caches[i], grad.get(str(i), {}))
         return dy
 
+    def _groups(self, x: Array) -> list[slice]:
+        check_input(self, x)
+        if x.ndim == 0:
+            raise ValueError("Sequential: expected a batch of images, got a number")
+        return groups_of(len(x))
+
     def _share(self, shape: Shape) -> list[tuple[Any, Any]]:
         """(layer, what it shares) of each layer that can share, for groups of `shape`."""
         layers: list[Any] = []
@@ -98,7 +105,12 @@ class Sequential(Twin, page.Sequential, device="cpu"):
                 if hasattr(layer, "share"):
                     layers.append(layer)
                     shapes.append(shape)
-                shape = (shape[0], *layer.output_shape(shape[1:]))
+                try:
+                    shape = (shape[0], *layer.output_shape(shape[1:]))
+                except ValueError:  # x is not of its form, as it will say itself
+                    return []
+        if 0 in shape:
+            return []
         values = map_threads(lambda i: layers[i].share(shapes[i]), range(len(layers)))
         return list(zip(layers, values, strict=True))
 

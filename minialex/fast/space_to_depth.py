@@ -1,15 +1,16 @@
-"""Space to depth -- a convolution with stride S as one with stride 1 over S*S times as many channels.
+"""Space to depth -- a convolution with stride S as one with stride 1 over S*S times the channels.
 
-Winograd's method is for stride 1, and AlexNet's first layer has stride 4.  Cut the image into blocks of
-S x S pixels and call the S*S*C numbers of a block the channels of one pixel.  A filter that moves S pixels
-now moves one, and a K x K filter, filled up with zeros to a multiple of S, is one of K' x K' pixels, K' =
-K/S rounded up.  With i = S*i' + a and j = S*j' + b:
+Winograd's method is for stride 1, and AlexNet's first layer has stride 4.  Cut the image into
+blocks of S x S pixels and call the S*S*C numbers of a block the channels of one pixel.  A filter
+that moves S pixels now moves one, and a K x K filter, filled up with zeros to a multiple of S, is
+one of K' x K' pixels, K' = K/S rounded up.  With i = S*i' + a and j = S*j' + b:
 
     y[p,q,f] = sum over i,j,c of             x[p*S + i, q*S + j, c] * W[i,j,c,f]
              = sum over i',j' and (a,b,c) of x'[p + i', q + j', abc] * W'[i',j',abc,f]
 
-These are the same products, only in another order: nothing is saved yet, but now Winograd's method fits.
-For AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become 49/25 * 16 = 31.
+These are the same products, only in another order: nothing is saved yet, but now Winograd's method
+fits.  For AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become
+49/25 * 16 = 31.
 
 Reference: rearranging pixels into channels is as old as "polyphase" filters in signal processing.
 """

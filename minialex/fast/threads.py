@@ -1,17 +1,17 @@
 """Threads -- all cores at work, from Python.
 
-NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two cores.
-OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without them, for
-three reasons: they help with products alone, not with the copies, maxima and sums in between; after each
-product they spin for a while, and take that time from ours; and how they cut a product depends on their
-number, and with it the last bit.
+NumPy lets go of Python's interpreter lock while it computes, so two threads really do use two
+cores.  OpenBLAS, which multiplies NumPy's matrices, has threads of its own as well.  We do without
+them, for three reasons: they help with products alone, not with the copies, maxima and sums in
+between; after each product they spin for a while, and take that time from ours; and how they cut a
+product depends on their number, and with it the last bit.
 
     map_threads(function, items)    the items dealt out to the threads
-    product(a, b)                   a matrix product, the larger matrix dealt out in pieces of its rows
+    product(a, b)                   a matrix product, the larger matrix dealt out in pieces of rows
     products(a, b, out)             many small ones, dealt out one by one
 
-The pieces do not depend on the number of threads.  So all give the same bits for any number of cores,
-whatever the timing.
+The pieces do not depend on the number of threads.  So all give the same bits for any number of
+cores, whatever the timing.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _this_thread = threading.local()
 _limit: int | None = None  # see `limit_threads`
 _lock = threading.Lock()
 _depth = 0  # how many are inside `one_blas_thread`
-_restore: Callable[[], None]  # what the last of them has to do
+_before: dict[Any, int] = {}  # the threads of each library before the first came in
 
 
 def cpu_count() -> int:
@@ -54,21 +54,33 @@ def limit_threads(count: int | None) -> None:
     """
     global _limit
     _limit = count
-    _blas().limit(limits=count or cpu_count(), user_api="blas")
+    set_blas_threads({library: count or cpu_count() for library in blas_libraries()})
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+def blas_libraries() -> tuple[Any, ...]:
+    """The libraries that multiply NumPy's matrices."""
+    found = ThreadpoolController().lib_controllers
+    return tuple(library for library in found if library.user_api == "blas")
+
+
+def set_blas_threads(counts: dict[Any, int]) -> None:
+    """Let each library multiply on so many threads, for the whole process."""
+    for library, count in counts.items():
+        # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores all others.
+        getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
+        library.set_num_threads(count)
+        getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Matrix products inside run on the thread that asks for them; also for several at a time."""
-    global _depth, _restore
+    global _depth, _before
     with _lock:
         if _depth == 0:
-            _restore = _blas().limit(limits=1, user_api="blas").restore_original_limits
+            _before = {library: library.num_threads for library in blas_libraries()}
+            set_blas_threads(dict.fromkeys(_before, 1))
         _depth += 1
     try:
         yield
@@ -76,7 +88,7 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _restore()
+                set_blas_threads(_before)
 
 
 def _forget_threads() -> None:

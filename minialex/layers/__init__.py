@@ -1,6 +1,7 @@
 """The layers, a page each.
 
 Read them in this order: layer, linear, activations, conv, pool, lrn, dropout, flatten, sequential.
+After activations, `losses.py` and `numerical_gradient.py`, one folder up, complete the picture.
 """
 
 from minialex.layers.activations import ReLU, Sigmoid, Tanh

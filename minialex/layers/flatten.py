@@ -1,11 +1,15 @@
 """Flatten -- from maps to one long vector per image, for the Linear layers.
 
-    y[n, c*H*W + h*W + w] = x[n, h, w, c]          (N, C*H*W) from (N, H, W, C)
+    y[n, c*H*W + h*W + w] = x[n,h,w,c]          (N, C*H*W) from (N, H, W, C)
 
-It only moves numbers, so backward moves them back.  They could stay in the order in which they lie,
-(H, W, C); we put the channels first because PyTorch does.  The Linear layer that follows then has its
-inputs in PyTorch's order, and weights can be exchanged without knowing which Linear follows a Flatten.
-In AlexNet that moves 9,216 numbers per image, once.
+Shapes     N images | H x W pixels | C channels
+
+Each number of y is one of x, so backward moves dy back: dx[n,h,w,c] = dy[n, c*H*W + h*W + w].
+
+The numbers could stay in the order in which they lie, (H, W, C).  We put the channels first because
+PyTorch does: the Linear layer that follows then has its inputs in PyTorch's order, and weights can
+be exchanged without knowing which Linear follows a Flatten.  In AlexNet that moves 9,216 numbers
+per image, once.
 """
 
 import math

@@ -1,17 +1,27 @@
 """Layer -- the protocol that every page in this folder follows.
 
-A network computes a number from its input, the loss L: how wrong it is.  Training asks how L changes
-with each of the network's parameters, and moves them a little to where L is smaller.  The chain rule
-answers that question layer by layer, from the last one back to the first:
+A network computes from its input, in the end, one number: the loss L, which says how wrong it is.
+Training asks how L changes with each of the network's parameters, and moves each a little to where
+L is smaller.  The chain rule answers that question layer by layer, from the last one back to the
+first:
 
     x  ->  [layer]  ->  y  ->  ...  ->  L        forward
     dx <-  [layer]  <-  dy <-  ...  <-  1        backward      dy = dL/dy, dx = dL/dx
 
-A layer therefore has two functions.  `forward` gives its output y, and beside it a `cache`: whatever
-`backward` will need.  `backward` turns dL/dy into dL/dx, and into dL/d(parameter) for its own:
+A layer therefore has two functions.  `forward` gives its output y, and beside it a `cache`:
+whatever `backward` will need.  `backward` turns dL/dy into dL/dx, and into dL/d(parameter) for the
+parameters of its own:
 
     y, cache = layer.forward(x)
     dx = layer.backward(dy, cache, grad)
+
+The smallest example is y = a x, with one parameter a.  Move a by a little h: each y[i] moves by
+x[i] h, and so L by (sum over i of dy[i] x[i]) h.  Move x[i] by h: y[i] moves by a h.  Therefore
+
+    da = sum over i of dy[i] x[i]        dx[i] = a dy[i]
+
+For a = 3, x = (1, 2) and dy = (10, 1), that is da = 12 and dx = (30, 3).  Every page finds its
+backward pass by the same question: which outputs does this number move, and how far?
 
 `grad` is a dictionary of arrays like `layer.params`; backward OVERWRITES grad["weight"] with
 dL/dweight, and so on.  Each derivative has the shape of its variable.
@@ -19,9 +29,9 @@ dL/dweight, and so on.  Each derivative has the shape of its variable.
     Activations are channels-last: (N, H, W, C) for N images of H x W pixels with C channels each.
     Everything follows the dtype of the input: float32 to train, float64 to check gradients.
 
-Since the cache is returned and not kept, one layer can work on several parts of a batch at once.  What
-a layer does keep is its parameters, its `training` flag (Dropout acts differently in training), and
-Dropout's count of steps; nothing else changes when forward runs.
+Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
+What a layer does keep is its parameters, its `training` flag (Dropout acts differently in training)
+and Dropout's count of steps; nothing else changes when forward runs.
 
 `per_image` says that y[n] depends on x[n] alone.  Only then may a batch be taken in parts; a layer
 that mixes its images, such as a batch normalization of your own, leaves it False and gets them all.
@@ -33,18 +43,23 @@ from minialex.xp import get_xp, to_device
 class Layer:
     """Base of all layers.  A subclass fills `self.params` and writes `forward` and `backward`."""
 
-    per_image = False
+    per_image, training = False, True
 
     def __init__(self):
         self.params = {}  # name -> array; of a container: name -> the params of a layer inside
-        self.training = True
 
     def forward(self, x):
-        """The output y for the input x, and the cache for `backward`."""
+        """The output y for the input x, and the cache for `backward`.
+
+        Raises TypeError unless x holds floats, ValueError unless its shape is one that fits.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, dy, cache, grad):
-        """dL/dx from dy = dL/dy; writes dL/d(parameter) into `grad`."""
+        """dL/dx from dy = dL/dy; writes dL/d(parameter) into `grad`.
+
+        Raises ValueError unless dy is shaped like y and `grad` has an array for each parameter.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def __call__(self, x):
@@ -61,10 +76,9 @@ class Layer:
 
     def leaves(self, prefix=""):
         """Yield (dotted name, layer) for each layer without children, in order of execution."""
-        children = self.children()
-        if not children:
+        if not self.children():
             yield prefix, self
-        for name, child in children.items():
+        for name, child in self.children().items():
             yield from child.leaves(f"{prefix}.{name}" if prefix else name)
 
     def train(self, mode=True):
@@ -96,31 +110,31 @@ class Layer:
 
 
 def check_input(layer, x, form=None):
-    """Raise TypeError unless x holds floats, like the parameters; ValueError unless it has this form.
+    """Raise TypeError unless x holds floats like the parameters, ValueError unless it has the form.
 
-    `form` is the shape that `layer` expects, such as ("N", "H", "W", 3): a word stands for any size.
+    `form` is the shape that `layer` expects, such as ("N", "H", "W", 3): a letter stands for any
+    size.
     """
     name, found = type(layer).__name__, getattr(x, "dtype", type(x).__name__)
     if getattr(found, "kind", "") != "f":
         raise TypeError(f"{name}: expected floating-point numbers in an array, got {found}")
     if form:
-        fits = [want in (size, str(want)) for want, size in zip(form, x.shape, strict=False)]
+        fits = [isinstance(n, str) or n == size for n, size in zip(form, x.shape, strict=False)]
         if len(form) != x.ndim or not all(fits):
             form = str(form).replace("'", "")
             raise ValueError(f"{name}: expected an input of shape {form}, got {x.shape}")
         if min(len(x), *layer.output_shape(x.shape[1:])) < 1:
-            why = "its window does not fit into it" if len(x) else "the batch is empty"
-            raise ValueError(f"{layer!r}: an input of shape {x.shape}: {why}")
+            why = f"the window does not fit: {layer!r}" if len(x) else "the batch is empty"
+            raise ValueError(f"{name}: an input of shape {x.shape}: {why}")
     for key, array in layer.params.items():
         if hasattr(array, "dtype") and (array.dtype, get_xp(array)) != (x.dtype, get_xp(x)):
             raise TypeError(f"{name}: x and {key} differ in dtype or device; use model.to(...)")
 
 
 def check_gradient(layer, dy, x_shape, grad):
-    """Raise ValueError unless dy has the shape of y for an x of `x_shape`, and grad all parameters."""
+    """Raise ValueError unless dy has y's shape for x of `x_shape`, and grad all the parameters."""
     name, shape = type(layer).__name__, (*x_shape[:1], *layer.output_shape(x_shape[1:]))
-    if getattr(dy, "shape", None) != shape:
-        found = getattr(dy, "shape", type(dy).__name__)
+    if (found := getattr(dy, "shape", type(dy).__name__)) != shape:
         raise ValueError(f"{name}: expected dy of shape {shape}, like y, got {found}")
     for key in layer.params.keys() - grad.keys():
         raise ValueError(f"{name}: grad has no {key!r}; make it with zeros_like(layer.params)")

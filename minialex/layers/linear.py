@@ -1,5 +1,7 @@
 """Linear -- every output is a weighted sum of every input.
 
+A neuron of the textbooks: it weighs all the evidence there is, and the weights are what it learns.
+
     forward    y  = x W + b            (N, F) = (N, D) (D, F)
     backward   dW = x^T dy             (D, F) = (D, N) (N, F)
                db = dy summed over N   (F,)
@@ -22,14 +24,16 @@ and ask which outputs one number touches; the chain rule adds up what L feels th
 
 All images share W, so their derivatives are added: that is why there is a sum over n.
 
-The initial weights.  A sum of D terms has D times the variance of one of them.  Weights of variance
-2/D keep the mean square of the signal the same from layer to layer where a ReLU, which drops half of
-it, stands between (He et al. 2015, eq. 10).
+The initial weights.  A sum of D independent terms has D times the variance of one of them; so if D
+did not matter to the weights, signals would grow or vanish from layer to layer.  Weights of mean 0
+and variance 2/D keep them the same size where a ReLU, which drops half of y, follows:
 
-AlexNet's three Linear layers hold 94 % of its parameters and do 5 % of its multiply-adds (ungrouped,
-1,000 classes).
+    mean of y^2 = D * 2/D * mean of x^2,     and half of that after the ReLU: the mean of x^2 again
 
-Reference: He, Zhang, Ren, Sun (2015), "Delving Deep into Rectifiers", eq. 10.
+AlexNet's three Linear layers hold 94 % of its parameters, and do 5 % of its multiply-adds
+(ungrouped, 1,000 classes).
+
+Reference: He, Zhang, Ren, Sun (2015), "Delving Deep into Rectifiers", eq. 10: the variance 2/D.
 """
 
 import math
@@ -42,8 +46,9 @@ from minialex.layers.layer import Layer, check_gradient, check_input
 class Linear(Layer):
     """x (N, in_features) -> y (N, out_features).  Parameters: weight (D, F) and bias (F,).
 
-    `rng`, a NumPy random generator, draws the initial weights: normal, with standard deviation `std`,
-    or He's sqrt(2/D) where none is given; the bias starts at 0.
+    `rng`, a NumPy random generator, draws the initial weights: normal, with standard deviation
+    `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
+    Raises ValueError for a size below 1.
     """
 
     per_image = True

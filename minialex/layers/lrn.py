@@ -1,28 +1,35 @@
 """LocalResponseNorm -- strong channels quieten their neighbours at the same pixel.
 
-Each number is divided by a power of the energy in the n channels around its own, itself included:
+The idea is taken from neurons, where an excited one inhibits those around it: channels then
+compete, and only what stands out among its neighbours passes.  Each number is divided by a power of
+the energy in the n channels around its own, itself included, at every pixel of every image:
 
     s[c] = k + alpha * sum over |j - c| <= n//2 of x[j]^2        y[c] = x[c] * s[c]^(-beta)
 
-(at every pixel of every image by itself; channels outside 0..C-1 do not exist).  The idea is taken from
-neurons, where an excited one inhibits those around it: channels then compete, and only what stands out
-among its neighbours passes.  The paper uses k = 2, n = 5, alpha = 1e-4, beta = 0.75 after the ReLUs of
-the first two layers, and reports 1.4 % less top-1 error; on drawings we saw 1.3 points less
-(`examples/improvements/improvements.py lrn`).  VGG found no use in it two years later (2014, section 2.1).
+where channels outside 0..C-1 do not exist.
 
-Mind alpha: Caffe and PyTorch divide it by n (they take the mean of the squares, not the sum), and so
-does cuda-convnet, Krizhevsky's own program.  What this page and the paper's formula call 1e-4 is 5e-4
-to them; and the network that he trained with a scale of 1e-4 had 2e-5 in the paper's formula.
+Shapes     x, y, s (N, H, W, C): N images | H x W pixels | C channels; c and j number the channels
+
+The paper uses k = 2, n = 5, alpha = 1e-4, beta = 0.75 after the ReLUs of the first two layers, and
+reports 1.4 % less top-1 error.  What came out here, on drawings: 1.3 points less
+(`examples/improvements/improvements.py lrn` and docs/improvements.md).  VGG found no use in it two
+years later (2014, section 2.1), and it was soon given up.
+
+Mind alpha.  Caffe and PyTorch divide it by n (they take the mean of the squares, not the sum), and
+so does Krizhevsky's own program.  What this page and the paper's formula call 1e-4 is 5e-4 to them;
+and the network that he trained with a "scale" of 1e-4 had 2e-5 in the paper's formula.
 
 Backward.  x[c] acts on its own y[c], and through s on those of its neighbours:
 
     dy[j]/dx[j] at fixed s = s[j]^(-beta)                dy[j]/ds[j] = -beta x[j] s[j]^(-beta-1)
     ds[j]/dx[c] = 2 alpha x[c]   where |j - c| <= n//2, else 0
 
+Here dy[j]/dx[j] is a derivative of y.  From now on dy[j] is dL/dy[j] again, and the chain rule adds
+
     dx[c] = dy[c] s[c]^(-beta) - 2 alpha beta x[c] * sum over |j - c| <= n//2 of dy[j] y[j] / s[j]
 
-since x[j] s[j]^(-beta-1) = y[j] / s[j].  "j is a neighbour of c" holds both ways, so backward sums over
-the same window as forward.
+since x[j] s[j]^(-beta-1) = y[j] / s[j].  "j is a neighbour of c" holds both ways, so backward sums
+over the same window as forward.
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 """
@@ -35,6 +42,7 @@ class LocalResponseNorm(Layer):
     """x (N, H, W, C) -> y of the same shape.  `size` is the paper's n, an odd number of channels.
 
     alpha is the paper's: not divided by size.
+    Raises ValueError for an even size, and for k and alpha that would let s be 0.
     """
 
     per_image = True
@@ -51,7 +59,7 @@ class LocalResponseNorm(Layer):
 
     def forward(self, x):
         check_input(self, x, ("N", "H", "W", "C"))
-        s = self.k + self.alpha * self.window_sum(x**2)
+        s = self.k + self.alpha * self.window_sum(x**2)  # (N, H, W, C)
         y = x * s**-self.beta
         return y, (x, s, y)
 

@@ -3,19 +3,24 @@
     forward    x_1 = f_1(x),  x_2 = f_2(x_1),  ...,  y = f_n(x_{n-1})
     backward   dx_{n-1} = f_n.backward(dy),  ...,  dx = f_1.backward(dx_1)
 
-The chain rule is this loop, run from the last layer to the first.
+where x_i is the output of layer f_i and dx_i = dL/dx_i.  L depends on x_i through x_{i+1} alone, so
+the derivative that one layer returns is all that the layer before it has to know.  The chain rule
+is this loop, run from the last layer to the first.
 """
 
 from minialex.layers.layer import Layer
 
 
 class Sequential(Layer):
-    """A chain of layers.  Their parameters are named by position: "0.weight", "0.bias", "3.weight"."""
+    """A chain of layers, x -> y.  Parameters are named by position: "0.weight", "0.bias" ...
+
+    Raises TypeError for anything that is not a layer.
+    """
 
     def __init__(self, *layers):
         if not all(isinstance(layer, Layer) for layer in layers):
             raise TypeError("Sequential: expected layers, as in Sequential(Flatten(), ReLU())")
-        self.layers, self.training = list(layers), True
+        self.layers = list(layers)  # no super().__init__(): see `params`
         self.number_streams()
 
     def children(self):
@@ -23,23 +28,22 @@ class Sequential(Layer):
 
     @property
     def params(self):
-        """The parameters of the layers inside, nested by their names."""
+        """The parameters of the layers inside, nested by their names; it has none of its own."""
         return {name: layer.params for name, layer in self.children().items() if layer.params}
 
     def forward(self, x):
-        caches = []
-        for layer in self.layers:
-            x, cache = layer.forward(x)
-            caches.append(cache)
+        caches = [None] * len(self.layers)
+        for i, layer in enumerate(self.layers):
+            x, caches[i] = layer.forward(x)
         return x, caches
 
     def backward(self, dy, caches, grad):
-        children = reversed(self.children().items())
-        for (name, layer), cache in zip(children, reversed(caches), strict=True):
-            dy = layer.backward(dy, cache, grad.get(name, {}))  # {}: it has no parameters
+        names = list(self.children())
+        for i in reversed(range(len(self.layers))):
+            dy = self.layers[i].backward(dy, caches[i], grad.get(names[i], {}))  # {}: no parameters
         return dy
 
-    def __call__(self, x):
+    def __call__(self, x):  # without the caches, which would take memory
         for layer in self.layers:
             x = layer(x)
         return x

@@ -1,18 +1,19 @@
 """The gradient of a batch, all of it at once or in chunks of it.
 
-The loss is a mean over the N images of the batch, so its gradient is a sum with one term per image, and
-may be summed in parts: for chunks of n_1, n_2 ... images with mean losses L_1, L_2 ...,
+The loss is a mean over the N images of the batch, so its gradient is a sum with one term per image,
+and may be summed in parts: for chunks of n_1, n_2 ... images with mean losses L_1, L_2 ...,
 
     L = sum over k of (n_k / N) L_k         dL/dtheta = sum over k of (n_k / N) dL_k/dtheta
 
-Chunks are taken in order, so the result does not depend on anything but their size, and on that only in
-the last digits: the same numbers are added in another order.  A Dropout is told which images it sees,
-since its mask depends on their position in the batch.
+Chunks are taken in order, so the result does not depend on anything but their size, and on that
+only in the last digits: the same numbers are added in another order.  A Dropout is told which
+images it sees, since its mask depends on their position in the batch.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from minialex.accelerate import mixers
 from minialex.errors import ConfigError
 from minialex.layers.layer import Layer
 from minialex.losses import softmax_cross_entropy
@@ -21,9 +22,10 @@ from minialex.xp import Array, get_xp
 
 
 class BatchGradient:
-    """Loss and gradient of `model`, flattened (see params.py), on batches, `chunk` images at a time.
+    """Loss and gradient of `model` on batches, `chunk` images at a time.
 
-    `g` is the gradient of the last batch, one flat vector; `loss` the form of softmax_cross_entropy.
+    The model's parameters are flattened into `theta` (see params.py); `g` is the gradient of the
+    last batch, one flat vector; `loss` the form of softmax_cross_entropy.
     Raises ConfigError for chunks of a model that has a layer which needs the whole batch.
     """
 
@@ -31,7 +33,7 @@ class BatchGradient:
         self, model: Layer, theta: Array, chunk: int, in_chunks: bool, label_smoothing: float = 0.0,
         loss: Callable[..., Any] = softmax_cross_entropy,
     ):  # fmt: skip
-        whole = [f"{name} {layer!r}" for name, layer in model.leaves() if not layer.per_image]
+        whole = list(mixers(model))
         if in_chunks and whole:
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.model, self.chunk, self.label_smoothing = model, chunk, label_smoothing

@@ -1,22 +1,26 @@
 """The memory of a training step -- a formula, and what to do where it gives too much.
 
-At its peak, in the backward pass of the convolution with the largest columns, a step holds
+At its peak, in the backward pass of the convolution with the largest columns, a step of an
+accelerated model holds
 
-    vectors     theta, its gradient, and the optimizer's (two for Adam, one for SGD), 4 bytes a parameter each
+    vectors     theta, its gradient, and the optimizer's (two for Adam, one for SGD), 4 bytes per
+                parameter each
     images      of the batch and of the next one as bytes, and of the batch as float32
-    kept        what forward made and backward has still to read: the output of every layer, except those that
-                overwrite their input; twice for Dropout (its mask), LRN (its sums) and Flatten (its dy, which
-                AlexNet holds on to); for MaxPool2d a byte more for each number (the place of the maximum)
+    kept        what forward made and backward has still to read: the output of every layer, except
+                those that overwrite their input; twice for Dropout (its mask), LRN (its sums) and
+                Flatten (its dy, which AlexNet holds on to); for MaxPool2d a byte more per output
+                (the position of the maximum)
     at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest
     the rest    labels, losses, sums: at most 64 kB
 
-`kept` and `at work` grow with the images that are at work at the same time.  So a step can be made in less memory
-by taking the batch in chunks, one after the other, whose gradients are added: one more vector.  The sums are the
-same but for their order.
+`kept` and `at work` grow with the images that are at work at the same time.  So a step can be made
+in less memory by taking the batch in chunks, one after the other, whose gradients are added: one
+more vector.  The sums are the same but for their order.
 
-The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays, a CPU's the
-Python program; there, convolutions work on a few images at a time, and need less than this; LRN keeps one array
-more.
+The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays, a
+CPU's the Python program; there, convolutions work on a few images at a time, and need less than
+this; LRN keeps one array more.  Pages are written to be read, and take several times as much per
+image: `--plain` has no `--memory-limit`.
 """
 
 import math
@@ -56,9 +60,9 @@ def work_bytes(layer: Layer, shape: Shape) -> int:
 def step_bytes(
     model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *, states: int = 2
 ) -> int:
-    """Bytes at the peak of a training step on images of `shape` (H, W, C), `chunk` of the batch at a time.
+    """Bytes at the peak of a training step on images of `shape` (H, W, C).
 
-    `states` is the number of the optimizer's vectors.
+    `chunk` of the batch are at work at a time; `states` is the number of the optimizer's vectors.
     """
     chunk = batch_size if chunk is None else min(chunk, batch_size)
     vectors = 2 + states + (chunk < batch_size)
@@ -86,15 +90,19 @@ def largest_chunk(
         return batch_size
     if needed(1) > limit:
         raise ConfigError(
-            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time a step takes "
-            f"{show_bytes(needed(1))}; raise it, or choose a smaller --width, --image-size or --batch-size"
+            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time a step"
+            f" takes {show_bytes(needed(1))}; raise it, or choose a smaller --width, --image-size"
+            " or --batch-size"
         )
     each = needed(2) - needed(1) if batch_size > 2 else 1
     return min(batch_size - 1, 1 + (limit - needed(1)) // each)
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes from "2GB", "1.5 GB", "800M" or "1000000"; a kB has 1,000.  Raises ConfigError for anything else."""
+    """Bytes from "2GB", "1.5 GB", "800M" or "1000000"; a kB has 1,000.
+
+    Raises ConfigError for anything else.
+    """
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?([kmgt]?)b?", text.strip().lower())
     if not match or not float(match[1]):
         raise ConfigError(f"--memory-limit: cannot understand '{text}'; write it like 2GB or 800MB")

@@ -83,22 +83,17 @@ class Config:
     log_interval: int = 20
     limit: int | None = None
     cache: bool = True
-    memory_limit: int | None = None  # bytes of a training step
+    memory_limit: int | None = None  # bytes of a training step; not for plain pages
     threads: int | None = None  # cores to use; None: all
     tf32: bool = False
     algorithm: str = "auto"
-    plain: bool = False
+    plain: bool = False  # pages alone, without their twins
 
     def __post_init__(self) -> None:
         for name in (
-            "batch_size",
-            "epochs",
-            "patience",
-            "log_interval",
-            "image_size",
-            "memory_limit",
+            "batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit",
             "threads",
-        ):
+        ):  # fmt: skip
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "weight_decay", "colour_shift"):
@@ -112,6 +107,8 @@ class Config:
         for name in ("label_smoothing", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{_flag(name)} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 < self.width <= 4:
+            raise ConfigError(f"--width must be above 0 and at most 4, got {self.width}")
         if not 0 < self.crop_scale <= 1:
             raise ConfigError(f"--crop-scale must be above 0 and at most 1, got {self.crop_scale}")
         if self.augment not in AUGMENTATIONS:
@@ -120,6 +117,8 @@ class Config:
             )
         if self.normalize not in ("imagenet", "mean"):
             raise ConfigError(f"unknown --normalize '{self.normalize}'; choose imagenet or mean")
+        if self.plain and self.memory_limit is not None:
+            raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
 
     @property
     def needs_colours(self) -> bool:

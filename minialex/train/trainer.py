@@ -1,9 +1,12 @@
-"""The training loop: batches in, a trained network out, and a run that can be stopped at any moment.
+"""The training loop: batches in, a trained network out, and a run that you can stop at any moment.
 
-A step (`Trainer.step`) is the gradient of a batch (`gradient.py`), the learning rate, and the optimizer.  The
-rest of this page keeps the run safe: after every epoch, and when asked to stop, everything that the next step
-depends on goes into one file, `last.safetensors`.  All random draws are functions of (seed, epoch, step), so a run
-that goes on from that file makes the same steps, to the bit, as one that was never stopped.
+A step (`Trainer.step`) is the gradient of a batch (`gradient.py`), the learning rate, and the
+optimizer.  The rest of this page keeps the run safe: after every epoch, and when asked to stop,
+everything that the next step depends on goes into one file, `last.safetensors`.  All random draws
+are functions of (seed, epoch, step), so a run that goes on from that file makes the same steps, to
+the bit, as one that was never stopped.
+
+The model is accelerated, each layer computing by its twin; with `--plain`, by its page.
 """
 
 import math
@@ -25,7 +28,7 @@ from minialex.train.checkpoint import (
     load_state_dict,
     save_checkpoint,
     state_dict,
-)  # fmt: skip
+)
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk
@@ -56,7 +59,8 @@ class Trainer:
     bar                   called at each epoch's start with (epoch, images); returns an object with
                           update(n), set_postfix(...), close(), such as a tqdm bar
 
-    `stop` may be set to True at any time: the run then ends after the current step, with a checkpoint.
+    `stop` may be set to True at any time: the run then ends after the current step, with a
+    checkpoint.
     """
 
     def __init__(
@@ -71,9 +75,9 @@ class Trainer:
         self.run, self.device, self.report, self.bar = run, device, report, bar
         self.classes = source.classes
         self.model = AlexNet(
-            len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
-            image_size=config.image_size, init=config.init, activation=config.activation, pooling=config.pooling,
-            seed=config.seed,
+            len(source.classes), config.variant, lrn=config.lrn, dropout=config.dropout,
+            width=config.width, image_size=config.image_size, init=config.init,
+            activation=config.activation, pooling=config.pooling, seed=config.seed,
         )  # fmt: skip
         self.model.to(device)
         self.theta = flatten(self.model)
@@ -81,13 +85,9 @@ class Trainer:
             config.optimizer, self.theta, config.lr, config.weight_decay
         )
         if not config.plain:
-            accelerate(
-                self.model, self.optimizer, algorithm=config.algorithm, input_grad=False
-            )  # fmt: skip
-        N = config.batch_size
-        chunk = largest_chunk(
-            self.model, self.model.input_shape, N, config.memory_limit, states=len(self.optimizer.state)
-        )  # fmt: skip
+            accelerate(self.model, self.optimizer, algorithm=config.algorithm, input_grad=False)
+        N, shape, states = config.batch_size, self.model.input_shape, len(self.optimizer.state)
+        chunk = largest_chunk(self.model, shape, N, config.memory_limit, states=states)
         self.gradient = BatchGradient(
             self.model, self.theta, chunk, chunk < N, config.label_smoothing,
             loss_function(device, fused=not config.plain),
@@ -100,9 +100,10 @@ class Trainer:
         def load(
             dataset: Any, transform: Transform, batch_size: int, shuffle: bool = False
         ) -> DataLoader:
+            seed, workers = config.seed, config.workers
             return DataLoader(
-                dataset, batch_size, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
-            )  # fmt: skip
+                dataset, batch_size, transform, shuffle=shuffle, seed=seed, workers=workers
+            )
 
         self.train_loader = load(source.train, training_transform(side, config), N, shuffle=True)
         self.val_loader = load(source.val, self.transform, chunk)
@@ -125,10 +126,13 @@ class Trainer:
         self.log = get_xp(self.theta).zeros((config.log_interval, 2), dtype=self.theta.dtype)
         self.best_acc = -1.0
 
-    # ----------------------------------------------------------------------------------------- training
+    # ------------------------------------------------------------------------------------ training
 
     def step(self, x: Array, labels: Array) -> tuple[Array, Array]:
-        """One training step on images x (N, H, W, 3) and labels (N,): the loss and the number of right answers."""
+        """One training step on images x (N, H, W, 3) and labels (N,).
+
+        Returns the loss and the number of right answers.
+        """
         loss, correct = self.gradient(x, labels, step=self.optimizer.t)
         self.optimizer.step(self.gradient.g, lr=self.learning_rate())
         return loss, correct
@@ -175,10 +179,12 @@ class Trainer:
         return self.batch == len(self.train_loader)
 
     def read_back(self, pending: list[int]) -> None:
-        """Add losses and right answers of the last steps to the sums of the epoch; wait for a GPU once."""
-        for (loss, correct), n in zip(
-            to_cpu(self.log[: len(pending)]).tolist(), pending, strict=True
-        ):
+        """Add losses and right answers of the last steps to the sums of the epoch.
+
+        A GPU is waited for once.
+        """
+        steps = to_cpu(self.log[: len(pending)]).tolist()
+        for (loss, correct), n in zip(steps, pending, strict=True):
             self.check_finite(loss, "loss")
             self.sums = [self.sums[0] + loss * n, self.sums[1] + correct, self.sums[2] + n]
         pending.clear()
@@ -187,12 +193,15 @@ class Trainer:
         """Raise TrainingError where a loss is infinite or not a number."""
         if not math.isfinite(value):
             raise TrainingError(
-                f"the {name} became {value} in epoch {self.epoch + 1}, step {self.batch}; lower --lr"
-                f" (now {self.optimizer.lr:g}) and start again"
+                f"the {name} became {value} in epoch {self.epoch + 1}, step {self.batch};"
+                f" lower --lr (now {self.optimizer.lr:g}) and start again"
             )
 
     def end_epoch(self) -> None:
-        """Validate, report, and save: `best` first, so that `last` never knows of a best that is not there."""
+        """Validate, report, and save.
+
+        `best` comes first, so that `last` never knows of a best that is not there.
+        """
         val_loss, val_acc = evaluate(self.model, self.val_loader, self.device)
         self.check_finite(val_loss, "validation loss")  # before weights of NaN replace good ones
         loss, correct, seen = self.sums
@@ -207,20 +216,18 @@ class Trainer:
             self.best_acc, mark = val_acc, "  best"
             self.save_best()
         self.seconds += self.epoch_seconds
-        self.epoch, self.batch, self.sums, self.epoch_seconds = (
-            self.epoch + 1,
-            0,
-            [0.0, 0.0, 0.0],
-            0.0,
-        )
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums, self.epoch_seconds = [0.0, 0.0, 0.0], 0.0
         self.save_last()
         self.report(
-            f"epoch {row['epoch']:>3}/{self.epochs}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
+            f"epoch {row['epoch']:>3}/{self.epochs}"
+            f"  train loss {row['train_loss']:.4f} acc {row['train_acc']:.1%}"
             f"  val loss {val_loss:.4f} acc {val_acc:.1%}  {row['images_per_s']:.1f} images/s{mark}"
         )
         if self.config.schedule == "plateau" and self.learning_rate() < rate:
+            patience = self.config.patience
             self.report(
-                f"  lr {self.learning_rate():g} from now on: no new best in {self.config.patience} epoch(s)"
+                f"  lr {self.learning_rate():g} from now on: no new best in {patience} epoch(s)"
             )
         self.warn_if_stuck()
 
@@ -229,14 +236,10 @@ class Trainer:
         return self.optimizer.lr * self.schedule(self.optimizer.t)
 
     def warn_if_stuck(self) -> None:
-        """Say so when the network has learned nothing yet: it answers every image with the same guess."""
+        """Say so when the network has learned nothing yet: it gives every image the same answer."""
         chance = math.log(len(self.classes))
-        row = self.history[-1]
-        if (
-            len(self.history) >= 2
-            and abs(row["train_loss"] - chance) < 0.01
-            and self.config.label_smoothing == 0
-        ):
+        at_chance = abs(self.history[-1]["train_loss"] - chance) < 0.01
+        if len(self.history) >= 2 and at_chance and self.config.label_smoothing == 0:
             self.report(
                 f"  the loss stays at log({len(self.classes)}) = {chance:.3f}, as in guessing;"
                 f" try --lr {self.optimizer.lr / 3:.1g}, --optimizer adam, or a larger --batch-size"
@@ -246,13 +249,15 @@ class Trainer:
         """The ten crops of a test image, (10, H, W, 3)."""
         return np.stack(ten_crops(image, self.transform))
 
-    # --------------------------------------------------------------------------------------- checkpoints
+    # --------------------------------------------------------------------------------- checkpoints
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know: the model, its classes, its preprocessing."""
         return {
-            "model": self.model.config, "classes": self.classes, "transform": self.transform.to_config(),
-        }  # fmt: skip
+            "model": self.model.config,
+            "classes": self.classes,
+            "transform": self.transform.to_config(),
+        }
 
     def save_best(self) -> None:
         """The weights as they are now."""
@@ -260,10 +265,8 @@ class Trainer:
 
     def save_last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
-        tensors = state_dict(self.model)
-        tensors |= {
-            f"optimizer.{name}": to_cpu(array) for name, array in self.optimizer.state.items()
-        }
+        tensors, state = state_dict(self.model), self.optimizer.state
+        tensors |= {f"optimizer.{name}": to_cpu(array) for name, array in state.items()}
         progress = {
             "epoch": self.epoch, "batch": self.batch, "sums": self.sums, "steps": self.optimizer.t,
             "seconds": self.seconds, "epoch_seconds": self.epoch_seconds,
@@ -273,17 +276,16 @@ class Trainer:
         self.run.write_history(self.history)
 
     def resume(self) -> None:
-        """Go on from `last`, if there is one yet.  Raises CheckpointError where it is damaged or does not fit."""
+        """Go on from `last`, if there is one yet.
+
+        Raises CheckpointError where it is damaged or does not fit.
+        """
         if not self.run.last.exists():
             return
         tensors, header = load_checkpoint(self.run.last)
         progress = header.get("progress")
-        model = {
-            "activation": "relu",
-            "pooling": "max",
-            **header.get("model", {}),
-        }  # older files do not say
-        if progress is None or model != self.model.config or header.get("classes") != self.classes:
+        own = self.header()
+        if progress is None or any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(
                 f"{str(self.run.last)!r} belongs to another model, other classes or no run"
             )
@@ -293,16 +295,9 @@ class Trainer:
             if vector is None or vector.shape != self.theta.shape:
                 raise CheckpointError(f"{str(self.run.last)!r} has no fitting optimizer.{name}")
             self.optimizer.state[name][...] = to_device(vector, self.device)
-        self.optimizer.t, self.epoch, self.batch = (
-            progress["steps"],
-            progress["epoch"],
-            progress["batch"],
-        )
-        self.sums, self.history, self.best_acc = (
-            progress["sums"],
-            progress["history"],
-            progress["best_acc"],
-        )
+        self.optimizer.t = progress["steps"]
+        self.epoch, self.batch, self.sums = (progress[key] for key in ("epoch", "batch", "sums"))
+        self.history, self.best_acc = progress["history"], progress["best_acc"]
         self.seconds, self.epoch_seconds = progress["seconds"], progress["epoch_seconds"]
         self.run.write_history(self.history)
 

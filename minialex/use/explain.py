@@ -76,10 +76,19 @@ class Trace:
         xp = get_xp(self.logits)
         one_hot = xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]
         dy = one_hot.astype(self.logits.dtype)
-        # Training needs no gradient with respect to the image, so the first layer may leave it out.
-        for i in reversed(range(at + 1, len(self.layers))):
-            grad = zeros_like(self.layers[i].params)
-            dy = self.layers[i].backward(dy, self.caches[i], grad)
+        # Nobody asks for the gradient of the images in training, so an accelerated model may leave
+        # it out (`input_grad`).
+        first: Any = self.layers[0]
+        skips = not getattr(first, "input_grad", True)
+        if skips:
+            first.input_grad = True
+        try:
+            for i in reversed(range(at + 1, len(self.layers))):
+                grad = zeros_like(self.layers[i].params)
+                dy = self.layers[i].backward(dy, self.caches[i], grad)
+        finally:
+            if skips:
+                first.input_grad = False
         return dy
 
 
@@ -104,8 +113,9 @@ def last_hidden(model: AlexNet, batches: Iterable[Array]) -> np.ndarray:
     model.train(False)
     parts = []
     for x in batches:
-        y = model.flatten_maps(model.features(x))
-        for layer in model.classifier.layers[:-1]:
+        features, flatten, classifier = model.layers
+        y = flatten(features(x))
+        for layer in classifier.layers[:-1]:
             y = layer(y)
         parts.append(to_cpu(y).copy())
     return np.concatenate(parts)

@@ -1,15 +1,19 @@
-"""The table that `model.summary()` prints: what each layer makes, and what it costs.
+"""summary(model, shape) -- a table of what each layer makes, what it costs, and which form runs.
+
+    print(summary(model, model.input_shape))
 
 To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numbers.py`.
 """
 
 import math
+import re
 
 from minialex.layers import Conv2d, Layer
 from minialex.params import Shape, count_parameters
 from minialex.train.memory import show_bytes, step_bytes
 
-HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB")
+HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB", "form")
+LEFT = {"name", "layer", "output shape", "form"}  # the columns of text
 
 
 def multiply_adds(layer: Layer, shape: Shape) -> int:
@@ -24,8 +28,9 @@ def summary(model: Layer, shape: Shape) -> str:
     """A table of the layers of `model` for one image of `shape` (H, W, C).
 
     Multiply-adds are those of the forward pass of one image, and kB (1,024 bytes) the size of its
-    output in float32.  The last rows add up; a training step with Adam needs about 4 numbers per
-    parameter: the weight, its gradient and two moments.
+    output in float32.  The form is what runs: the page, or a twin in `fast` or `gpu`, of which
+    `repr(model)` says more.  The last rows add up; a training step with Adam needs about 4 numbers
+    per parameter: the weight, its gradient and two moments.
     """
     image = shape
     rows: list[tuple[str, ...]] = [HEADER]
@@ -35,23 +40,25 @@ def summary(model: Layer, shape: Shape) -> str:
         shape = layer.output_shape(shape)
         size = math.prod(shape)
         parameters += counts[0]
-        multiply_adds += counts[1]
+        products += counts[1]
         numbers += size
-        cells = [f"{count:,}" if count else "-" for count in counts]
-        kind = repr(layer).partition("(")[0] if len(repr(layer)) > 48 else repr(layer)
-        rows.append((name, kind, " x ".join(map(str, shape)), *cells, f"{size * 4 / 1024:,.0f}"))
+        what, _, form = repr(layer).partition("  # ")  # see minialex/twin.py
+        what = what.partition("(")[0] if len(what) > 48 else what
+        form = re.split("[:,]", form or "page")[0]
+        sizes = " x ".join(map(str, shape)), *(f"{count:,}" if count else "-" for count in counts)
+        rows.append((name, what, *sizes, f"{size * 4 / 1024:,.0f}", form))
     totals = f"{parameters:,}", f"{products:,}", f"{numbers * 4 / 1024:,.0f}"
-    rows.append(("total", "", "", *totals))
+    rows.append(("total", "", "", *totals, ""))
 
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i < 3 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = zip(HEADER, row, widths, strict=True)
+        aligned = (cell.ljust(w) if name in LEFT else cell.rjust(w) for name, cell, w in cells)
+        return "  ".join(aligned).rstrip()
+
+    table = [line(row) for row in rows]
+    rule = "-" * max(map(len, table))
     step = 4 * parameters * 4 / 1024**2
     note = (
         f"weights, gradient and Adam's two vectors: {step:,.0f} MB;"
@@ -60,7 +67,7 @@ def summary(model: Layer, shape: Shape) -> str:
     fixed = step_bytes(model, image, 0)
     each = step_bytes(model, image, 1) - fixed
     peak = (
-        f"peak of a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image"
-        " (1 MB = 10^6 bytes)"
+        f"peak of an accelerated training step with Adam: {show_bytes(fixed)} + {show_bytes(each)}"
+        " per image (1 MB = 10^6 bytes)"
     )
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note, peak])
+    return "\n".join([table[0], rule, *table[1:-1], rule, table[-1], note, peak])

@@ -18,10 +18,13 @@ from bench_layers import layer_rows, layer_table, work
 from bench_machine import Speeds
 from bench_ours import Stopwatch, build
 from bench_rows import PARTS
+from minialex import fast
+from minialex.accelerate import accelerate
 from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count
-from minialex.layers import ReLU
+from minialex.layers import ReLU, Sequential
 from minialex.train.memory import step_bytes
+from minialex.use.summary import multiply_adds
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "benchmark.py"
 NO_LIMITS = {"threads": None, "memory_limit": None}
@@ -103,6 +106,8 @@ def test_layers_are_timed_within_a_step():
     assert rows[0]["gflop_per_s"] * rows[0]["s"] * 1e9 == pytest.approx(2 * 2 * 16 * 16 * 27 * 64)
     assert rows[0]["products_share"] == pytest.approx(rows[0]["gflop_per_s"] / 2)
     assert rows[0]["copies_share"] == pytest.approx(rows[0]["gb_per_s"])
+    first, *others = (cost["input_grad"] for cost in child.about["layers"])
+    assert not first and all(others)
 
 
 def test_the_work_of_a_layer():
@@ -112,32 +117,32 @@ def test_the_work_of_a_layer():
     assert work(cost | {"input_grad": False}, "backward", 3) == (300, 4 * (21 + 15 + 11))
 
 
-def test_the_stopwatch_gives_the_mean_over_threads():
+def test_the_stopwatch_gives_the_mean_over_threads(monkeypatch):
     watch, layer, together = Stopwatch(), ReLU(), threading.Barrier(2)
     forward = layer.forward
     # Lest one thread do the work of both.
     layer.forward = lambda x: (together.wait(), forward(x))[1]
     watch.watch(layer, "relu")
-    MicroBatches(layer, workers=2, size=1).forward(np.ones((4, 3)))
+    monkeypatch.setattr(fast.threads, "cpu_count", lambda: 2)
+    monkeypatch.setattr(fast.sequential, "GROUP", 1)  # micro-batches of one image
+    model = Sequential(layer)
+    model.__class__, model.head = fast.sequential.Sequential, 1
+    model.forward(np.ones((4, 3)))
     assert [name for name, _, _ in watch.calls] == 4 * ["relu.forward"]
     total = sum(seconds for _, _, seconds in watch.calls)
     assert watch.read() == {"relu.forward": pytest.approx(total / 2)} and watch.read() == {}
 
 
 def test_a_point_of_the_scaling_table():
-    (series, *_), point = bench_scaling.all_series({**TINY, "threads": 1}, ["inference"]), TINY
+    series, *_ = bench_scaling.all_series({**TINY, "threads": 1}, ["inference"])
     row = bench_scaling.measure(series[0] | {"batch_size": 3}, rounds=1, seconds=0)
-    model, _ = build(point)
-    assert row["gflop"] == pytest.approx(3 * 2 * sum(r for r in multiply_adds(model)) / 1e9)
+    products, shape = 0, (16, 16, 3)
+    for _, layer in build(TINY)[0].leaves():
+        products += multiply_adds(layer, shape)
+        shape = layer.output_shape(shape)
+    assert row["gflop"] == pytest.approx(3 * 2 * products / 1e9)
     assert row["ms_per_image"] == pytest.approx(1000 * row["ours_s"] / 3) and row["rounds"] == 1
     assert 0 < row["other_mb"] < row["ours_rss_mb"] < 4000
-
-
-def multiply_adds(model):
-    shape = (16, 16, 3)
-    for _, layer in model.leaves():
-        yield layer.multiply_adds(shape)
-        shape = layer.output_shape(shape)
 
 
 def test_scaling_leaves_out_what_takes_too_long(monkeypatch, tmp_path, capsys):
@@ -176,7 +181,8 @@ def test_a_step_in_less_memory_takes_the_batch_in_chunks(monkeypatch):
 
     monkeypatch.setattr(bench_ours.BatchGradient, "add", add)
     settings = {**TINY, "batch_size": 64, "phase": "train"}
-    half = step_bytes(bench_ours.build(settings)[0], (16, 16, 3), 64, 32)
+    model = accelerate(bench_ours.build(settings)[0], input_grad=False)
+    half = step_bytes(model, (16, 16, 3), 64, 32)
     for limit, expected in ((None, [(0, 64)]), (half, [(0, 32), (32, 64)])):
         _, step = bench_ours.prepare({**settings, "memory_limit": limit})
         done = step()

@@ -9,8 +9,9 @@ import pytest
 
 import paper_numbers
 from minialex.layers import AvgPool2d, Conv2d, MaxPool2d
-from minialex.params import zeros_like
 from minialex.models import AlexNet
+from minialex.params import zeros_like
+from minialex.use.summary import multiply_adds
 from paper_numbers import NAMES, PAPER_NEURONS, count, dense_share, on_padding, views
 
 
@@ -52,20 +53,18 @@ def test_connections_on_padding_are_those_that_see_only_zeros(K, S, P):
     ones = np.ones((1, 9, 7, 2), dtype=np.float32)
     # Every weight times 1 where it sees the image, times 0 elsewhere.
     on_image = round(float(layer(ones).sum()))
-    assert layer.multiply_adds((9, 7, 2)) - on_padding(layer, (9, 7, 2)) == on_image
+    assert multiply_adds(layer, (9, 7, 2)) - on_padding(layer, (9, 7, 2)) == on_image
 
 
 def test_receptive_field_of_the_last_convolution_by_its_gradient():
     """One output of conv5 depends on 163 x 163 pixels, and on no others."""
     model = AlexNet(2, "2012", width=1 / 16, lrn=False)
-    layers = model.features.layer.layers[:-1]  # without the last pooling
+    layers = model.features.layers[:-1]  # without the last pooling
     # Averages, in which every input counts.
     layers = [AvgPool2d(3, 2) if isinstance(layer, MaxPool2d) else layer for layer in layers]
-    layers[0].input_grad = True
     x, caches = np.ones((1, 227, 227, 3), dtype=np.float32), []
     for layer in layers:
         if isinstance(layer, Conv2d):
-            layer.algorithm = "im2col"  # no rounding errors beyond the window
             layer.params["weight"][...] = 0.1  # positive: nothing cancels, and every ReLU is open
         x, cache = layer.forward(x)
         caches.append(cache)

@@ -9,6 +9,7 @@ from device import DEVICE
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU
 from minialex.models import AlexNet
+from minialex.params import count_parameters
 from roofline_model import (
     LayerWork,
     Machine,
@@ -61,8 +62,7 @@ def test_a_convolution_by_hand():
         product,
         Work(columns, 4 * (columns + x)),
     ]
-    first = Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG, input_grad=False)
-    assert layer_work(first, (5, 5, 4), 2) == (forward, backward[:3])
+    assert layer_work(layer, (5, 5, 4), 2, first=True) == (forward, backward[:3])
 
 
 def test_the_other_layers_by_hand():
@@ -81,7 +81,7 @@ def test_the_other_layers_by_hand():
 def test_what_is_not_in_a_layer():
     rows = step_work(AlexNet(2, width=1 / 16, image_size=67), 4)
     assert rows[0] == LayerWork("pixels", [Work(3 * 4 * 67 * 67 * 3, 5 * 4 * 67 * 67 * 3)], [])
-    parameters = AlexNet(2, width=1 / 16, image_size=67).flatten().size
+    parameters = count_parameters(AlexNet(2, width=1 / 16, image_size=67).params)
     assert rows[-1].name == "Adam" and rows[-1].backward[0].bytes == 7 * 4 * parameters
 
 

@@ -1,4 +1,4 @@
-"""The cache of decoded images: the same images, decoded once, whatever the threads and the disk do."""
+"""The cache of decoded images: the same ones, decoded once, whatever threads and disk do."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +112,8 @@ def test_images_of_all_sizes_in_small_segments(tmp_path, monkeypatch):
     assert counted.asked == [1] * 30
     images = [cached[i][0] for i in range(30)]
     del cached
-    assert all(np.array_equal(image, plain[i][0]) for i, image in enumerate(images))  # no map, no file
+    for i, image in enumerate(images):  # no map, no file
+        assert np.array_equal(image, plain[i][0])
 
 
 def test_a_disk_without_room_for_another_segment(tmp_path):
@@ -128,7 +129,9 @@ def test_a_disk_without_room_for_another_segment(tmp_path):
     assert counted.asked == [2] * 3
 
 
-@pytest.mark.parametrize("steps", [(), (Resize(20), CenterCrop(16)), (Resize(20), CenterCrop(16), CenterCrop(9))])
+@pytest.mark.parametrize(
+    "steps", [(), (Resize(20), CenterCrop(16)), (Resize(20), CenterCrop(16), CenterCrop(9))]
+)
 @pytest.mark.parametrize("workers", [0, 3])
 def test_what_is_the_same_in_every_epoch_is_done_once(tmp_path, steps, workers):
     chance = (RandomCrop(8), RandomHorizontalFlip()) if len(steps) < 3 else ()
@@ -141,7 +144,8 @@ def test_what_is_the_same_in_every_epoch_is_done_once(tmp_path, steps, workers):
         for ours, theirs in zip(cached.epoch(epoch), plain.epoch(epoch), strict=True):
             assert all(map(np.array_equal, ours, theirs))
     assert sum(counted.asked) == asked + 30
-    assert {cached.dataset[i][0].size for i in range(30)} == {{0: (20, 16), 2: (16, 16), 3: (9, 9)}[len(steps)]}
+    size = {0: (20, 16), 2: (16, 16), 3: (9, 9)}[len(steps)]
+    assert {cached.dataset[i][0].size for i in range(30)} == {size}
     assert cache.cache_bytes(cached.dataset) == 30 * 3 * {0: 320, 2: 256, 3: 81}[len(steps)]
 
 
@@ -152,7 +156,9 @@ def loaders():
 
 def test_the_room_is_announced(tmp_path, loaders):
     datasets = [loader.dataset for loader in loaders]
-    exact = sum(3 * np.prod(dataset[i][0].size) for dataset in datasets for i in range(len(dataset)))
+    exact = sum(
+        3 * np.prod(dataset[i][0].size) for dataset in datasets for i in range(len(dataset))
+    )
     assert 0.5 < sum(map(cache.cache_bytes, datasets)) / exact < 2
     told = keep_decoded(loaders, tmp_path)
     assert told == "decoded images are kept: 0.0 GB on the disk while the run lasts (or --no-cache)"
@@ -168,7 +174,8 @@ def test_a_disk_that_is_full_or_read_only_is_left_alone(tmp_path, loaders, monke
     monkeypatch.setattr(cache.tempfile, "TemporaryFile", refuse)
     assert keep_decoded(loaders, tmp_path) == "decoded images are not kept: Read-only file system"
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    assert keep_decoded(loaders, tmp_path).startswith("decoded images are not kept: they need 0.0 GB")
+    line = keep_decoded(loaders, tmp_path)
+    assert line.startswith("decoded images are not kept: they need 0.0 GB")
     assert [loader.dataset for loader in loaders] == datasets
 
 
@@ -177,6 +184,8 @@ def test_training_gives_the_same_bits_with_and_without(tmp_path, monkeypatch, ca
     for name in ("cache", "no-cache"):
         assert tiny_run.main(["--out", str(tmp_path / name), f"--{name}"]) == 0
     assert capsys.readouterr().out.count("decoded images are kept") == 1
-    first, second = (load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("cache", "no-cache"))
+    first, second = (
+        load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("cache", "no-cache")
+    )
     for name, array in second.items():
         np.testing.assert_array_equal(first[name], array)

@@ -32,15 +32,18 @@ def photo(*pixels):
 
 
 def test_components_by_hand():
-    # About the mean (100, 150, 200), the four pixels are +-(3, 3, 3) and +-(1, -1, 0).  Their covariance is
-    # (18 (1,1,1)(1,1,1)^T + 2 (1,-1,0)(1,-1,0)^T) / 4, so lambda_1 = 18/4 * 3 along (1,1,1)/sqrt(3),
+    # About the mean (100, 150, 200), the four pixels are +-(3, 3, 3) and +-(1, -1, 0).  Their
+    # covariance is (18 (1,1,1)(1,1,1)^T + 2 (1,-1,0)(1,-1,0)^T) / 4, so
+    # lambda_1 = 18/4 * 3 along (1,1,1)/sqrt(3),
     # lambda_2 = 2/4 * 2 along (1,-1,0)/sqrt(2), lambda_3 = 0; all in units of 1/255^2.
     images = photo((103, 153, 203), (97, 147, 197)), photo((101, 149, 200), (99, 151, 200))
     found = colour_statistics(Photos(*images), ToArray(), seed=0)
     np.testing.assert_allclose(found["mean"], [100 / 255, 150 / 255, 200 / 255], rtol=1e-6)
     first, second, third = np.array(found["components"]) * 255**2
     np.testing.assert_allclose(first, 13.5 / math.sqrt(3) * np.ones(3), rtol=1e-4)
-    np.testing.assert_allclose(second * np.sign(second[0]), [math.sqrt(0.5), -math.sqrt(0.5), 0], atol=1e-3)
+    np.testing.assert_allclose(
+        second * np.sign(second[0]), [math.sqrt(0.5), -math.sqrt(0.5), 0], atol=1e-3
+    )
     np.testing.assert_allclose(third, 0, atol=1e-3)
     assert json.loads(json.dumps(found)) == found
 
@@ -88,7 +91,8 @@ def test_round_trip_through_json():
 
 
 @pytest.mark.parametrize(
-    "components", ["abc", (), ((1, 2),), (1, 2, 3), ((1, 2, "3"),), ((math.nan, 0, 0),), None, ("abc",)]
+    "components",
+    ["abc", (), ((1, 2),), (1, 2, 3), ((1, 2, "3"),), ((math.nan, 0, 0),), None, ("abc",)],
 )
 def test_bad_components(components):
     with refused(ConfigError, "ColourShift"):

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from test_transforms import generator, noise
 
 from bad_input import refused
 from minialex.data import (
@@ -18,6 +17,7 @@ from minialex.data import (
     ToArray,
 )
 from minialex.errors import ConfigError
+from noise_pictures import generator, noise
 
 FULL = Compose(
     [

@@ -95,9 +95,11 @@ def test_drawings_vary_in_light_colour_and_place():
 
 
 def test_the_scene_does_not_depend_on_the_class():
-    """Where neither animal is, the two pictures of one number are equal; where one is, they differ."""
+    """Two pictures of one number are equal where neither animal is, and differ where one is."""
     for number in range(12):
-        cat, dog = (np.asarray(_draw(np.random.default_rng([9, number]), 64, label)) for label in (0, 1))
+        cat, dog = (
+            np.asarray(_draw(np.random.default_rng([9, number]), 64, label)) for label in (0, 1)
+        )
         same = (cat == dog).all(axis=2)
         assert 0.3 < same.mean() < 0.9
 
@@ -122,10 +124,10 @@ def test_coats_have_one_distribution_for_both_classes():
 
 
 def logistic_regression(x, y, l2, steps=12):
-    """Newton's method on the coefficients a of w = x' a, so a system as large as the number of samples.
+    """Newton's method on the coefficients a of w = x' a: a system as large as the samples are many.
 
-    Minimises the mean log loss plus l2/2 |w|^2; at the minimum (K + n l2 / v) a = f + (y - p) / v, where
-    K = x x', f = K a are the logits, p the probabilities and v = p (1 - p).
+    Minimises the mean log loss plus l2/2 |w|^2.  At the minimum (K + n l2 / v) a = f + (y - p) / v
+    with K = x x', f = K a the logits, p the probabilities and v = p (1 - p).
     """
     kernel, a = x @ x.T, np.zeros(len(x))
     for _ in range(steps):
@@ -138,7 +140,9 @@ def logistic_regression(x, y, l2, steps=12):
 
 def thumbnails(dataset):
     images, labels = zip(*dataset, strict=True)
-    small = [np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).ravel() for image in images]
+    small = [
+        np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).ravel() for image in images
+    ]
     return np.array(small, dtype=np.float64), np.array(labels)
 
 
@@ -189,7 +193,8 @@ def test_grow_moves_edges_outwards_whichever_way_the_polygon_runs():
     square = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
     for points in (square, square[::-1]):
         grown = grow(points, 0.5)
-        assert sorted(map(tuple, grown.tolist())) == [(-0.5, -0.5), (-0.5, 1.5), (1.5, -0.5), (1.5, 1.5)]
+        corners = [(x, y) for x in (-0.5, 1.5) for y in (-0.5, 1.5)]
+        assert sorted(map(tuple, grown.tolist())) == corners
 
 
 def test_smooth_cuts_corners():

@@ -30,7 +30,9 @@ def test_folder_sorts_classes_and_samples_and_skips_the_rest(tmp_path):
     folder = ImageFolder(tmp_path)
     assert folder.classes == ["Bird", "cat", "dog"]
     names = ["Bird/000.png", "cat/000.png", "cat/more/deep/a.JPG", "dog/000.png", "dog/001.png"]
-    assert folder.samples == [(str(tmp_path / n), label) for n, label in zip(names, [0, 1, 1, 2, 2], strict=True)]
+    assert folder.samples == [
+        (str(tmp_path / n), label) for n, label in zip(names, [0, 1, 1, 2, 2], strict=True)
+    ]
     assert folder.labels.dtype == np.int64 and folder.labels.tolist() == [0, 1, 1, 2, 2]
     image, label = folder[4]
     assert (len(folder), label, image.getpixel((0, 0))) == (5, 2, (1, 0, 0))

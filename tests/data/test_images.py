@@ -32,7 +32,7 @@ def blocks(width=64, height=48):
     return x
 
 
-# ------------------------------------------------------------------------------------------ colour modes
+# ------------------------------------------------------------------------------------- colour modes
 
 GREY = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)
 
@@ -40,7 +40,8 @@ GREY = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13)
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "pgm", "gif", "tga"])
 def test_grey(tmp_path, suffix):
     Image.fromarray(GREY).save(tmp_path / f"x.{suffix}")
-    assert np.array_equal(pixels(open_rgb(tmp_path / f"x.{suffix}")), np.repeat(GREY[:, :, None], 3, axis=2))
+    expected = np.repeat(GREY[:, :, None], 3, axis=2)
+    assert np.array_equal(pixels(open_rgb(tmp_path / f"x.{suffix}")), expected)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp", "tga", "jp2"])
@@ -67,7 +68,8 @@ def test_palette(tmp_path):
 def test_alpha_lies_over_white(tmp_path):
     x = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 128]]], np.uint8)
     Image.fromarray(x).save(tmp_path / "x.png")
-    assert pixels(open_rgb(tmp_path / "x.png")).tolist() == [[[255, 0, 0], [255, 255, 255], [255, 127, 127]]]
+    row = [[255, 0, 0], [255, 255, 255], [255, 127, 127]]
+    assert pixels(open_rgb(tmp_path / "x.png")).tolist() == [row]
 
 
 def test_grey_with_alpha(tmp_path):
@@ -93,7 +95,8 @@ def test_palette_with_an_alpha_for_each_colour(tmp_path):
 
 
 def test_transparent_colour_of_an_rgb_image(tmp_path):
-    Image.fromarray(np.array([[RED, (0, 0, 255)]], np.uint8)).save(tmp_path / "x.png", transparency=(0, 0, 255))
+    image = Image.fromarray(np.array([[RED, (0, 0, 255)]], np.uint8))
+    image.save(tmp_path / "x.png", transparency=(0, 0, 255))
     assert pixels(open_rgb(tmp_path / "x.png")).tolist() == [[list(RED), list(WHITE)]]
 
 
@@ -140,7 +143,7 @@ def test_animation_gives_its_first_frame(tmp_path):
     assert np.array_equal(pixels(open_rgb(tmp_path / "x.gif")), np.full((4, 4, 3), RED))
 
 
-# ------------------------------------------------------------------------------------- EXIF and draft mode
+# ------------------------------------------------------------------------------ EXIF and draft mode
 
 UPRIGHT = {  # what undoes each of the eight orientations (EXIF 2.3, tag 274)
     1: lambda x: x,
@@ -162,14 +165,17 @@ def test_exif_orientation(tmp_path, orientation, suffix):
     Image.fromarray(blocks()).save(tmp_path / f"x.{suffix}", exif=exif)
     shown, expected = pixels(open_rgb(tmp_path / f"x.{suffix}")), UPRIGHT[orientation](blocks())
     assert shown.shape == expected.shape
-    centre = shown[12::24, 12::24].astype(int) - expected[12::24, 12::24]  # away from JPEG's soft edges
+    # Away from JPEG's soft edges.
+    centre = shown[12::24, 12::24].astype(int) - expected[12::24, 12::24]
     assert np.abs(centre).max() <= 12
 
 
 @pytest.mark.parametrize(
-    "exif", [b"Exif\0\0broken", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+    "exif",
+    [b"Exif\0\0broken", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"],
 )
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's own remark, not an error outside of tests
+# Pillow's own remark, not an error outside of tests.
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_broken_exif_tag_is_no_reason_to_refuse(tmp_path, exif):
     Image.fromarray(blocks()).save(tmp_path / "x.jpg", exif=exif)
     assert open_rgb(tmp_path / "x.jpg").size == (64, 48)
@@ -205,13 +211,16 @@ def test_a_png_is_not_resized(tmp_path):
     assert open_rgb(tmp_path / "x.png", 8).size == (64, 48)
 
 
-# ------------------------------------------------------------------------------------------------ bad files
+# ---------------------------------------------------------------------------------------- bad files
 
 
 def png_header(width, height):
     """A PNG that declares a size and has no pixels: whoever decodes it fails in another way."""
     header, pixels = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"
-    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, pixels)]
+    chunks = [
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c))
+        for c in (header, pixels)
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -271,7 +280,8 @@ def test_the_limit_counts_pixels(tmp_path, monkeypatch):
     assert open_rgb(tmp_path / "x.jpg").size == (10, 10)
     monkeypatch.setattr(image_page, "MAX_PIXELS", 99)
     with refused(DataError, "99 pixels"):
-        open_rgb(tmp_path / "x.jpg", 1)  # draft mode would bring it below the limit; the file is still too large
+        # Draft mode would bring it below the limit; the file is still too large.
+        open_rgb(tmp_path / "x.jpg", 1)
 
 
 def test_threads_see_what_one_thread_sees(tmp_path):
@@ -283,4 +293,6 @@ def test_threads_see_what_one_thread_sees(tmp_path):
     paths = sorted(tmp_path.iterdir()) * 8
     with ThreadPoolExecutor(8) as pool:
         shown = list(pool.map(open_rgb, paths))
-    assert all(np.array_equal(image, open_rgb(path)) for image, path in zip(shown, paths, strict=True))
+    assert all(
+        np.array_equal(image, open_rgb(path)) for image, path in zip(shown, paths, strict=True)
+    )

@@ -1,58 +1,38 @@
-"""The DataLoader: the same batches for any number of workers, clear errors, no thread left behind."""
+"""The DataLoader: the same batches for any number of workers, clear errors, no thread is left."""
 
 import threading
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bad_input import refused
-from minialex.data import Compose, DataLoader, ImageFolder, RandomCrop, RandomHorizontalFlip, Resize, ToArray
+from minialex.data import (
+    Compose,
+    DataLoader,
+    ImageFolder,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Resize,
+    ToArray,
+)
 from minialex.errors import ConfigError, DataError
+from noise_pictures import Pictures, loading_threads, no_thread_is_left  # noqa: F401 -- a fixture
 
 TRANSFORM = Compose([RandomCrop(8), RandomHorizontalFlip(), ToArray()])
 WORKERS = [0, 1, 2, 4]
 
 
-class Pictures:
-    """`n` noise images; counts what was loaded, and fails at the numbers in `bad`."""
-
-    classes = ("even", "odd")
-
-    def __init__(self, n=23, bad=(), size=10):
-        self.n, self.bad, self.size = n, bad, size
-        self.loaded, self.changed = [], threading.Condition()
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, index):
-        with self.changed:
-            self.loaded.append(index)
-            self.changed.notify_all()
-        if index in self.bad:
-            raise DataError(f"picture {index} is damaged")
-        pixels = np.random.default_rng(index).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
-        return Image.fromarray(pixels), index % 2
-
-
 def loader(dataset=None, batch_size=4, **options):
-    return DataLoader(dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options)
-
-
-def our_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("minialex-data")]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    yield
-    assert our_threads() == []
+    return DataLoader(
+        dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options
+    )
 
 
 def same(a, b):
     return len(a) == len(b) and all(
-        np.array_equal(p, q) for one, two in zip(a, b, strict=True) for p, q in zip(one, two, strict=True)
+        np.array_equal(p, q)
+        for one, two in zip(a, b, strict=True)
+        for p, q in zip(one, two, strict=True)
     )
 
 
@@ -68,7 +48,8 @@ def test_a_sample_is_what_dataset_and_transform_make_of_it():
     x, labels = (np.concatenate(parts) for parts in zip(*batches.epoch(3), strict=True))
     for k, i in enumerate(batches.order(3).tolist()):
         image, label = Pictures()[i]
-        assert np.array_equal(x[k], TRANSFORM(image, np.random.default_rng([7, 3, i]))) and labels[k] == label
+        expected = TRANSFORM(image, np.random.default_rng([7, 3, i]))
+        assert np.array_equal(x[k], expected) and labels[k] == label
 
 
 @pytest.mark.parametrize("workers", WORKERS[1:])
@@ -94,14 +75,17 @@ def test_shuffle_visits_all_in_an_order_of_seed_and_epoch():
 
 
 def test_augmentation_differs_between_epochs_and_seeds():
-    first, epoch, seed = (next(iter(loader(seed=s).epoch(e)))[0] for s, e in ((0, 0), (0, 1), (1, 0)))
+    first, epoch, seed = (
+        next(iter(loader(seed=s).epoch(e)))[0] for s, e in ((0, 0), (0, 1), (1, 0))
+    )
     assert not np.array_equal(first, epoch) and not np.array_equal(first, seed)
 
 
 def test_order_does_not_share_numbers_with_sample_0():
     # NumPy pads short seeds with zeros: [seed, epoch] and [seed, epoch, 0] are the same stream.
     assert (
-        loader(shuffle=True, seed=2).order(1).tolist() != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
+        loader(shuffle=True, seed=2).order(1).tolist()
+        != np.random.default_rng([2, 1, 0]).permutation(23).tolist()
     )
 
 
@@ -128,7 +112,7 @@ def test_an_error_comes_in_place_of_its_batch(workers):
     assert [next(batches)[1].tolist() for _ in range(2)] == [[0, 1, 0, 1]] * 2
     with refused(DataError, "picture 9 is damaged"):
         next(batches)
-    assert our_threads() == []
+    assert loading_threads() == []
     assert list(batches) == []
 
 
@@ -151,15 +135,16 @@ def test_leaving_early_stops_the_workers(workers):
     dataset = Pictures(4000)
     for _ in loader(dataset, batch_size=50, workers=workers).epoch(0):
         break
-    assert our_threads() == []
+    assert loading_threads() == []
     loaded = len(dataset.loaded)
-    assert loaded <= 5 * 50 and len(dataset.loaded) == loaded  # the one just taken, and at most `prefetch` more
+    # The one just taken, and at most `prefetch` more.
+    assert loaded <= 5 * 50 and len(dataset.loaded) == loaded
 
 
 def test_nothing_runs_before_the_first_batch_is_asked_for():
     dataset = Pictures()
     batches = loader(dataset, workers=2).epoch(0)
-    assert dataset.loaded == [] and our_threads() == []
+    assert dataset.loaded == [] and loading_threads() == []
     del batches
 
 
@@ -193,7 +178,8 @@ def test_a_damaged_photo_in_a_folder(tmp_path):
         with pytest.raises(DataError) as caught:
             list(DataLoader(ImageFolder(tmp_path), 2, TRANSFORM, workers=workers).epoch(0))
         messages.append(str(caught.value))
-    assert len(set(messages)) == 1 and str(tmp_path / "b" / "1.png") in messages[0] and "\n" not in messages[0]
+    assert len(set(messages)) == 1 and "\n" not in messages[0]
+    assert str(tmp_path / "b" / "1.png") in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def check_arranged(root):
     assert b"CC BY-SA 4.0" in found.pop(type(root)("README.txt"))
     assert {p.as_posix() for p in found} == ARRANGED
     assert all(content == photo(p.stem) for p, content in found.items())
-    assert sorted(p.name for p in root.iterdir()) == ["pets"]  # archives and unfinished folders are gone
+    # Archives and unfinished folders are gone.
+    assert sorted(p.name for p in root.iterdir()) == ["pets"]
 
 
 def test_download_arrange_and_do_nothing_the_second_time(tmp_path, server):
@@ -111,7 +112,8 @@ def test_range_survives_a_redirect(tmp_path, server):
 
 
 def test_an_archive_that_is_not_compressed_despite_its_name(tmp_path, server):
-    server.files["images.tar.gz"] = archive({f"images/{name}.jpg": photo(name) for name in PHOTOS}, mode="w")
+    photos = {f"images/{name}.jpg": photo(name) for name in PHOTOS}
+    server.files["images.tar.gz"] = archive(photos, mode="w")
     server.get(tmp_path)
     check_arranged(tmp_path)
 
@@ -140,7 +142,7 @@ def test_progress_counts_every_byte_and_closes(tmp_path, server):
     assert bars[2].options["total"] == len(IMAGES) and all(b.closed for b in bars)
 
 
-# ------------------------------------------------------------------------------------------------- failures
+# ----------------------------------------------------------------------------------------- failures
 
 
 def test_a_wrong_checksum_deletes_the_file_and_says_so(tmp_path, server):
@@ -238,7 +240,8 @@ def test_bad_lists(tmp_path, server, trainval, says):
     server.files["annotations.tar.gz"] = annotations(trainval)
     with refused(DataError, says):
         server.get(tmp_path / "data")
-    assert not (tmp_path / "data/pets").exists() and [p.name for p in tmp_path.iterdir()] == ["data"]
+    assert not (tmp_path / "data/pets").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_listed_photo_that_is_a_link_counts_as_missing(tmp_path, server):

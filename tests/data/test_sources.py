@@ -30,7 +30,7 @@ def counts(dataset):
     return np.bincount(dataset.labels).tolist()
 
 
-# ------------------------------------------------------------------------------------------------ drawings
+# ----------------------------------------------------------------------------------------- drawings
 
 
 def test_drawings_have_disjoint_numbers_and_the_stated_lengths():
@@ -59,7 +59,7 @@ def test_limit_of_drawings():
     assert open_source("drawings", seed=0, limit=40, length=8).train.length == 8
 
 
-# ----------------------------------------------------------------------------------------- folders of photos
+# -------------------------------------------------------------------------------- folders of photos
 
 
 def make_split_folder(root):
@@ -70,7 +70,8 @@ def make_split_folder(root):
 
 def test_folder_with_train_and_test(tmp_path):
     source = open_source(make_split_folder(tmp_path), seed=0)
-    assert counts(source.train) == [36, 18] and counts(source.val) == [4, 2] and counts(source.test) == [6, 8]
+    found = [counts(part) for part in (source.train, source.val, source.test)]
+    assert found == [[36, 18], [4, 2], [6, 8]]
     assert sorted(paths(source.train) + paths(source.val)) == sorted(
         str(p) for p in (tmp_path / "train").rglob("*.png")
     )
@@ -109,7 +110,8 @@ def test_limit_is_stratified_and_seeded(tmp_path):
     source = open_source(tmp_path, seed=0, limit=9)
     assert [counts(p) for p in (source.train, source.val, source.test)] == [[6, 3], [4, 2], [4, 5]]
     full = open_source(tmp_path, seed=0)
-    assert set(paths(source.train)) < set(paths(full.train)) and set(paths(source.test)) < set(paths(full.test))
+    for some, all_of_them in ((source.train, full.train), (source.test, full.test)):
+        assert set(paths(some)) < set(paths(all_of_them))
     assert paths(source.train) == paths(open_source(tmp_path, seed=0, limit=9).train)
     assert paths(source.test) != paths(open_source(tmp_path, seed=1, limit=9).test)
 
@@ -146,7 +148,7 @@ def test_pets_are_downloaded_and_then_read_as_a_folder(tmp_path, monkeypatch):
     assert len(source.train) == 10 and "Oxford-IIIT Pet" in source.description
 
 
-# ------------------------------------------------------------------------------------------------ bad input
+# ---------------------------------------------------------------------------------------- bad input
 
 
 def test_bad_specs(tmp_path):

@@ -1,4 +1,4 @@
-"""The transforms, held against calculations by hand and against the definition of the triangle filter."""
+"""The transforms, held against calculations by hand and the definition of the triangle filter."""
 
 import math
 
@@ -20,14 +20,7 @@ from minialex.data import (
     ToArray,
 )
 from minialex.errors import ConfigError, DataError
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def noise(width, height, seed=0):
-    return Image.fromarray(generator(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+from noise_pictures import generator, noise
 
 
 def coordinates(width, height):
@@ -37,10 +30,11 @@ def coordinates(width, height):
 
 
 def triangle(start, length, total, size):
-    """(size, total): antialiased bilinear weights of `size` outputs over start .. start + length of a line.
+    """(size, total): antialiased bilinear weights of `size` outputs over a part of a line.
 
-    Output k looks at the place start + (k + 1/2) * s with s = length / size; pixel j has its centre at
-    j + 1/2 and weighs 1 - |distance| / max(s, 1) where that is positive; weights are made to sum to 1.
+    The part is start .. start + length.  Output k looks at the position start + (k + 1/2) * s with
+    s = length / size; pixel j has its centre at j + 1/2 and weighs 1 - |distance| / max(s, 1) where
+    that is positive; weights are made to sum to 1.
     """
     s = length / size
     place = start + (np.arange(size)[:, None] + 0.5) * s
@@ -49,13 +43,13 @@ def triangle(start, length, total, size):
 
 
 def resized(image, box, height, width):
-    """float64 (height, width, 3): the part `box` (left, top, right, bottom) of the image at a new size."""
+    """float64 (height, width, 3): the part `box` (left, top, right, bottom), at a new size."""
     rows = triangle(box[1], box[3] - box[1], image.height, height)
     columns = triangle(box[0], box[2] - box[0], image.width, width)
     return np.einsum("ph,qw,hwc->pqc", rows, columns, np.asarray(image, dtype=np.float64))
 
 
-# -------------------------------------------------------------------------------------------------- Resize
+# ------------------------------------------------------------------------------------------- Resize
 
 
 @pytest.mark.parametrize(
@@ -75,11 +69,13 @@ def test_resize_sizes(size, before, after):
 
 
 def test_resize_by_hand():
-    # 4 pixels to 2, s = 2: output 0 looks at 1.0; the centres 0.5, 1.5, 2.5 are 0.5, 0.5, 1.5 away, and weigh
+    # 4 pixels to 2, s = 2: output 0 looks at 1.0; the centres 0.5, 1.5, 2.5 are 0.5, 0.5, 1.5 away
+    # and weigh
     # 3/4, 3/4, 1/4 out of 7/4.  Output 1 is the mirror image.
     line = Image.fromarray(np.array([[[0] * 3, [70] * 3, [140] * 3, [210] * 3]], np.uint8))
     expected = [(3 * 0 + 3 * 70 + 140) / 7, (70 + 3 * 140 + 3 * 210) / 7]
-    assert np.asarray(Resize((1, 2))(line))[0, :, 0].tolist() == [round(v) for v in expected] == [50, 160]
+    found = np.asarray(Resize((1, 2))(line))[0, :, 0].tolist()
+    assert found == [round(v) for v in expected] == [50, 160]
 
 
 @pytest.mark.parametrize(("before", "size"), [((50, 37), 16), ((37, 50), (64, 21)), ((9, 11), 30)])
@@ -90,7 +86,7 @@ def test_resize_is_the_triangle_filter(before, size):
     assert np.abs(np.asarray(shown) - expected).max() < 1.1  # Pillow rounds between its two passes
 
 
-# --------------------------------------------------------------------------------------------------- crops
+# -------------------------------------------------------------------------------------------- crops
 
 
 @pytest.mark.parametrize(
@@ -103,7 +99,8 @@ def test_resize_is_the_triangle_filter(before, size):
         (5, (5, 5), (0, 0)),
     ],
 )
-def test_center_crop(size, before, left_top):  # (5 - 2) / 2 = 1.5 and (3 - 2) / 2 = 0.5 round to the even number
+def test_center_crop(size, before, left_top):
+    # (5 - 2) / 2 = 1.5 and (3 - 2) / 2 = 0.5 round to the even number.
     h, w = size if isinstance(size, tuple) else (size, size)
     shown = np.asarray(CenterCrop(size)(coordinates(*before)))
     assert shown.shape == (h, w, 3)
@@ -113,7 +110,8 @@ def test_center_crop(size, before, left_top):  # (5 - 2) / 2 = 1.5 and (3 - 2) /
 
 def test_random_crop_reaches_every_place_equally_often():
     crop, rng, seen = RandomCrop((3, 2)), generator(), np.zeros((3, 4))
-    for _ in range(2400):  # 5 x 5 pixels leave 3 x 4 places, so 200 each; the standard deviation is 13.5
+    # 5 x 5 pixels leave 3 x 4 positions, so 200 each; the standard deviation is 13.5.
+    for _ in range(2400):
         shown = np.asarray(crop(coordinates(5, 5), rng))
         assert shown.shape == (3, 2, 3)
         x, y, _ = shown[0, 0]
@@ -157,11 +155,12 @@ def test_random_resized_crop_boxes_have_the_stated_area_and_shape():
     w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     area, aspect = w * h / 1e6, np.log(w / h)
     assert boxes.min() >= 0 and boxes.max() <= 1000
-    # Uniform: mean (a + b) / 2 and deviation (b - a) / sqrt(12), known here to 1 / sqrt(4000) = 1.6 %.
+    # Uniform: mean (a + b) / 2, deviation (b - a) / sqrt(12), known here to 1 / sqrt(4000) = 1.6 %.
     assert 0.0995 < area.min() < 0.101 and 0.299 < area.max() < 0.3005
     assert abs(area.mean() - 0.2) < 0.004 and abs(area.std() - 0.2 / math.sqrt(12)) < 0.003
     assert abs(aspect).max() < math.log(4 / 3) + 0.005
-    assert abs(aspect.mean()) < 0.011 and abs(aspect.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.008
+    assert abs(aspect.mean()) < 0.011
+    assert abs(aspect.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.008
     free = boxes[:, 0] / (1000 - w)  # the place, as a share of the room: uniform on 0..1
     assert abs(free.mean() - 0.5) < 0.02 and abs(free.std() - 1 / math.sqrt(12)) < 0.01
 
@@ -182,7 +181,7 @@ def test_flip():
     assert 1420 < kept < 1580  # 1500 +- 4 standard deviations of 19.4
 
 
-# -------------------------------------------------------------------------------------------------- arrays
+# ------------------------------------------------------------------------------------------- arrays
 
 
 def test_to_array():
@@ -199,7 +198,8 @@ def test_normalize_by_hand(dtype):
     y = Normalize(IMAGENET_MEAN, IMAGENET_STD)(x)
     assert y.dtype == dtype and np.array_equal(x, before)
     for c in range(3):
-        assert np.allclose(y[:, :, c], (before[:, :, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c], rtol=0, atol=1e-6)
+        expected = (before[:, :, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c]
+        assert np.allclose(y[:, :, c], expected, rtol=0, atol=1e-6)
 
 
 def test_normalize_of_a_view_that_is_not_contiguous():
@@ -212,7 +212,7 @@ def test_normalized_photos_centre_on_zero():
     assert np.abs(Compose([ToArray(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])(grey)).max() < 0.02
 
 
-# ------------------------------------------------------------------------------------------------- Compose
+# ------------------------------------------------------------------------------------------ Compose
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The improvements as experiments: statistics by hand, verdicts, planning, stopping in time, the table."""
+"""The improvements as experiments: statistics by hand, verdicts, plans, stops, the table."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from plan import (
 )
 from report import row, rows_of, rule, table
 
-# ---------------------------------------------------------------------------------------------- statistics
+# --------------------------------------------------------------------------------------- statistics
 
 
 def test_paired_differences_by_hand():
@@ -77,7 +77,7 @@ def test_steps_to_a_level_by_hand():
     assert steps_to([0.5, 0.4], 10) is None
 
 
-# ---------------------------------------------------------------------------------------- what is compared
+# --------------------------------------------------------------------------------- what is compared
 
 
 def test_arms_of_a_comparison_differ_in_one_thing():
@@ -106,7 +106,8 @@ def test_rows_by_hand():
     assert entry["differences"] == pytest.approx([0.1, 0.09])
     assert entry["mean"] == pytest.approx(0.095) and entry["error"] == pytest.approx(0.005)
     entry = row("dropout", gap, runs)
-    assert entry["improved"] == pytest.approx([0.1, 0.11]) and entry["plain"] == pytest.approx([0.3, 0.3])
+    assert entry["improved"] == pytest.approx([0.1, 0.11])
+    assert entry["plain"] == pytest.approx([0.3, 0.3])
 
 
 def test_a_network_that_never_learns_counts_with_all_its_steps():
@@ -137,7 +138,7 @@ def test_the_table_says_it_all_also_where_nothing_was_measured():
     json.dumps(rows, allow_nan=False)
 
 
-# ------------------------------------------------------------------------------------------------ planning
+# ----------------------------------------------------------------------------------------- planning
 
 SPEEDS = {"a": Speed(0.01, 0.002), "b": Speed(0.02, 0.004)}
 
@@ -160,7 +161,8 @@ def test_a_plan_fits_and_is_the_largest_that_does():
             assert cost(SPEEDS, 3, 2, plan.epochs + 1, 600, 100).seconds * SAFETY > left
     assert (plan.epochs, plan.images) == (40, 600)
     small = make_plan(SPEEDS, 3, 2, 60, design)
-    assert small.epochs >= 5 and MIN_IMAGES <= small.images < 600 and MIN_IMAGES <= small.test_images < 100
+    assert small.epochs >= 5
+    assert MIN_IMAGES <= small.images < 600 and MIN_IMAGES <= small.test_images < 100
     few = make_plan(SPEEDS, 3, 2, 60, Design(images=40, test_images=30, epochs=3))
     assert (few.epochs, few.images, few.test_images) == (3, 40, 30)
 
@@ -171,7 +173,7 @@ def test_too_small_a_budget_is_refused_in_one_line():
 
 
 class Machine:
-    """A fake clock, and a machine on which one task after the other takes the time that it takes."""
+    """A fake clock, and a machine on which each task in turn takes the time that it takes."""
 
     def __init__(self, takes):
         self.now, self.takes, self.begun = 0.0, takes, []
@@ -186,7 +188,9 @@ class Machine:
 
 def in_time(takes, expected, deadline, jobs=1):
     machine = Machine(takes)
-    done = list(run_in_time(takes, machine.submit, lambda _: expected, jobs, deadline, lambda: machine.now))
+    done = list(
+        run_in_time(takes, machine.submit, lambda _: expected, jobs, deadline, lambda: machine.now)
+    )
     return machine, done
 
 
@@ -201,7 +205,10 @@ def test_no_task_begins_that_would_end_too_late():
 
 
 def test_a_slower_machine_is_noticed():
-    """Expected 10 s each, 20 s in truth: after the first, the second is expected to end at 40, a third at 60."""
+    """Expected 10 s each, 20 s in truth.
+
+    After the first, the second is expected to end at 40, a third at 60.
+    """
     machine, _ = in_time(dict.fromkeys("abcd", 20), 10, 59)
     assert machine.begun == ["a", "b"]
 

@@ -1,19 +1,22 @@
-"""Strided convolutions as stride-1 convolutions over the pixels of blocks: nothing lost, nothing added."""
+"""Strided convolutions as stride-1 ones over blocks of pixels: nothing lost, nothing added."""
 
 import numpy as np
 import pytest
 
+from minialex.accelerate import accelerate, plain
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers import Conv2d
 from minialex.params import zeros_like
 
+BLOCKS = [(5, 7, 2, 1, (4, 5)), (9, 6, 4, 2, (2, 3)), (3, 3, 3, 0, (3, 2))]
 
-@pytest.mark.parametrize("H, W, S, P, places", [(5, 7, 2, 1, (4, 5)), (9, 6, 4, 2, (2, 3)), (3, 3, 3, 0, (3, 2))])
-def test_to_space_is_the_transpose_of_to_depth(H, W, S, P, places):
+
+@pytest.mark.parametrize("H, W, S, P, blocks", BLOCKS)
+def test_to_space_is_the_transpose_of_to_depth(H, W, S, P, blocks):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, H, W, 3))
-    deep = to_depth(x, S, P, places).copy()
-    for h, w, a, b in np.ndindex(*places, S, S):
+    deep = to_depth(x, S, P, blocks).copy()
+    for h, w, a, b in np.ndindex(*blocks, S, S):
         i, j = h * S + a - P, w * S + b - P
         inside = 0 <= i < H and 0 <= j < W
         at = (a * S + b) * 3
@@ -34,28 +37,24 @@ def test_weights_there_and_back(K, S):
     np.testing.assert_array_equal(back, weight)
 
 
-@pytest.mark.parametrize("H, W, C, F, K, S, P", [
-    (19, 23, 3, 5, 11, 4, 0), (20, 17, 3, 4, 11, 4, 2), (14, 9, 2, 3, 7, 2, 3), (8, 8, 1, 2, 5, 2, 1),
-    (6, 5, 2, 2, 2, 3, 0), (9, 10, 2, 3, 3, 2, 4), (5, 5, 1, 1, 5, 5, 0),
-])  # fmt: skip
-def test_winograd_with_stride_equals_im2col(H, W, C, F, K, S, P):
+GEOMETRIES = [  # H, W, C, F, K, S, P
+    (19, 23, 3, 5, 11, 4, 0), (20, 17, 3, 4, 11, 4, 2), (14, 9, 2, 3, 7, 2, 3),
+    (8, 8, 1, 2, 5, 2, 1), (6, 5, 2, 2, 2, 3, 0), (9, 10, 2, 3, 3, 2, 4), (5, 5, 1, 1, 5, 5, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("H, W, C, F, K, S, P", GEOMETRIES)
+def test_winograd_with_stride_equals_the_page(H, W, C, F, K, S, P):
     rng = np.random.default_rng([H, W, K, S])
-    layer = Conv2d(C, F, K, S, P, rng=rng, algorithm="im2col").to(dtype=np.float64)
+    layer = Conv2d(C, F, K, S, P, rng=rng).to(dtype=np.float64)
     layer.params["bias"] = rng.standard_normal(F)
     x = rng.standard_normal((3, H, W, C))
     dy = rng.standard_normal(layer(x).shape)
     results = []
-    for algorithm in ("im2col", "winograd"):
-        layer.algorithm, grad = algorithm, zeros_like(layer.params)
+    for attach in (plain, lambda layer: accelerate(layer, algorithm="winograd")):
+        attach(layer)
+        grad = zeros_like(layer.params)
         y, cache = layer.forward(x)
         results.append([y, layer.backward(dy, cache, grad), grad["weight"], grad["bias"]])
     for got, want in zip(*reversed(results), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10 * abs(want).max())
-
-
-def test_auto_takes_it_where_it_saves():
-    rng = np.random.default_rng(0)
-    first, image = Conv2d(3, 96, 11, 4, rng=rng), np.empty((1, 227, 227, 3))
-    assert first.uses_winograd(image) and not first.uses_winograd(image[:, :91, :91])  # 55 x 55, 21 x 21 outputs
-    assert not Conv2d(4, 96, 11, 4, groups=2, rng=rng).uses_winograd(np.empty((1, 227, 227, 4)))
-    assert not Conv2d(3, 8, 3, 2, rng=rng).uses_winograd(image)  # K' = 2: little to save

@@ -1,37 +1,87 @@
-"""Threads: the same results in the same order, however many threads there are and whatever their timing."""
+"""Threads: the same results, however many threads there are and whatever their timing."""
 
+import os
+import signal
+import threading
 import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import tiny_run
 from minialex.fast import threads
-from minialex.fast.threads import map_threads, product
+from minialex.fast.threads import map_threads, one_blas_thread, product, products
 
 
-def test_items_are_dealt_out_in_turn_and_results_keep_their_order():
+@pytest.fixture
+def three_threads(monkeypatch):
+    monkeypatch.setattr(threads, "_limit", 3)
+
+
+def test_results_keep_the_order_of_the_items(three_threads):
     def late(i):
         time.sleep(0.002 * (7 - i))
         return i * i
 
-    assert map_threads(late, range(7), workers=3) == [i * i for i in range(7)]
-    assert map_threads(late, [], workers=3) == []
+    assert map_threads(late, range(7)) == [i * i for i in range(7)]
+    assert map_threads(late, []) == []
 
 
-def test_inside_a_thread_everything_runs_in_that_thread():
-    assert map_threads(lambda i: map_threads(lambda j: i * j, range(4), 2), range(3), 3) == [
+def test_inside_a_thread_everything_runs_in_that_thread(three_threads):
+    assert map_threads(lambda i: map_threads(lambda j: i * j, range(4)), range(3)) == [
         [0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 4, 6]
     ]  # fmt: skip
 
 
-def test_an_error_in_a_thread_reaches_the_caller():
+def test_an_error_in_a_thread_reaches_the_caller(three_threads):
     with pytest.raises(ZeroDivisionError):
-        map_threads(lambda i: 1 // i, [1, 0, 1], workers=2)
+        map_threads(lambda i: 1 // i, [1, 0, 1])
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_inside_are_single_threaded_and_all_is_given_back():
+    before = blas_threads()
+
+    def look(_):
+        with one_blas_thread():
+            time.sleep(0.01)
+            return blas_threads()
+
+    callers = [threading.Thread(target=map_threads, args=(look, range(4))) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    assert map_threads(look, range(4)) == [{1}] * 4
+    for caller in callers:
+        caller.join()
+    assert blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_a_fork_has_threads_of_its_own(three_threads):
+    assert map_threads(lambda i: i, range(3)) == [0, 1, 2]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if map_threads(lambda i: i, range(3)) == [0, 1, 2] else 1)
+    for _ in range(1000):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done and status == 0
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(7, 301, 520), (300, 64, 70), (1, 1100, 1000), (1000, 1100, 1), (2, 3, 4)])
+@pytest.mark.parametrize(
+    "shape", [(7, 301, 520), (300, 64, 70), (1, 1100, 1000), (1000, 1100, 1), (2, 3, 4)]
+)
 def test_product_is_the_plain_product(monkeypatch, shape, cores):
     monkeypatch.setattr(threads, "cpu_count", lambda: cores)
     (M, K, N), rng = shape, np.random.default_rng(0)
@@ -46,24 +96,40 @@ def test_product_is_the_plain_product(monkeypatch, shape, cores):
 
 
 def test_product_keeps_the_dtype():
-    assert product(np.ones((64, 300), np.float32), np.ones((300, 90), np.float32)).dtype == np.float32
+    a, b = np.ones((64, 300), np.float32), np.ones((300, 90), np.float32)
+    assert product(a, b).dtype == np.float32
 
 
-def test_a_process_can_be_held_to_fewer_cores(monkeypatch):
+@pytest.mark.parametrize(
+    "shape", [(128, 9216, 512), (9216, 32, 512), (1, 4096, 1000), (33, 500, 7)]
+)
+def test_products_have_the_same_bits_for_any_number_of_threads(monkeypatch, shape):
+    (M, K, N), rng = shape, np.random.default_rng(0)
+    a, b = (rng.standard_normal(size, dtype=np.float32) for size in ((M, K), (K, N)))
+    many = rng.standard_normal((9, 50, 60), dtype=np.float32)
+    found = []
+    for count in (1, 2, 3, 4):
+        monkeypatch.setattr(threads, "_limit", count)
+        out = np.empty((9, 50, 50), dtype=np.float32)
+        products(many, many.transpose(0, 2, 1), out=out)
+        found.append((product(a, b).tobytes(), out.tobytes()))
+    assert len(set(found)) == 1
+
+
+def test_a_process_can_be_held_to_fewer_threads(monkeypatch):
     monkeypatch.setattr(threads, "_limit", None)
-    with threads._blas().limit(limits=None):  # gives back what is changed inside
-        cores = threads.cpu_count()
-        threads.limit_threads(1)
-        assert threads.cpu_count() == 1
-        threads.limit_threads(cores + 5)
-        assert threads.cpu_count() == cores
+    cores = threads.cpu_count()
+    threads.limit_threads(1)
+    assert threads.cpu_count() == 1 and blas_threads() == {1}
+    threads.limit_threads(None)
+    assert threads.cpu_count() == cores
 
 
 def test_a_training_run_can_be_held_to_fewer_cores(monkeypatch, tmp_path):
     monkeypatch.setattr(threads, "_limit", None)
-    with threads._blas().limit(limits=None):
-        assert tiny_run.main(["--out", str(tmp_path / "run"), "--threads", "1"]) == 0
-        assert threads.cpu_count() == 1
+    assert tiny_run.main(["--out", str(tmp_path / "run"), "--threads", "1"]) == 0
+    assert threads.cpu_count() == 1
+    threads.limit_threads(None)
 
 
 @pytest.mark.parametrize("most", [1 << 30, 1 << 25])

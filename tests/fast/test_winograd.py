@@ -1,15 +1,22 @@
-"""Winograd's transforms exactly, and the convolution against loops and against im2col; its error in float32."""
+"""Winograd: its transforms exactly, the convolution against loops and the page, float32 errors."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from test_layers import conv_by_definition
 
-from device import assert_allclose, assert_array_equal, on_device, on_host
-from minialex.fast.winograd import make_plan, winograd_backward, winograd_forward
-from minialex.fast.winograd_matrices import inverse, transforms, vandermonde
+from minialex.accelerate import accelerate
+from minialex.accelerate import plain as without_twins
+from minialex.fast.winograd import (
+    make_plan,
+    tile_size,
+    transform_weight,
+    winograd_backward,
+    winograd_forward,
+)  # fmt: skip
+from minialex.fast.winograd_matrices import inverse, plain_winograd, transforms, vandermonde
 from minialex.layers import Conv2d, ReLU, Sequential
+from minialex.layers.conv import seven_loops
 from minialex.params import zeros_like
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
@@ -23,7 +30,7 @@ def exact(matrix):
 def test_the_transforms_are_exact(m, r):
     """A^T [(G g) . (B^T d)] is the sliding sum, as rational numbers: no rounding, for any g and d.
 
-    Entries such as 1/3 have no exact float64, so B is taken from `inverse` and scaled as `transforms` does.
+    Entries such as 1/3 have no exact float64: B comes from `inverse`, scaled as by `transforms`.
     """
     n = m + r - 1
     A, G, B = transforms(m, r)
@@ -35,7 +42,7 @@ def test_the_transforms_are_exact(m, r):
     for i in range(n):
         k = next(k for k in range(r) if V[i][k])
         scale = G[i][k] / V[i][k]
-        assert scale in [Fraction(2) ** e for e in range(-20, 21)]  # a power of two, so divisions are exact
+        assert scale in [Fraction(2) ** e for e in range(-20, 21)]  # so divisions are exact
         assert G[i] == [scale * v for v in V[i]]
         for j in range(n):
             B_exact[j][i] /= scale
@@ -49,7 +56,10 @@ def test_the_transforms_are_exact(m, r):
 def test_inverse_is_exact_and_pivots():
     matrix = [[Fraction(v) for v in row] for row in ([0, 2, 1], [1, 0, 3], [4, 1, 0])]
     product = [
-        [sum(a * b for a, b in zip(row, c, strict=True)) for c in zip(*inverse(matrix), strict=True)]
+        [
+            sum(a * b for a, b in zip(row, c, strict=True))
+            for c in zip(*inverse(matrix), strict=True)
+        ]
         for row in matrix
     ]
     assert product == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
@@ -72,132 +82,155 @@ CASES = [
     (2, 5, 7, 2, 2, 4, 3, 2, 5), (1, 4, 6, 2, 2, 2, 1, 1, 4), (2, 3, 2, 1, 3, 2, 0, 1, 6),
     (1, 7, 7, 2, 2, 7, 3, 1, 2), (1, 8, 9, 2, 2, 6, 1, 2, 3), (1, 7, 8, 1, 1, 7, 0, 1, 1),
     (70, 3, 4, 2, 2, 3, 1, 1, 2),
-    # batches of four and more in mosaics
     (4, 13, 13, 2, 3, 3, 1, 1, 4), (5, 13, 13, 2, 4, 3, 1, 2, 4), (7, 5, 5, 2, 2, 3, 1, 2, 4),
     (6, 6, 3, 2, 2, 3, 0, 1, 4), (3, 9, 9, 1, 2, 5, 2, 1, 4), (9, 2, 2, 1, 1, 3, 1, 1, 4),
     (4, 3, 4, 1, 2, 3, 2, 1, 4), (5, 3, 3, 2, 1, 3, 3, 1, 4), (2, 1, 5, 1, 1, 2, 1, 1, 6),
 ]  # fmt: skip
 
 
+def convolve(x, weight, bias, P, G=1, m=None):
+    plan = make_plan(x.shape, weight.shape, P, groups=G, m=m)
+    return winograd_forward(x, transform_weight(weight, plan.m), bias, plan), plan
+
+
 @pytest.mark.parametrize("N, H, W, C, F, r, P, G, m", CASES)
 def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
     rng = np.random.default_rng([N, H, W, C, F, r, P, G])
-    plain = Conv2d(C, F, r, 1, P, G, rng=rng, algorithm="im2col").to(dtype=np.float64)
-    plain.params["bias"] = rng.standard_normal(F)
-    weight, bias = on_device(plain).params.values()
-    x = on_device(rng.standard_normal((N, H, W, C)))
-    y = plain(x)
-    dy = on_device(rng.standard_normal(y.shape))
+    page = Conv2d(C, F, r, 1, P, G, rng=rng).to(dtype=np.float64)
+    page.params["bias"] = rng.standard_normal(F)
+    weight, bias = page.params.values()
+    x = rng.standard_normal((N, H, W, C))
+    want_y, cache = page.forward(x)
+    dy = rng.standard_normal(want_y.shape)
     before = [a.copy() for a in (x, dy, weight, bias)]
 
-    got = winograd_forward(x, weight, bias, padding=P, groups=G, m=m)
-    grad, want = zeros_like(plain.params), zeros_like(plain.params)
-    dx = winograd_backward(dy, x, weight, grad, padding=P, groups=G, m=m)
-    want_dx = plain.backward(dy, x, want)
-    if N < 10:
-        definition = conv_by_definition(on_host(x), on_host(weight), on_host(bias), 1, P, G)
-        assert_allclose(got, definition, rtol=0, atol=1e-10)
-    for a, b in ((got, y), (dx, want_dx), (grad["weight"], want["weight"]), (grad["bias"], want["bias"])):
-        assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, float(abs(b).max())))
+    y, plan = convolve(x, weight, bias, P, G, m)
+    grad, want = zeros_like(page.params), zeros_like(page.params)
+    dx = winograd_backward(dy, x, transform_weight(weight, m), grad, plan)
+    want_dx = page.backward(dy, cache, want)
+    if N < 10 and G == 1:
+        np.testing.assert_allclose(y, seven_loops(x, weight, bias, 1, P), rtol=0, atol=1e-10)
+        by_einsum = plain_winograd(x, weight, P, m) + bias
+        np.testing.assert_allclose(y, by_einsum, rtol=0, atol=1e-10)
+    pairs = [(y, want_y), (dx, want_dx), *((grad[key], want[key]) for key in grad)]
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, float(abs(b).max())))
     assert all(np.array_equal(a, b) for a, b in zip((x, dy, weight, bias), before, strict=True))
 
 
-@pytest.mark.parametrize("N, H, mosaics", [(11, 13, True), (5, 12, False)])
-def test_the_batch_is_worked_off_in_chunks_of_whole_canvases(monkeypatch, N, H, mosaics):
-    rng = np.random.default_rng(N)
-    x, weight, bias = (on_device(rng.standard_normal(s)) for s in ((N, H, H, 2), (3, 3, 2, 3), 3))
-    dy = on_device(rng.standard_normal((N, H, H, 3)))
-    assert (make_plan(x, weight, 1, 1, 1, 4).pitch is not None) == mosaics
+def test_the_batch_is_worked_off_in_chunks(monkeypatch):
+    rng = np.random.default_rng(5)
+    x, weight, bias = (rng.standard_normal(s) for s in ((5, 12, 12, 2), (3, 3, 2, 3), 3))
+    dy = rng.standard_normal((5, 12, 12, 3))
 
     def results():
-        grad = {"weight": on_device(np.empty((3, 3, 2, 3))), "bias": on_device(np.empty(3))}
-        y = winograd_forward(x, weight, bias, padding=1)
-        return y, winograd_backward(dy, x, weight, grad, padding=1), grad["weight"], grad["bias"]
+        grad = {"weight": np.empty((3, 3, 2, 3)), "bias": np.empty(3)}
+        y, plan = convolve(x, weight, bias, 1)
+        dx = winograd_backward(dy, x, transform_weight(weight, plan.m), grad, plan)
+        return plan, (y, dx, grad["weight"], grad["bias"])
 
-    whole = results()
-    monkeypatch.setattr("minialex.fast.winograd.CHUNK_TILES", 50 if mosaics else 20)
-    assert [s.stop - s.start for s in make_plan(x, weight, 1, 1, 1, 4).chunks(N)] == (
-        [4, 4, 3] if mosaics else [1, 2, 2]
-    )
-    for got, want in zip(results(), whole, strict=True):
-        assert_allclose(got, want, rtol=0, atol=1e-10)
-
-
-def test_a_mosaic_is_used_where_it_takes_fewer_tiles_and_images_do_not_overlap():
-    def used(N, H, W, r, P, m=4):
-        x, weight = on_device(np.zeros((N, H, W, 1))), on_device(np.zeros((r, r, 1, 1)))
-        return make_plan(x, weight, P, 1, 1, m).pitch is not None
-
-    assert used(4, 13, 13, 3, 1)  # 7 x 7 tiles for four images, not 4 * 4 * 4
-    assert not used(1, 13, 13, 3, 1) and not used(4, 12, 12, 3, 1)
-    assert used(4, 3, 4, 3, 2) and not used(4, 3, 4, 3, 3)
-    assert sum(used(N, H, W, r, P, m) for N, H, W, _, _, r, P, _, m in CASES) >= 5
+    _, whole = results()
+    monkeypatch.setattr("minialex.fast.winograd.CHUNK_TILES", 20)
+    monkeypatch.setattr("minialex.fast.winograd.BLOCK", 50)
+    plan, parts = results()
+    assert [s.stop - s.start for s in plan.chunks(5)] == [1, 2, 2]
+    for got, want in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
 
 
-def test_without_bias_and_without_input_gradient():
-    rng = np.random.default_rng(0)
-    x, weight = on_device(rng.standard_normal((2, 5, 5, 2))), on_device(rng.standard_normal((3, 3, 2, 4)))
-    y = winograd_forward(x, weight, None, padding=1)
-    zero = winograd_forward(x, weight, on_device(np.zeros(4)), padding=1)
-    assert_array_equal(y, zero)
-    grad = {"weight": np.empty_like(weight)}
-    full = {"weight": np.empty_like(weight), "bias": on_device(np.empty(4))}
-    assert winograd_backward(y, x, weight, grad, padding=1, input_grad=False) is None
-    winograd_backward(y, x, weight, full, padding=1)
-    assert_array_equal(grad["weight"], full["weight"])
+def test_tiles_are_5_x_5_where_that_saves_a_fifth_of_the_products():
+    assert tile_size(3, 13, 13) == 5  # 3 x 3 tiles of 7 x 7, not 4 x 4 of 6 x 6
+    assert tile_size(3, 12, 12) == tile_size(3, 55, 55) == tile_size(3, 64, 64) == 4
+    assert tile_size(5, 27, 27) == 4 and tile_size(7, 9, 9) == 2
+    with pytest.raises(ValueError, match="7x7 are possible, got 8x8"):
+        tile_size(8, 9, 9)
+
+
+@pytest.mark.parametrize("side", [5, 9, 13])
+def test_images_of_a_batch_do_not_see_each_other(side):
+    rng = np.random.default_rng(side)
+    x, weight = (rng.standard_normal(s).astype("f") for s in ((5, side, side, 8), (3, 3, 8, 6)))
+    bias = np.ones(6, dtype=np.float32)
+    alone = [convolve(x[i : i + 1], weight, bias, 1)[0][0] for i in range(5)]
+    for strange in (x[2] * np.float32(1e6), np.full_like(x[2], np.nan)):
+        x[2] = strange
+        y, plan = convolve(x, weight, bias, 1)
+        grad = {"weight": np.empty_like(weight), "bias": bias.copy()}
+        dx = winograd_backward(y, x, transform_weight(weight, plan.m), grad, plan)
+        for i in (0, 1, 3, 4):
+            np.testing.assert_array_equal(y[i], alone[i])
+            assert np.isfinite(dx[i]).all() and abs(dx[i]).max() < 1e3
 
 
 def test_input_that_is_not_contiguous():
     rng = np.random.default_rng(1)
-    wide, weight = on_device(rng.standard_normal((6, 5, 4, 2))), on_device(rng.standard_normal((3, 3, 2, 2)))
-    bias = on_device(np.ones(2))
+    wide, weight = rng.standard_normal((6, 5, 4, 2)), rng.standard_normal((3, 3, 2, 2))
     x = wide.transpose(2, 1, 0, 3)[:, ::-1]
-    y = winograd_forward(x, weight, bias, padding=1)
-    assert_array_equal(y, winograd_forward(x.copy(), weight, bias, padding=1))
+    bias = np.ones(2)
+    y, same = (convolve(a, weight, bias, 1)[0] for a in (x, x.copy()))
+    np.testing.assert_array_equal(y, same)
 
 
-def rms_error(algorithm, r, C=64):
-    """Root mean square of float32 - float64, over that of float64."""
-    rng = np.random.default_rng(r)
-    x = np.maximum(rng.standard_normal((2, 13, 13, C)), 0)
-    layer, x = on_device(Conv2d(C, 32, r, padding=r // 2, rng=rng, algorithm=algorithm)), on_device(x)
-    got = on_host(layer(x.astype(np.float32)))
-    layer.algorithm = "im2col"
-    want = on_host(layer.to(dtype=np.float64)(x))
+def rms(got, want):
+    """Root mean square of the difference, over that of `want`."""
     return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
 
 
+def errors(algorithm, r, m, C, side):
+    """rms errors of y, dx and dw in float32, and of y in float64, for C channels, F = C filters."""
+    rng = np.random.default_rng(r)
+    layer = Conv2d(C, C, r, padding=r // 2, rng=rng)
+    x = np.maximum(rng.standard_normal((2, side, side, C)), 0)
+    exact = Conv2d(C, C, r, padding=r // 2, rng=rng).to(dtype=np.float64)
+    exact.params = {key: array.astype(np.float64) for key, array in layer.params.items()}
+    want, cache = exact.forward(x.astype(np.float32).astype(np.float64))
+    dy, into = rng.standard_normal(want.shape), zeros_like(exact.params)
+    results = {"y": want, "dx": exact.backward(dy, cache, into), "dw": into["weight"]}
+    accelerate(layer, algorithm=algorithm)
+    assert algorithm == "im2col" or layer.plan(x.shape).m == m
+    y, cache = layer.forward(x.astype(np.float32))
+    grad = zeros_like(layer.params)
+    dx = layer.backward(dy.astype(np.float32), cache, grad)
+    accelerate(exact, algorithm=algorithm)
+    found = [rms(got, results[k]) for k, got in (("y", y), ("dx", dx), ("dw", grad["weight"]))]
+    return found, rms(exact(x.astype(np.float32).astype(np.float64)), want)
+
+
 @pytest.mark.parametrize(
-    "algorithm, r, documented", [("im2col", 3, 3e-7), ("winograd", 3, 1e-6), ("winograd", 5, 3e-6)]
-)
-def test_float32_errors_are_as_documented(algorithm, r, documented):
-    assert documented / 2 < rms_error(algorithm, r) < documented * 1.2
-
-
-@pytest.mark.parametrize("r", [3, 5])
-def test_float64_errors_are_a_billion_times_smaller(r):
-    rng = np.random.default_rng(0)
-    x = on_device(rng.standard_normal((1, 13, 13, 64)))
-    layer = Conv2d(64, 32, r, padding=r // 2, rng=rng, algorithm="winograd").to(dtype=np.float64)
-    y = on_host(on_device(layer)(x))
-    layer.algorithm = "im2col"
-    assert 0 < np.sqrt(np.mean((y - on_host(layer(x))) ** 2) / np.mean(y**2)) < 1e-14
+    "algorithm, r, m, side, documented",
+    [
+        ("im2col", 3, 0, 13, (3e-7, 4e-7, 3e-7)), ("winograd", 3, 4, 12, (1.7e-6, 2.5e-6, 1.6e-6)),
+        ("winograd", 3, 5, 13, (4.0e-6, 5.8e-6, 3.0e-6)), ("winograd", 5, 4, 27, (3.0e-6, 5.6e-6, 3.1e-6)),
+    ],
+)  # fmt: skip
+def test_float32_errors_are_as_documented(algorithm, r, m, side, documented):
+    found, in_float64 = errors(algorithm, r, m, 128, side)
+    for error, stated in zip(found, documented, strict=True):
+        assert stated / 3 < error < stated * 1.3
+    assert 0 < in_float64 < 2e-14 or algorithm == "im2col"
 
 
 def test_groups_of_a_batch_share_the_transformed_weights():
     rng = np.random.default_rng(5)
-    plain = Sequential(Conv2d(3, 4, 7, 2, rng=rng), ReLU(), Conv2d(4, 4, 3, padding=1, groups=2, rng=rng))
-    layer = MicroBatches(plain.to(dtype=np.float64), workers=2, size=2)
-    x = rng.standard_normal((7, 51, 51, 3))
+    convolutions = Conv2d(3, 8, 7, 2, rng=rng), Conv2d(8, 8, 3, padding=1, groups=2, rng=rng)
+    plain = Sequential(convolutions[0], ReLU(), convolutions[1]).to(dtype=np.float64)
+    x = rng.standard_normal((35, 51, 51, 3))
     for _ in range(2):  # the second time with other weights
-        y, cache = layer.forward(x)
-        assert [leaf for leaf, _ in cache[2]] == [plain[0], plain[2]]
-        assert all(U is not None for _, U in cache[2])
-        dy, grad, want = rng.standard_normal(y.shape), zeros_like(plain.params), zeros_like(plain.params)
-        want_y, plain_cache = plain.forward(x)
-        dx, want_dx = layer.backward(dy, cache, grad), plain.backward(dy, plain_cache, want)
-        for a, b in ((y, want_y), (layer(x), want_y), (dx, want_dx), (grad["0"]["weight"], want["0"]["weight"])):
-            assert_allclose(a, b, rtol=0, atol=1e-10 * float(abs(b).max()))
-        assert all(leaf.shared is None for _, leaf in plain.leaves())
-        plain[0].params["weight"] *= -1
-        plain[2].params["weight"] += 1
+        want_y, cache = plain.forward(x)
+        dy, want = rng.standard_normal(want_y.shape), zeros_like(plain.params)
+        want_dx = plain.backward(dy, cache, want)
+        accelerate(plain, algorithm="winograd")
+        y, cache = plain.forward(x)
+        shared = cache._cache[2]
+        assert [leaf for leaf, _ in shared] == list(convolutions)
+        assert all(U is not None for _, U in shared)
+        grad = zeros_like(plain.params)
+        dx = plain.backward(dy, cache, grad)
+        pairs = [(y, want_y), (plain(x), want_y), (dx, want_dx)]
+        pairs += [(grad[k]["weight"], want[k]["weight"]) for k in grad]
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * float(abs(b).max()))
+        assert all(leaf.shared is None for leaf in convolutions)
+        convolutions[0].params["weight"] *= -1
+        convolutions[1].params["weight"] += 1
+        without_twins(plain)

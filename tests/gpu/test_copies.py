@@ -10,12 +10,11 @@ from device import has_gpu
 if has_gpu():
     pytest.skip("a real GPU does not count", allow_module_level=True)
 
-from test_loader import Pictures
-from test_prefetch import BUGS, CROPS, PAPER
-
 from cupyemu import device
 from minialex.data import Compose, DataLoader
 from minialex.train import prefetch
+from noise_pictures import CROPS, PAPER, Pictures
+from stream_model import BUGS
 
 COPIES = ("copies_h2d", "copies_h2d_pageable", "copies_d2h", "synchronizations")
 

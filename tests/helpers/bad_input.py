@@ -1,4 +1,4 @@
-"""How the tests say "this must be refused": with one line that names the trouble, and no file touched."""
+"""How tests say "this must be refused": with one line that names the problem, no file touched."""
 
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,18 +1,55 @@
-"""Layers with inputs, drawn from seeds: case (kind, i) is the same in every run."""
+"""Layers with inputs, drawn from seeds: case (kind, i) is the same in every run.
+
+A kind is a layer in one of its forms: as its page says it, or accelerated, and then on the device
+of the tests.  Accelerated and plain kinds of a layer draw the same layers and inputs.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
-from device import on_device
-from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from device import DEVICE, on_device
+from minialex.accelerate import accelerate, loss_function
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 from minialex.losses import softmax_cross_entropy
 
 
-class Strided(Layer):
-    """Hands `layer` an x and a dy that are not contiguous: every second number, or the axes lie reversed."""
+class Wrapper(Layer):
+    """`layer`, looked at through something."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.params, self.per_image = layer, layer.params, layer.per_image
+
+    def set_step(self, step, first=0):
+        self.layer.set_step(step, first)
+
+    def forward(self, x):
+        return self.layer.forward(x)
+
+    def backward(self, dy, cache, grad):
+        return self.layer.backward(dy, cache, grad)
+
+
+class Strided(Wrapper):
+    """Hands `layer` x and dy that are not contiguous: every second number, or axes reversed."""
 
     def __init__(self, layer, way):
-        super().__init__()
-        self.layer, self.params, self.way = layer, layer.params, way
+        super().__init__(layer)
+        self.way = way
 
     def spread(self, a):
         return np.stack((a, a), axis=-1)[..., 0] if self.way else a.T.copy().T
@@ -30,9 +67,10 @@ class CrossEntropy(Layer):
     def __init__(self, labels, label_smoothing):
         super().__init__()
         self.labels, self.label_smoothing = labels, label_smoothing
+        self.loss = softmax_cross_entropy
 
     def forward(self, x):
-        return softmax_cross_entropy(x, on_device(self.labels), self.label_smoothing)
+        return self.loss(x, on_device(self.labels), self.label_smoothing)
 
     def backward(self, dy, cache, grad):
         return dy * cache
@@ -50,15 +88,19 @@ def image(rng, i, channels, least=1, most=4):
     return rng.standard_normal((1 if i % 4 == 0 else int(rng.integers(2, 4)), H, W, channels))
 
 
-def conv(rng, i, algorithm):
-    winograd = algorithm == "winograd"
+def conv(rng, i, winograd=False):
     K = int(rng.choice([2, 3, 3, 3, 4, 5]) if winograd else rng.choice([1, 2, 3, 3, 4, 5]))
-    S = int(rng.integers(2, 5)) if winograd and i % 3 == 1 else 1 if winograd else int(rng.integers(1, 4))
+    S = int(rng.integers(2, 5)) if winograd and i % 3 == 1 else 1
+    S = S if winograd else int(rng.integers(1, 4))
     P, G = int(rng.integers(0, 4 if winograd else 3)), int(rng.choice([1, 1, 2, 3]))
     G = 1 if winograd and S > 1 else G
     C, F = G * int(rng.integers(1, 3 if G == 1 else 2)), G * int(rng.integers(1, 3))
-    layer = Conv2d(C, F, K, S, P, G, rng=rng, algorithm=algorithm, input_grad=i % 7 != 3)
+    layer = Conv2d(C, F, K, S, P, G, rng=rng)
     return with_bias(layer, rng), image(rng, i, C, K - 2 * P, 2)
+
+
+def conv_for_winograd(rng, i):
+    return conv(rng, i, winograd=True)
 
 
 def pool(rng, i, kind):
@@ -69,6 +111,14 @@ def pool(rng, i, kind):
     return layer, np.round(x) if i % 5 == 1 else x  # with whole numbers: equal maxima
 
 
+def maxpool(rng, i):
+    return pool(rng, i, MaxPool2d)
+
+
+def avgpool(rng, i):
+    return pool(rng, i, AvgPool2d)
+
+
 def lrn(rng, i):
     size, beta = (1, 3, 5, 7)[i % 4], float(rng.choice([0.75, 0.75, 0.5, 1, 0.3]))
     layer = LocalResponseNorm(size, alpha=rng.uniform(0.5, 1.5), beta=beta, k=rng.uniform(0.5, 2))
@@ -77,63 +127,143 @@ def lrn(rng, i):
 
 def dense(rng, i):
     D, F = rng.integers(1, 7, 2)
-    return with_bias(Linear(D, F, rng=rng), rng), rng.standard_normal((1 + i % 4, D))
+    return with_bias(Linear(int(D), int(F), rng=rng), rng), rng.standard_normal((1 + i % 4, D))
 
 
 def any_shape(rng, layer):
     return layer, rng.standard_normal(rng.integers(1, 4, rng.integers(1, 5)))
 
 
+def relu_between(rng, i):
+    """A ReLU between two layers that let it work in place, with each kind of them in turn."""
+    if i % 6 == 0:
+        chain = Linear(3, 4, rng=rng), ReLU(), Linear(4, 2, rng=rng)
+        return Sequential(*chain), rng.standard_normal((1 + i % 4, 3))
+    after = (
+        Conv2d(3, 2, 2, rng=rng), MaxPool2d(2, 1), AvgPool2d(2, 1), LocalResponseNorm(3, 1.0),
+        Dropout(0.3),
+    )[i % 6 - 1]  # fmt: skip
+    return Sequential(Conv2d(2, 3, 2, rng=rng), ReLU(), after), image(rng, i, 2, least=3, most=1)
+
+
 def dropout(rng, i):
-    layer = Dropout(float(rng.uniform(0, 0.9)), seed=i, stream=i % 3)
+    layer = Dropout(float(rng.uniform(0, 0.9)), seed=i)
+    layer.stream = i % 3
     layer.set_step(int(rng.integers(0, 1 << 40)))
     return any_shape(rng, layer.train(i % 5 != 4))
+
+
+def flat(rng, i):
+    return Flatten(), image(rng, i, int(rng.integers(1, 4)))
 
 
 def nested(rng, i):
     if i % 2:
         inner = Sequential(with_bias(Linear(4, 5, rng=rng), rng), Tanh(), Dropout(0.3, seed=i))
-        layer = Sequential(Linear(3, 4, rng=rng), ReLU(inplace=True), inner, Linear(5, 2, rng=rng), Sigmoid())
-        return layer, rng.standard_normal((1 + i // 2, 3))
-    features = Sequential(Conv2d(2, 4, 3, padding=1, rng=rng), ReLU(inplace=True), LocalResponseNorm(3, 1.0))
+        chain = Linear(3, 4, rng=rng), ReLU(), inner, Linear(5, 2, rng=rng), Sigmoid()
+        return Sequential(*chain), rng.standard_normal((1 + i // 2, 3))
+    features = Sequential(Conv2d(2, 4, 3, padding=1, rng=rng), ReLU(), LocalResponseNorm(3, 1.0))
     layer = Sequential(Sequential(features, MaxPool2d(3, 2)), Flatten(), Linear(16, 2, rng=rng))
     return layer, rng.standard_normal((1 + i // 8, 5, 5, 2))
 
 
-def micro_batches(rng, i):
-    conv = with_bias(Conv2d(2, 2, 3, padding=1, rng=rng, input_grad=i % 5 != 3), rng)
-    layer = MicroBatches(Sequential(conv, ReLU(inplace=True), AvgPool2d(2)), workers=1 + i % 3, size=1 + i % 2)
-    return layer, rng.standard_normal((1 + i % 5, 3, 2, 2))
+def convolving(rng, i):
+    conv = with_bias(Conv2d(2, 2, 3, padding=1, rng=rng), rng)
+    return Sequential(conv, ReLU(), AvgPool2d(2)), rng.standard_normal((1 + i % 5, 3, 2, 2))
 
 
 def loss(rng, i):
     N, C = 1 if i % 4 == 0 else 3, int(rng.integers(2, 7))
-    return CrossEntropy(rng.integers(0, C, N), (0, 0.1, 0.9)[i % 3]), 3 * rng.standard_normal((N, C))
+    layer = CrossEntropy(rng.integers(0, C, N), (0, 0.1, 0.9)[i % 3])
+    return layer, 3 * rng.standard_normal((N, C))
 
 
-# kind: (how many, how to draw one)
+class Kind(NamedTuple):
+    """`count` cases of a layer in one form: draw(rng, i) -> a layer and its input."""
+
+    seed: int
+    count: int
+    draw: object
+    algorithm: str | None = None  # of an accelerated model; None: plain
+
+
 KINDS = {
-    "conv-im2col": (48, lambda rng, i: conv(rng, i, "im2col")),
-    "conv-winograd": (40, lambda rng, i: conv(rng, i, "winograd")),
-    "maxpool": (26, lambda rng, i: pool(rng, i, MaxPool2d)),
-    "avgpool": (14, lambda rng, i: pool(rng, i, AvgPool2d)),
-    "lrn": (24, lrn),
-    "relu": (8, lambda rng, i: any_shape(rng, ReLU())),
-    "relu-inplace": (6, lambda rng, i: any_shape(rng, ReLU(inplace=True))),
-    "tanh": (6, lambda rng, i: any_shape(rng, Tanh())),
-    "sigmoid": (6, lambda rng, i: any_shape(rng, Sigmoid())),
-    "dropout": (10, dropout),
-    "linear": (12, dense),
-    "flatten": (8, lambda rng, i: (Flatten(), image(rng, i, int(rng.integers(1, 4))))),
-    "sequential": (10, nested),
-    "micro-batches": (12, micro_batches),
-    "cross-entropy": (12, loss),
+    "conv": Kind(0, 48, conv),
+    "conv-im2col": Kind(0, 48, conv, "im2col"),
+    "conv-winograd": Kind(1, 40, conv_for_winograd, "winograd"),
+    "maxpool": Kind(2, 26, maxpool),
+    "maxpool-fast": Kind(2, 26, maxpool, "auto"),
+    "avgpool": Kind(3, 20, avgpool),
+    "lrn": Kind(4, 24, lrn),
+    "lrn-fast": Kind(4, 24, lrn, "auto"),
+    "relu": Kind(5, 8, lambda rng, i: any_shape(rng, ReLU())),
+    "relu-fast": Kind(5, 8, lambda rng, i: any_shape(rng, ReLU()), "auto"),
+    "relu-inplace": Kind(6, 12, relu_between, "auto"),
+    "tanh": Kind(7, 10, lambda rng, i: any_shape(rng, Tanh())),
+    "sigmoid": Kind(8, 10, lambda rng, i: any_shape(rng, Sigmoid())),
+    "dropout": Kind(9, 10, dropout),
+    "dropout-fast": Kind(9, 10, dropout, "auto"),
+    "linear": Kind(10, 12, dense),
+    "linear-fast": Kind(10, 12, dense, "auto"),
+    "flatten": Kind(11, 10, flat),
+    "sequential": Kind(12, 10, nested),
+    "sequential-fast": Kind(12, 10, nested, "auto"),
+    "micro-batches": Kind(13, 12, convolving, "auto"),
+    "cross-entropy": Kind(14, 12, loss),
+    "cross-entropy-fast": Kind(14, 12, loss, "auto"),
 }
-CASES = [(kind, i) for kind, (count, _) in KINDS.items() for i in range(count)]
+if DEVICE == "gpu":
+    del KINDS["conv-winograd"]  # it is for the CPU
+else:
+    del KINDS["cross-entropy-fast"]  # there is none but for a GPU
+CASES = [(kind, i) for kind in KINDS for i in range(KINDS[kind].count)]
+
+
+def leaf_names(layer):
+    """The classes of the layers that compute, such as "Conv2d-ReLU"."""
+    return "-".join(type(leaf).__name__ for _, leaf in layer.leaves())
+
+
+def draw(kind, i):
+    """A plain layer and its input on the host, as this kind draws them."""
+    seed, _, draw, _ = KINDS[kind]
+    return draw(np.random.default_rng([seed, i]), i)
+
+
+def case_id(kind, i):
+    """Such as "conv-im2col-7-Conv2d"."""
+    return f"{kind}-{i}-{leaf_names(draw(kind, i)[0])}"
+
+
+def has_input_grad(kind, i):
+    """Whether backward returns dx: some accelerated layers were told not to."""
+    return not (kind in ("conv-im2col", "conv-winograd") and i % 7 == 3) and not (
+        kind == "micro-batches" and i % 5 == 3
+    )
+
+
+FORMS = ("plain", "auto", "im2col", "winograd")[: 3 if DEVICE == "gpu" else None]
+
+
+def to_form(layer, form, **options):
+    """`layer` on the device of the tests, as its pages say it, or accelerated with an algorithm."""
+    layer = on_device(layer)
+    if form != "plain":
+        accelerate(layer, algorithm=form, **options)
+    return layer.to(DEVICE)  # where there are no parameters, nothing else tells the device
+
+
+def in_form(layer, kind, i=0):
+    """`layer` on the device of the tests, in the form of this kind."""
+    form = KINDS[kind].algorithm or "plain"
+    if isinstance(layer, CrossEntropy):
+        layer.loss = loss_function(DEVICE, fused=form != "plain")
+        return layer
+    return to_form(layer, form, input_grad=has_input_grad(kind, i))
 
 
 def make(kind, i):
-    """Layer and float64 input of case i of this kind; each third case is handed to the layer not contiguous."""
-    layer, x = KINDS[kind][1](np.random.default_rng([list(KINDS).index(kind), i]), i)
-    layer, x = on_device(layer), on_device(x)
+    """Layer and float64 input of case i of this kind; each third case is not contiguous."""
+    layer, x = draw(kind, i)
+    layer, x = in_form(layer, kind, i), on_device(x)
     return (Strided(layer, i % 2), x) if i % 3 == 2 else (layer, x)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from minialex.data import download_pets
 
-TRAINVAL = "# Image CLASS-ID SPECIES BREED-ID\nAbyssinian_1 1 1 1\nbeagle_2 5 2 4\nbeagle_10 5 2 4\n"
+HEAD = "# Image CLASS-ID SPECIES BREED-ID\n"
+TRAINVAL = f"{HEAD}Abyssinian_1 1 1 1\nbeagle_2 5 2 4\nbeagle_10 5 2 4\n"
 TEST = "Abyssinian_7 1 1 1\nbeagle_3 5 2 4\n"
 PHOTOS = ("Abyssinian_1", "beagle_2", "beagle_10", "Abyssinian_7", "beagle_3", "unlisted_1")
 ARRANGED = {
@@ -46,11 +47,13 @@ def archive(files, mode="w:gz"):
 
 def annotations(trainval=TRAINVAL, test=TEST):
     lists = {"annotations/trainval.txt": trainval.encode(), "annotations/test.txt": test.encode()}
-    return archive({"annotations/README": b"...", **lists, "annotations/trimaps/beagle_2.png": b"..."})
+    others = {"annotations/README": b"...", "annotations/trimaps/beagle_2.png": b"..."}
+    return archive(lists | others)
 
 
 def images(**more):
-    return archive({**{f"images/{name}.jpg": photo(name) for name in PHOTOS}, "images/x.mat": b"", **more})
+    photos = {f"images/{name}.jpg": photo(name) for name in PHOTOS}
+    return archive({**photos, "images/x.mat": b"", **more})
 
 
 ANNOTATIONS, IMAGES = annotations(), images()
@@ -81,7 +84,8 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/pets/"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        serve, often = self.http.serve_forever, {"poll_interval": 0.01}
+        self.thread = threading.Thread(target=serve, kwargs=often)
         self.thread.start()
 
     def answer(self, handler):
@@ -117,4 +121,5 @@ class Server:
         return {name: hashlib.md5(body).hexdigest() for name, body in self.files.items()}
 
     def get(self, root, **options):
-        return download_pets(root, **{"base_url": self.url, "md5": self.sums(), "timeout": 20, **options})
+        own = {"base_url": self.url, "md5": self.sums(), "timeout": 20}
+        return download_pets(root, **own | options)

@@ -1,8 +1,8 @@
 """Training runs on a handful of tiny photos, for the tests of bad input.
 
-`make(w)` fills a folder with `photos` of two classes, with `run`, the folder of a run on them that was stopped
-after its only epoch and before its test, and with `file`.  In command lines and expected words, {w} stands for
-that folder.
+`make(w)` fills a folder with `photos` of two classes, with `run`, the folder of a run on them that
+was stopped after its only epoch and before its test, and with `file`.  In command lines and
+expected words, {w} stands for that folder.
 """
 
 import os
@@ -16,10 +16,11 @@ from bad_input import snapshot
 from device import DEVICE
 from minialex import cli
 
-SMALL = ("--width", "0.02", "--image-size", "67", "--batch-size", "4", "--epochs", "1", "--workers", "0")
+SMALL = ("--width=0.02", "--image-size=67", "--batch-size=4", "--epochs=1", "--workers=0")
 HERE = ("--device", DEVICE)
 PHOTOS = (*SMALL, *HERE, "--data", "{w}/photos", "--out", "{w}/new")
-as_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+as_root = pytest.mark.skipif(IS_ROOT, reason="root may read everything")
 
 
 def make(w):
@@ -29,7 +30,8 @@ def make(w):
             folder = w / "photos" / part / name
             folder.mkdir(parents=True)
             for i in range(3):
-                Image.fromarray(rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+                pixels = rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "draw_curves", lambda *_: None)
         patch.chdir(w)
@@ -51,7 +53,7 @@ def train(arguments):
 
 
 def check(w, capsys, arguments, *words, may_start=False):
-    """The command must end with status 2, one line on stderr with these words, and all files as they were.
+    """The command must end with status 2, one line on stderr with these words, all files as before.
 
     Where training `may_start`, a new run folder may appear, but without a result.
     """

@@ -1,16 +1,20 @@
 """A model of a GPU's streams, to find out whether a program waits for all that it must wait for.
 
-Orders (a copy, a mark, a wait, a read by a kernel) queue up in streams and are carried out later: those of one
-stream in turn, those of different streams in any order that the waits between them allow.  A *schedule* decides
-how far each stream has come whenever the host does something.  CUDA allows them all, so a program must compute the
-same under each; the emulated GPU knows one schedule only.
+Orders (a copy, a mark, a wait, a read by a kernel) queue up in streams and are carried out later:
+those of one stream in turn, those of different streams in any order that the waits between them
+allow.  A *schedule* decides how far each stream has come whenever the host does something.  CUDA
+allows them all, so a program must compute the same under each; the emulated GPU knows one schedule
+only.
 """
 
 import collections
 import random
+import sys
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+
+from minialex.train import prefetch
 
 
 class Order:
@@ -142,4 +146,22 @@ SCHEDULES = {
     "computation late": lambda world: world.run(world.streams[1:]),
     "copies late": lambda world: world.run(world.streams[:1]),
     **{f"by chance {seed}": at_random(seed) for seed in range(20)},
+}
+
+
+def reserve_at_once(slot, size):
+    """Slot.reserve without the mark that the copy waits for."""
+    slot.pinned, slot.memory = (
+        sys.modules["cupyx"].empty_pinned((size,), np.uint8),
+        sys.modules["cupy"].empty(size, np.uint8),
+    )
+
+
+# What to patch, and how, to take a wait of the program away.
+BUGS = {
+    "computation does not wait for the copy": (prefetch.Slot, "receive", lambda slot: slot.batch),
+    "the host does not wait for the copy": (prefetch.Slot, "wait_until_sent", lambda slot: None),
+    "the copy does not wait for the computation": (prefetch.Slot, "release", lambda slot: None),
+    "the first copies do not wait for the last epoch": (prefetch.Slot, "reserve", reserve_at_once),
+    "one slot": (prefetch, "SLOTS", 1),
 }

@@ -1,4 +1,4 @@
-"""The forward pass of every layer against its definition, in plain loops in float64."""
+"""The forward pass of every layer, plain and fast, against its definition in loops in float64."""
 
 import math
 
@@ -6,12 +6,28 @@ import numpy as np
 import pytest
 
 from device import assert_allclose, assert_array_equal, assert_on_device, on_device, on_host
-from minialex.layers import AvgPool2d, Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
+from layer_cases import FORMS, to_form
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+from minialex.layers.conv import seven_loops
 from minialex.params import zeros_like
+from minialex.use.summary import multiply_adds
+
+BOTH = pytest.mark.parametrize("form", ["plain", "auto"])
 
 
 def conv_by_definition(x, weight, bias, S, P, G):
-    """The seven loops of the page: no array product, no padding, no im2col."""
+    """The formula of the page again, with groups: no array product, no padding, no im2col."""
     (N, H, W, C), (K, _, Cg, F) = x.shape, weight.shape
     OH, OW = (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1
     y = np.zeros((N, OH, OW, F))
@@ -36,54 +52,69 @@ CONVS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd", "auto"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("N, H, W, C, F, K, S, P, G", CONVS)
-def test_conv(N, H, W, C, F, K, S, P, G, algorithm):
-    if algorithm == "winograd" and S > 1 and G > 1:
+def test_conv(N, H, W, C, F, K, S, P, G, form):
+    if form == "winograd" and S > 1 and G > 1:
         pytest.skip("winograd with a stride has no groups")
     rng = np.random.default_rng([N, H, W, C, F, K, S, P, G])
-    layer = Conv2d(C, F, K, S, P, G, rng=rng, algorithm=algorithm).to(dtype=np.float64)
+    layer = Conv2d(C, F, K, S, P, G, rng=rng).to(dtype=np.float64)
     layer.params["bias"] = rng.standard_normal(F)
     x = rng.standard_normal((N, H, W, C))
     y = conv_by_definition(x, *layer.params.values(), S, P, G)
-    ours = on_device(layer)(on_device(x))
+    ours = to_form(layer, form)(on_device(x))
     assert_allclose(ours, y, rtol=0, atol=1e-11 * abs(y).max())
     assert_on_device(ours)
     assert layer.output_shape((H, W, C)) == y.shape[1:]
-    assert layer.multiply_adds((H, W, C)) == y[0].size * K * K * C // G
+    assert multiply_adds(layer, (H, W, C)) == y[0].size * K * K * C // G
 
 
-@pytest.mark.parametrize("algorithm, S", [("im2col", 1), ("im2col", 2), ("winograd", 1)])
-def test_two_groups_are_two_half_convolutions_side_by_side(algorithm, S):
-    """The paper's two towers: each half of the filters sees its own half of the channels, forward and backward."""
+@pytest.mark.parametrize("N, H, W, C, F, K, S, P", [case[:8] for case in CONVS if case[8] == 1])
+def test_seven_loops_are_the_definition_and_the_page(N, H, W, C, F, K, S, P):
+    rng = np.random.default_rng([N, H, W, C, F, K, S, P])
+    layer = Conv2d(C, F, K, S, P, rng=rng).to(dtype=np.float64)
+    layer.params["bias"] = rng.standard_normal(F)
+    x = rng.standard_normal((N, H, W, C))
+    y = seven_loops(x, *layer.params.values(), S, P)
+    for other in (conv_by_definition(x, *layer.params.values(), S, P, 1), layer(x)):
+        np.testing.assert_allclose(y, other, rtol=0, atol=1e-13 * abs(y).max())
+
+
+@pytest.mark.parametrize(
+    "form, S", [(form, S) for form in FORMS for S in (1, 2) if (form, S) != ("winograd", 2)]
+)
+def test_two_groups_are_two_half_convolutions_side_by_side(form, S):
+    """The paper's two towers: each half of the filters sees its own half of the channels."""
     rng = np.random.default_rng(0)
-    x, (C, F) = rng.standard_normal((3, 7, 6, 4)), (4, 6)
-    both = Conv2d(C, F, 3, S, 1, groups=2, rng=rng, algorithm=algorithm).to(dtype=np.float64)
+    x, (C, F) = on_device(rng.standard_normal((3, 7, 6, 4))), (4, 6)
+    both = Conv2d(C, F, 3, S, 1, groups=2, rng=rng).to(dtype=np.float64)
     both.params["bias"] = rng.standard_normal(F)
+    to_form(both, form)
     y, cache = both.forward(x)
-    dy, grad = rng.standard_normal(y.shape), zeros_like(both.params)
+    dy, grad = on_device(rng.standard_normal(y.shape)), zeros_like(both.params)
     dx = both.backward(dy, cache, grad)
     for half in range(2):
         channels, filters = slice(2 * half, 2 * half + 2), slice(3 * half, 3 * half + 3)
-        tower = Conv2d(C // 2, F // 2, 3, S, 1, rng=rng, algorithm="im2col")
+        tower = Conv2d(C // 2, F // 2, 3, S, 1, rng=rng)
         tower.params = {name: both.params[name][..., filters].copy() for name in ("weight", "bias")}
-        tower_y, cache = tower.forward(np.ascontiguousarray(x[..., channels]))
+        tower_y, cache = tower.forward(x[..., channels].copy())
         tower_grad = zeros_like(tower.params)
-        tower_dx = tower.backward(np.ascontiguousarray(dy[..., filters]), cache, tower_grad)
+        tower_dx = tower.backward(dy[..., filters].copy(), cache, tower_grad)
         for ours, theirs in ((y[..., filters], tower_y), (dx[..., channels], tower_dx)):
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+            assert_allclose(ours, theirs, rtol=0, atol=1e-11)
         for name in ("weight", "bias"):
-            np.testing.assert_allclose(grad[name][..., filters], tower_grad[name], rtol=0, atol=1e-11)
+            assert_allclose(grad[name][..., filters], tower_grad[name], rtol=0, atol=1e-11)
 
 
 def test_conv_works_through_large_batches_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
-    layer = on_device(Conv2d(2, 3, 3, rng=rng, algorithm="im2col").to(dtype=np.float64))
-    x, dy = on_device(rng.standard_normal((7, 5, 5, 2))), on_device(rng.standard_normal((7, 3, 3, 3)))
+    layer = to_form(Conv2d(2, 3, 3, rng=rng).to(dtype=np.float64), "im2col")
+    x = on_device(rng.standard_normal((7, 5, 5, 2)))
+    dy = on_device(rng.standard_normal((7, 3, 3, 3)))
     whole, parts = zeros_like(layer.params), zeros_like(layer.params)
     y, cache = layer.forward(x)
     dx = layer.backward(dy, cache, whole)
-    monkeypatch.setattr("minialex.layers.conv.COLUMN_BYTES", 2 * 9 * 18 * 8)  # two images
+    monkeypatch.setattr("minialex.fast.conv.COLUMN_BYTES", 2 * 9 * 18 * 8)  # two images
     y2, cache = layer.forward(x)
     assert_allclose(y2, y, rtol=1e-13)
     assert_allclose(layer.backward(dy, cache, parts), dx, rtol=0, atol=1e-13)
@@ -91,9 +122,10 @@ def test_conv_works_through_large_batches_in_parts(monkeypatch):
         assert_allclose(parts[name], whole[name], rtol=0, atol=1e-13)
 
 
-def test_conv_gradient_with_a_weight_that_is_not_contiguous():
+@pytest.mark.parametrize("form", FORMS)
+def test_conv_gradient_with_a_weight_that_is_not_contiguous(form):
     rng = np.random.default_rng(0)
-    layer = on_device(Conv2d(2, 3, 3, rng=rng, algorithm="im2col"))
+    layer = to_form(Conv2d(2, 3, 3, rng=rng), form)
     x = on_device(rng.standard_normal((2, 4, 4, 2)).astype(np.float32))
     y, cache = layer.forward(x)
     want = zeros_like(layer.params)
@@ -110,21 +142,21 @@ def test_initial_weights():
         (Linear(400, 64, rng=np.random.default_rng(0)), 400),
     ):
         weight = layer.params["weight"]
-        assert abs(weight.mean()) < 0.002 and weight.std() == pytest.approx(math.sqrt(2 / D), rel=0.02)
+        assert abs(weight.mean()) < 0.002
+        assert weight.std() == pytest.approx(math.sqrt(2 / D), rel=0.02)
         assert not layer.params["bias"].any()
         assert weight.dtype == layer.params["bias"].dtype == np.float32
     again = Linear(400, 64, rng=np.random.default_rng(0)).params["weight"]
     assert np.array_equal(weight, again)
-    assert Linear(400, 64, rng=np.random.default_rng(0), std=0.01).params["weight"].std() == pytest.approx(
-        0.01, rel=0.02
-    )
+    small = Linear(400, 64, rng=np.random.default_rng(0), std=0.01).params["weight"]
+    assert small.std() == pytest.approx(0.01, rel=0.02)
 
 
-# ------------------------------------------------------------------------------------------------- pooling
+# ----------------------------------------------------------------------------------- pooling
 
 
 def windows(x, K, S, P):
-    """For each (n, p, q, c): the places (row, column) of the window that lie in the image, in scan order."""
+    """For each (n, p, q, c): the places (row, column) of its window in the image, in scan order."""
     N, H, W, C = x.shape
     for n, p, q, c in np.ndindex(N, (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1, C):
         places = [(p * S + i - P, q * S + j - P) for i in range(K) for j in range(K)]
@@ -142,13 +174,14 @@ POOLS = [
 ]
 
 
+@BOTH
 @pytest.mark.parametrize("values", ["random", "ties", "negative"])
 @pytest.mark.parametrize("H, W, K, S, P", POOLS)
-def test_max_pool_and_its_gradient(H, W, K, S, P, values):
+def test_max_pool_and_its_gradient(H, W, K, S, P, values, form):
     rng = np.random.default_rng([H, W, K, S, P])
     x = rng.standard_normal((2, H, W, 3))
     x = {"random": x, "ties": np.maximum(np.round(x), 0), "negative": -5 - abs(x)}[values]
-    layer = MaxPool2d(K, S, P)
+    layer = to_form(MaxPool2d(K, S, P), form)
     y, cache = layer.forward(on_device(x))
     y, dy = on_host(y), rng.standard_normal(y.shape)
     dx = np.zeros_like(x)
@@ -166,7 +199,8 @@ def test_avg_pool(H, W, K, S, P):
     layer = AvgPool2d(K, S, P)
     y = on_host(layer(on_device(x)))
     for (n, p, q, c), places in windows(x, K, S, P):
-        assert y[n, p, q, c] == pytest.approx(sum(x[n, *place, c] for place in places) / K**2, abs=1e-14)
+        mean = sum(x[n, *place, c] for place in places) / K**2
+        assert y[n, p, q, c] == pytest.approx(mean, abs=1e-14)
     assert layer.output_shape((H, W, 3)) == y.shape[1:]
 
 
@@ -175,18 +209,21 @@ def test_pools_step_by_their_size_unless_told():
     assert MaxPool2d(3)(x).shape == AvgPool2d(3)(x).shape == (1, 2, 2, 1)
 
 
-# ---------------------------------------------------------------------------------------------- the others
+# -------------------------------------------------------------------------------- the others
 
 
+@BOTH
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
 @pytest.mark.parametrize("beta", [0.75, 0.5, 1.1])
 @pytest.mark.parametrize("C", [1, 2, 4, 9])
-def test_lrn(size, beta, C):
+def test_lrn(size, beta, C, form):
     x = np.random.default_rng([size, C]).standard_normal((2, 2, 1, C))
-    y = on_host(LocalResponseNorm(size, alpha=0.9, beta=beta, k=1.5)(on_device(x)))
+    layer = to_form(LocalResponseNorm(size, alpha=0.9, beta=beta, k=1.5), form)
+    y = on_host(layer(on_device(x)))
     for n, h, w, c in np.ndindex(x.shape):
         energy = sum(x[n, h, w, j] ** 2 for j in range(C) if abs(j - c) <= size // 2)
-        assert y[n, h, w, c] == pytest.approx(x[n, h, w, c] / (1.5 + 0.9 * energy) ** beta, rel=1e-12)
+        want = x[n, h, w, c] / (1.5 + 0.9 * energy) ** beta
+        assert y[n, h, w, c] == pytest.approx(want, rel=1e-12)
 
 
 def test_lrn_defaults_are_the_papers():
@@ -195,71 +232,47 @@ def test_lrn_defaults_are_the_papers():
     assert y[0, 0, 0, 2] == pytest.approx(100 * (2 + 1e-4 * 5e4) ** -0.75, rel=1e-12)
 
 
+@BOTH
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_activations(dtype):
+def test_activations(dtype, form):
     values = np.array([-800, -40, -1.5, -0.0, 0.0, 1e-3, 1.5, 40, 800], dtype=dtype)
     x = on_device(values)
-    assert_array_equal(ReLU()(x), [max(0.0, v) for v in values])
+    assert_array_equal(to_form(ReLU(), form)(x), [max(0.0, v) for v in values])
     assert_allclose(Tanh()(x), [math.tanh(v) for v in values], rtol=1e-6)
     sigmoid = [1 / (1 + math.exp(-v)) if v > -700 else 0 for v in values.tolist()]
     assert_allclose(Sigmoid()(x), sigmoid, rtol=1e-6, atol=1e-7)
 
 
 def test_relu_in_place():
+    """Between two layers that leave it both its x and its dy."""
+    rng = np.random.default_rng(0)
+    chain = to_form(Sequential(Linear(2, 3, rng=rng), ReLU(), Linear(3, 1, rng=rng)), "auto")
     x, dy = on_device(np.array([-1.0, 0.0, 2.0])), on_device(np.array([1.0, 2.0, 3.0]))
-    y, cache = ReLU(inplace=True).forward(x)
-    dx = ReLU(inplace=True).backward(dy, cache, {})
+    y, cache = chain[1].forward(x)
+    dx = chain[1].backward(dy, cache, {})
     assert y is x and dx is dy
     assert_array_equal(y, [0, 0, 2])
     assert_array_equal(dx, [0, 0, 3])
 
 
-def test_linear_and_flatten():
+@BOTH
+def test_linear(form):
     rng = np.random.default_rng(0)
     layer = Linear(5, 3, rng=rng).to(dtype=np.float64)
     layer.params["bias"] = rng.standard_normal(3)
     weight, bias = layer.params.values()
     x = rng.standard_normal((4, 5))
-    y = on_host(on_device(layer)(on_device(x)))
+    y = on_host(to_form(layer, form)(on_device(x)))
     for n, f in np.ndindex(4, 3):
         want = bias[f] + sum(x[n, d] * weight[d, f] for d in range(5))
         assert y[n, f] == pytest.approx(want, rel=1e-12)
-    assert layer.output_shape((5,)) == (3,) and layer.multiply_adds((5,)) == 15
+    assert layer.output_shape((5,)) == (3,) and multiply_adds(layer, (5,)) == 15
 
+
+def test_flatten():
+    rng = np.random.default_rng(0)
     maps = rng.standard_normal((2, 3, 4, 5))
     flat = on_host(Flatten()(on_device(maps)))
     for n, h, w, c in np.ndindex(maps.shape):
         assert flat[n, c * 12 + h * 4 + w] == maps[n, h, w, c]
     assert flat.shape[1:] == Flatten().output_shape((3, 4, 5)) == (60,)
-
-
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999999])
-def test_dropout(p):
-    layer = Dropout(p, seed=3)
-    x = on_device(np.full((200, 1000), 2.0))
-    y = on_host(layer(x))
-    kept = y != 0
-    assert np.allclose(y[kept], y.max())  # one factor for all that stay
-    if p < 0.99:
-        assert kept.mean() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / x.size) + 1e-5)
-        np.testing.assert_allclose(y[kept], 2 / (1 - p), rtol=1e-4)  # p in steps of 1/65536
-        assert y.mean() == pytest.approx(2, rel=0.02)
-    assert layer.train(False)(x) is x
-    assert layer.backward(x, layer.forward(x)[1], {}) is x
-
-
-def test_dropout_mask_depends_on_seed_stream_and_step_alone():
-    x = on_device(np.ones((50, 40), dtype=np.float32))
-
-    def mask(seed=1, stream=2, step=3):
-        layer = Dropout(0.5, seed=seed, stream=stream)
-        layer.set_step(step)
-        return layer(x)
-
-    assert np.array_equal(mask(), mask())
-    for other in (mask(seed=2), mask(stream=3), mask(step=4), mask(step=3 + (1 << 32)), mask(seed=1 + (1 << 32))):
-        assert 0.4 < (other == mask()).mean() < 0.6
-    layer = Sequential(Dropout(0.5, seed=1, stream=2), ReLU())
-    layer.set_step(3)  # passed on
-    assert np.array_equal(layer(x), mask())
-    assert layer.train(False)(x).all() and not layer.train()(x).all()

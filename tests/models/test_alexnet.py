@@ -1,4 +1,4 @@
-"""AlexNet: the published parameter counts and shapes, the summary, and that a network learns."""
+"""AlexNet: the published parameter counts and shapes, what it refuses, and that it learns."""
 
 import math
 
@@ -6,13 +6,28 @@ import numpy as np
 import pytest
 
 from bad_input import refused
-from device import assert_array_equal, on_device
+from device import assert_array_equal, on_device, on_host
+from layer_cases import FORMS, to_form
 from minialex.errors import ConfigError
-from minialex.layers import AvgPool2d, Conv2d, Dropout, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sigmoid, Tanh
-from minialex.params import count_parameters, dict_like
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.params import count_parameters, dict_like, flatten
+from minialex.use.summary import multiply_adds, summary
+
+BOTH = pytest.mark.parametrize("form", ["plain", "auto"])
 
 
 @pytest.mark.parametrize(
@@ -27,47 +42,62 @@ from minialex.optim import Adam
 def test_published_parameter_counts(variant, classes, parameters):
     model = AlexNet(classes, variant)
     assert count_parameters(model.params) == parameters
-    assert f"{parameters:,}" in model.summary()
+    assert f"{parameters:,}" in summary(model, model.input_shape)
     assert model.features.output_shape(model.input_shape) == (6, 6, 256)
     assert model.output_shape(model.input_shape) == (classes,)
 
 
 @pytest.mark.parametrize(
-    ("variant", "conv1", "total"), [("2012", 105_415_200, 724_406_816), ("owt", 70_276_800, 714_188_480)]
+    ("variant", "conv1", "total"),
+    [("2012", 105_415_200, 724_406_816), ("owt", 70_276_800, 714_188_480)],
 )
 def test_multiply_adds_match_a_hand_count(variant, conv1, total):
-    """conv1 of 2012: 55*55 places * 96 filters * 11*11*3 weights; the total is that of the 1,000-class network."""
+    """conv1 of 2012: 55*55 positions * 96 filters * 11*11*3 weights; the total: 1,000 classes."""
     model = AlexNet(1000, variant)
     layers = [layer for _, layer in model.leaves()]
     shape, counts = model.input_shape, []
     for layer in layers:
-        counts.append(layer.multiply_adds(shape))
+        counts.append(multiply_adds(layer, shape))
         shape = layer.output_shape(shape)
     assert counts[0] == conv1
     assert sum(counts) == total
 
 
 def test_variants_differ_where_published():
-    kinds = {
-        v: [type(layer) for _, layer in AlexNet(2, v, width=1 / 16).leaves()] for v in ("2012", "ungrouped", "owt")
-    }
+    def layers(variant, **options):
+        model = AlexNet(2, variant, width=1 / 16, **options)
+        return [type(layer) for _, layer in model.leaves()]
+
+    kinds = {variant: layers(variant) for variant in ("2012", "ungrouped", "owt")}
     assert kinds["2012"].count(LocalResponseNorm) == 2
     assert LocalResponseNorm not in kinds["ungrouped"] + kinds["owt"]
     assert kinds["owt"].index(Dropout) < kinds["2012"].index(Dropout)  # before fc6, not behind it
-    with_lrn = [type(layer) for _, layer in AlexNet(2, "ungrouped", lrn=True, width=1 / 16).leaves()]
-    assert with_lrn.count(LocalResponseNorm) == 2
+    assert layers("ungrouped", lrn=True).count(LocalResponseNorm) == 2
+    assert LocalResponseNorm not in layers("2012", lrn=False)
+
+
+def test_it_is_a_sequential_of_three_named_parts():
+    model = AlexNet(2, width=1 / 16, image_size=67)
+    assert isinstance(model, Sequential)
+    assert list(model.children()) == ["features", "flatten", "classifier"]
+    assert [model.features, model.classifier] == [model[0], model[2]]
+    names = [name for name, _ in model.leaves()]
+    assert names[0] == "features.0" and names[-1].startswith("classifier.")
 
 
 @pytest.mark.parametrize("variant", ["2012", "ungrouped", "owt"])
 def test_each_activation_and_each_pooling_takes_all_places(variant):
     for activation, kind in (("relu", ReLU), ("tanh", Tanh), ("sigmoid", Sigmoid)):
-        layers = [layer for _, layer in AlexNet(2, variant, width=1 / 16, activation=activation).leaves()]
+        model = AlexNet(2, variant, width=1 / 16, activation=activation)
+        layers = [layer for _, layer in model.leaves()]
         assert [type(x) for x in layers if isinstance(x, ReLU | Tanh | Sigmoid)] == [kind] * 7
-    for pooling, form in (("max", (MaxPool2d, 3)), ("average", (AvgPool2d, 3)), ("max2", (MaxPool2d, 2))):
+    forms = {"max": (MaxPool2d, 3), "average": (AvgPool2d, 3), "max2": (MaxPool2d, 2)}
+    for pooling, form in forms.items():
         model = AlexNet(2, variant, width=1 / 16, pooling=pooling)
         layers = [layer for _, layer in model.leaves() if isinstance(layer, MaxPool2d | AvgPool2d)]
         assert [(type(x), x.kernel_size, x.stride) for x in layers] == [(*form, 2)] * 3
-        assert model.features.output_shape(model.input_shape)[:2] == (6, 6)  # windows of 2 fit as often
+        # windows of 2 fit as often
+        assert model.features.output_shape(model.input_shape)[:2] == (6, 6)
 
 
 def test_glorots_weights_have_the_stated_spread():
@@ -86,7 +116,7 @@ def test_glorots_weights_have_the_stated_spread():
 
 
 def test_the_first_weights_of_two_activations_are_one_draw_scaled():
-    he, glorot = AlexNet(2, width=1 / 16, seed=3), AlexNet(2, width=1 / 16, seed=3, init="glorot")
+    he, glorot = (AlexNet(2, width=1 / 16, seed=3, init=name) for name in ("he", "glorot"))
     for (_, a), (_, b) in zip(he.leaves(), glorot.leaves(), strict=True):
         if a.params:
             a, b = a.params["weight"], b.params["weight"]
@@ -113,37 +143,39 @@ def test_bad_arguments(arguments):
     assert "\n" not in str(error.value)
 
 
-def test_wrong_image_shape_is_named():
-    model = AlexNet(2, width=1 / 16, image_size=67)
+@BOTH
+def test_wrong_image_shape_is_named(form):
+    model = to_form(AlexNet(2, width=1 / 16, image_size=67), form)
+    expected = r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"
     for shape in ((2, 3, 67, 67), (2, 131, 131, 3), (67, 67, 3)):
-        with pytest.raises(
-            ValueError, match=r"^AlexNet: expected an input of shape \(N, 67, 67, 3\), got [^\n]*$"
-        ):
-            model(on_device(np.zeros(shape, dtype=np.float32)))
-    with pytest.raises(TypeError, match=r"^AlexNet: expected floating-point input, got uint8$"):
+        for call in (model, model.forward):
+            with pytest.raises(ValueError, match=expected):
+                call(on_device(np.zeros(shape, dtype=np.float32)))
+    with pytest.raises(TypeError, match=r"^AlexNet: expected floating-point [^\n]* got uint8$"):
         model(on_device(np.zeros((2, 67, 67, 3), dtype=np.uint8)))
 
 
-def test_call_equals_forward_in_evaluation():
-    model = on_device(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5))
+@BOTH
+def test_call_equals_forward_in_evaluation(form):
+    model = to_form(AlexNet(3, "2012", width=1 / 16, image_size=67, seed=5), form)
     model.train(False)
     x = on_device(np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32))
     assert_array_equal(model(x), model.forward(x)[0])
 
 
 def test_same_seed_same_network():
-    a, b, c = (AlexNet(2, width=1 / 16, image_size=67, seed=s).flatten() for s in (1, 1, 2))
+    a, b, c = (flatten(AlexNet(2, width=1 / 16, image_size=67, seed=s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
 
 
 def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned():
-    model = on_device(AlexNet(4, width=1 / 8, image_size=67, seed=0))
-    theta = model.flatten()
+    model = to_form(AlexNet(4, width=1 / 8, image_size=67, seed=0), "auto")
+    theta = flatten(model)
     g = np.zeros_like(theta)
     grad, adam = dict_like(model.params, g), Adam(theta, lr=3e-4)
-    rng = np.random.default_rng(0)
-    x, labels = on_device(rng.standard_normal((12, 67, 67, 3), dtype=np.float32)), on_device(np.arange(12) % 4)
+    x = np.random.default_rng(0).standard_normal((12, 67, 67, 3), dtype=np.float32)
+    x, labels = on_device(x), on_device(np.arange(12) % 4)
     losses = []
     for step in range(60):
         model.set_step(step)
@@ -161,16 +193,17 @@ def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned()
 @pytest.mark.parametrize(
     ("shape", "dtype", "kind", "words"),
     [
-        ((2, 66, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
+        ((2, 66, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67"),
         ((67, 67, 3), np.float32, ValueError, "AlexNet: expected an input of shape (N, 67, 67, 3)"),
         ((2, 3, 67, 67), np.float32, ValueError, "(2, 3, 67, 67)"),
         ((0, 67, 67, 3), np.float32, ValueError, "the batch is empty"),
-        ((2, 67, 67, 3), np.uint8, TypeError, "expected floating-point input, got uint8"),
+        ((2, 67, 67, 3), np.uint8, TypeError, "AlexNet: expected floating-point"),
+        ((2, 67, 67, 3), np.float64, TypeError, "dtype"),
     ],
 )
 def test_images_of_the_wrong_form(shape, dtype, kind, words):
     model = on_device(AlexNet(2, width=0.02, image_size=67))
-    theta = model.flatten()
+    theta = flatten(model)
     before = theta.copy()
     for call in (model, model.forward):
         with refused(kind, words):
@@ -178,14 +211,18 @@ def test_images_of_the_wrong_form(shape, dtype, kind, words):
     assert_array_equal(theta, before)
 
 
-def test_the_plain_algorithm_can_be_asked_for():
-    x = np.random.default_rng(0).standard_normal((5, 67, 67, 3), dtype=np.float32)
-    fast, plain = (AlexNet(2, width=1 / 8, image_size=67, algorithm=name) for name in ("auto", "im2col"))
-    used = [
-        next(leaf.uses_winograd(x) for _, leaf in model.leaves() if isinstance(leaf, Conv2d))
-        for model in (fast, plain)
-    ]
-    assert used == [True, False]
-    np.testing.assert_allclose(fast(x), plain(x), rtol=0, atol=1e-5)
-    with pytest.raises(ConfigError, match="unknown algorithm 'fft'; choose auto, im2col, winograd"):
-        AlexNet(2, algorithm="fft")
+@pytest.mark.parametrize("variant, lrn", [("2012", True), ("ungrouped", None), ("owt", None)])
+def test_every_form_gives_the_same_scores_and_gradients(variant, lrn):
+    """In float64: im2col, Winograd's method, micro-batches, ReLUs in place ..."""
+    x = np.random.default_rng(0).standard_normal((5, 67, 67, 3))
+    results = {}
+    for form in [form for form in FORMS if (variant, form) != ("2012", "winograd")]:
+        model = AlexNet(3, variant, lrn=lrn, width=1 / 8, image_size=67, seed=2)
+        model = to_form(model.to(dtype=np.float64), form)
+        g = np.zeros_like(flatten(model))
+        logits, cache = model.forward(on_device(x))
+        dx = model.backward(logits, cache, dict_like(model.params, g))
+        results[form] = [on_host(array) for array in (logits, dx, g)]
+    for form in results:
+        for got, want in zip(results[form], results["plain"], strict=True):
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-11 * abs(want).max())

@@ -1,4 +1,4 @@
-"""Bad run folders and checkpoints: one clear line, a non-zero exit, and every existing file as it was."""
+"""Bad run folders and checkpoints: one clear line, a non-zero exit, every file as it was."""
 
 import json
 import os
@@ -28,19 +28,40 @@ def w(template, tmp_path, monkeypatch):
     return tmp_path
 
 
-def truncate(path, share):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+# What spoils a file of the run, by its name: each returns a function of the folder w.
 
 
-def flip(path, share):
-    content = bytearray(path.read_bytes())
-    content[int(len(content) * share)] ^= 0x10
-    path.write_bytes(content)
+def replace(name, content):
+    return lambda w: (w / "run" / name).write_bytes(content)
 
 
-def to_folder(path):
-    path.unlink()
-    path.mkdir()
+def remove(name):
+    return lambda w: (w / "run" / name).unlink()
+
+
+def truncate(name, share):
+    def spoil(w):
+        whole = (w / "run" / name).read_bytes()
+        (w / "run" / name).write_bytes(whole[: int(len(whole) * share)])
+
+    return spoil
+
+
+def flip(name, share):
+    def spoil(w):
+        content = bytearray((w / "run" / name).read_bytes())
+        content[int(len(content) * share)] ^= 0x10
+        (w / "run" / name).write_bytes(content)
+
+    return spoil
+
+
+def to_folder(name):
+    def spoil(w):
+        (w / "run" / name).unlink()
+        (w / "run" / name).mkdir()
+
+    return spoil
 
 
 def settings(**changes):
@@ -62,26 +83,31 @@ RUNS = [  # name, spoil, command line, words
     ("resume nothing", nothing, ("--resume", "{w}/nowhere"), "holds no run: it has no config.json"),
     ("resume a file", nothing, ("--resume", "{w}/file"), "holds no run: it has no config.json"),
     ("resume photos", nothing, ("--resume", "{w}/photos"), "holds no run: it has no config.json"),
-    ("config cut", lambda w: truncate(w / "run/config.json", 0.5), RESUME, "config.json' is damaged"),
-    ("config empty", lambda w: truncate(w / "run/config.json", 0), RESUME, "config.json' is damaged"),
-    ("config a list", lambda w: (w / "run/config.json").write_text("[1]"), RESUME, "it is no dictionary"),
-    ("config not text", lambda w: (w / "run/config.json").write_bytes(b"\xff\xfe"), RESUME, "is damaged"),
-    ("config a folder", lambda w: to_folder(w / "run/config.json"), RESUME, "config.json' is damaged"),
+    ("config cut", truncate("config.json", 0.5), RESUME, "config.json' is damaged"),
+    ("config empty", truncate("config.json", 0), RESUME, "config.json' is damaged"),
+    ("config a list", replace("config.json", b"[1]"), RESUME, "it is no dictionary"),
+    ("config not text", replace("config.json", b"\xff\xfe"), RESUME, "is damaged"),
+    ("config a folder", to_folder("config.json"), RESUME, "config.json' is damaged"),
     ("config with a new word", settings(colour="red"), RESUME, "'colour'"),
     ("config with text for a number", settings(epochs="3"), RESUME, "epochs is '3'"),
     ("config with a number for text", settings(data=7), RESUME, "data is 7"),
     ("config with a part of a photo", settings(seed=1.5), RESUME, "seed is 1.5"),
     ("config with batch 0", settings(batch_size=0), RESUME, "--batch-size must be at least 1"),
-    ("another variant", settings(variant="2012"), RESUME, "last.safetensors' belongs to another model"),
+    (
+        "another variant",
+        settings(variant="2012"),
+        RESUME,
+        "last.safetensors' belongs to another model",
+    ),
     ("another width", settings(width=0.03), RESUME, "last.safetensors' belongs to another model"),
     ("other classes", rename_class, RESUME, "other classes"),
     ("another optimizer", settings(optimizer="sgd"), RESUME, "has unknown optimizer.m"),
     ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "'photos' does not exist"),
-    ("last cut", lambda w: truncate(w / "run/last.safetensors", 0.9), RESUME, "is damaged"),
-    ("last empty", lambda w: truncate(w / "run/last.safetensors", 0), RESUME, "is damaged"),
-    ("last, bit in the header", lambda w: flip(w / "run/last.safetensors", 0.001), RESUME, "is damaged"),
-    ("last, bit in the weights", lambda w: flip(w / "run/last.safetensors", 0.7), RESUME, "is damaged"),
-    ("last a folder", lambda w: to_folder(w / "run/last.safetensors"), RESUME, "is a folder"),
+    ("last cut", truncate("last.safetensors", 0.9), RESUME, "is damaged"),
+    ("last empty", truncate("last.safetensors", 0), RESUME, "is damaged"),
+    ("last, bit in the header", flip("last.safetensors", 0.001), RESUME, "is damaged"),
+    ("last, bit in the weights", flip("last.safetensors", 0.7), RESUME, "is damaged"),
+    ("last a folder", to_folder("last.safetensors"), RESUME, "is a folder"),
     (
         "last of another program",
         lambda w: save_file({"x": np.ones(3)}, w / "run/last.safetensors"),
@@ -94,19 +120,41 @@ RUNS = [  # name, spoil, command line, words
         RESUME,
         "no run",
     ),
-    ("best gone", lambda w: (w / "run/best.safetensors").unlink(), RESUME, "best.safetensors' does not exist"),
-    ("best damaged", lambda w: flip(w / "run/best.safetensors", 0.8), RESUME, "checksum does not match"),
-    ("resume at another lr", nothing, (*RESUME, "--lr", "0.1"), "--lr cannot be changed when a run is resumed"),
+    ("best gone", remove("best.safetensors"), RESUME, "best.safetensors' does not exist"),
+    ("best damaged", flip("best.safetensors", 0.8), RESUME, "checksum does not match"),
+    (
+        "resume at another lr",
+        nothing,
+        (*RESUME, "--lr", "0.1"),
+        "--lr cannot be changed when a run is resumed",
+    ),
     ("resume on other data", nothing, (*RESUME, "--data", "drawings"), "--data cannot be changed"),
     ("resume elsewhere", nothing, (*RESUME, "--out", "{w}/new"), "--out cannot be changed"),
-    ("resume with bad workers", nothing, (*RESUME, "--workers", "-2"), "--workers must not be negative"),
-    ("out holds a run", nothing, (*PHOTOS, "--out", "{w}/run"), "holds a run already; continue it with --resume"),
+    (
+        "resume with bad workers",
+        nothing,
+        (*RESUME, "--workers", "-2"),
+        "--workers must not be negative",
+    ),
+    (
+        "out holds a run",
+        nothing,
+        (*PHOTOS, "--out", "{w}/run"),
+        "holds a run already; continue it with --resume",
+    ),
     ("out is a file", nothing, (*PHOTOS, "--out", "{w}/file"), "cannot make the run folder"),
-    ("out is below a file", nothing, (*PHOTOS, "--out", "{w}/file/run"), "cannot make the run folder"),
+    (
+        "out is below a file",
+        nothing,
+        (*PHOTOS, "--out", "{w}/file/run"),
+        "cannot make the run folder",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "arguments", "words"), [c[1:] for c in RUNS], ids=[c[0] for c in RUNS])
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "words"), [c[1:] for c in RUNS], ids=[c[0] for c in RUNS]
+)
 def test_runs(w, capsys, spoil, arguments, words):
     spoil(w)
     check(w, capsys, arguments, words)
@@ -115,7 +163,8 @@ def test_runs(w, capsys, spoil, arguments, words):
 @as_root
 def test_a_folder_that_may_not_be_written(w, capsys):
     (w / "closed").mkdir(mode=0o500)
-    check(w, capsys, [*PHOTOS, "--out", "{w}/closed/run"], "cannot make the run folder", "Permission denied")
+    arguments = [*PHOTOS, "--out", "{w}/closed/run"]
+    check(w, capsys, arguments, "cannot make the run folder", "Permission denied")
 
 
 def test_a_full_disk_keeps_the_files_of_the_run(w, capsys, monkeypatch):

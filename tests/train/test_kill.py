@@ -65,7 +65,7 @@ def test_sigkill_at_twenty_random_moments(tmp_path):
             kills += 1
         _, errors = process.communicate()
         assert errors == "" or "error:" not in errors, errors
-        if process.returncode == 0:  # it came to its end between two kills: compare, and begin another
+        if process.returncode == 0:  # it ended between two kills: compare, and begin another
             finished += 1
             assert outcome(folder) == outcome(whole)
             n += 1

@@ -1,4 +1,4 @@
-"""A run that dies in the middle of writing a file, at each place where it can, and goes on as if it had not."""
+"""A run that dies while it writes a file, wherever it can, and goes on as if it had not."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ class Pictures:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Two epochs, images that are drawn once, no picture of the curves (matplotlib takes a second to load)."""
+    """Two epochs, images that are drawn once, no curves (matplotlib takes a second to load)."""
     source = tiny_run.source()
     parts = {part: Pictures(getattr(source, part)) for part in ("train", "val", "test")}
     source = dataclasses.replace(source, **parts)
@@ -41,7 +41,10 @@ def quick(monkeypatch):
 
 
 def die_at(patch, moment):
-    """Raise Death at number `moment` of the list that this returns and a run fills: (what is done, the file)."""
+    """Raise Death at index `moment` of the list that this returns and a run fills.
+
+    Its items are (what is done, the file).
+    """
     moments = []
     save, rename = checkpoint.save_file, os.replace
 
@@ -76,8 +79,9 @@ def outcome(folder):
         del timed[key]
     for row in progress["history"]:
         del row["images_per_s"]
-    history = [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
-    numbers = [{name: array.tobytes() for name, array in tensors.items()} for tensors in (last, best)]
+    lines = (folder / "history.csv").read_text().splitlines()
+    history = [line.rpartition(",")[0] for line in lines]
+    numbers = [{name: array.tobytes() for name, array in part.items()} for part in (last, best)]
     config = (folder / "config.json").read_text()
     return numbers, header, best_header, result, history, config, sorted(os.listdir(folder))
 

@@ -1,4 +1,4 @@
-"""A training step in a given memory: the formula, and a batch in chunks that gives what it gives in one piece."""
+"""A training step in a given memory: the formula, and chunks that give what the batch gives."""
 
 import re
 import tracemalloc
@@ -8,18 +8,21 @@ import pytest
 
 import tiny_run
 from device import DEVICE, assert_allclose, on_device, on_host
+from minialex.accelerate import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
+from minialex.params import flatten
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk, parse_bytes, show_bytes, step_bytes
+from minialex.use.summary import summary
 
 IMAGE = (67, 67, 3)
 
 
-def gradient(chunk, dtype, variant="2012", N=5, step=1 << 33):
+def gradient(form, chunk, dtype, variant="2012", N=5, step=1 << 33):
     """Loss, right answers and gradient of a batch of N in chunks; Dropout is on."""
     model = AlexNet(3, variant, width=1 / 16, image_size=67, seed=2, dropout=0.3).to(DEVICE, dtype)
-    theta = model.flatten()
+    theta = flatten(form(model))
     rng = np.random.default_rng(0)
     x = on_device(rng.standard_normal((N, *IMAGE)).astype(dtype))
     labels = on_device(np.arange(N) % 3)
@@ -29,17 +32,20 @@ def gradient(chunk, dtype, variant="2012", N=5, step=1 << 33):
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 3e-6), (np.float64, 1e-13)])
-@pytest.mark.parametrize("variant", ["2012", "owt"])  # with Dropout after and before the Linear layers
+# With Dropout after and before the Linear layers.
+@pytest.mark.parametrize("variant", ["2012", "owt"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 7])
-def test_chunks_sum_up_to_the_batch(chunk, variant, dtype, tolerance):
-    whole, parts = gradient(5, dtype, variant), gradient(chunk, dtype, variant)
+@pytest.mark.parametrize("form", [accelerate, plain], ids=["twins", "pages"])
+def test_chunks_sum_up_to_the_batch(form, chunk, variant, dtype, tolerance):
+    whole, parts = (gradient(form, n, dtype, variant) for n in (5, chunk))
     assert parts[0] == pytest.approx(whole[0], rel=tolerance) and parts[1] == whole[1]
     assert abs(whole[2]).max() > 0.01
     assert_allclose(parts[2], whole[2], rtol=0, atol=tolerance * abs(whole[2]).max())
 
 
 def test_chunks_give_the_same_bits_each_time():
-    np.testing.assert_array_equal(gradient(2, np.float32)[2], gradient(2, np.float32)[2])
+    first, second = (gradient(accelerate, 2, np.float32)[2] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def losses(folder, **options):
@@ -62,9 +68,11 @@ def test_a_run_in_little_memory_is_the_same_run(tmp_path):
     limit = step_bytes(whole.model, IMAGE, 5, 2)
     parts, losses_parts, theta_parts = losses(tmp_path / "parts", memory_limit=limit)
     assert (whole.gradient.chunk, parts.gradient.chunk) == (5, 2)
-    assert (whole.val_loader.batch_size, parts.val_loader.batch_size, parts.test_loader.batch_size) == (5, 2, 2)
+    loaders = whole.val_loader, parts.val_loader, parts.test_loader
+    assert [loader.batch_size for loader in loaders] == [5, 2, 2]
     assert_allclose(losses_parts, losses_whole, rtol=0, atol=1e-5)
-    assert_allclose(theta_parts, theta_whole, rtol=0, atol=1e-4)  # Adam divides by what may be rounding alone
+    # Adam divides by what may be rounding alone.
+    assert_allclose(theta_parts, theta_whole, rtol=0, atol=1e-4)
     assert losses_whole[0] != losses_whole[-1]
 
 
@@ -75,7 +83,9 @@ def test_the_chunk_is_the_largest_that_fits():
         assert largest_chunk(model, IMAGE, 8, needed[chunk - 1]) == chunk
         assert largest_chunk(model, IMAGE, 8, needed[chunk - 1] + 1) == chunk
     assert largest_chunk(model, IMAGE, 8, needed[7]) == largest_chunk(model, IMAGE, 8, None) == 8
-    with pytest.raises(ConfigError, match=r"--memory-limit .* is too little: with one image .* takes [\d.]+ MB"):
+    with pytest.raises(
+        ConfigError, match=r"--memory-limit .* is too little: with one image .* takes [\d.]+ MB"
+    ):
         largest_chunk(model, IMAGE, 8, needed[0] - 1)
 
 
@@ -106,14 +116,17 @@ def test_bytes_are_read(text, count):
     assert parse_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "0.0GB", "2GiB", "1e9", "2 GB GB", "nan", "two", "1,5GB"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "-1GB", "0", "0.0GB", "2GiB", "1e9", "2 GB GB", "nan", "two", "1,5GB"]
+)
 def test_what_is_no_number_of_bytes_is_refused(text):
     with pytest.raises(ConfigError, match=f"--memory-limit: cannot understand '{re.escape(text)}'"):
         parse_bytes(text)
 
 
 def test_bytes_are_shown():
-    assert [show_bytes(n) for n in (1_250_000_000, 123_456_789, 50_000)] == ["1.25 GB", "123.5 MB", "0.1 MB"]
+    shown = [show_bytes(n) for n in (1_250_000_000, 123_456_789, 50_000)]
+    assert shown == ["1.25 GB", "123.5 MB", "0.1 MB"]
 
 
 def test_the_summary_prints_the_formula():
@@ -121,7 +134,8 @@ def test_the_summary_prints_the_formula():
     fixed = step_bytes(model, model.input_shape, 0)
     each = step_bytes(model, model.input_shape, 7) - step_bytes(model, model.input_shape, 6)
     assert step_bytes(model, model.input_shape, 100) == fixed + 100 * each
-    assert f"a training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image" in model.summary()
+    line = f"training step with Adam: {show_bytes(fixed)} + {show_bytes(each)} per image"
+    assert f"peak of an accelerated {line}" in summary(model, model.input_shape)
 
 
 @pytest.mark.skipif(

@@ -1,21 +1,24 @@
-"""Batches on their way to the device: the right ones, whatever the streams do, and one copy each."""
+"""Batches on their way to the device: the right ones, whatever the streams do, one copy each."""
 
 import itertools
 import sys
 
 import numpy as np
 import pytest
-from test_loader import Pictures, no_thread_is_left, our_threads  # noqa: F401 -- a fixture
 
 from device import DEVICE, assert_on_device, on_host
-from minialex.data import ColourShift, Compose, DataLoader, Normalize, RandomCrop, ToArray
+from minialex.data import Compose, DataLoader
 from minialex.data.loader import RawBatch
 from minialex.errors import DataError
 from minialex.train import prefetch
-from stream_model import SCHEDULES, Memory, World
-
-CROPS = (RandomCrop(8), ToArray())
-PAPER = (*CROPS, ColourShift(((0.2, 0.2, 0.2),)), Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+from noise_pictures import (  # noqa: F401 -- a fixture
+    CROPS,
+    PAPER,
+    Pictures,
+    loading_threads,
+    no_thread_is_left,
+)
+from stream_model import BUGS, SCHEDULES, Memory, World
 
 
 def floats(image, rng):
@@ -23,7 +26,10 @@ def floats(image, rng):
     return np.asarray(image, dtype=np.float64)[:5, :7] * rng.random()
 
 
-@pytest.mark.parametrize("transform", [Compose(CROPS), Compose(PAPER), floats], ids=["bytes", "colours", "floats"])
+TRANSFORMS = {"bytes": Compose(CROPS), "colours": Compose(PAPER), "floats": floats}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_batches_of_the_loader_to_the_bit(transform, workers):
     loader = DataLoader(Pictures(), 4, transform, shuffle=True, seed=3, workers=workers)
@@ -41,30 +47,36 @@ def test_the_batches_of_the_loader_to_the_bit(transform, workers):
 
 
 def test_leaving_early_stops_the_workers():
-    batches = prefetch.device_batches(DataLoader(Pictures(400), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    loader = DataLoader(Pictures(400), 4, Compose(CROPS), workers=2)
+    batches = prefetch.device_batches(loader, DEVICE, 0)
     next(batches)
     batches.close()
-    assert our_threads() == []
+    assert loading_threads() == []
 
 
 def test_an_error_of_the_loader_comes_through():
-    batches = prefetch.device_batches(DataLoader(Pictures(bad=(9,)), 4, Compose(CROPS), workers=2), DEVICE, 0)
+    loader = DataLoader(Pictures(bad=(9,)), 4, Compose(CROPS), workers=2)
+    batches = prefetch.device_batches(loader, DEVICE, 0)
     with pytest.raises(DataError, match="picture 9 is damaged"):
         list(batches)
 
 
-# ------------------------------------------------------------------------------------ what the streams do
+# ------------------------------------------------------------------------------ what the streams do
 
 BATCHES = [
-    RawBatch(np.arange(n) + 10 * k, np.full((n, 3), k, np.float32), np.full((n, 2, 2, 3), 7 * k, np.uint8))
+    RawBatch(
+        np.arange(n) + 10 * k,
+        np.full((n, 3), k, np.float32),
+        np.full((n, 2, 2, 3), 7 * k, np.uint8),
+    )
     for k, n in enumerate((4, 4, 4, 4, 4, 4, 3))
 ]
 
 
 def wrong_batches(schedule, monkeypatch):
-    """How many batches of two epochs differ when they are read, with the streams as `schedule` lets them advance.
+    """How many batches of two epochs are wrong when they are read.
 
-    The first epoch is left early.
+    The streams advance as `schedule` lets them.  The first epoch is left early.
     """
     world, read, asked = World(schedule), [], []
     for name, module in world.modules().items():
@@ -72,7 +84,8 @@ def wrong_batches(schedule, monkeypatch):
     for epoch, most in ((BATCHES[::-1], 3), (BATCHES, 99)):
         batches = prefetch.on_gpu(epoch)
         for batch in itertools.islice(batches, most):
-            world.compute.tell(lambda batch=batch: read.append([np.array(array) for array in batch]))
+            copy = lambda batch=batch: read.append([np.array(array) for array in batch])  # noqa: E731
+            world.compute.tell(copy)
         batches.close()
         world.free_all()
         asked += epoch[:most]
@@ -85,23 +98,6 @@ def wrong_batches(schedule, monkeypatch):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_right_under_every_schedule(schedule, monkeypatch):
     assert wrong_batches(SCHEDULES[schedule], monkeypatch) == 0
-
-
-def reserve_at_once(slot, size):
-    """Slot.reserve without the mark that the copy waits for."""
-    slot.pinned, slot.memory = (
-        sys.modules["cupyx"].empty_pinned((size,), np.uint8),
-        sys.modules["cupy"].empty(size, np.uint8),
-    )
-
-
-BUGS = {
-    "computation does not wait for the copy": (prefetch.Slot, "receive", lambda slot: slot.batch),
-    "the host does not wait for the copy": (prefetch.Slot, "wait_until_sent", lambda slot: None),
-    "the copy does not wait for the computation": (prefetch.Slot, "release", lambda slot: None),
-    "the first copies do not wait for the last epoch": (prefetch.Slot, "reserve", reserve_at_once),
-    "one slot": (prefetch, "SLOTS", 1),
-}
 
 
 @pytest.mark.parametrize("bug", BUGS)
@@ -117,7 +113,8 @@ def test_the_next_batch_is_under_way_while_one_is_used(monkeypatch):
     batches = prefetch.on_gpu(BATCHES)
     assert next(batches).labels[0] == 0
     size = 4 * (8 + 12 + 12)  # of four labels, colours and images
-    assert len(world.blocks[Memory, (size,)]) == 2 and not np.all(world.blocks[Memory, (size,)][1] == 0xFF)
+    blocks = world.blocks[Memory, (size,)]
+    assert len(blocks) == 2 and not np.all(blocks[1] == 0xFF)
     copies, world.schedule = world.streams[1], SCHEDULES["computation late"]
     next(batches)
     assert copies.queue != []  # batch 2 waits for the computation on batch 0

@@ -1,5 +1,6 @@
-"""What a network looks at, against numerical derivatives and definitions; and the pictures of it."""
+"""What a network looks at, against numerical derivatives and definitions; and its pictures."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minialex.accelerate import accelerate, plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
@@ -20,16 +22,17 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 CLASSES = np.array([2, 0])
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[plain, accelerate], ids=["pages", "twins"])
+def model(request):
     model = AlexNet(3, "2012", width=1 / 16, image_size=99, seed=1)
     model.to(dtype=np.float64)
     rng = np.random.default_rng(2)
-    model.classifier[-1].params["weight"][...] = rng.standard_normal((256, 3))  # scores of a useful size
-    convolution = [layer for layer in model.features.layer.layers if isinstance(layer, Conv2d)][-1]
-    convolution.params["bias"][...] = 9  # no kinks: where all of a window is 0, its maximum has no derivative
-    model.train(False)
-    return model
+    # Scores of a useful size.
+    model.classifier[-1].params["weight"][...] = rng.standard_normal((256, 3))
+    convolution = [layer for layer in model.features.layers if isinstance(layer, Conv2d)][-1]
+    # No kinks: where all of a window is 0, its maximum has no derivative.
+    convolution.params["bias"][...] = 9
+    return request.param(model.train(False))
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +68,10 @@ def test_the_gradient_at_the_image(model, x):
 
 
 def test_training_still_skips_the_gradient_of_the_image(model, x):
-    first = Trace(model, x).layers[0]
-    saliency(model, x, CLASSES)
-    assert not first.input_grad
+    trained = accelerate(copy.deepcopy(model), input_grad=False)
+    found, expected = (saliency(m, x, CLASSES) for m in (trained, model))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * expected.max())
+    assert not trained.features[0].input_grad
 
 
 def test_grad_cam_is_its_formula(model, x):
@@ -115,7 +119,7 @@ def test_nearest():
     assert nearest(points[4:5], points, 2)[0].tolist() == [[4, 7]]
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 def test_heat():
@@ -129,7 +133,8 @@ def test_heat():
 def test_maps_keep_their_places():
     values = np.array([[0.0, 1.0], [0.0, 0.0]])
     shown = np.asarray(map_picture(values, (40, 40)))
-    assert shown[5, 35].tolist() == [255, 255, 255] and not shown[5, 5].any() and not shown[35, 35].any()
+    assert shown[5, 35].tolist() == [255, 255, 255]
+    assert not shown[5, 5].any() and not shown[35, 35].any()
     grey = np.asarray(overlay(Image.new("RGB", (40, 40), (200, 100, 0)), values)).astype(int)
     assert np.ptp(grey[35, 5]) < 5  # grey where the map is 0
     assert grey[5, 35].min() > grey[35, 5].max() + 50
@@ -138,9 +143,11 @@ def test_maps_keep_their_places():
 def test_rows_and_stacks_hold_each_picture():
     red, blue = (Image.new("RGB", (10, 10), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     row = np.asarray(picture_row([(red, ""), (blue, "")], cell=20))
-    assert row.shape == (20, 46, 3) and row[10, 10].tolist() == [255, 0, 0] and row[10, 36].tolist() == [0, 0, 255]
+    assert row.shape == (20, 46, 3)
+    assert row[10, 10].tolist() == [255, 0, 0] and row[10, 36].tolist() == [0, 0, 255]
     below = np.asarray(picture_row([(red, "text"), (blue, "")], cell=20))
-    assert below.shape == (38, 46, 3) and below[20:, :26].min() < 100 and below[20:, 40:].min() == 255
+    assert below.shape == (38, 46, 3)
+    assert below[20:, :26].min() < 100 and below[20:, 40:].min() == 255
     sheet = np.asarray(stack([("", red), ("text", blue)]))
     assert sheet.shape == (6 + 16 + 20 + 16, 22, 3)
     assert sheet[10, 10].tolist() == [255, 0, 0] and sheet[50, 10].tolist() == [0, 0, 255]
@@ -160,7 +167,7 @@ def test_activations_show_the_strongest_channels_first():
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = AlexNet(2, "owt", width=1 / 16, image_size=67, seed=5)
-    model.features.layer[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
+    model.features[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
     transform = Compose((Resize(76), CenterCrop(67), ToArray(), Normalize((0.5,) * 3, (0.25,) * 3)))
     header = {"model": model.config, "classes": ["cat", "dog"], "transform": transform.to_config()}
     save_checkpoint(folder / "best.safetensors", state_dict(model), header)
@@ -168,9 +175,8 @@ def run_folder(tmp_path_factory):
 
 
 def run(program, *arguments):
-    return subprocess.run(
-        [sys.executable, EXAMPLES / program, *map(str, arguments)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, EXAMPLES / program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def test_the_filters_and_what_training_changed(run_folder, tmp_path):
@@ -187,7 +193,8 @@ def test_the_filters_and_what_training_changed(run_folder, tmp_path):
 
 
 def test_the_program_draws_three_pictures(run_folder, tmp_path):
-    done = run("pictures.py", run_folder / "best.safetensors", "--limit", 8, "--out", tmp_path / "new" / "folder")
+    out = tmp_path / "new" / "folder"
+    done = run("pictures.py", run_folder / "best.safetensors", "--limit", 8, "--out", out)
     assert [Path(line).name for line in done.stdout.split()] == [
         "activations.png",
         "attention.png",

@@ -1,0 +1,149 @@
+"""What accelerate can be told, what it refuses, and the devices that it works on."""
+
+import numpy as np
+import pytest
+
+from bad_input import refused
+from device import DEVICE, on_device, on_host
+from minialex.accelerate import accelerate, family, plain
+from minialex.errors import ConfigError
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
+from minialex.models import AlexNet
+from minialex.optim import SGD, Adam
+from minialex.params import dict_like, flatten, named_arrays, zeros_like
+from minialex.twin import page_of
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def network():
+    return Sequential(
+        Sequential(Conv2d(3, 4, 3, rng=rng()), ReLU(), LocalResponseNorm(3, 0.1), MaxPool2d(2)),
+        Conv2d(4, 4, 3, padding=1, groups=2, rng=rng()), ReLU(), AvgPool2d(3), Flatten(),
+        Linear(4, 8, rng=rng()), ReLU(), Dropout(0.5, seed=1), Linear(8, 2, rng=rng()),
+    )  # fmt: skip
+
+
+def images(N=5, dtype=np.float32):
+    return on_device(rng().standard_normal((N, 8, 8, 3)).astype(dtype))
+
+
+def is_fast(layer):
+    return type(layer) is not page_of(layer)
+
+
+def passes(layer, x):
+    """y, dx and the gradients, on the host."""
+    layer.set_step(0)
+    y, cache = layer.forward(x.copy())
+    grad = zeros_like(layer.params)
+    dx = layer.backward(y.copy(), cache, grad)
+    arrays = [y, dx, *(owner[key] for owner, key, _ in named_arrays(grad))]
+    return [None if array is None else on_host(array).copy() for array in arrays]
+
+
+def assert_same(got, want, atol=1e-12):
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+def test_unknown_algorithms_are_refused():
+    with refused(ConfigError, "unknown algorithm 'fft'; choose auto, im2col, winograd"):
+        accelerate(on_device(network()), algorithm="fft")
+
+
+def test_what_winograd_cannot_do_is_refused_and_nothing_is_changed():
+    for conv in (Conv2d(2, 2, 3, 2, 0, 2, rng=rng()), Conv2d(3, 3, 8, rng=rng())):
+        for before in (plain, accelerate):
+            model = before(on_device(Sequential(Conv2d(3, 2, 3, rng=rng()), ReLU(), conv)))
+            kinds, text = [type(layer) for layer in family(model)], repr(model)
+            optimizer = Adam(flatten(model))
+            with refused(ConfigError, "--algorithm winograd", "choose auto or im2col"):
+                accelerate(model, optimizer, algorithm="winograd")
+            assert [type(x) for x in family(model)] == kinds and type(optimizer) is Adam
+            assert repr(model) == text
+    if DEVICE == "gpu":
+        with refused(ConfigError, "winograd is for the CPU"):
+            accelerate(on_device(network()), algorithm="winograd")
+
+
+@pytest.mark.skipif(DEVICE == "gpu", reason="Winograd's method is for the CPU")
+def test_the_algorithm_is_the_one_that_was_asked_for():
+    x = rng().standard_normal((5, 67, 67, 3), dtype=np.float32)
+    model = AlexNet(2, width=1 / 8, image_size=67).train(False)
+    found = {}
+    for form in ("auto", "im2col", "winograd"):
+        accelerate(model, algorithm=form)
+        convs = [leaf for _, leaf in model.leaves() if isinstance(leaf, Conv2d)]
+        assert [conv.algorithm for conv in convs] == [form] * 5
+        used = [convs[1].plan(shape) is not None for shape in ((5, 7, 7, 12), (5, 27, 27, 12))]
+        assert used[1] == (form != "im2col") and used[0] == (form == "winograd" or used[0])
+        found[form] = model(x)
+    for form in ("im2col", "winograd"):
+        np.testing.assert_allclose(found[form], found["auto"], rtol=0, atol=1e-5)
+
+
+def test_input_grad_false_leaves_out_the_first_layers_dx_alone():
+    model = on_device(network().to(dtype=np.float64))
+    x = images(dtype=np.float64)
+    want = passes(model, x)
+    got = passes(accelerate(model, input_grad=False), x)
+    assert got[1] is None and want[1] is not None
+    assert_same([got[0], *got[2:]], [want[0], *want[2:]])
+    first = on_device(Sequential(ReLU(), Conv2d(3, 2, 3, rng=rng())).to(dtype=np.float64))
+    assert passes(accelerate(first, input_grad=False), x)[1] is not None  # no Conv2d is first
+
+
+def test_optimizers_get_their_fast_form_and_keep_their_state():
+    model = on_device(network())
+    theta = flatten(model)
+    for kind in (SGD, Adam):
+        optimizer = kind(theta)
+        optimizer.step(0 * theta)
+        state = dict(optimizer.state)
+        accelerate(model, optimizer)
+        assert isinstance(optimizer, kind) and is_fast(optimizer) and page_of(optimizer) is kind
+        assert optimizer.t == 1 and optimizer.theta is theta
+        assert all(optimizer.state[name] is state[name] for name in state)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs both devices")
+def test_an_accelerated_model_runs_on_the_device_where_it_is_moved():
+    model = network().to(dtype=np.float64)
+    x = images(dtype=np.float64)
+    want = passes(model, on_host(x))
+    accelerate(model)
+    for device, where in (("gpu", x), ("cpu", on_host(x)), ("gpu", x)):
+        model.to(device)
+        assert_same(passes(model, where), want)
+        for layer in family(model):
+            assert getattr(type(layer), "device", device) == device
+    with refused(TypeError, "model.to(...)"):
+        model.forward(on_host(x))
+    with refused(TypeError, "MaxPool2d: ", "model.to(...)"):
+        accelerate(MaxPool2d(2)).forward(x)
+
+
+def test_gradients_can_be_written_to_one_vector():
+    model = on_device(network().to(dtype=np.float64))
+    theta, x = flatten(model), images(dtype=np.float64)
+    vectors = []
+    for form in (plain, accelerate):
+        g = np.full_like(theta, np.nan)
+        form(model).set_step(0)
+        y, cache = model.forward(x)
+        model.backward(y.copy(), cache, dict_like(model.params, g))
+        vectors.append(on_host(g))
+    assert_same(*[[vector] for vector in vectors])
