@@ -1,4 +1,4 @@
-"""How many threads the package may use, for the length of a `with` block."""
+"""A number of threads for a part of a test, whatever the machine has."""
 
 import contextlib
 
@@ -7,10 +7,9 @@ from minialex.fast import threads
 
 @contextlib.contextmanager
 def cores(count):
-    """At most, or at least, `count` of them, whatever the machine has."""
-    with threads._blas().limit(limits=None):  # gives back what is changed inside
-        threads.limit_threads(count)
-        try:
-            yield
-        finally:
-            threads.limit_threads(None)
+    """minialex uses `count` threads inside."""
+    threads.limit_threads(count)
+    try:
+        yield
+    finally:
+        threads.limit_threads(None)

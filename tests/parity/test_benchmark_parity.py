@@ -14,10 +14,17 @@ import bench_torch
 from minialex.train.checkpoint import state_dict
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "benchmark.py"
-CASES = [("2012", True, 227), ("ungrouped", False, 227), ("ungrouped", True, 131), ("owt", False, 224)]
+CASES = [
+    ("2012", True, 227),
+    ("ungrouped", False, 227),
+    ("ungrouped", True, 131),
+    ("owt", False, 224),
+]
 
 
-@pytest.mark.parametrize(("variant", "lrn", "side"), [*CASES, ("vgg", False, 64), ("vgg", False, 48)])
+@pytest.mark.parametrize(
+    ("variant", "lrn", "side"), [*CASES, ("vgg", False, 64), ("vgg", False, 48)]
+)
 def test_same_parameters_and_same_logits(variant, lrn, side):
     settings = {"variant": variant, "lrn": lrn, "image_size": side, "threads": None}
     model, _ = bench_ours.build(settings)
@@ -36,14 +43,27 @@ def test_same_layers_in_the_same_order(variant):
     """Dropout, which inference does not show, and the rest."""
     settings = {"variant": variant, "lrn": variant == "2012", "image_size": 96, "threads": None}
     model, _ = bench_ours.build(settings)
-    kinds = [type(layer).__name__ for _, layer in model.leaves() if type(layer).__name__ != "Flatten"]
+    kinds = [
+        type(layer).__name__ for _, layer in model.leaves() if type(layer).__name__ != "Flatten"
+    ]
     net = bench_torch.build(settings)
-    assert [type(module).__name__ for module in net.modules() if not list(module.children())] == kinds
+    assert [
+        type(module).__name__ for module in net.modules() if not list(module.children())
+    ] == kinds
 
 
 def test_the_comparison(tmp_path):
     out = tmp_path / "rows.json"
-    command = [sys.executable, str(SCRIPT), "--against", "torch", "--variant", "vgg", "--image-size", "16"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--against",
+        "torch",
+        "--variant",
+        "vgg",
+        "--image-size",
+        "16",
+    ]
     command += ["--batch-size", "2", "--rounds", "1", "--json", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -52,9 +72,16 @@ def test_the_comparison(tmp_path):
     assert len(train["torch"]) == 4 and len(inference["torch"]) == 2
     for row in (train, inference):
         best = row["torch"][row["torch_best"]]
-        assert row["torch_best_s"] == best["s"] == min(setting["s"] for setting in row["torch"].values())
+        assert (
+            row["torch_best_s"]
+            == best["s"]
+            == min(setting["s"] for setting in row["torch"].values())
+        )
         assert row["torch_rss_mb"] == best["rss_mb"] > 50
         assert row["ratio"] == row["ours_s"] / row["torch_best_s"]
         for setting in row["torch"].values():
             assert sum(setting["parts_s"].values()) == pytest.approx(setting["s"])
-    assert all(set(setting["parts_s"]) == set(train["ours"]["parts_s"]) for setting in train["torch"].values())
+    assert all(
+        set(setting["parts_s"]) == set(train["ours"]["parts_s"])
+        for setting in train["torch"].values()
+    )

@@ -1,7 +1,8 @@
-"""Layers, losses, clipping and optimizers one by one against PyTorch, and AlexNet against its published tables.
+"""Layers, losses, clipping and optimizers against PyTorch, and AlexNet against its tables.
 
-`test_alexnet_parity.py` builds PyTorch's network from ours, layer by layer.  Here the networks are written out
-by hand, so that a wrong stride or a layer in the wrong place cannot hide in both.
+`test_alexnet_parity.py` builds PyTorch's network from ours, layer by layer.  Here the networks are
+written out by hand, so that a wrong stride or a layer in the wrong place cannot hide in both.
+Layers and optimizers are tried as their pages say them, and accelerated.
 """
 
 import numpy as np
@@ -12,18 +13,30 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
-from minialex.layers import AvgPool2d, Conv2d, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU, Sequential, Sigmoid, Tanh
-from minialex.params import zeros_like
+from minialex.accelerate import accelerate
+from minialex.layers import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam, clip_gradient_norm
+from minialex.params import zeros_like
 from minialex.train.checkpoint import save_checkpoint, state_dict
 
-# ---------------------------------------------------------------------------------------------- layer by layer
+# -------------------------------------------------------------------------------- layer by layer
 
 
-def conv(*size, algorithm="im2col", **options):
-    layer = Conv2d(*size, rng=np.random.default_rng(0), algorithm=algorithm, **options)
+def conv(*size, **options):
+    layer = Conv2d(*size, rng=np.random.default_rng(0), **options)
     return layer, nn.Conv2d(*size, **options)
 
 
@@ -41,11 +54,8 @@ def lrn(n, alpha=1e-4, beta=0.75, k=2.0):
 
 
 def both(name, shape, *size, **options):
-    """A convolution under both algorithms."""
-    return {
-        f"{name} {algorithm}": (lambda a=algorithm: conv(*size, algorithm=a, **options), shape)
-        for algorithm in ("im2col", "winograd")
-    }
+    """A convolution that Winograd's method can do as well: `errors` looks at the name."""
+    return {f"{name} winograd": (lambda: conv(*size, **options), shape)}
 
 
 # name: (a pair of ours and PyTorch's, the shape of x)
@@ -67,7 +77,10 @@ PUBLISHED = {
     "sigmoid": (lambda: (Sigmoid(), nn.Sigmoid()), (2, 13, 13, 384)),
 }
 ODD = {
-    "conv stride 3, 3 groups": (lambda: conv(6, 9, 4, stride=3, padding=2, groups=3), (3, 11, 8, 6)),
+    "conv stride 3, 3 groups": (
+        lambda: conv(6, 9, 4, stride=3, padding=2, groups=3),
+        (3, 11, 8, 6),
+    ),
     "conv 1x1, stride 2": (lambda: conv(4, 6, 1, stride=2), (2, 7, 10, 4)),
     "conv 1x1, padded": (lambda: conv(4, 6, 1, padding=1), (2, 7, 10, 4)),
     "conv, stride above kernel": (lambda: conv(3, 4, 2, stride=3), (2, 9, 10, 3)),
@@ -83,7 +96,7 @@ ODD = {
     "mean 4, stride 3, padding 2": (lambda: pool(AvgPool2d, 4, 3, 2), (2, 11, 8, 3)),
     "mean 2, stride 3": (lambda: pool(AvgPool2d, 2, 3), (1, 9, 10, 3)),
     "mean 3": (lambda: pool(AvgPool2d, 3), (2, 8, 9, 3)),
-    # At the paper's alpha of 1e-4 the sum hardly matters: only a large alpha shows which channels it takes.
+    # At the paper's alpha of 1e-4 the sum hardly matters: a large one shows which channels it takes.
     "lrn 5": (lambda: lrn(5, alpha=1.0), (2, 3, 4, 9)),
     "lrn 1": (lambda: lrn(1, alpha=0.7), (2, 3, 4, 9)),
     "lrn 3, k 1": (lambda: lrn(3, alpha=1.3, k=1.0), (2, 3, 4, 9)),
@@ -92,15 +105,25 @@ ODD = {
 }
 
 
-def errors(case, dtype, values=None):
+def forms(cases):
+    """(name, form) of all cases: plain, and accelerated with each algorithm that can do it."""
+    for name in cases:
+        fast = ["im2col"] if "conv" in name else ["auto"]
+        fast += ["winograd"] if name.endswith("winograd") else []
+        yield from ((name, form) for form in ["plain", *fast])
+
+
+def errors(name, form, dtype, values=None):
     """The relative error of y, dx and each parameter's gradient: {name: error}."""
-    build, shape = case
+    build, shape = (PUBLISHED | ODD)[name]
     layer, module = build()
     rng = np.random.default_rng(3)
     fill_biases(layer, rng)
-    ours, theirs = Sequential(layer), nn.Sequential(module)
-    ours.to(dtype=dtype)
-    theirs.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state_dict(ours).items()}, assign=True)
+    ours, theirs = Sequential(layer).to(dtype=dtype), nn.Sequential(module)
+    if form != "plain":
+        accelerate(ours, algorithm=form)
+    weights = {name: torch.from_numpy(array.copy()) for name, array in state_dict(ours).items()}
+    theirs.load_state_dict(weights, assign=True)
 
     x = (rng.standard_normal(shape) if values is None else rng.choice(values, shape)).astype(dtype)
     their_x = to_torch(x).requires_grad_()
@@ -119,25 +142,28 @@ def errors(case, dtype, values=None):
     return result
 
 
-@pytest.mark.parametrize("name", PUBLISHED | ODD)
-def test_a_layer_in_float32_within_1e_5(name):
-    found = errors((PUBLISHED | ODD)[name], np.float32)
+@pytest.mark.parametrize("name, form", forms(PUBLISHED | ODD))
+def test_a_layer_in_float32_within_1e_5(name, form):
+    found = errors(name, form, np.float32)
     assert max(found.values()) < 1e-5, found
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_a_layer_in_float64_within_1e_12(name):
-    found = errors(ODD[name], np.float64)
+@pytest.mark.parametrize("name, form", forms(ODD))
+def test_a_layer_in_float64_within_1e_12(name, form):
+    found = errors(name, form, np.float64)
     assert max(found.values()) < 1e-12, found
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED | ODD if name.startswith(("max", "pool"))])
-def test_ties_between_maxima_go_where_pytorch_sends_them(name):
-    found = errors((PUBLISHED | ODD)[name], np.float64, values=(-2.0, -1.0))  # below 0: padding must not win
+MAXIMA = [name for name in PUBLISHED | ODD if name.startswith(("max", "pool"))]
+
+
+@pytest.mark.parametrize("name, form", forms(MAXIMA))
+def test_ties_between_maxima_go_where_pytorch_sends_them(name, form):
+    found = errors(name, form, np.float64, values=(-2.0, -1.0))  # below 0: padding must not win
     assert max(found.values()) < 1e-12, found
 
 
-# --------------------------------------------------------------------------------- loss, clipping, optimizers
+# ------------------------------------------------------------------- loss, clipping, optimizers
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
@@ -181,18 +207,23 @@ OPTIMIZERS = {
         lambda theta: SGD(theta, momentum=0.7, weight_decay=0.1),
         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.7, weight_decay=0.1),
     ),
-    "sgd, no momentum": (lambda theta: SGD(theta, momentum=0.0), lambda p: torch.optim.SGD(p, lr=0.01)),
-}
+    "sgd, no momentum": (
+        lambda theta: SGD(theta, momentum=0.0), lambda p: torch.optim.SGD(p, lr=0.01),
+    ),
+}  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_ten_steps_under_a_schedule(name, dtype, bound):
-    """On given gradients, more numbers than two blocks, each step with a learning rate of its own."""
+def test_ten_steps_under_a_schedule(name, dtype, bound, form):
+    """On given gradients, more numbers than two blocks, a learning rate for each step."""
     rng = np.random.default_rng(6)
     start = rng.standard_normal(300_001).astype(dtype)
     theta, parameter = start.copy(), nn.Parameter(torch.from_numpy(start.copy()))
     ours, theirs = OPTIMIZERS[name][0](theta), OPTIMIZERS[name][1]([parameter])
+    if form == "fast":
+        accelerate(linear(1, 1)[0], ours)
     for step in range(10):
         g = (10.0 ** rng.integers(-3, 2) * rng.standard_normal(theta.shape)).astype(dtype)
         parameter.grad = torch.from_numpy(g.copy())
@@ -203,16 +234,18 @@ def test_ten_steps_under_a_schedule(name, dtype, bound):
     assert relative(theta - start, moved) < bound
 
 
-# ------------------------------------------------------------------- AlexNet, written out from the publications
+# --------------------------------------------------- AlexNet, written out from the publications
 
 
 def published(name, classes=2, dropout=0.5):
     """The network in PyTorch's own words; "owt" is the layout of torchvision.models.alexnet."""
     c1, c2, c3, c4, c5 = (64, 192, 384, 256, 256) if name == "owt" else (96, 256, 384, 384, 256)
     two = 2 if name == "2012" else 1
-    lrn = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if name in ("2012", "ungrouped+lrn") else []
+    has_lrn = name in ("2012", "ungrouped+lrn")
+    lrn = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] * has_lrn
     features = nn.Sequential(
-        nn.Conv2d(3, c1, 11, stride=4, padding=2 if name == "owt" else 0), nn.ReLU(), *lrn, nn.MaxPool2d(3, 2),
+        nn.Conv2d(3, c1, 11, stride=4, padding=2 if name == "owt" else 0), nn.ReLU(), *lrn,
+        nn.MaxPool2d(3, 2),
         nn.Conv2d(c1, c2, 5, padding=2, groups=two), nn.ReLU(), *lrn, nn.MaxPool2d(3, 2),
         nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(),
         nn.Conv2d(c3, c4, 3, padding=1, groups=two), nn.ReLU(),
@@ -231,22 +264,27 @@ def published(name, classes=2, dropout=0.5):
     return network
 
 
-def make(name, dtype, **options):
+def make(name, dtype, form, **options):
     """Our network, and a batch of two images of its published side."""
     variant, _, with_lrn = name.partition("+")
     model = AlexNet(2, variant, lrn=True if with_lrn else None, seed=8, **options)
     rng = np.random.default_rng(9)
     fill_biases(model, rng)
+    model.to(dtype=dtype)
+    if form == "fast":
+        accelerate(model)
     side = 224 if name == "owt" else 227
-    return model.to(dtype=dtype), rng.standard_normal((2, side, side, 3)).astype(dtype), np.array([1, 0])
+    return model, rng.standard_normal((2, side, side, 3)).astype(dtype), np.array([1, 0])
 
 
+@pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize("name", ["2012", "ungrouped", "ungrouped+lrn", "owt"])
-def test_the_published_network_without_dropout_in_float64_within_1e_9(name):
-    model, x, labels = make(name, np.float64, dropout=0.0)
+def test_the_published_network_without_dropout_in_float64_within_1e_9(name, form):
+    model, x, labels = make(name, np.float64, form, dropout=0.0)
     with torch.device("meta"):  # no numbers: the weights are assigned
         theirs = published(name, dropout=0.0)
-    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict(model).items()}, assign=True)
+    weights = {name: torch.from_numpy(array) for name, array in state_dict(model).items()}
+    theirs.load_state_dict(weights, assign=True)
     their_logits = theirs(to_torch(x))
     their_loss = cross_entropy(their_logits, torch.from_numpy(labels))
     their_loss.backward()
@@ -266,13 +304,15 @@ def test_the_published_network_without_dropout_in_float64_within_1e_9(name):
     assert max(found.values()) < 1e-9, found
 
 
-def test_pytorch_loads_a_checkpoint_of_the_full_network(tmp_path):
+@pytest.mark.parametrize("form", ["plain", "fast"])
+def test_pytorch_loads_a_checkpoint_of_the_full_network(tmp_path, form):
     """float32, evaluation: the Dropouts of both pass everything on."""
-    model, x, _ = make("owt", np.float32)
+    model, x, _ = make("owt", np.float32, form)
     save_checkpoint(tmp_path / "best.safetensors", state_dict(model), {"model": model.config})
     with torch.device("meta"):
         theirs = published("owt").eval()
-    theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "best.safetensors"), strict=True, assign=True)
+    weights = safetensors.torch.load_file(tmp_path / "best.safetensors")
+    theirs.load_state_dict(weights, strict=True, assign=True)
     with torch.no_grad():
         their_logits = theirs(to_torch(x)).numpy()
     assert relative(model.train(False)(x), their_logits) < 1e-5

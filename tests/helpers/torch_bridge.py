@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from minialex.train.checkpoint import torch_axes
+
 
 def to_torch(x):
     """A copy as a tensor, channels first where x is an image."""
@@ -23,7 +25,7 @@ def by_name(model, grad):
             part = grad
             for step in f"{name}.{key}".split("."):
                 part = part[step]
-            result[f"{name}.{key}"] = part.transpose(layer.torch_axes.get(key, range(part.ndim)))
+            result[f"{name}.{key}"] = part.transpose(torch_axes(layer, key, part))
     return result
 
 
