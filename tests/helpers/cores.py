@@ -2,15 +2,14 @@
 
 import contextlib
 
-from minialex.fast import threads
+from minialex.fast.threads import limit_threads
 
 
 @contextlib.contextmanager
 def cores(count):
-    """At most, or at least, `count` of them, whatever the machine has."""
-    with threads._blas().limit(limits=None):  # gives back what is changed inside
-        threads.limit_threads(count)
-        try:
-            yield
-        finally:
-            threads.limit_threads(None)
+    """So many, whatever the machine has."""
+    limit_threads(count)
+    try:
+        yield
+    finally:
+        limit_threads(None)

@@ -7,7 +7,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from torch_bridge import by_name
 
 from minialex.accelerate import accelerate
 from minialex.layers import (
@@ -28,6 +27,7 @@ from minialex.optim import SGD, Adam
 from minialex.params import dict_like, flatten
 from minialex.train.checkpoint import load_state_dict, save_checkpoint, state_dict
 from minialex.twin import page_of
+from torch_bridge import by_name
 
 FORMS = pytest.mark.parametrize("form", ["plain", "fast"])
 
@@ -212,8 +212,8 @@ def float32_errors(name):
 def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
     """The lower quartile of six images, which rounding alone decides.
 
-    In other images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the gradients
-    of the early layers then differ by 1e-3 instead of 1e-6.
+    In other images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the
+    gradients of the early layers then differ by 1e-3 instead of 1e-6.
     """
     ours, theirs = float32_errors(name)
     assert np.quantile(ours, 0.25) <= 3 * np.quantile(theirs, 0.25), (ours, theirs)
