@@ -115,9 +115,8 @@ class _Check:
         self.worst: tuple[float, str, tuple[int, ...], float, float] = (-1.0, "x", (), 0.0, 0.0)
 
     def run(self, max_entries: int | None) -> GradReport:
-        problems = self.protocol()
         gradients = self.backward(self.dy)
-        problems += self.halves(gradients)
+        problems = self.protocol() + self.halves(gradients)
         for name, array in self.arrays():
             analytic = gradients[name]
             problem = self.form(name, array, analytic)

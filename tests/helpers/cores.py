@@ -1,15 +1,15 @@
-"""A number of threads for a part of a test, whatever the machine has."""
+"""How many threads the package may use, for the length of a `with` block."""
 
 import contextlib
 
-from minialex.fast import threads
+from minialex.fast.threads import limit_threads
 
 
 @contextlib.contextmanager
 def cores(count):
-    """minialex uses `count` threads inside."""
-    threads.limit_threads(count)
+    """So many, whatever the machine has."""
+    limit_threads(count)
     try:
         yield
     finally:
-        threads.limit_threads(None)
+        limit_threads(None)

@@ -1,4 +1,4 @@
-"""The comparison with PyTorch runs in an environment of its own (see .ci/run), where PyTorch must be installed."""
+"""The comparison with PyTorch runs in an environment of its own, with PyTorch: see .ci/run."""
 
 import os
 

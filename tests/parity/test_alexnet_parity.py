@@ -212,8 +212,8 @@ def float32_errors(name):
 def test_float32_is_no_further_from_float64_than_three_times_pytorchs(name):
     """The lower quartile of six images, which rounding alone decides.
 
-    In other images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the gradients
-    of the early layers then differ by 1e-3 instead of 1e-6.
+    In other images, here or in PyTorch, a rounding flips a ReLU or moves a maximum, and the
+    gradients of the early layers then differ by 1e-3 instead of 1e-6.
     """
     ours, theirs = float32_errors(name)
     assert np.quantile(ours, 0.25) <= 3 * np.quantile(theirs, 0.25), (ours, theirs)

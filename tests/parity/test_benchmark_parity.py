@@ -1,4 +1,4 @@
-"""The benchmark's PyTorch networks are minialex's: same weights, same logits; and the comparison runs."""
+"""The benchmark's PyTorch networks are minialex's: same weights, same logits; and it runs."""
 
 import json
 import subprocess

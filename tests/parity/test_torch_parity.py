@@ -96,7 +96,7 @@ ODD = {
     "mean 4, stride 3, padding 2": (lambda: pool(AvgPool2d, 4, 3, 2), (2, 11, 8, 3)),
     "mean 2, stride 3": (lambda: pool(AvgPool2d, 2, 3), (1, 9, 10, 3)),
     "mean 3": (lambda: pool(AvgPool2d, 3), (2, 8, 9, 3)),
-    # At the paper's alpha of 1e-4 the sum hardly matters: a large one shows which channels it takes.
+    # At the paper's alpha of 1e-4 the sum hardly matters; a large one shows what it takes in.
     "lrn 5": (lambda: lrn(5, alpha=1.0), (2, 3, 4, 9)),
     "lrn 1": (lambda: lrn(1, alpha=0.7), (2, 3, 4, 9)),
     "lrn 3, k 1": (lambda: lrn(3, alpha=1.3, k=1.0), (2, 3, 4, 9)),
@@ -142,13 +142,13 @@ def errors(name, form, dtype, values=None):
     return result
 
 
-@pytest.mark.parametrize("name, form", forms(PUBLISHED | ODD))
+@pytest.mark.parametrize("name, form", list(forms(PUBLISHED | ODD)))
 def test_a_layer_in_float32_within_1e_5(name, form):
     found = errors(name, form, np.float32)
     assert max(found.values()) < 1e-5, found
 
 
-@pytest.mark.parametrize("name, form", forms(ODD))
+@pytest.mark.parametrize("name, form", list(forms(ODD)))
 def test_a_layer_in_float64_within_1e_12(name, form):
     found = errors(name, form, np.float64)
     assert max(found.values()) < 1e-12, found
@@ -157,7 +157,7 @@ def test_a_layer_in_float64_within_1e_12(name, form):
 MAXIMA = [name for name in PUBLISHED | ODD if name.startswith(("max", "pool"))]
 
 
-@pytest.mark.parametrize("name, form", forms(MAXIMA))
+@pytest.mark.parametrize("name, form", list(forms(MAXIMA)))
 def test_ties_between_maxima_go_where_pytorch_sends_them(name, form):
     found = errors(name, form, np.float64, values=(-2.0, -1.0))  # below 0: padding must not win
     assert max(found.values()) < 1e-12, found
@@ -183,7 +183,7 @@ def test_cross_entropy(dtype, bound, label_smoothing, size):
 
 @pytest.mark.parametrize("max_norm", [1e3, 1e9])
 def test_clipping_the_norm(max_norm):
-    """PyTorch divides by norm + 1e-6, we by norm + 1e-12: a long gradient shows everything but that."""
+    """PyTorch divides by norm + 1e-6, we by norm + 1e-12: a long gradient shows all but that."""
     g = 1e6 * np.random.default_rng(5).standard_normal(1000)
     theirs = nn.Parameter(torch.zeros(1000, dtype=torch.float64))
     theirs.grad = torch.from_numpy(g.copy())
