@@ -1,15 +1,9 @@
 """gradcheck -- `numerical_gradient.py` as an instrument: all of a layer's gradients, and a report.
 
-Move one number v by a little h to either side, and see how far the loss L moves:
-
-    dL/dv  =  ( L(v + h) - L(v - h) ) / 2h  +  O(h^2)
-
+The loss is L = sum of dy * y with a random dy, and each derivative is asked by central differences.
 Near h = 1e-5 the error of that, from the series and from rounding, is a few 1e-11 in float64.  In
 float32 it would be 6e-3, and with the best h still 2e-5, which hides mistakes; so everything here
 is done in float64.  The layer computes where x is, the comparison is the CPU's.
-
-**The loss** is L = sum of dy * y with a random dy, so that dL/dy = dy.  The plain sum (dy = 1)
-would not notice a backward pass that swaps two axes of dy or hands one image's gradient to another.
 
 **The error** of an entry is |numeric - analytic| / max(|numeric|, a, 0.001), where a is the largest
 analytic value in the same array: an entry that is small by chance is measured by the size of its

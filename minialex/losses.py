@@ -53,14 +53,15 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
     log_p = log_softmax(logits)
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # 1 at the label, else 0
     t = t * (1 - e) + e / C
-    lowest = xp.finfo(t.dtype).min  # stands in for log 0, since 0 times minus infinity is no number
-    surprise = -xp.where(t > 0, t * xp.maximum(log_p, lowest), 0)
-    return surprise.sum() / N, (xp.exp(log_p) - t) / N
+    surprise = -(t * xp.where(t > 0, log_p, 0)).sum(axis=1)  # 0 times log 0 is to be 0
+    return surprise.mean(), (xp.exp(log_p) - t) * (1 / max(1, N))
 
 
 def check(logits, labels, label_smoothing):
     """Raise TypeError or ValueError where `softmax_cross_entropy` cannot compute with these."""
     name = "softmax_cross_entropy"
+    if get_xp(logits) is not get_xp(labels):
+        raise TypeError(f"{name}: logits and labels are on two devices; move one by to_device")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         found = f"got {logits.shape} and {labels.shape}"
         raise ValueError(f"{name}: expected logits (N, C) and labels (N,), {found}")

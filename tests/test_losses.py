@@ -129,3 +129,19 @@ def test_loss_function_is_the_page_where_it_is_asked_for():
     assert loss_function("cpu") is softmax_cross_entropy
     assert loss_function("gpu", fused=False) is softmax_cross_entropy
     assert loss_function("gpu") is not softmax_cross_entropy
+
+
+def test_a_class_that_is_ruled_out_costs_nothing():
+    logits = on_device(np.array([[0, -np.inf, 1]]))
+    loss, dlogits = softmax_cross_entropy(logits, on_device(np.array([0])))
+    assert_allclose(loss, 1.3132616875182228, rtol=1e-12)
+    assert_allclose(dlogits, [[-0.7310585786, 0, 0.7310585786]], rtol=1e-9)
+    smoothed, _ = softmax_cross_entropy(logits, on_device(np.array([0])), 0.1)
+    assert float(smoothed) == np.inf  # 0.1/3 of the target stands where the network says never
+
+
+def test_a_large_batch_in_float16():
+    logits, labels = on_device(np.zeros((70_000, 3), np.float16)), on_device(np.zeros(70_000, int))
+    loss, dlogits = softmax_cross_entropy(logits, labels)
+    assert abs(float(loss) - np.log(3)) < 2e-3
+    assert abs(float(abs(dlogits).max()) * 70_000 - 2 / 3) < 0.01

@@ -18,7 +18,7 @@ Mind the unit.  A variance has the square of its unit, so "lambda" is another sh
 0..255 than for 0..1, and the paper does not say which.  Here pixels lie in 0..1: lambda_1 is about
 0.2, and a typical shift 0.02, or 3 grey levels of 255.  (In 0..255 it would be some 700 levels.
 The program that Krizhevsky published later, cuda-convnet2, takes standard deviations,
-sqrt(lambda), which have no such trouble: about 6 levels.)
+sqrt(lambda), which have no such problem: about 6 levels.)
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """

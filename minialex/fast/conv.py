@@ -1,20 +1,20 @@
 """Conv2d's twin -- Winograd's method where it is faster (winograd.py), else im2col in pieces.
 
-The page's X is K*K/(S*S) times larger than x.  Here it is copied into scratch memory a few images at a
-time, and built again in backward instead of kept.  Winograd's method serves stride 1, to which
+The page's X is K*K/(S*S) times larger than x.  Here it is copied into scratch memory a few images
+at a time, and built again in backward instead of kept.  Winograd's method serves stride 1, to which
 space_to_depth.py reduces larger strides.
 
-**Which one?**  Count what each has to do, in multiply-adds.  A number that is copied or transformed costs
-about as much as MOVE of them, since a core does some 100 thousand million multiply-adds a second, but
-moves only some 2 thousand million numbers.  Per image, with the T tiles and n x n positions of winograd.py:
+**Which one?**  Count what each has to do, in multiply-adds.  A number that is copied or transformed
+costs about as much as MOVE of them, since a core does some 10^11 multiply-adds a second, but moves
+only some 2 * 10^9 numbers.  Per image, with the T tiles and n x n positions of winograd.py:
 
-    im2col      OH*OW * K*K*C F       + MOVE * OH*OW * K*K*C             the product, and X
-    Winograd    T * n*n * C F         + MOVE * T * n*n * (C + F)         the products, V and M
-                                      + MOVE * n*n * C F / N             the weights, once for N images,
-                                      + CALLS / N                        and its many calls of NumPy
+    im2col      OH*OW * K*K*C F     + MOVE * OH*OW * K*K*C        the product, and X
+    Winograd    T * n*n * C F       + MOVE * T * n*n * (C + F)    the products, V and M
+                                    + MOVE * n*n * C F / N        the weights, once for N images,
+                                    + CALLS / N                   and its many calls of NumPy
 
-N is that of the batch, or GROUP, whichever is less: so the choice, and with it the last bits of an image's
-outputs, does not depend on how large a large batch is.
+N is that of the batch, or GROUP, whichever is less: so the choice, and with it the last bits of an
+image's outputs, does not depend on how large a large batch is.
 """
 
 from collections.abc import Iterator

@@ -1,18 +1,18 @@
-"""Sequential's twin -- micro-batches: its convolutional part on small groups of images, one a thread.
+"""Sequential's twin -- micro-batches: the convolutional part on groups of images, one a thread.
 
 The convolutional part of a network runs differently from its dense part:
 
-    `head`        the leading layers that treat each image by itself: the batch is dealt out in groups of
-                  GROUP images; each thread takes whole groups through all of them, and their activations
-                  stay in its own cache
-    the others    run on the whole batch, their weights dealt out to the threads (`threads.product`)
+    `head`        the leading layers that treat each image by itself: the batch is dealt out in
+                  groups of GROUP images; each thread takes whole groups through all of them, and
+                  their activations stay in its own cache
+    the others    run on the whole batch, their weights dealt out to the threads
 
 ("data parallelism" and "model parallelism" of Krizhevsky 2014, "One weird trick for parallelizing
 convolutional neural networks", inside one process.)
 
-What the layers of the head compute is the page's, group by group.  The gradient of the batch is the sum of
-those of its groups, since the loss is a sum over images; the groups' gradients are added in the order of
-the groups.  Neither depends on the threads: 1, 2 or 4 of them give the same bits.
+What the layers of the head compute is the page's, group by group.  The gradient of the batch is the
+sum of those of its groups, since the loss is a sum over images; they are added in the order of the
+groups.  Neither depends on the threads: 1, 2 or 4 of them give the same bits.
 """
 
 import contextlib
@@ -121,7 +121,7 @@ def groups_of(N: int) -> list[slice]:
 
 
 class InOrder:
-    """Adds the gradients of the groups to `total`, group 0 first, whichever thread is ready first."""
+    """Adds the gradients of the groups to `total`, group 0 first, whoever is ready first."""
 
     def __init__(self, total: Params):
         self.total, self.spare = total, list[Params]()
@@ -130,7 +130,9 @@ class InOrder:
     @contextlib.contextmanager
     def part(self, k: int) -> Iterator[Params]:
         """A grad for group k to write to, which is added to the total in its turn."""
-        own = self.total if k == 0 else self.spare.pop() if self.spare else zeros_like(self.total)
+        own = self.total
+        if k > 0:
+            own = self.spare.pop() if self.spare else zeros_like(self.total)
         try:
             yield own
         except BaseException:

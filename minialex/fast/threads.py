@@ -67,7 +67,7 @@ def blas_libraries() -> tuple[Any, ...]:
 def set_blas_threads(counts: dict[Any, int]) -> None:
     """Let each library multiply on so many threads, for the whole process."""
     for library, count in counts.items():
-        # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores all others.
+        # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores others.
         getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
         library.set_num_threads(count)
         getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
@@ -104,11 +104,12 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at the same time.
+    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at once.
 
-    Its kernels seem to prefetch past the numbers that they use.  Where that memory was never touched, it has no
-    pages yet, and each prefetch would search for them in vain: on an AMD Zen, a product of 196 x 200 and 200 x 256
-    numbers reached 10 GFLOP/s before, and 35 GFLOP/s after, the process had multiplied two 512 x 512 matrices.
+    Its kernels seem to prefetch past the numbers that they use.  Where that memory was never
+    touched, it has no pages yet, and each prefetch would search for them in vain: on an AMD Zen, a
+    product of 196 x 200 and 200 x 256 numbers reached 10 GFLOP/s before, and 35 GFLOP/s after, the
+    process had multiplied two 512 x 512 matrices.
     """
     _keep_memory()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="minialex")
@@ -131,25 +132,25 @@ def warm_up_products() -> None:
 
 
 def _keep_memory() -> None:
-    """Let the C library keep freed memory for the next array, where it is glibc (Linux); else change nothing.
+    """Let the C library keep freed memory for the next array, where it is glibc (Linux).
 
-    By default it gives large arrays back to the operating system at once, and each new one is then handed out, and
-    filled with zeros, page by page: 5 % of a training step.
+    By default it gives large arrays back to the operating system at once, and each new one is then
+    handed out, and filled with zeros, page by page: 5 % of a training step.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_ARENA_MAX, 1)
-        # Older versions refuse more than 32 MB, by returning 0; they must not be left at the least, 128 kB.
-        mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 1 << 25)
+        if not mallopt(M_MMAP_THRESHOLD, 1 << 30):  # older versions refuse more than 32 MB
+            mallopt(M_MMAP_THRESHOLD, 1 << 25)
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """[function(item) for item in items], thread t computing items t, t + threads, t + 2*threads ...
+    """[function(item) for item in items], thread t computing items t, t + threads, ...
 
-    `function` sees single-threaded matrix products.  With one thread, or inside another `map_threads`,
-    everything runs in the calling thread, in order.
+    `function` sees single-threaded matrix products.  With one thread, or inside another
+    `map_threads`, everything runs in the calling thread, in order.
     """
     items = list(items)
     count = min(cpu_count(), len(items))
@@ -172,9 +173,9 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a (M, K) b (K, N) -> (M, N), into `out` where it is given.
 
-    The matrix with more rows than the other has columns stands left, by (a b)^T = b^T a^T, and its rows
-    are dealt out to the threads: a thread then reads its own part of the weights, and all of the
-    activations.
+    The matrix with more rows than the other has columns stands left, by (a b)^T = b^T a^T, and its
+    rows are dealt out to the threads: a thread then reads its own part of the weights, and all of
+    the activations.
     """
     (M, K), N = a.shape, b.shape[1]
     if M * K * N < LEAST_WORK:

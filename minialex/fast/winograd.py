@@ -1,46 +1,48 @@
-"""Winograd convolution -- the convolution of layers/conv.py with a quarter of its multiplications.
+"""Winograd convolution -- that of layers/conv.py with a quarter of its multiplications.
 
-**In one dimension**, F(m, r): under m neighbouring outputs of a filter g of r weights lie n = m + r - 1
-inputs d.  `winograd_matrices.py` derives three small matrices, A (n, m), G (n, r) and B (n, n), with which
+**In one dimension**, F(m, r): under m neighbouring outputs of a filter g of r weights lie
+n = m + r - 1 inputs d.  `winograd_matrices.py` derives three small matrices, A (n, m), G (n, r) and
+B (n, n), with which
 
-    y = A^T [ (G g) . (B^T d) ]        "." multiplies element-wise: n multiplications instead of m*r
+    y = A^T [ (G g) . (B^T d) ]      "." multiplies element-wise: n multiplications instead of m*r
 
 **In two dimensions** each matrix acts on the rows and the columns of a tile:
-Y = A^T [ (G g G^T) . (B^T d B) ] A.  `plain_winograd` in winograd_matrices.py is that in 15 lines.  Written
-"M x d" for "M on both axes of d", and with the sum over the channels, the n*n multiplications become n*n
-matrix products:
+Y = A^T [ (G g G^T) . (B^T d B) ] A.  `plain_winograd` in winograd_matrices.py is that in 15 lines.
+Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n
+multiplications become n*n matrix products:
 
-    forward     U = G x w       (n*n, C, F)        from w (r, r, C, F)
-                V = B^T x d     (n*n, R, C)        from d (n, n, R, C), the R tiles of the images
-                M[k] = V[k] U[k]    (R, F)         for each of the n*n positions k
-                y = A^T x M     (m, m, R, F)       laid side by side: the output
+    forward     U = G x w       (n*n, C, F)      from w (r, r, C, F)
+                V = B^T x d     (n*n, R, C)      from d (n, n, R, C), the R tiles of the images
+                M[k] = V[k] U[k]    (R, F)       for each of the n*n positions k
+                y = A^T x M     (m, m, R, F)     laid side by side: the output
 
-    backward    dM = A x dy                        each line is the transpose of the one above it, and they
-                dV[k] = dM[k] U[k]^T               run from the last to the first; d overlaps between
-                dU[k] = V[k]^T dM[k]               neighbouring tiles, so their dd are ADDED where they
-                dd = B x dV,  dw = G^T x dU        overlap
+    backward    dM = A x dy                      each line is the transpose of the one above it,
+                dV[k] = dM[k] U[k]^T             and they run from the last to the first; d
+                dU[k] = V[k]^T dM[k]             overlaps between neighbouring tiles, so their dd
+                dd = B x dV,  dw = G^T x dU      are ADDED where they overlap
 
-The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore added
-to every output: that is where the bias goes, and where its gradient is read.
+The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore
+added to every output: that is where the bias goes, and where its gradient is read.
 
-**Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now, and more where the last
-tiles overhang the image: 13 outputs are 4 tiles of 4 but 3 of 5, so AlexNet's conv3 to conv5 take
-F(5, 3), 441 products an image instead of 576.  Over AlexNet's five layers 0.24 of im2col's are left.
+**Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now, and more where the
+last tiles overhang the image: 13 outputs are 4 tiles of 4 but 3 of 5, so AlexNet's conv3 to conv5
+take F(5, 3), 441 products an image instead of 576.  Over AlexNet's five layers 0.24 of im2col's
+are left.
 
-**Price.**  Digits.  Root mean square of the errors in float32, relative to that of the result, with the
-channels of AlexNet's layers:
+**Price.**  Digits.  Root mean square of the errors in float32, relative to that of the result, with
+the channels of AlexNet's layers:
 
                 y        dx       dw
     im2col      3e-7     4e-7     3e-7
-    F(4, 3)     1.7e-6   2.5e-6   1.6e-6        conv3, if it had tiles of 4; conv1: 1e-6, -, 2.4e-6
-    F(5, 3)     4.0e-6   5.8e-6   3.0e-6        conv3 to conv5
-    F(4, 5)     3.0e-6   5.6e-6   3.1e-6        conv2
+    F(4, 3)     1.7e-6   2.5e-6   1.6e-6     conv3, had it tiles of 4; conv1: 1e-6, -, 2.4e-6
+    F(5, 3)     4.0e-6   5.8e-6   3.0e-6     conv3 to conv5
+    F(4, 5)     3.0e-6   5.6e-6   3.1e-6     conv2
 
-and in float64 a billion times less.  Every image has tiles of its own: nothing of one image, however
-large or undefined, reaches another.
+and in float64 a billion times less.  Every image has tiles of its own: nothing of one image,
+however large or undefined, reaches another.
 
-Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs and n x n inputs of a tile
-           R tiles of the images at hand, th x tw of each | tiles that overhang the image see zeros
+Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs, n x n inputs a tile
+           R tiles of the images at hand, th x tw of each | what overhangs an image sees zeros
 
 Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Networks", section 4.
 """

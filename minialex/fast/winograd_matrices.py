@@ -1,25 +1,28 @@
-"""Winograd's three matrices -- a sliding sum with fewer multiplications, derived from polynomials.
+"""Winograd's three matrices -- a sliding sum with fewer multiplications, from polynomials.
 
-A filter g of r weights slid over d gives m outputs y[p] = sum over i of g[i] d[p+i] with m*r multiplications: call
-it F(m, r).  That sum is the transpose of another one, the product of two polynomials
+A filter g of r weights slid over d gives m outputs y[p] = sum over i of g[i] d[p+i] with m*r
+multiplications: call it F(m, r).  That sum is the transpose of another one, the product of two
+polynomials
 
     s(t) = a(t) g(t)     a of m coefficients, g of r coefficients, s of n = m + r - 1
 
-and a polynomial with n coefficients is known from its values at n points.  At each point the value of s is ONE
-multiplication, a(t) g(t).  With V_k the matrix whose rows are (1, t, t^2 ... t^(k-1)) at each point t, where the
-point "infinity" reads the leading coefficient (0 ... 0, 1):
+and a polynomial with n coefficients is known from its values at n points.  At each point the value
+of s is ONE multiplication, a(t) g(t).  With V_k the matrix whose rows are (1, t, t^2 ... t^(k-1))
+at each point t, where the point "infinity" reads the leading coefficient (0 ... 0, 1):
 
-    s = V_n^-1 [ (V_m a) . (V_r g) ]            "." multiplies number by number: n multiplications
+    s = V_n^-1 [ (V_m a) . (V_r g) ]       "." multiplies element-wise: n multiplications
 
 For a fixed g this is a linear map of a.  Transposing it, factor by factor, gives the sliding sum:
 
     y = V_m^T [ (V_r g) . (V_n^-T d) ] = A^T [ (G g) . (B^T d) ]     A = V_m,  G = V_r,  B = V_n^-1
 
-d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the same for all
-data, so transforming costs little when the middle part is shared by many channels and filters.
+d are the n inputs under m neighbouring outputs.  The three matrices hold small numbers and are the
+same for all data, so transforming costs little when the middle part is shared by many channels and
+filters.
 
-**Which points?**  Values at large t are large, and their differences lose digits; so few points, close to 1 in
-size: 0, 1, -1, 1/2, -2, -1/2, 2.  All is computed in fractions, exactly, and rounded once, at the end.
+**Which points?**  Values at large t are large, and their differences lose digits; so few points,
+close to 1 in size: 0, 1, -1, 1/2, -2, -1/2, 2.  All is computed in fractions, exactly, and rounded
+once, at the end.
 
 Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
 
@@ -47,7 +50,7 @@ POINTS = [
 
 
 def interpolation_points(n: int) -> list[Fraction]:
-    """The n - 1 finite points of F(m, r), n = m + r - 1, in order of size: sums begin with what is small."""
+    """The n - 1 finite points of F(m, r), n = m + r - 1; by size, so that sums begin small."""
     return sorted(POINTS[: n - 1], key=abs)
 
 
@@ -74,8 +77,9 @@ def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
 
-    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers are near 1:
-    the product is unchanged and the division exact.  Raises ValueError where n - 1 points are not at hand.
+    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers
+    are near 1: the product is unchanged and the division exact.
+    Raises ValueError where n - 1 points are not at hand.
     """
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:

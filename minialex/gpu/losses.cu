@@ -1,7 +1,8 @@
 // One image: its C scores z, from index `row` on, and its label; fills its row of dz and returns
-// its share of L.  `right` and `wrong` are t at the label and elsewhere.
+// its share of L.  `right` and `wrong` are t at the label and elsewhere; `lowest` is the page's.
 template <class T, class Z, class L, class DZ>
-__device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wrong, T N, DZ& dz) {
+__device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wrong, T lowest, T N,
+                           DZ& dz) {
     T most = z[row], sum = 0;
     for (int c = 1; c < C; c++) {
         const T v = z[row + c];
@@ -12,7 +13,7 @@ __device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wro
     T total = 0;
     for (int c = 0; c < C; c++) {
         const T log_p = z[row + c] - most - log_sum, t = c == label ? right : wrong;
-        total -= t == T(0) ? T(0) : t * log_p;
+        total -= t == T(0) ? T(0) : t * (log_p < lowest ? lowest : log_p);
         dz[row + c] = (exp(log_p) - t) / N;
     }
     return total / N;

@@ -55,6 +55,7 @@ import math
 
 import numpy as np
 
+from minialex.errors import check_generator, check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -117,11 +118,11 @@ class Conv2d(Layer):
         rng, std=None,
     ):  # fmt: skip
         super().__init__()
-        if min(in_channels, out_channels, kernel_size, stride, groups) < 1 or padding < 0:
-            raise ValueError(
-                "Conv2d: channels, sizes and groups must be at least 1, padding 0 or more"
-            )
         C, F, K = in_channels, out_channels, kernel_size
+        check_sizes("Conv2d", in_channels=C, out_channels=F, kernel_size=K, stride=stride)
+        check_sizes("Conv2d", groups=groups)
+        check_sizes("Conv2d", least=0, padding=padding)
+        check_generator("Conv2d", rng)
         if C % groups or F % groups:
             raise ValueError(f"Conv2d: {C} and {F} channels cannot be dealt to {groups} groups")
         self.in_channels, self.out_channels, self.kernel_size = C, F, K

@@ -40,6 +40,7 @@ import math
 
 import numpy as np
 
+from minialex.errors import check_generator, check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
 
 
@@ -55,8 +56,8 @@ class Linear(Layer):
 
     def __init__(self, in_features, out_features, *, rng, std=None):
         super().__init__()
-        if min(in_features, out_features) < 1:
-            raise ValueError(f"Linear: sizes must be at least 1, got {in_features}, {out_features}")
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_generator("Linear", rng)
         self.in_features, self.out_features = in_features, out_features
         weight = rng.standard_normal((in_features, out_features), dtype=np.float32)
         weight *= math.sqrt(2 / in_features) if std is None else std

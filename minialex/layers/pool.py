@@ -37,6 +37,7 @@ Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.4, "Overlapping Pooli
 
 import math
 
+from minialex.errors import check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -53,9 +54,9 @@ class _Pool2d(Layer):
         super().__init__()
         name = type(self).__name__
         stride = kernel_size if stride is None else stride
-        if min(kernel_size, stride) < 1:
-            raise ValueError(f"{name}: sizes must be at least 1, got {kernel_size} and {stride}")
-        if not 0 <= padding <= kernel_size // 2:  # else a window could see nothing but padding
+        check_sizes(name, kernel_size=kernel_size, stride=stride)
+        check_sizes(name, least=0, padding=padding)
+        if padding > kernel_size // 2:  # then a window could see nothing but padding
             raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 

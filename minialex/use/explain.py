@@ -125,7 +125,7 @@ def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.nda
     """The `count` points (P, D) nearest to each query (Q, D): their indices and distances.
 
     Both are (Q, count), nearest first; of equally near points the first comes first.  Distances
-    are Euclidean, by |q - p|^2 = |q|^2 + |p|^2 - 2 q p: one matmul instead of Q P differences.
+    are Euclidean, by |q - p|^2 = |q|^2 + |p|^2 - 2 q p: one product, not Q P differences.
     """
     q, p = queries.astype(np.float64), points.astype(np.float64)
     squares = (q**2).sum(axis=1)[:, None] + (p**2).sum(axis=1)

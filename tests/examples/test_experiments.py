@@ -81,7 +81,7 @@ def test_steps_to_a_level_by_hand():
 
 
 def test_arms_of_a_comparison_differ_in_one_thing():
-    """Apart from the first weights, which suit the activation (claims.py says so)."""
+    """Apart from the initial weights, which suit the activation (claims.py says so)."""
     for name, comparisons in EXPERIMENTS.items():
         for comparison in comparisons:
             a, b = ({**SHARED, **ARMS[arm]} for arm in comparison.arms)

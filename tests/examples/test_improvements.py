@@ -41,11 +41,11 @@ def measurement(file, arm, seed=0, epochs=2):
     return runs.Measurement(config, runs.load(file, 12, 4), FOREVER)
 
 
-# ------------------------------------------------------------------------------------- one training
+# ------------------------------------------------------------------------------------------ one run
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_arms_of_a_seed_share_their_first_weights_and_the_order_of_images(file, arm):
+def test_arms_of_a_seed_share_their_initial_weights_and_the_order_of_images(file, arm):
     one, other = measurement(file, "standard"), measurement(file, arm)
     assert one.theta.shape == other.theta.shape
     same = ARMS[arm].get("init") is None

@@ -1,4 +1,4 @@
-"""Micro-batches: the page's numbers, in groups of a fixed size, to the bit on any number of threads."""
+"""Micro-batches: the page's numbers, in fixed groups, to the bit on any number of threads."""
 
 import threading
 import time

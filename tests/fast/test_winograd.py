@@ -200,7 +200,8 @@ def errors(algorithm, r, m, C, side):
     "algorithm, r, m, side, documented",
     [
         ("im2col", 3, 0, 13, (3e-7, 4e-7, 3e-7)), ("winograd", 3, 4, 12, (1.7e-6, 2.5e-6, 1.6e-6)),
-        ("winograd", 3, 5, 13, (4.0e-6, 5.8e-6, 3.0e-6)), ("winograd", 5, 4, 27, (3.0e-6, 5.6e-6, 3.1e-6)),
+        ("winograd", 3, 5, 13, (4.0e-6, 5.8e-6, 3.0e-6)),
+        ("winograd", 5, 4, 27, (3.0e-6, 5.6e-6, 3.1e-6)),
     ],
 )  # fmt: skip
 def test_float32_errors_are_as_documented(algorithm, r, m, side, documented):
