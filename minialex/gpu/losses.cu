@@ -1,7 +1,7 @@
 // One image: its C scores z, from index `row` on, and its label; fills its row of dz and returns
-// its share of L.  `right` and `wrong` are t at the label and elsewhere; `lowest` is the page's.
+// its surprise.  `right` and `wrong` are t at the label and elsewhere, `share` is 1/N.
 template <class T, class Z, class L, class DZ>
-__device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wrong, T lowest, T N,
+__device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wrong, T share,
                            DZ& dz) {
     T most = z[row], sum = 0;
     for (int c = 1; c < C; c++) {
@@ -13,8 +13,8 @@ __device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wro
     T total = 0;
     for (int c = 0; c < C; c++) {
         const T log_p = z[row + c] - most - log_sum, t = c == label ? right : wrong;
-        total -= t == T(0) ? T(0) : t * (log_p < lowest ? lowest : log_p);
-        dz[row + c] = (exp(log_p) - t) / N;
+        total -= t == T(0) ? T(0) : t * log_p;
+        dz[row + c] = (exp(log_p) - t) * share;
     }
-    return total / N;
+    return total;
 }

@@ -5,9 +5,9 @@ from minialex.losses import check
 from minialex.xp import Array, get_xp
 
 CROSS_ENTROPY = Kernel(
-    "losses.cu", "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T lowest, T N",
+    "losses.cu", "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T share",
     "T surprise, raw T dz",
-    "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, lowest, N, dz)",
+    "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, share, dz)",
 )  # fmt: skip
 
 
@@ -19,6 +19,5 @@ def softmax_cross_entropy(
     xp, (N, C), e = get_xp(logits), logits.shape, label_smoothing
     surprise = xp.empty(N, dtype=logits.dtype)
     dlogits = xp.empty((N, C), dtype=logits.dtype)
-    lowest = float(xp.finfo(logits.dtype).min)
-    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, lowest, N, surprise, dlogits)
-    return surprise.sum(), dlogits
+    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, 1 / max(1, N), surprise, dlogits)
+    return surprise.mean(), dlogits
