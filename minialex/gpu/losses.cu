@@ -13,7 +13,7 @@ __device__ T cross_entropy(const Z& z, L label, Index row, int C, T right, T wro
     T total = 0;
     for (int c = 0; c < C; c++) {
         const T log_p = z[row + c] - most - log_sum, t = c == label ? right : wrong;
-        total -= t == T(0) ? T(0) : t * log_p;
+        if (t != T(0)) total -= t * log_p;  // 0 times log 0 is to be 0
         dz[row + c] = (exp(log_p) - t) * share;
     }
     return total;

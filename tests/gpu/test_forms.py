@@ -462,6 +462,30 @@ def test_the_definition_of_a_gradient_runs_on_the_device():
     np.testing.assert_allclose(found, on_host(3 * x**2), rtol=1e-8)
 
 
+@pytest.mark.parametrize(
+    "layer, shape, tolerance",
+    [
+        (MaxPool2d(3, 2, 1), (2, 5, 6, 3), 0.0),
+        (ReLU(), (3, 5), 0.0),
+        (dropout(0.3), (7, 9), 0.0),
+        (LocalResponseNorm(3, alpha=0.7), (2, 3, 3, 5), rounding(np.float16)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_kernels_take_half_precision(layer, shape, tolerance):
+    check(layer, numbers(shape, np.float16), tolerance=tolerance)
+
+
+def test_the_loss_of_a_large_batch_takes_half_precision():
+    logits = numbers((70_000, 3), np.float16)
+    labels = np.arange(70_000) % 3
+    loss, dlogits = losses.softmax_cross_entropy(logits, labels)
+    ours = gpu_losses.softmax_cross_entropy(on_device(logits), on_device(labels))
+    assert_same(ours[0], loss, rounding(np.float16))
+    assert_same(ours[1], dlogits, rounding(np.float16))
+    assert abs(dlogits).max() > 0
+
+
 # ------------------------------------------------------------------------------ twins themselves
 
 

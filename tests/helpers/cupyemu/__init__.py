@@ -18,9 +18,9 @@ the logic of kernels, the order of copies and computation.  What it does not sho
 bits of exp, log and products; TF32; races between threads, or between kernels of different streams
 (a kernel runs at once, thread by thread, in an order that `take_turns` reverses).
 
-Not emulated, and refused: cuRAND, Thrust (sort, argsort, unique, permutation), CUB, float16,
-complex products, CUDA graphs, cooperative launches, several devices.  Only one thread of the host
-may use it at a time.
+Not emulated, and refused: cuRAND, Thrust (sort, argsort, unique, permutation), CUB, products of
+float16 or complex numbers, CUDA graphs, cooperative launches, several devices.  Only one thread of
+the host may use it at a time.
 """
 
 import os
