@@ -151,9 +151,9 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         N, C, F, G = min(shape[0], GROUP), self.in_channels, self.out_channels, self.groups
         columns = plan.OH * plan.OW * self.kernel_size**2 * C
         im2col = columns * F // G + MOVE * columns
-        C, n = C * self.stride**2, plan.n
-        positions = plan.th * plan.tw * n * n
-        moved = positions * (C + F) + n * n * C * F // G // N
+        C, n = C * self.stride**2, plan.n[0] * plan.n[1]
+        positions = plan.th * plan.tw * n
+        moved = positions * (C + F) + n * C * F // G // N
         return positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
     def transformed(self, plan: Plan) -> Array:

@@ -31,7 +31,6 @@ from minialex.xp import Array
 
 GROUP = 16  # images of a micro-batch, see sequential.py
 LEAST_WORK = 1 << 18  # multiply-adds at and above which a product is worth being dealt out
-PIECES = 4  # of a product that is dealt out
 
 _this_thread = threading.local()
 _limit: int | None = None  # see `limit_threads`
@@ -189,7 +188,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
         return out
     if out is None:
         out = np.empty((M, N), dtype=np.result_type(a, b))
-    edges = [M * i // PIECES for i in range(PIECES + 1)]
+    count = min(8, max(2, M * K * N >> 28))  # more for larger ones, as each costs a little
+    edges = [M * i // count for i in range(count + 1)]
     pieces = [slice(i, j) for i, j in itertools.pairwise(edges)]
     map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), pieces)
     return out

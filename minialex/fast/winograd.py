@@ -49,7 +49,7 @@ Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Network
 
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,15 +65,19 @@ BLOCK = 8192  # numbers of each position that are transformed together: the cach
 SUM_TILES = (
     100  # tiles that the weight gradient of kernels above 3x3 sums in a row: more round more
 )
-WORTH = 0.8  # F(5, 3) errs twice as much as F(4, 3): it has to save a fifth of the products
+WORTH = 0.9  # tiles of 5 err more than those of 4: they have to save a tenth of the products
+
+
+Pair = tuple[int, int]
+Matrices = tuple[Array, Array]  # for the rows and for the columns of a tile
 
 
 class Plan(NamedTuple):
     """The geometry of one call."""
 
-    m: int
+    m: Pair  # outputs of a tile, down and across
     r: int
-    n: int
+    n: Pair  # inputs of a tile
     stride: int
     padding: int
     th: int  # tiles down the image
@@ -85,7 +89,14 @@ class Plan(NamedTuple):
     @property
     def ones(self) -> int:
         """The position of the point (1, 1) among the n*n."""
-        return interpolation_points(self.n).index(Fraction(1)) * (self.n + 1)
+        down, across = (interpolation_points(n).index(Fraction(1)) for n in self.n)
+        return down * self.n[1] + across
+
+    def matrices(self, dtype: Any) -> tuple[Matrices, Matrices, Matrices]:
+        """A, G, B, each for the two axes of a tile."""
+        down, across = (transforms(m, self.r) for m in self.m)
+        A, G, B = ((a.astype(dtype), b.astype(dtype)) for a, b in zip(down, across, strict=True))
+        return A, G, B
 
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
@@ -102,90 +113,99 @@ class Plan(NamedTuple):
         return [(slice(i, j), slice(i * each, j * each)) for i, j in zip(starts, ends, strict=True)]
 
 
-def tile_size(r: int, OH: int, OW: int) -> int:
-    """The m for r x r kernels and OH x OW outputs: 4, or 5 where that saves enough products.
+def tile_size(r: int, OH: int, OW: int) -> Pair:
+    """The outputs of a tile for r x r kernels and OH x OW outputs in all.
 
-    Raises ValueError for r > 7.
+    4 x 4, or 5 x 4 where that saves enough products.  Raises ValueError for r > 7.
     """
     if r > len(POINTS):
         raise ValueError(f"winograd: kernels up to 7x7 are possible, got {r}x{r}")
-    if r != 3:
-        return min(4, len(POINTS) + 2 - r)
-    return 5 if products_of(5, 3, OH, OW) < WORTH * products_of(4, 3, OH, OW) else 4
+    m = min(4, len(POINTS) + 2 - r)
+    fewer = products_of((5, 4), r, OH, OW) < WORTH * products_of((4, 4), r, OH, OW)
+    return (5, 4) if r == 3 and fewer else (m, m)
 
 
-def products_of(m: int, r: int, OH: int, OW: int) -> int:
+def products_of(m: Pair, r: int, OH: int, OW: int) -> int:
     """The multiplications per channel and filter of one image."""
-    return -(-OH // m) * -(-OW // m) * (m + r - 1) ** 2
+    tiles = -(-OH // m[0]) * -(-OW // m[1])
+    return tiles * (m[0] + r - 1) * (m[1] + r - 1)
 
 
 def make_plan(
     shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
-    m: int | None = None,
+    m: Pair | None = None,
 ) -> Plan:  # fmt: skip
-    """The tiles for x of `shape` (N, H, W, C), of m x m outputs where m is given."""
+    """The tiles for x of `shape` (N, H, W, C), of m[0] x m[1] outputs where m is given."""
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     r, C = -(-K // stride), C * stride**2
     m = m or tile_size(r, OH, OW)
+    n, th, tw = (m[0] + r - 1, m[1] + r - 1), -(-OH // m[0]), -(-OW // m[1])
     c, f = C // groups, F // groups
     parts = [(slice(g * c, g * c + c), slice(g * f, g * f + f)) for g in range(groups)]
-    return Plan(m, r, m + r - 1, stride, padding, -(-OH // m), -(-OW // m), OH, OW, parts)
+    return Plan(m, r, n, stride, padding, th, tw, OH, OW, parts)
 
 
-def both_axes(matrix: Array, d: Array, out: Array) -> Array:
-    """out (p, p, L) = matrix (p, q) on the second and on the first axis of d (q, q, L)."""
-    (p, q), L = matrix.shape, d.shape[2]
-    for a in range(0, L, BLOCK):
-        block = slice(a, min(a + BLOCK, L))
-        half = scratch(d, "winograd half", (q, p, block.stop - a))
-        np.matmul(matrix, d[:, :, block], out=half)
-        np.matmul(matrix, half.transpose(1, 0, 2), out=out[:, :, block].transpose(1, 0, 2))
+def both_axes(matrices: Matrices, d: Array, out: Array) -> Array:
+    """out (p, s, L) = matrices (p, q) and (s, t) on the first and second axis of d (q, t, L)."""
+    first, second = matrices
+    for a in range(0, d.shape[2], BLOCK):
+        block = slice(a, min(a + BLOCK, d.shape[2]))
+        half = scratch(d, "winograd half", (len(d), len(second), block.stop - a))
+        np.matmul(second, d[:, :, block], out=half)
+        np.matmul(first, half.transpose(1, 0, 2), out=out[:, :, block].transpose(1, 0, 2))
     return out
 
 
-def tiles(canvas: Array, size: int, plan: Plan) -> Array:
-    """View (size, size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of tiles m apart."""
+def transposed(matrices: Matrices) -> Matrices:
+    """Each of them transposed."""
+    return matrices[0].T, matrices[1].T
+
+
+def tiles(canvas: Array, size: Pair, plan: Plan) -> Array:
+    """View (*size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of every tile."""
     n, h, w, c = canvas.strides
-    shape = (size, size, len(canvas), plan.th, plan.tw, canvas.shape[3])
-    strides = (h, w, n, plan.m * h, plan.m * w, c)
+    shape = (*size, len(canvas), plan.th, plan.tw, canvas.shape[3])
+    strides = (h, w, n, plan.m[0] * h, plan.m[1] * w, c)
     return np.lib.stride_tricks.as_strided(canvas, shape, strides)
 
 
-def transform(matrix: Array, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
-    """matrix (n, size) on both axes of every size x size tile: (n*n, R, S*S*C), in scratch memory.
+def transform(
+    matrices: Matrices, images: Array, S: int, P: int, plan: Plan, name: str
+) -> Array:  # fmt: skip
+    """`matrices` on both axes of every tile of the images: (n*n, R, S*S*C), in scratch memory.
 
     The tiles lie as on images with padding P, and with blocks of S x S pixels for pixels.
     """
-    (n, size), N, m = matrix.shape, len(images), plan.m
-    side = (plan.th - 1) * m + size, (plan.tw - 1) * m + size
+    size, N, (mh, mw) = (matrices[0].shape[1], matrices[1].shape[1]), len(images), plan.m
+    side = (plan.th - 1) * mh + size[0], (plan.tw - 1) * mw + size[1]
     C = S * S * images.shape[3]
-    result = scratch(images, name, (n, n, N * plan.th * plan.tw * C))
+    result = scratch(images, name, (*plan.n, N * plan.th * plan.tw * C))
     for some, part in plan.pieces(N, C):
         canvas = to_depth(images[some], S, P, side)
         view = tiles(canvas, size, plan)
         d = scratch(images, "winograd tiles", view.shape)
         d[...] = view
-        both_axes(matrix, d.reshape(size, size, -1), out=result[:, :, part])
-    return result.reshape(n * n, -1, C)
+        both_axes(matrices, d.reshape(*size, -1), out=result[:, :, part])
+    return result.reshape(plan.n[0] * plan.n[1], -1, C)
 
 
-def transform_weight(weight: Array, m: int, stride: int = 1) -> Array:
+def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
     """U = G x w (n*n, C, F) of weight (K, K, C, F): the same for all images."""
     weight = weight_to_depth(weight, stride)
     r, _, C, F = weight.shape
-    G = transforms(m, r)[1].astype(weight.dtype)
-    U = np.empty((*2 * (m + r - 1,), C * F), dtype=weight.dtype)
-    return both_axes(G, weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
+    down, across = (transforms(size, r)[1].astype(weight.dtype) for size in m)
+    U = np.empty((len(down), len(across), C * F), dtype=weight.dtype)
+    return both_axes((down, across), weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
 
 
 def winograd_forward(x: Array, U: Array, bias: Array, plan: Plan) -> Array:
     """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U."""
-    A, _, B = (matrix.astype(x.dtype) for matrix in transforms(plan.m, plan.r))
+    A, _, B = plan.matrices(x.dtype)
     y = np.empty((len(x), plan.OH, plan.OW, U.shape[2]), dtype=x.dtype)
     for images in plan.chunks(len(x)):
-        V = transform(B.T, x[images], plan.stride, plan.padding, plan, "winograd V")
-        M = scratch(x, "winograd M", (plan.n**2, V.shape[1], U.shape[2]))  # (n*n, R, F)
+        V = transform(transposed(B), x[images], plan.stride, plan.padding, plan, "winograd V")
+        M = scratch(x, "winograd M", (len(V), V.shape[1], U.shape[2]))  # (n*n, R, F)
         for channels, filters in plan.groups:
             products(V[:, :, channels], U[:, :, filters], out=M[:, :, filters])
         M[plan.ones] += bias
@@ -193,42 +213,42 @@ def winograd_forward(x: Array, U: Array, bias: Array, plan: Plan) -> Array:
     return y
 
 
-def tiles_to_image(M: Array, A: Array, y: Array, plan: Plan) -> None:
+def tiles_to_image(M: Array, A: Matrices, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
     N, m, F = len(y), plan.m, y.shape[3]
-    M = M.reshape(plan.n, plan.n, -1)
+    M = M.reshape(*plan.n, -1)
     for images, part in plan.pieces(N, F):
-        Y = scratch(y, "winograd tiles", (m, m, part.stop - part.start))
-        both_axes(A.T, M[:, :, part], out=Y)
-        Y = Y.reshape(m, m, -1, plan.th, plan.tw, F).transpose(2, 3, 0, 4, 1, 5)
+        Y = scratch(y, "winograd tiles", (*m, part.stop - part.start))
+        both_axes(transposed(A), M[:, :, part], out=Y)
+        Y = Y.reshape(*m, -1, plan.th, plan.tw, F).transpose(2, 3, 0, 4, 1, 5)
         for tiles_of, image in zip(Y, y[images], strict=True):
             side_by_side(tiles_of, image)
 
 
 def side_by_side(tiles: Array, image: Array) -> None:
-    """image (H, W, F) from its tiles (th, m, tw, m, F); what overhangs is cut off."""
-    (H, W, F), m = image.shape, tiles.shape[1]
-    h, w = H // m, W // m  # whole tiles; then come parts of tiles
-    image[: h * m, : w * m].reshape(h, m, w, m, F)[...] = tiles[:h, :, :w]
-    if W % m:
-        image[: h * m, w * m :].reshape(h, m, W % m, F)[...] = tiles[:h, :, w, : W % m]
+    """image (H, W, F) from its tiles (th, m, tw, s, F); what overhangs is cut off."""
+    (H, W, F), (_, m, _, s, _) = image.shape, tiles.shape
+    h, w = H // m, W // s  # whole tiles; then come parts of tiles
+    image[: h * m, : w * s].reshape(h, m, w, s, F)[...] = tiles[:h, :, :w]
+    if W % s:
+        image[: h * m, w * s :].reshape(h, m, W % s, F)[...] = tiles[:h, :, w, : W % s]
     if H % m:
-        image[h * m :, : w * m].reshape(H % m, w, m, F)[...] = tiles[h, : H % m, :w]
-    if H % m and W % m:
-        image[h * m :, w * m :] = tiles[h, : H % m, w, : W % m]
+        image[h * m :, : w * s].reshape(H % m, w, s, F)[...] = tiles[h, : H % m, :w]
+    if H % m and W % s:
+        image[h * m :, w * s :] = tiles[h, : H % m, w, : W % s]
 
 
 def winograd_backward(
     dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
 ) -> Array | None:
     """dx from dy (N, OH, OW, F), or None without a U; fills grad["weight"] and grad["bias"]."""
-    A, G, B = (matrix.astype(x.dtype) for matrix in transforms(plan.m, plan.r))
+    A, G, B = plan.matrices(x.dtype)
     dU, dbias = None, np.zeros(dy.shape[3], dtype=x.dtype)
     dx = None if U is None else np.empty(x.shape, dtype=x.dtype)
     for images in plan.chunks(len(x)):
         dM = transform(A, dy[images], 1, 0, plan, "winograd M")
         dbias += dM[plan.ones].sum(axis=0)
-        V = transform(B.T, x[images], plan.stride, plan.padding, plan, "winograd V")
+        V = transform(transposed(B), x[images], plan.stride, plan.padding, plan, "winograd V")
         dU = add_products(dU, V, dM, plan)
         if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
@@ -239,7 +259,7 @@ def winograd_backward(
     assert dU is not None
     (_, C, F), r = dU.shape, plan.r
     dw = scratch(x, "winograd dw", (r, r, C * F))
-    both_axes(G.T, dU.reshape(plan.n, plan.n, -1), out=dw)
+    both_axes(transposed(G), dU.reshape(*plan.n, -1), out=dw)
     weight_to_space(dw.reshape(r, r, C, F), grad["weight"], plan.stride)
     grad["bias"][...] = dbias
     return dx
@@ -264,20 +284,20 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
     return dU
 
 
-def tiles_to_input(dV: Array, B: Array, dx: Array, plan: Plan) -> None:
+def tiles_to_input(dV: Array, B: Matrices, dx: Array, plan: Plan) -> None:
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
-    m, n, th, tw, C = plan.m, plan.n, plan.th, plan.tw, dV.shape[2]
-    dV = dV.reshape(n, n, -1)
+    (mh, mw), (nh, nw), th, tw, C = plan.m, plan.n, plan.th, plan.tw, dV.shape[2]
+    dV = dV.reshape(nh, nw, -1)
     for images, part in plan.pieces(len(dx), C):
-        dd = scratch(dx, "winograd tiles", (n, n, part.stop - part.start))
+        dd = scratch(dx, "winograd tiles", (nh, nw, part.stop - part.start))
         both_axes(B, dV[:, :, part], out=dd)
         N = images.stop - images.start
-        canvas = scratch(dx, "canvas", (N, (th - 1) * m + n, (tw - 1) * m + n, C))
-        canvas[:, m * th :], canvas[:, :, m * tw :] = 0, 0
-        for at, tile in enumerate(dd.reshape(n * n, N, th, tw, C)):
-            a, b = divmod(at, n)
-            pixels = canvas[:, a : a + m * th : m, b : b + m * tw : m]
-            if a < m and b < m:  # these come first, side by side; the others overlap them
+        canvas = scratch(dx, "canvas", (N, (th - 1) * mh + nh, (tw - 1) * mw + nw, C))
+        canvas[:, mh * th :], canvas[:, :, mw * tw :] = 0, 0
+        for at, tile in enumerate(dd.reshape(nh * nw, N, th, tw, C)):
+            a, b = divmod(at, nw)
+            pixels = canvas[:, a : a + mh * th : mh, b : b + mw * tw : mw]
+            if a < mh and b < mw:  # these come first, side by side; the others overlap them
                 pixels[...] = tile
             else:
                 pixels += tile

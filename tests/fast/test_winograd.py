@@ -89,7 +89,7 @@ CASES = [
 
 
 def convolve(x, weight, bias, P, G=1, m=None):
-    plan = make_plan(x.shape, weight.shape, P, groups=G, m=m)
+    plan = make_plan(x.shape, weight.shape, P, groups=G, m=m and (m, m))
     return winograd_forward(x, transform_weight(weight, plan.m), bias, plan), plan
 
 
@@ -106,7 +106,7 @@ def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
 
     y, plan = convolve(x, weight, bias, P, G, m)
     grad, want = zeros_like(page.params), zeros_like(page.params)
-    dx = winograd_backward(dy, x, transform_weight(weight, m), grad, plan)
+    dx = winograd_backward(dy, x, transform_weight(weight, plan.m), grad, plan)
     want_dx = page.backward(dy, cache, want)
     if N < 10 and G == 1:
         np.testing.assert_allclose(y, seven_loops(x, weight, bias, 1, P), rtol=0, atol=1e-10)
@@ -138,10 +138,26 @@ def test_the_batch_is_worked_off_in_chunks(monkeypatch):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
 
 
-def test_tiles_are_5_x_5_where_that_saves_a_fifth_of_the_products():
-    assert tile_size(3, 13, 13) == 5  # 3 x 3 tiles of 7 x 7, not 4 x 4 of 6 x 6
-    assert tile_size(3, 12, 12) == tile_size(3, 55, 55) == tile_size(3, 64, 64) == 4
-    assert tile_size(5, 27, 27) == 4 and tile_size(7, 9, 9) == 2
+@pytest.mark.parametrize("m", [(5, 4), (2, 3), (1, 6), (4, 2)])
+@pytest.mark.parametrize("H, W", [(13, 13), (7, 9), (2, 3)])
+def test_tiles_need_not_be_square(m, H, W):
+    rng = np.random.default_rng([*m, H, W])
+    page = Conv2d(2, 3, 3, 1, 1, rng=rng).to(dtype=np.float64)
+    weight, bias = page.params.values()
+    x, dy = rng.standard_normal((3, H, W, 2)), rng.standard_normal((3, H, W, 3))
+    want_y, cache = page.forward(x)
+    grad, want = zeros_like(page.params), zeros_like(page.params)
+    want_dx, plan = page.backward(dy, cache, want), make_plan(x.shape, weight.shape, 1, m=m)
+    U = transform_weight(weight, m)
+    y, dx = winograd_forward(x, U, bias, plan), winograd_backward(dy, x, U, grad, plan)
+    for a, b in ((y, want_y), (dx, want_dx), *((grad[key], want[key]) for key in grad)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, float(abs(b).max())))
+
+
+def test_tiles_are_5_x_4_where_that_saves_a_tenth_of_the_products():
+    assert tile_size(3, 13, 13) == (5, 4)  # 3 x 4 tiles of 7 x 6, not 4 x 4 of 6 x 6
+    assert tile_size(3, 12, 12) == tile_size(3, 55, 55) == tile_size(3, 64, 64) == (4, 4)
+    assert tile_size(5, 27, 27) == (4, 4) and tile_size(7, 9, 9) == (2, 2)
     with pytest.raises(ValueError, match="7x7 are possible, got 8x8"):
         tile_size(8, 9, 9)
 
@@ -199,9 +215,10 @@ def errors(algorithm, r, m, C, side):
 @pytest.mark.parametrize(
     "algorithm, r, m, side, documented",
     [
-        ("im2col", 3, 0, 13, (3e-7, 4e-7, 3e-7)), ("winograd", 3, 4, 12, (1.7e-6, 2.5e-6, 1.6e-6)),
-        ("winograd", 3, 5, 13, (4.0e-6, 5.8e-6, 3.0e-6)),
-        ("winograd", 5, 4, 27, (3.0e-6, 5.6e-6, 3.1e-6)),
+        ("im2col", 3, 0, 13, (3e-7, 4e-7, 3e-7)),
+        ("winograd", 3, (4, 4), 12, (1.7e-6, 2.5e-6, 1.6e-6)),
+        ("winograd", 3, (5, 4), 13, (2.6e-6, 3.8e-6, 2.2e-6)),
+        ("winograd", 5, (4, 4), 27, (3.0e-6, 5.6e-6, 3.1e-6)),
     ],
 )  # fmt: skip
 def test_float32_errors_are_as_documented(algorithm, r, m, side, documented):
