@@ -25,20 +25,22 @@ The point t = 1 has a row of ones in A.  What is added to M at the position of (
 added to every output: that is where the bias goes, and where its gradient is read.
 
 **Cost.**  Multiplications per output and channel: r*r before, n*n/(m*m) now, and more where the
-last tiles overhang the image: 13 outputs are 4 tiles of 4 but 3 of 5, so AlexNet's conv3 to conv5
-take F(5, 3), 441 products an image instead of 576.  Over AlexNet's five layers 0.24 of im2col's
-are left.
+last tiles overhang the image: 13 outputs are 4 tiles of 4 but 3 of 5.  The two axes need not have
+the same m: AlexNet's conv3 to conv5 take tiles of 5 x 4, F(5, 3) down and F(4, 3) across, and 504
+products an image instead of 576.  (Tiles of 5 x 5 would take 441, and err more than 1e-5.)  Over
+AlexNet's five layers a quarter of im2col's are left.
 
 **Price.**  Digits.  Root mean square of the errors in float32, relative to that of the result, with
 the channels of AlexNet's layers:
 
-                y        dx       dw
-    im2col      3e-7     4e-7     3e-7
-    F(4, 3)     1.7e-6   2.5e-6   1.6e-6     conv3, had it tiles of 4; conv1: 1e-6, -, 2.4e-6
-    F(5, 3)     4.0e-6   5.8e-6   3.0e-6     conv3 to conv5
-    F(4, 5)     3.0e-6   5.6e-6   3.1e-6     conv2
+                     y        dx       dw
+    im2col           3e-7     4e-7     3e-7
+    4 x 4, r = 3     1.7e-6   2.5e-6   1.6e-6     conv1 (y 1e-6), and small images
+    5 x 4, r = 3     2.6e-6   3.8e-6   2.2e-6     conv3 to conv5
+    5 x 5, r = 3     4.0e-6   5.8e-6   3.0e-6     not used
+    4 x 4, r = 5     3.0e-6   5.6e-6   3.1e-6     conv2
 
-and in float64 a billion times less.  Every image has tiles of its own: nothing of one image,
+at worst 9e-6 of the largest output, and in float64 a billion times less.  Every image has tiles of its own: nothing of one image,
 however large or undefined, reaches another.
 
 Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs, n x n inputs a tile
