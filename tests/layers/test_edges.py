@@ -125,7 +125,7 @@ def test_an_infinite_dy_of_a_pooling_goes_to_the_winner_alone(form):
 
 
 def convolutions(side, K):
-    """A network for images of this side, with convolutions that tiles and mosaics could mix."""
+    """A network for images of this side, with convolutions that tiles could mix."""
     padding = K // 2
     return Sequential(
         Conv2d(3, 8, K, padding=padding, rng=rng()), ReLU(), LocalResponseNorm(3, 1.0),
