@@ -63,7 +63,7 @@ from minialex.params import Params, Shape
 from minialex.xp import Array
 
 CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough for memory
-BLOCK = 8192  # numbers of each position that are transformed together: the cache holds them
+BLOCK = 16384  # numbers of each position that are transformed together: the cache holds them
 SUM_TILES = 100  # that the weight gradient of kernels above 3x3 sums in a row: more round more
 WORTH = 0.9  # tiles of 5 err more than those of 4: they have to save a tenth of the products
 
