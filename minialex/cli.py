@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from minialex.data import keep_decoded, open_source
 from minialex.errors import ConfigError, MinialexError
-from minialex.fast.threads import limit_threads
+from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.memory import parse_bytes
@@ -184,7 +184,7 @@ def train(arguments: dict[str, Any]) -> int:
             return 0
 
     if config.threads:
-        limit_threads(config.threads)
+        limit_threads(min(config.threads, cpu_count()))
     if config.tf32:
         allow_tf32()
     device, chosen = choose_device(config.device)

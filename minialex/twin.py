@@ -13,7 +13,7 @@ another form of the layer than the one that made it.
 """
 
 import functools
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -31,10 +31,7 @@ class Sealed:
         self._form, self._x_shape, self._cache = type(layer), x_shape, cache
 
     def _refuse(self, *_: Any) -> Any:
-        raise ValueError(
-            f"{self._form.__name__}: this cache was made by another form of the layer; call forward"
-            " again after accelerate(), plain() or to()"
-        )
+        refuse_cache(self._form)
 
     __iter__ = __getitem__ = __len__ = _refuse
 
@@ -69,6 +66,14 @@ class Twin(Layer):
         return f"{first}  # {self.form}" + (f"\n{rest}" if rest else "")
 
 
+def refuse_cache(form: type) -> NoReturn:
+    """Raise ValueError: `form` and the form of the layer that made a cache are two."""
+    raise ValueError(
+        f"{form.__name__}: this cache was made by another form of the layer; call forward again"
+        " after accelerate(), plain() or to()"
+    )
+
+
 def page_of(layer: Any) -> type:
     """The class of the page of a layer or optimizer, accelerated or not."""
     return getattr(type(layer), "page", type(layer))
@@ -92,7 +97,7 @@ def _open(backward: Any) -> Any:
     @functools.wraps(backward)
     def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
         if type(cache) is not Sealed or cache._form is not type(self):
-            return Sealed(self, (), None)._refuse()
+            refuse_cache(type(self))
         check_gradient(self, dy, cache._x_shape, grad)
         return backward(self, dy, cache._cache, grad)
 

@@ -84,7 +84,7 @@ def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
-    shared: Any = None  # Winograd's U of the weights, while micro-batches run
+    shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
 
     @property
     def form(self) -> str:  # type: ignore[override]
@@ -158,14 +158,14 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
 
     def transformed(self, plan: Plan) -> Array:
         """Winograd's U of the weights, for a plan."""
-        if self.shared is not None:
-            return self.shared
+        if self.shared and plan.m in self.shared:
+            return self.shared[plan.m]
         return transform_weight(self.params["weight"], plan.m, self.stride)
 
-    def share(self, shape: Shape) -> Array | None:
-        """Winograd's U of the weights, where inputs of `shape` (N, H, W, C) need it."""
+    def share(self, shape: Shape) -> dict[Any, Array]:
+        """{m: Winograd's U of the weights}, where inputs of `shape` (N, H, W, C) need it."""
         plan = self.plan(shape)
-        return None if plan is None else self.transformed(plan)
+        return {} if plan is None else {plan.m: self.transformed(plan)}
 
     def _pieces(self, x: Array) -> Iterator[slice]:
         """Slices of the batch, of as many images as have about COLUMN_BYTES of columns."""

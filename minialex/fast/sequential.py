@@ -91,7 +91,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return dy
 
     def _groups(self, x: Array) -> list[slice]:
-        check_input(self, x)
+        check_input(self, x)  # __call__ comes here past the seal
         if x.ndim == 0:
             raise ValueError("Sequential: expected a batch of images, got a number")
         return groups_of(len(x))
@@ -156,9 +156,9 @@ def add(total: Params, part: Params) -> None:
 
 @contextlib.contextmanager
 def sharing(shared: list[tuple[Any, Any]]) -> Iterator[None]:
-    """Let each layer find its value in `layer.shared`."""
-    for layer, value in shared:
-        layer.shared = value
+    """Let each layer find what it shares in `layer.shared`; one that stands twice, both."""
+    for layer, values in shared:
+        layer.shared = {**(layer.shared or {}), **values}
     try:
         yield
     finally:

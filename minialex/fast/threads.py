@@ -66,10 +66,11 @@ def blas_libraries() -> tuple[Any, ...]:
 def set_blas_threads(counts: dict[Any, int]) -> None:
     """Let each library multiply on so many threads, for the whole process."""
     for library, count in counts.items():
-        # threadpoolctl lets only the first thread that asks change OpenBLAS, and ignores others.
-        getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
+        # From 3.8 on, threadpoolctl obeys the first thread that asks alone, until that is cleared.
+        clear = getattr(library, "clear_controlling_thread", lambda **_: None)
+        clear(force=True)
         library.set_num_threads(count)
-        getattr(library, "clear_controlling_thread", lambda force: None)(force=True)
+        clear(force=True)
 
 
 @contextlib.contextmanager

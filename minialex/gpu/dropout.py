@@ -4,7 +4,6 @@ from typing import Any
 
 from minialex.gpu.kernel import Kernel
 from minialex.layers import dropout as page
-from minialex.layers.layer import check_input
 from minialex.philox import LOW
 from minialex.twin import Twin
 from minialex.xp import Array, get_xp
@@ -23,7 +22,6 @@ class Dropout(Twin, page.Dropout, device="gpu"):
     def forward(self, x: Array) -> tuple[Array, Any]:
         if not self.training or self.p == 0:
             return page.Dropout.forward(self, x)
-        check_input(self, x)
         y, m = (get_xp(x).empty(x.shape, dtype=x.dtype) for _ in range(2))
         step, seed, first = self.step, self.seed, self.first * x[:1].size
         counter = first, step & LOW, step >> 32 & LOW, self.stream & LOW

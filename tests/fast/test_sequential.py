@@ -130,3 +130,15 @@ def test_a_dropout_among_convolutions_draws_one_mask_for_the_batch():
     assert model.head == 1
     for a, b in zip(run(model), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * abs(b).max())
+
+
+def test_a_convolution_that_stands_twice_has_weights_for_each_of_its_tiles():
+    conv = Conv2d(4, 4, 3, rng=np.random.default_rng(0))
+    model = Sequential(conv, ReLU(), MaxPool2d(4), conv).to(dtype=np.float64)
+    x = np.random.default_rng(1).standard_normal((3, 66, 66, 4))
+    want = model(x)
+    accelerate(model, algorithm="winograd")
+    sizes = [conv.plan((3, side, side, 4)).m for side in (66, 16)]
+    assert sizes == [(4, 4), (5, 4)]
+    for y in (model(x), model.forward(x)[0]):
+        np.testing.assert_allclose(y, want, rtol=0, atol=1e-12 * abs(want).max())

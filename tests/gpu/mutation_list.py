@@ -8,22 +8,31 @@ their place stand the sums, the loops that gather, and a thread that writes outs
 
 from typing import NamedTuple
 
-FORMS, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
+FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
     f"tests/gpu/test_{name}.py"
-    for name in ("forms", "kernels", "accelerated", "step_costs", "copies", "options")
+    for name in (
+        "forms",
+        "other_forms",
+        "kernels",
+        "accelerated",
+        "step_costs",
+        "copies",
+        "options",
+    )
 )
 PREFETCH = "tests/train/test_prefetch.py"
 MISSING_WAITS = f"{PREFETCH}::test_right_under_every_schedule"
 QUIET = f"{COSTS}::test_no_waiting_no_float64_and_one_copy_from_pinned_memory"
 OWN = f"{COSTS}::test_our_own_kernels_are_used"
 CHUNKS = f"{ACCELERATED}::test_a_batch_in_chunks_has_the_gradient_of_the_whole"
-WINDOWS, POOL, NAN, RELU, LRN, ENTROPY, RANDOM = (
+WINDOWS, POOL, NAN, RELU, LRN = (
     f"{FORMS}::test_{name}"
     for name in (
         "im2col_and_col2im", "max_pool", "max_pool_with_nan_and_infinity",
-        "closed_units_stop_everything_and_nan_passes_dy", "lrn", "cross_entropy", "random_numbers",
+        "closed_units_stop_everything_and_nan_passes_dy", "lrn",
     )
 )  # fmt: skip
+ENTROPY, RANDOM = f"{OTHER}::test_cross_entropy", f"{OTHER}::test_random_numbers"
 
 
 class Mutation(NamedTuple):
@@ -94,7 +103,7 @@ MUTATIONS = [
     Mutation(
         "gpu/pixels.cu", "finish",
         "the f of a constant in a kernel: bytes become numbers by way of float64",
-        "255.0f", "255.0", (f"{FORMS}::test_bytes_become_floats_to_the_bit",),
+        "255.0f", "255.0", (f"{OTHER}::test_bytes_become_floats_to_the_bit",),
     ),
     # ------------------------------------------------- streams, and memory to copy from
     Mutation(
@@ -247,6 +256,6 @@ MUTATIONS = [
     ),
     Mutation(
         "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",
-        "lr * $c / ($$b)", "lr * $c", (f"{FORMS}::test_optimizers",),
+        "lr * $c / ($$b)", "lr * $c", (f"{OTHER}::test_optimizers",),
     ),
 ]  # fmt: skip

@@ -9,9 +9,9 @@ import cupy
 import numpy as np
 import pytest
 
+from forms import index  # noqa: F401 -- a fixture
 from minialex import gpu
 from minialex.gpu.kernel import Kernel
-from test_forms import index  # noqa: F401 -- a fixture
 
 FOLDER = Path(gpu.__file__).parent
 MODULES = [
