@@ -24,11 +24,11 @@ choice of h.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minialex.gradient_report import GradReport, neither_slope
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
@@ -36,40 +36,6 @@ from minialex.xp import Array, get_xp, to_cpu, to_device
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
 ROUNDING = 1e-9  # halves of a batch may differ so much from all of it, of the largest number
-
-
-@dataclass(frozen=True)
-class GradReport:
-    """What `gradcheck` found.  True where all is well; `str(report)` is one line a finding."""
-
-    ok: bool
-    error: float  # the worst error of all entries, as defined on this page
-    tolerance: float
-    name: str  # the array of the worst entry: "x", "weight", "0.bias" ...
-    index: tuple[int, ...]  # its place in that array; () for all entries moved together
-    numeric: float  # dL/d(entry) by differences
-    analytic: float  # the same by `layer.backward`
-    checked: int  # entries compared, kinks included
-    kinks: int  # entries on a kink, whose gradient was one of the two slopes
-    problems: tuple[str, ...]  # other findings, such as "backward overwrote dy"
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __str__(self) -> str:
-        index = ", ".join(map(str, self.index))
-        place = f"{self.name}[{index}]" if self.index else f"{self.name} (all entries)"
-        lines = [
-            f"gradcheck {'passed' if self.ok else 'FAILED'}: {self.checked} entries, "
-            f"{self.kinks} on kinks; worst error {self.error:.1e} (tolerance {self.tolerance:.0e}) "
-            f"at {place}: numeric {self.numeric:.12g}, analytic {self.analytic:.12g}"
-        ]
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
-
-    def raise_if_bad(self) -> None:
-        """Raise AssertionError, with the text of the report, unless all is well."""
-        if not self.ok:
-            raise AssertionError(str(self))
 
 
 def gradcheck(
@@ -112,6 +78,7 @@ class _Check:
         self.y = self.forward()
         self.dy = self.rng.standard_normal(self.y.shape)
         self.checked = self.kinks = 0
+        self.neither: list[str] = []  # of each entry on a kink with a gradient that is no slope
         self.worst: tuple[float, str, tuple[int, ...], float, float] = (-1.0, "x", (), 0.0, 0.0)
 
     def run(self, max_entries: int | None) -> GradReport:
@@ -131,7 +98,7 @@ class _Check:
             ok=error <= self.tolerance and not problems,
             error=max(error, 0.0), tolerance=self.tolerance, name=name, index=index,
             numeric=numeric, analytic=analytic, checked=self.checked, kinks=self.kinks,
-            problems=tuple(problems),
+            problems=(*problems, *self.neither[:1]),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
@@ -268,6 +235,8 @@ class _Check:
                 error = 0.0
             else:  # nearly the central difference perhaps, but neither slope
                 error = max(error, 1.0)
+                sides = (float((self.dy * side).sum()) for side in (right, left))
+                self.neither.append(neither_slope(name, index, analytic, *sides))
         self.checked += not together
         error = math.inf if math.isnan(error) else error
         if error > self.worst[0]:

@@ -313,3 +313,24 @@ def test_an_array_without_axes_and_a_dropout_in_use():
     cube = Function(lambda x: x**3, lambda x: 3 * x * x)
     assert gradcheck(cube, on_device(np.array(2.0))).checked == 1
     assert not math.isnan(gradcheck(Dropout(0.5).train(False), ZEROS).error)
+
+
+class SharedMaximum(Layer):
+    """The maximum of each row; equal maxima share its gradient, which is another convention."""
+
+    per_image = True
+
+    def forward(self, x):
+        return x.max(axis=1), x
+
+    def backward(self, dy, x, grad):
+        wins = x == x.max(axis=1, keepdims=True)
+        return dy[:, None] * wins / wins.sum(axis=1, keepdims=True)
+
+
+def test_a_gradient_shared_at_a_kink_is_called_neither_slope_not_a_wrong_number():
+    report = gradcheck(SharedMaximum(), on_device(np.array([[1.0, 1.0], [0.0, 2.0]])))
+    text = str(report)
+    assert not report and len(report.problems) == 1
+    assert "x[0, 0] is on a kink" in text and "is neither" in text and "another convention" in text
+    assert gradcheck(SharedMaximum(), on_device(np.array([[1.0, 1.5], [0.0, 2.0]])))
