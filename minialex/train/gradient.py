@@ -13,7 +13,7 @@ images it sees, since its mask depends on their position in the batch.
 from collections.abc import Callable
 from typing import Any
 
-from minialex.accelerate import mixers
+from minialex.attach import mixers
 from minialex.errors import ConfigError
 from minialex.layers.layer import Layer
 from minialex.losses import softmax_cross_entropy

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.accelerate import accelerate, loss_function
+from minialex.attach import accelerate, loss_function
 from minialex.data import DataLoader, Source, Transform
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, MinialexError
