@@ -16,7 +16,7 @@ from bench_worker import (
     peak_memory_mb,
     serve,
 )
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from minialex.models import AlexNet

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from minialex.accelerate import accelerate, loss_function
+from minialex.attach import accelerate, loss_function
 from minialex.cli import run_main
 from minialex.errors import ConfigError
 from minialex.gpu.diagnosis import gpu_problem

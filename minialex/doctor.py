@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minialex.accelerate import accelerate, loss_function
+from minialex.attach import accelerate, loss_function
 from minialex.cli import run_main
 from minialex.fast.threads import cpu_count
 from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command

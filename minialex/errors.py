@@ -26,11 +26,3 @@ def check_sizes(name: str, least: int = 1, **sizes: object) -> None:
     for what, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size.__index__() < least:
             raise ValueError(f"{name}: {what} must be a whole number from {least} on, got {size!r}")
-
-
-def check_generator(name: str, rng: object) -> None:
-    """Raise TypeError unless `rng` can draw initial weights."""
-    if not hasattr(rng, "standard_normal"):
-        raise TypeError(
-            f"{name}: rng must be a generator, as np.random.default_rng(0); got {rng!r}"
-        )

@@ -1,8 +1,8 @@
 """SGD, Adam -- how the parameters follow their gradient.
 
 The gradient g says in which direction the loss rises fastest; so a step goes the other way.  All
-parameters are one vector theta and all gradients one vector g (see params.py), so each optimizer is
-a formula of vectors.  With learning rate lr and weight decay w:
+parameters of a model are one vector theta and all gradients one vector g (see params.py), so each
+optimizer is a formula of vectors.  With learning rate lr and weight decay w:
 
     SGD      g += w theta;   v = mu v + g;   theta -= lr v
     Adam     g += w theta;   m = b1 m + (1-b1) g;   v = b2 v + (1-b2) g^2
@@ -36,37 +36,13 @@ Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clippi
 """
 
 from minialex.errors import ConfigError
+from minialex.optimizer import Optimizer
+from minialex.schedules import constant, cosine, plateau, step_decay, warm_up
 from minialex.xp import get_xp
 
-
-class Optimizer:
-    """Base: `step(g)` updates theta in place.
-
-    `state` holds the vectors that a checkpoint must keep, `t` the number of steps made.
-    Raises ConfigError for a negative lr or weight decay.
-    """
-
-    def __init__(self, theta, lr, weight_decay, state):
-        if lr < 0 or weight_decay < 0:
-            raise ConfigError(f"lr and weight_decay must not be negative: {lr}, {weight_decay}")
-        self.theta, self.lr, self.weight_decay = theta, lr, weight_decay
-        self.state = {name: get_xp(theta).zeros_like(theta) for name in state}
-        self.t = 0
-
-    def step(self, g, lr=None):
-        """One step against the gradient g (P,), at `lr` or else at the one given in the beginning.
-
-        g is left as it is.  Raises ValueError where it does not fit theta.
-        """
-        if g.shape != self.theta.shape or g.dtype != self.theta.dtype:
-            name, theta, g = type(self).__name__, self.theta, f"{g.shape} of {g.dtype}"
-            raise ValueError(f"{name}: expected a gradient {theta.shape} of {theta.dtype}, got {g}")
-        self.t += 1
-        self.update(g, self.lr if lr is None else lr)
-
-    def update(self, g, lr):
-        """The formula of the page: theta, and the vectors in `state`, after one more step."""
-        raise NotImplementedError
+__all__ = [
+    "SGD", "Adam", "clip_gradient_norm", "constant", "cosine", "plateau", "step_decay", "warm_up",
+]  # fmt: skip
 
 
 class SGD(Optimizer):
@@ -75,10 +51,10 @@ class SGD(Optimizer):
     Raises ConfigError for a momentum outside [0, 1).
     """
 
-    def __init__(self, theta, lr=0.01, momentum=0.9, weight_decay=0.0):
+    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0):
         if not 0 <= momentum < 1:
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
-        super().__init__(theta, lr, weight_decay, ("v",))
+        super().__init__(model, lr, weight_decay, ("v",))
         self.momentum = momentum
 
     def update(self, g, lr):
@@ -94,11 +70,11 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, theta, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
+        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
     ):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1 and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
-        super().__init__(theta, lr, weight_decay, ("m", "v"))
+        super().__init__(model, lr, weight_decay, ("m", "v"))
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
 
     def update(self, g, lr):

@@ -10,17 +10,15 @@ Why.  The optimizer is then the formula on its page, applied to one vector; a ch
 state is one array; and a sum over machines is one sum.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
-from minialex.layers.layer import Layer
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 Shape = tuple[int, ...]
 Params = dict[str, Any]  # name -> array, or name -> Params of a layer inside
 
 
-def named_arrays(params: Params, prefix: str = "") -> Iterator[tuple[Params, str, str]]:
+def named_arrays(params, prefix=""):
     """Yield (dictionary, key, dotted name) of every array in a nested dictionary, in order."""
     for key, value in params.items():
         name = f"{prefix}.{key}" if prefix else key
@@ -30,11 +28,11 @@ def named_arrays(params: Params, prefix: str = "") -> Iterator[tuple[Params, str
             yield params, key, name
 
 
-def dict_like(params: Params, vector: Array) -> Params:
+def dict_like(params, vector):
     """A nested dictionary like `params` whose arrays are consecutive views of the flat `vector`."""
 
-    def build(params: Params, start: int) -> tuple[Params, int]:
-        result: Params = {}
+    def build(params, start):
+        result = {}
         for key, value in params.items():
             if isinstance(value, dict):
                 result[key], start = build(value, start)
@@ -46,7 +44,7 @@ def dict_like(params: Params, vector: Array) -> Params:
     return build(params, 0)[0]
 
 
-def zeros_like(params: Params) -> Params:
+def zeros_like(params):
     """A nested dictionary of zeros like `params`: a `grad` for `backward` to write into."""
     return {
         key: zeros_like(value)
@@ -56,24 +54,39 @@ def zeros_like(params: Params) -> Params:
     }
 
 
-def count_parameters(params: Params) -> int:
+def count_parameters(params):
     """How many numbers are in `params`."""
     return sum(owner[key].size for owner, key, _ in named_arrays(params))
 
 
-def flatten(model: Layer) -> Array:
+def flatten(model):
     """Move all parameters of `model` into one vector theta (P,); `params` become its views.
 
-    Raises ValueError where there are none.  Call it after `model.to`.
+    Where they are such views already, theta is the vector that they are views of.
+    Raises ValueError where there are no parameters, or where their dtypes differ.
     """
-    arrays = list(named_arrays(model.params))
+    arrays = [(owner, key) for owner, key, _ in named_arrays(model.params)]
     if not arrays:
         raise ValueError(f"{type(model).__name__} has no parameters to flatten")
-    first = arrays[0][0][arrays[0][1]]
-    size = count_parameters(model.params)
-    theta = get_xp(first).empty(size, dtype=first.dtype)
-    views = dict_like(model.params, theta)
-    for (owner, key, _), (new, _, _) in zip(arrays, named_arrays(views), strict=True):
-        new[key][...] = owner[key]
-        owner[key] = new[key]
+    dtypes = {owner[key].dtype for owner, key in arrays}
+    if len(dtypes) > 1:
+        found = " and ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"the parameters are of {found}; use model.to(dtype=...)")
+    owner, key = arrays[0]
+    size, theta = count_parameters(model.params), owner[key].base
+    if theta is not None and theta.shape == (size,) and theta.dtype == owner[key].dtype:
+        views = named_arrays(dict_like(model.params, theta))
+        if all(same_memory(o[k], v[n]) for (o, k), (v, n, _) in zip(arrays, views, strict=True)):
+            return theta
+    theta = get_xp(owner[key]).empty(size, dtype=owner[key].dtype)
+    views = named_arrays(dict_like(model.params, theta))
+    for (owner, key), (view, name, _) in zip(arrays, views, strict=True):
+        view[name][...] = owner[key]
+        owner[key] = view[name]
     return theta
+
+
+def same_memory(a, b):
+    """Whether two arrays are the same view: of one memory, with the same shape and strides."""
+    places = [x.ctypes.data if get_xp(x).__name__ == "numpy" else x.data.ptr for x in (a, b)]
+    return places[0] == places[1] and (a.shape, a.strides) == (b.shape, b.strides)

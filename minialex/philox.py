@@ -23,11 +23,9 @@ Shapes     a counter word (blocks,) or one int | numbers: those of the array tha
 Reference: Salmon, Moraes, Dror, Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
 """
 
-import itertools
-
+from minialex.seeds import State
 from minialex.xp import get_xp
 
-_streams = itertools.count()
 LOW = 0xFFFFFFFF  # the low 32 bits
 
 
@@ -61,6 +59,7 @@ def random_uint16(x, seed, stream, step, first=0):
     return halves.astype(xp.uint16).reshape(-1)[skipped : skipped + x.size].reshape(x.shape)
 
 
-def new_stream():
-    """A number that no other call in this program returns."""
-    return next(_streams)
+def new_stream(seed=None):
+    """(seed, stream): the seed given, or else that of seeds.py; and a number new at each call."""
+    State.streams += 1
+    return State.seed if seed is None else seed, State.streams - 1

@@ -7,7 +7,7 @@ true:
 
     layer.__class__ = fast.conv.Conv2d     the same object, params, names, flags, checkpoints
 
-`accelerate.py` does that for a whole model.  The base below gives each twin what all of them need:
+`attach.py` does that for a whole model.  The base below gives each twin what all of them need:
 it registers the twin, checks what forward and backward get, and keeps a cache from being read by
 another form of the layer than the one that made it.
 """
@@ -22,6 +22,7 @@ from minialex.params import Params
 from minialex.xp import Array, get_xp
 
 TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
+OPTIMIZER_TWINS: dict[tuple[type, str], type] = {}
 
 
 class Sealed:
@@ -64,6 +65,23 @@ class Twin(Layer):
     def __repr__(self) -> str:
         first, _, rest = super().__repr__().partition("\n")
         return f"{first}  # {self.form}" + (f"\n{rest}" if rest else "")
+
+
+class OptimizerTwin:
+    """Base of the optimizers' twins: `class Adam(OptimizerTwin, page.Adam, device="cpu")`."""
+
+    page: type
+
+    def __init_subclass__(cls, device: str, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.page, cls.__doc__ = cls.__bases__[-1], cls.__bases__[-1].__doc__
+        OPTIMIZER_TWINS[cls.page, device] = cls
+
+    def follow(self: Any) -> None:
+        """As the page's; on another device it becomes the twin that runs there."""
+        super().follow()  # type: ignore[misc]
+        device = "cpu" if get_xp(self.theta) is np else "gpu"
+        self.__class__ = OPTIMIZER_TWINS.get((self.page, device), self.page)
 
 
 def refuse_cache(form: type) -> NoReturn:

@@ -5,7 +5,7 @@ import pytest
 
 from bad_input import refused
 from device import DEVICE, on_device, on_host
-from minialex.accelerate import accelerate, family, plain
+from minialex.attach import accelerate, family, plain
 from minialex.errors import ConfigError
 from minialex.layers import (
     Conv2d,

@@ -8,7 +8,7 @@ import pytest
 import minialex
 from device import on_device, on_host
 from minialex import gradcheck
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.layers import (
     AvgPool2d,
     Conv2d,

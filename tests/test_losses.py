@@ -16,7 +16,7 @@ from device import (
     on_device,
     on_host,
 )
-from minialex.accelerate import loss_function
+from minialex.attach import loss_function
 from minialex.losses import log_softmax, softmax_cross_entropy
 
 LOSSES = {"page": softmax_cross_entropy, "fast": loss_function(DEVICE)}

@@ -9,7 +9,7 @@ from bad_input import refused
 from cores import cores
 from device import assert_allclose, assert_on_device, on_device
 from minialex import schedules
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.fast import optim as fast_optim
 from minialex.layers import Linear

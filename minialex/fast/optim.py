@@ -17,6 +17,7 @@ import numpy as np
 from minialex import optim as page
 from minialex.fast.scratch import scratch
 from minialex.fast.threads import map_threads
+from minialex.twin import OptimizerTwin
 from minialex.xp import Array
 
 BLOCK = 1 << 17  # numbers: 512 kB in float32; smaller ones cost more in Python than they save
@@ -31,10 +32,7 @@ class _Blocked:
         map_threads(lambda block: self.update_block(block, g[block], lr), blocks)
 
 
-class SGD(_Blocked, page.SGD):
-    __doc__ = page.SGD.__doc__
-    page = page.SGD
-
+class SGD(OptimizerTwin, _Blocked, page.SGD, device="cpu"):
     def update_block(self, block: slice, g: Array, lr: float) -> None:
         """The formula, for the part `block` of theta with its gradient g."""
         theta, v = self.theta[block], self.state["v"][block]
@@ -46,10 +44,7 @@ class SGD(_Blocked, page.SGD):
         theta -= np.multiply(v, lr, out=work)
 
 
-class Adam(_Blocked, page.Adam):
-    __doc__ = page.Adam.__doc__
-    page = page.Adam
-
+class Adam(OptimizerTwin, _Blocked, page.Adam, device="cpu"):
     def update_block(self, block: slice, g: Array, lr: float) -> None:
         """The formula, for the part `block` of theta with its gradient g."""
         theta, m, v = self.theta[block], self.state["m"][block], self.state["v"][block]

@@ -2,7 +2,6 @@
 
 from minialex.gpu import activations, conv, dropout, linear, lrn, optim, pool, sequential
 
-OPTIMIZERS = (optim.SGD, optim.Adam)
 __all__ = [
-    "OPTIMIZERS", "activations", "conv", "dropout", "linear", "lrn", "optim", "pool", "sequential",
+    "activations", "conv", "dropout", "linear", "lrn", "optim", "pool", "sequential",
 ]  # fmt: skip

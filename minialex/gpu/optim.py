@@ -4,6 +4,7 @@ import math
 
 from minialex import optim as page
 from minialex.gpu.kernel import Kernel
+from minialex.twin import OptimizerTwin
 from minialex.xp import Array
 
 SGD_STEP = Kernel(
@@ -15,18 +16,12 @@ ADAM_STEP = Kernel(
 )  # fmt: skip
 
 
-class SGD(page.SGD):
-    __doc__ = page.SGD.__doc__
-    page = page.SGD
-
+class SGD(OptimizerTwin, page.SGD, device="gpu"):
     def update(self, g: Array, lr: float) -> None:
         SGD_STEP(g, lr, self.momentum, self.weight_decay, self.theta, self.state["v"])
 
 
-class Adam(page.Adam):
-    __doc__ = page.Adam.__doc__
-    page = page.Adam
-
+class Adam(OptimizerTwin, page.Adam, device="gpu"):
     def update(self, g: Array, lr: float) -> None:
         b1, b2 = self.betas
         c, w = math.sqrt(1 - b2**self.t), self.weight_decay

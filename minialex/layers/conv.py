@@ -55,8 +55,9 @@ import math
 
 import numpy as np
 
-from minialex.errors import check_generator, check_sizes
+from minialex.errors import check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
+from minialex.seeds import generator
 from minialex.xp import get_xp
 
 
@@ -106,8 +107,8 @@ class Conv2d(Layer):
     x (N, H, W, in_channels) -> y (N, OH, OW, out_channels).
     Parameters: weight (K, K, in_channels/groups, out_channels) and bias (out_channels,).
 
-    `rng`, a NumPy random generator, draws the initial weights: normal, with standard deviation
-    `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
+    `rng`, a NumPy random generator (default: see seeds.py), draws the initial weights: normal, with
+    standard deviation `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
     Raises ValueError for a size out of range, and for channels that cannot be dealt to the groups.
     """
 
@@ -115,19 +116,18 @@ class Conv2d(Layer):
 
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, *,
-        rng, std=None,
+        rng=None, std=None,
     ):  # fmt: skip
         super().__init__()
         C, F, K = in_channels, out_channels, kernel_size
         check_sizes("Conv2d", in_channels=C, out_channels=F, kernel_size=K, stride=stride)
         check_sizes("Conv2d", groups=groups)
         check_sizes("Conv2d", least=0, padding=padding)
-        check_generator("Conv2d", rng)
         if C % groups or F % groups:
             raise ValueError(f"Conv2d: {C} and {F} channels cannot be dealt to {groups} groups")
         self.in_channels, self.out_channels, self.kernel_size = C, F, K
         self.stride, self.padding, self.groups = stride, padding, groups
-        weight = rng.standard_normal((K, K, C // groups, F), dtype=np.float32)
+        weight = generator("Conv2d", rng).standard_normal((K, K, C // groups, F), dtype=np.float32)
         weight *= math.sqrt(2 / (K * K * C // groups)) if std is None else std
         self.params = {"weight": weight, "bias": np.zeros(F, dtype=np.float32)}
 

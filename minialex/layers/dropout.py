@@ -41,11 +41,11 @@ class Dropout(Layer):
 
     per_image, step, first = True, 0, 0  # of the next forward: its number, that of its first image
 
-    def __init__(self, p=0.5, *, seed=0):
+    def __init__(self, p=0.5, *, seed=None):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
-        self.p, self.seed, self.stream = min(round(p * 65536), 65535) / 65536, seed, new_stream()
+        self.p, (self.seed, self.stream) = min(round(p * 65536), 65535) / 65536, new_stream(seed)
 
     def set_step(self, step, first=0):
         self.step, self.first = step, first

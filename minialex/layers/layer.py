@@ -30,8 +30,10 @@ dL/dweight, and so on.  Each derivative has the shape of its variable.
     Everything follows the dtype of the input: float32 to train, float64 to check gradients.
 
 Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
-What a layer does keep is its parameters, its `training` flag (Dropout acts differently in training)
-and Dropout's count of steps; nothing else changes when forward runs.
+What a layer does keep is its parameters and its `training` flag (Dropout acts differently in
+training).  When forward runs, nothing of it changes but its `buffers`, a second dictionary of
+arrays, for what is kept but not learned, such as the running mean of a batch normalization; and
+Dropout's count of steps.  Buffers are saved and moved like parameters, but no optimizer sees them.
 
 `per_image` says that y[n] depends on x[n] alone.  Only then may a batch be taken in parts; a layer
 that mixes its images, such as a batch normalization of your own, leaves it False and gets them all.
@@ -46,7 +48,8 @@ class Layer:
     per_image, training = False, True
 
     def __init__(self):
-        self.params = {}  # name -> array; of a container: name -> the params of a layer inside
+        # params: name -> array; of a container, name -> the params of a layer inside
+        self.params, self.buffers = {}, {}
 
     def forward(self, x):
         """The output y for the input x, and the cache for `backward`.
@@ -88,25 +91,26 @@ class Layer:
             child.train(mode)
         return self
 
-    def number_streams(self):
-        """Number the random layers inside, 1, 2, 3 ...: each draws random numbers of its own."""
-        random = [layer for _, layer in self.leaves() if hasattr(layer, "stream")]
-        for stream, layer in enumerate(random, start=1):
-            layer.stream = stream
-
     def set_step(self, step, first=0):
         """For random layers: the next forward is of training step `step`, from image `first` on."""
         for child in self.children().values():
             child.set_step(step, first)
 
     def to(self, device=None, dtype=None):
-        """Move the parameters to "cpu" or "gpu", or to another float dtype; returns the layer."""
+        """Move all arrays to "cpu" or "gpu", or to another float dtype; returns the layer."""
         for child in self.children().values():
             child.to(device, dtype)
-        for key, array in self.params.items() if not self.children() else ():
-            array = array if device is None else to_device(array, device)
-            self.params[key] = array if dtype is None else array.astype(dtype)
+        for own, key in own_arrays(self):
+            own[key] = to_device(own[key], device) if device else own[key]
+            if dtype and own[key].dtype.kind == "f":
+                own[key] = own[key].astype(dtype, copy=False)
         return self
+
+
+def own_arrays(layer):
+    """(dictionary, key) of each array of `layer` itself, not of layers inside."""
+    both = layer.params, layer.buffers
+    return [(own, key) for own in both for key in own if not isinstance(own[key], dict)]
 
 
 def check_input(layer, x, form=None):

@@ -40,25 +40,26 @@ import math
 
 import numpy as np
 
-from minialex.errors import check_generator, check_sizes
+from minialex.errors import check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
+from minialex.seeds import generator
 
 
 class Linear(Layer):
     """x (N, in_features) -> y (N, out_features).  Parameters: weight (D, F) and bias (F,).
 
-    `rng`, a NumPy random generator, draws the initial weights: normal, with standard deviation
-    `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
+    `rng`, a NumPy random generator (default: see seeds.py), draws the initial weights: normal, with
+    standard deviation `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
     Raises ValueError for a size below 1.
     """
 
     per_image = True
 
-    def __init__(self, in_features, out_features, *, rng, std=None):
+    def __init__(self, in_features, out_features, *, rng=None, std=None):
         super().__init__()
         check_sizes("Linear", in_features=in_features, out_features=out_features)
-        check_generator("Linear", rng)
         self.in_features, self.out_features = in_features, out_features
+        rng = generator("Linear", rng)
         weight = rng.standard_normal((in_features, out_features), dtype=np.float32)
         weight *= math.sqrt(2 / in_features) if std is None else std
         self.params = {"weight": weight, "bias": np.zeros(out_features, dtype=np.float32)}

@@ -9,6 +9,7 @@ is this loop, run from the last layer to the first.
 """
 
 from minialex.layers.layer import Layer
+from minialex.seeds import number_streams
 
 
 class Sequential(Layer):
@@ -20,8 +21,8 @@ class Sequential(Layer):
     def __init__(self, *layers):
         if not all(isinstance(layer, Layer) for layer in layers):
             raise TypeError("Sequential: expected layers, as in Sequential(Flatten(), ReLU())")
-        self.layers = list(layers)  # no super().__init__(): see `params`
-        self.number_streams()
+        self.layers, self.buffers = list(layers), {}  # no super().__init__(): see `params`
+        number_streams(self)
 
     def children(self):
         return {str(i): layer for i, layer in enumerate(self.layers)}
@@ -38,9 +39,8 @@ class Sequential(Layer):
         return x, caches
 
     def backward(self, dy, caches, grad):
-        names = list(self.children())
-        for i in reversed(range(len(self.layers))):
-            dy = self.layers[i].backward(dy, caches[i], grad.get(names[i], {}))  # {}: no parameters
+        for i, name in reversed([*enumerate(self.children())]):
+            dy = self.layers[i].backward(dy, caches[i], grad.get(name, {}))  # {}: no parameters
         return dy
 
     def __call__(self, x):  # without the caches, which would take memory

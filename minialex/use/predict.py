@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.data import Compose, ToArray, open_rgb
 from minialex.data.folder import EXTENSIONS
 from minialex.data.ten_crops import ten_crops

@@ -19,7 +19,7 @@ from bench_machine import Speeds
 from bench_ours import Stopwatch, build
 from bench_rows import PARTS
 from minialex import fast
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count
 from minialex.layers import ReLU, Sequential

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.fast import threads
 from minialex.fast.sequential import InOrder, groups_of
 from minialex.fast.threads import GROUP

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.layers import Conv2d
 from minialex.params import zeros_like

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from minialex.accelerate import accelerate
-from minialex.accelerate import plain as without_twins
+from minialex.attach import accelerate
+from minialex.attach import plain as without_twins
 from minialex.fast.winograd import (
     make_plan,
     tile_size,

@@ -153,19 +153,19 @@ MUTATIONS = [
         "$steps.append($$images)", "$steps.append($$images); float(self.log[0, 0])", (QUIET,),
     ),
     Mutation(
-        "accelerate.py", "accelerate", "the twins: layers stay what their pages say",
+        "attach.py", "accelerate", "the twins: layers stay what their pages say",
         "$layer.__class__ = TWINS.get($$rest)", "pass", (OWN,),
     ),
     Mutation(
-        "accelerate.py", "accelerate", "the twin of the optimizer: it stays what its page says",
-        "$optimizer.__class__ = OPTIMIZERS[$$device].get($$rest)", "pass", (OWN,),
+        "attach.py", "accelerate", "the twin of the optimizer: it stays what its page says",
+        "$optimizer.__class__ = OPTIMIZER_TWINS.get($$rest)", "pass", (OWN,),
     ),
     Mutation(
-        "accelerate.py", "loss_function", "the twin of the loss: it stays what its page says",
+        "attach.py", "loss_function", "the twin of the loss: it stays what its page says",
         "return $twin if $$condition else", "return", (OWN,),
     ),
     Mutation(
-        "accelerate.py", "accelerate", "one product less: a first layer passes its gradient on",
+        "attach.py", "accelerate", "one product less: a first layer passes its gradient on",
         "$first.input_grad = input_grad", "pass",
         (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
     ),

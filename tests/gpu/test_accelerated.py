@@ -8,7 +8,7 @@ import pytest
 from bad_input import refused
 from device import on_device, on_host
 from minialex import losses
-from minialex.accelerate import accelerate, loss_function, plain
+from minialex.attach import accelerate, loss_function, plain
 from minialex.errors import ConfigError
 from minialex.gpu.losses import softmax_cross_entropy
 from minialex.layers import Sequential

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from device import DEVICE, on_device
-from minialex.accelerate import accelerate, loss_function
+from minialex.attach import accelerate, loss_function
 from minialex.layers import (
     AvgPool2d,
     Conv2d,

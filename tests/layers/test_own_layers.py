@@ -9,7 +9,7 @@ from bad_input import refused
 from cores import cores
 from device import DEVICE, assert_allclose, on_device, on_host
 from layer_cases import to_form
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.layers import (
     AvgPool2d,

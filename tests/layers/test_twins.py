@@ -7,7 +7,7 @@ import pytest
 
 from device import DEVICE, on_device, on_host
 from layer_cases import KINDS, Kind, Strided, draw, to_form
-from minialex.accelerate import family
+from minialex.attach import family
 from minialex.layers import (
     Conv2d,
     Dropout,

@@ -6,7 +6,7 @@ import pytest
 from device import DEVICE, on_device, on_host
 from layer_cases import CrossEntropy, Wrapper
 from minialex import gradcheck
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.layers import (
     AvgPool2d,
     Conv2d,

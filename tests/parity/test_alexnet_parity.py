@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.layers import (
     AvgPool2d,
     Conv2d,

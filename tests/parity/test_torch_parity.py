@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.layers import (
     AvgPool2d,
     Conv2d,

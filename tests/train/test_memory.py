@@ -8,7 +8,7 @@ import pytest
 
 import tiny_run
 from device import DEVICE, assert_allclose, on_device, on_host
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
 from minialex.params import flatten

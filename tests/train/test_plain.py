@@ -9,7 +9,7 @@ import tiny_run
 from bad_input import refused
 from device import DEVICE, assert_allclose
 from minialex import cli, losses
-from minialex.accelerate import family
+from minialex.attach import family
 from minialex.errors import ConfigError
 from minialex.train.checkpoint import load_checkpoint
 from minialex.twin import Twin, page_of

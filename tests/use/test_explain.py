@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minialex.accelerate import accelerate, plain
+from minialex.attach import accelerate, plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
 from minialex.layers import Conv2d
 from minialex.models import AlexNet

@@ -11,7 +11,7 @@ from PIL import Image
 
 import curves
 from device import DEVICE, on_device, on_host
-from minialex.accelerate import accelerate
+from minialex.attach import accelerate
 from minialex.cli import draw_curves
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex import fast, gpu, losses
+from minialex import fast, gpu, losses  # noqa: F401 -- fast and gpu register their twins
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
 from minialex.fast.winograd_matrices import POINTS
@@ -33,13 +33,9 @@ from minialex.layers import (
     Sequential,
 )
 from minialex.params import named_arrays
-from minialex.twin import TWINS, page_of
+from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
 
-OPTIMIZERS: dict[str, dict[type, type]] = {
-    "cpu": {twin.page: twin for twin in fast.OPTIMIZERS},
-    "gpu": {twin.page: twin for twin in gpu.OPTIMIZERS},
-}
 # What twins are told beside their class.
 SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
 LARGEST_KERNEL = len(POINTS)  # of Winograd's method
@@ -73,7 +69,8 @@ def accelerate(
         if page_of(layer) is Conv2d:
             layer.algorithm = algorithm
     if optimizer is not None:
-        optimizer.__class__ = OPTIMIZERS[device].get(type(optimizer), type(optimizer))
+        kind = type(optimizer)
+        optimizer.__class__ = OPTIMIZER_TWINS.get((kind, device), kind)
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
     first = first_layer(model)
