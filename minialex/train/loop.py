@@ -236,8 +236,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
 
     epochs            passes over the data
     val               a loader of validation images; the best epoch is chosen on it
-    run               a folder for checkpoints and history; a run that is there is resumed, to the bit,
-                      and one that is finished goes on where `epochs` is larger now
+    run               a folder for checkpoints and history; a run that is there is resumed to the
+                      bit, and one that is finished goes on where `epochs` is larger now
     device            "cpu", "gpu" or "auto"; the model and the optimizer are moved there
     schedule          of the learning rate: "constant", "cosine", "step", "plateau", or a function
                       from the step, 0 for the first, to a factor; `warm_up` steps come first
