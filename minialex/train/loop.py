@@ -15,8 +15,10 @@ the same steps, to the bit, as one that was never stopped.
 """
 
 import contextlib
+import copy
 import inspect
 import time
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +118,9 @@ class Training:
             attach.accelerate(model, optimizer, algorithm=self.algorithm, input_grad=False)
         chunk = self.largest_chunk()
         self.chunks = Chunks(model, optimizer, chunk, N)
+        if self.val is not None and chunk < self.val.batch_size:
+            self.val = copy.copy(self.val)
+            self.val.batch_size = chunk
         self.meter = Meter(optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)
@@ -145,7 +150,9 @@ class Training:
         found = self.model.training
         self.model.train()
         try:
-            yield
+            with warnings.catch_warnings():  # of overflows, `check_finite` says more in one line
+                warnings.filterwarnings("ignore", category=RuntimeWarning)
+                yield
         finally:
             self.model.train(found)
             if not self.plain:  # backward passes dx on again
