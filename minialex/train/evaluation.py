@@ -1,45 +1,117 @@
 """How good is a network?  Its loss and accuracy over a dataset, by one crop per image or by ten."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
+from minialex.attach import device_of, family
 from minialex.data import DataLoader
 from minialex.data.ten_crops import MIDDLE_CROP
 from minialex.layers import Layer
-from minialex.losses import log_softmax, softmax_cross_entropy
+from minialex.losses import check, log_softmax
 from minialex.train.prefetch import device_batches
 from minialex.xp import to_cpu
 
 
-def evaluate(model: Layer, loader: DataLoader, device: str = "cpu") -> tuple[float, float]:
-    """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`."""
+class Tally:
+    """What a network answered so far, over C classes.
+
+    losses   the sum of the losses of the images
+    counts   int64 (C, C): how often it gave the answer of a column to an image of a row's class
+    """
+
+    def __init__(self, classes: int):
+        self.losses, self.counts = 0.0, np.zeros((classes, classes), dtype=np.int64)
+
+    def add(self, log_p: np.ndarray, labels: np.ndarray) -> None:
+        """Count N images with the logarithms of their probabilities, (N, C), and labels, (N,)."""
+        self.losses -= float(log_p[np.arange(len(labels)), labels].sum())
+        np.add.at(self.counts, (labels, log_p.argmax(axis=1)), 1)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of an image."""
+        return self.losses / int(self.counts.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return int(self.counts.trace()) / int(self.counts.sum())
+
+
+@contextlib.contextmanager
+def evaluating(model: Layer) -> Iterator[None]:
+    """`model` in evaluation mode; afterwards each layer is in the mode that it was found in."""
+    found = [(layer, layer.training) for layer in family(model)]
     model.train(False)
-    loss = correct = seen = 0.0
-    for x, labels in device_batches(loader, device, epoch=0):
-        logits = model(x)
-        loss += float(softmax_cross_entropy(logits, labels)[0]) * len(x)
-        correct += float((logits.argmax(axis=1) == labels).sum())
-        seen += len(x)
-    model.train(True)
-    return loss / seen, correct / seen
+    try:
+        yield
+    finally:
+        model.train(found[0][1])  # a layer of the user's own may do more than to set the flag
+        for layer, mode in found:
+            layer.training = mode
 
 
-def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str = "cpu") -> dict[str, float]:
+def tally(
+    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
+    name: str = "validation", ten_crops: bool = False,
+) -> list[Tally]:  # fmt: skip
+    """What `model` answers over epoch 0 of `loader`, in evaluation mode.
+
+    With `ten_crops`, samples are the ten crops of an image, (N, 10, H, W, 3), and there are two
+    results: of the middle crop alone, and of the mean of the ten probabilities.  `device` None is
+    where the model is; `screen` shows a bar called `name`.
+    """
+    tallies: list[Tally] = []
+    images = len(loader.dataset) if screen else 0
+    batches = device_batches(loader, device or device_of(model), epoch=0)
+    with (
+        evaluating(model),
+        contextlib.closing(batches),
+        screen.bar(name, images) if screen else contextlib.nullcontext() as bar,
+    ):
+        for x, labels in batches:
+            crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
+            logits = model(crops)
+            check(logits, labels.repeat(len(crops) // len(x)), label_smoothing=0)
+            log_p = to_cpu(log_softmax(logits)).astype(np.float64)
+            answers = [log_p]
+            if ten_crops:
+                log_p = log_p.reshape(len(x), 10, -1)
+                answers = [log_p[:, MIDDLE_CROP], np.log(np.exp(log_p).mean(axis=1))]
+            tallies = tallies or [Tally(log_p.shape[-1]) for _ in answers]
+            for one, answer in zip(tallies, answers, strict=True):
+                one.add(answer, to_cpu(labels))
+            if bar:
+                bar.update(len(x), loss=f"{tallies[-1].loss:.4f}", acc=f"{tallies[-1].accuracy:.1%}")
+    return tallies
+
+
+def evaluate(
+    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
+    name: str = "validation",
+) -> tuple[float, float]:  # fmt: skip
+    """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`.
+
+    The model is back in the mode it was found in when this returns or raises.  `device` None is
+    where the model is; on a `screen`, if there is one, a bar called `name` shows how far it is.
+    """
+    (found,) = tally(model, loader, device, screen, name)
+    return found.loss, found.accuracy
+
+
+def evaluate_ten_crops(
+    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None
+) -> dict[str, float]:
     """As `evaluate`, for a loader whose samples are the ten crops of an image, (N, 10, H, W, 3).
 
     "ten_crop_loss" and "ten_crop_acc" are those of the mean of the ten probabilities (section 4.1
     of the paper), "test_loss" and "test_acc" those of the middle crop alone.
     """
-    model.train(False)
-    sums, seen = np.zeros(4), 0
-    for x, y in device_batches(loader, device, epoch=0):
-        N, labels = len(x), to_cpu(y)
-        logits = model(x.reshape(-1, *x.shape[2:]))
-        log_p = to_cpu(log_softmax(logits)).reshape(N, 10, -1).astype(np.float64)
-        mean = np.log(np.exp(log_p).mean(axis=1))  # (N, classes)
-        for i, answer in enumerate((log_p[:, MIDDLE_CROP], mean)):
-            sums[2 * i] -= answer[np.arange(N), labels].sum()
-            sums[2 * i + 1] += (answer.argmax(axis=1) == labels).sum()
-        seen += N
-    model.train(True)
-    names = ("test_loss", "test_acc", "ten_crop_loss", "ten_crop_acc")
-    return {name: float(value) / seen for name, value in zip(names, sums, strict=True)}
+    middle, ten = tally(model, loader, device, screen, "test", ten_crops=True)
+    return {
+        "test_loss": middle.loss, "test_acc": middle.accuracy,
+        "ten_crop_loss": ten.loss, "ten_crop_acc": ten.accuracy,
+    }  # fmt: skip

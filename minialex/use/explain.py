@@ -15,8 +15,11 @@ the forward and the backward pass that training uses, with another question.
                        map[p,q] = max(0, sum over c of w[c] A[p,q,c])
 
     neighbours     Which photos look alike to the network?  Those whose activations in the last
-                   hidden layer, 4,096 each, lie close together, though their pixels may have
-                   nothing in common.
+                   hidden layer (4,096 each in AlexNet) lie close together, though their pixels may
+                   have nothing in common.
+
+All of it works for any network of layers, one after the other, in Sequentials nested in any way.  A
+block of your own, which does something else with the layers inside it, counts as one layer.
 
 References: Krizhevsky, Sutskever, Hinton (2012), section 6.1: neighbours.  Simonyan, Vedaldi,
 Zisserman (2014), "Deep Inside Convolutional Networks": saliency.  Selvaraju et al. (2017),
@@ -28,32 +31,46 @@ from typing import Any
 
 import numpy as np
 
-from minialex.layers import Conv2d
+from minialex.attach import family, first_layer
+from minialex.errors import ConfigError
+from minialex.layers import Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
 from minialex.layers.layer import Layer
 from minialex.models import AlexNet
 from minialex.params import zeros_like
+from minialex.train.evaluation import evaluating
+from minialex.twin import page_of
 from minialex.xp import Array, get_xp, to_cpu
+
+CHAINS = (Sequential.forward, AlexNet.forward)  # AlexNet only looks at the shape first
+
+
+def chain(model: Layer) -> list[Layer]:
+    """The layers of `model` that run one after the other, those of nested Sequentials in place."""
+    page: Any = page_of(model)
+    runs_in_order = page.backward is Sequential.backward and page.forward in CHAINS
+    if not runs_in_order or not model.children():
+        return [model]
+    return [layer for child in model.children().values() for layer in chain(child)]
 
 
 class Trace:
     """One forward pass of `model`, in evaluation mode, that keeps the output of every layer.
 
-    The input x is (N, side, side, 3).
+    The input x is (N, H, W, C), as the network takes it.
 
-    layers, outputs   the layers without children, in order of execution, and the output of each;
-                      where a ReLU works in place, the layer before it shows the ReLU's output too
+    layers, outputs   the layers of `chain(model)`, and the output of each; where a ReLU works in
+                      place, the layer before it shows the ReLU's output too
     """
 
-    def __init__(self, model: AlexNet, x: Array):
-        model.train(False)
-        self.model = model
-        self.layers: list[Layer] = [layer for _, layer in model.leaves()]
+    def __init__(self, model: Layer, x: Array):
+        self.model, self.layers = model, chain(model)
         self.outputs: list[Array] = []
         self.caches: list[Any] = []
-        for layer in self.layers:
-            x, cache = layer.forward(x)
-            self.outputs.append(x)
-            self.caches.append(cache)
+        with evaluating(model):
+            for layer in self.layers:
+                x, cache = layer.forward(x)
+                self.outputs.append(x)
+                self.caches.append(cache)
 
     @property
     def logits(self) -> Array:
@@ -61,8 +78,16 @@ class Trace:
         return self.outputs[-1]
 
     def convolutions(self) -> list[int]:
-        """The indices of the layers whose outputs are the maps of each convolution, after ReLU."""
-        return [i + 1 for i, layer in enumerate(self.layers) if isinstance(layer, Conv2d)]
+        """The indices of the layers whose outputs are the maps of a convolution, after ReLU.
+
+        A block with a convolution inside counts as one; Tanh and Sigmoid do as ReLU.
+        """
+        found = []
+        for i, layer in enumerate(self.layers):
+            if self.outputs[i].ndim == 4 and any(isinstance(p, Conv2d) for p in family(layer)):
+                follows = self.layers[i + 1 : i + 2]
+                found.append(i + any(isinstance(p, ReLU | Tanh | Sigmoid) for p in follows))
+        return found
 
     def convolution_maps(self) -> list[np.ndarray]:
         """What the convolutions and their ReLUs make of the first image, each (H, W, C)."""
@@ -78,47 +103,62 @@ class Trace:
         dy = one_hot.astype(self.logits.dtype)
         # Nobody asks for the gradient of the images in training, so an accelerated model may leave
         # it out (`input_grad`).
-        first: Any = self.layers[0]
+        first = first_layer(self.model)
         skips = not getattr(first, "input_grad", True)
         if skips:
             first.input_grad = True
         try:
-            for i in reversed(range(at + 1, len(self.layers))):
-                grad = zeros_like(self.layers[i].params)
-                dy = self.layers[i].backward(dy, self.caches[i], grad)
+            with evaluating(self.model):
+                for i in reversed(range(at + 1, len(self.layers))):
+                    grad = zeros_like(self.layers[i].params)
+                    dy = self.layers[i].backward(dy, self.caches[i], grad)
         finally:
             if skips:
                 first.input_grad = False
         return dy
 
 
-def saliency(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
-    """The largest |d score / d pixel| of each pixel's colours: x (N, H, W, 3) -> (N, H, W)."""
+def saliency(model: Layer, x: Array, classes: Array) -> np.ndarray:
+    """The largest |d score / d pixel| of each pixel's colours: x (N, H, W, C) -> (N, H, W)."""
     return np.abs(to_cpu(Trace(model, x).gradient(classes))).max(axis=3)
 
 
-def grad_cam(model: AlexNet, x: Array, classes: Array) -> np.ndarray:
-    """Where in the last convolution's maps the network sees the class: (N, h, w), 0 elsewhere."""
+def grad_cam(model: Layer, x: Array, classes: Array) -> np.ndarray:
+    """Where in the last convolution's maps the network sees the class: (N, h, w), 0 elsewhere.
+
+    Raises ConfigError for a network without a convolution.
+    """
     trace = Trace(model, x)
+    if not trace.convolutions():
+        raise ConfigError("Grad-CAM needs a convolution, and this network has none; see `saliency`")
     last = trace.convolutions()[-1]
     w = trace.gradient(classes, at=last).mean(axis=(1, 2), keepdims=True)  # (N, 1, 1, C)
     return np.maximum(to_cpu((w * trace.outputs[last]).sum(axis=3)), 0)
 
 
-def last_hidden(model: AlexNet, batches: Iterable[Array]) -> np.ndarray:
-    """The outputs of the last hidden layer, (images, 4096), in evaluation mode.
+def last_hidden(model: Layer, batches: Iterable[Array]) -> np.ndarray:
+    """The input of the last Linear layer, (images, units), in evaluation mode.
 
-    `batches` yields the images, (N, side, side, 3) at a time.
+    `batches` yields the images, (N, H, W, C) at a time.  Raises ConfigError for a network without a
+    Linear layer.
     """
-    model.train(False)
     parts = []
-    for x in batches:
-        features, flatten, classifier = model.layers
-        y = flatten(features(x))
-        for layer in classifier.layers[:-1]:
-            y = layer(y)
-        parts.append(to_cpu(y).copy())
+    with evaluating(model):
+        for x in batches:
+            parts.append(to_cpu(_before_the_last_linear(model, x)).copy())
     return np.concatenate(parts)
+
+
+def _before_the_last_linear(model: Layer, x: Array) -> Array:
+    """Runs whole Sequentials where it can: accelerated, they work on several images at once."""
+    layers = [model] if chain(model) == [model] else list(model.children().values())
+    ends = [i for i, layer in enumerate(layers) if any(isinstance(p, Linear) for p in chain(layer))]
+    if not ends:
+        raise ConfigError("the network has no Linear layer, so it has no last hidden layer")
+    for layer in layers[: ends[-1]]:
+        x = layer(x)
+    last = layers[ends[-1]]
+    return x if isinstance(last, Linear) else _before_the_last_linear(last, x)
 
 
 def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
