@@ -246,6 +246,7 @@ def configure(given: dict[str, Any]) -> Config:
 
     Raises ConfigError for an unknown recipe, and for values that cannot work.
     """
+    _check_together(given)
     name = given.get("recipe") or recipe_for(given.get("data", "drawings"))
     recipe = RECIPES.get(name, {})  # Config refuses a name that is unknown
     settings = {**recipe, **given, "recipe": name}
@@ -260,6 +261,7 @@ def change(config: Config, given: dict[str, Any]) -> Config:
 
     Raises ConfigError for an option that may not change.
     """
+    _check_together(given)
     may_change = {field.name for field in options() if field.metadata["may_change"]}
     if fixed := given.keys() - may_change:
         raise ConfigError(
@@ -288,3 +290,8 @@ def from_settings(settings: Any) -> Config:
 
 def _allowed(field: dataclasses.Field) -> tuple[Limits | None, tuple[str, ...]]:
     return field.metadata["limits"], field.metadata["choices"]
+
+
+def _check_together(given: dict[str, Any]) -> None:
+    if given.get("plain") and "algorithm" in given:
+        raise ConfigError("--plain has no --algorithm to choose; leave one of them out")
