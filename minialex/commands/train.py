@@ -23,13 +23,13 @@ from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.optimizer import Optimizer
 from minialex.train.config import Config, change, configure
+from minialex.train.loop import Training
 from minialex.train.memory import show_bytes
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_path
 from minialex.train.screen import Screen, duration
 from minialex.train.setup import fit_options, make_loaders, make_model, test_scores
-from minialex.train.training import Training
 from minialex.use.pictures import plot_curves
 
 EXAMPLES = """\
@@ -115,7 +115,7 @@ def train(config: Config, folder: RunFolder) -> int:
         print(keep_decoded((loader, val), folder.path), flush=True)
     try:
         with quiet_overflows():
-            training.run()
+            training.train()
     except KeyboardInterrupt:
         if not training.stop.asked:  # the second Ctrl-C, or outside a step
             raise
