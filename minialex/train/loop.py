@@ -104,7 +104,8 @@ class Training:
             raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
         self.screen = Screen(self.log_interval) if self.screen is None else self.screen
         self.stop, self.progress = Stop(), Progress()
-        self.classes: list[str] | None = getattr(self.loader.dataset, "classes", None)
+        classes = getattr(self.loader.dataset, "classes", None)
+        self.classes = None if classes is None else list(map(str, classes))
         self.device, chosen = choose_device(self.device)
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)

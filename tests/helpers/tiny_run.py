@@ -19,6 +19,7 @@ from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.screen import Bar, Silent
 from minialex.train.setup import fit_options, make_loaders, make_model
+from minialex.xp import to_cpu
 
 OPTIONS = {
     "width": 1 / 16, "image_size": 67, "batch_size": 4, "epochs": 3, "workers": 2,
@@ -65,6 +66,30 @@ def training(folder: Path, after=lambda step: None, lines=None, length=12, **opt
         model, loader, optimizer, val=val, run=folder, screen=Watch(after, lines),
         settings=dataclasses.asdict(config), **fit_options(config),
     )  # fmt: skip
+
+
+def watched(run):
+    """A list that each step of `run`, whose losses are read after each, appends (x, labels, loss) to.
+    """
+    steps, real = [], run.step
+
+    def step(x, labels):
+        x, labels = x.copy(), labels.copy()
+        real(x, labels)
+        rows = zip(to_cpu(run.meter.log)[:, 0].tolist(), run.meter.images, strict=False)
+        loss = sum(loss * n for loss, n in rows) / len(x)
+        steps.append((to_cpu(x), to_cpu(labels), loss))
+
+    run.step = step
+    return steps
+
+
+def last_weights(run):
+    """Train `run` to its end; the weights of the last epoch, which need not be the best."""
+    found, last = [], run.saved.last
+    run.saved.last = lambda: (found.append(to_cpu(run.optimizer.theta).copy()), last())
+    run.train()
+    return found[-1]
 
 
 def main(arguments):
