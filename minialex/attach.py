@@ -33,7 +33,7 @@ from minialex.layers import (
     Sequential,
 )
 from minialex.params import named_arrays
-from minialex.twin import TWINS, page_of
+from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
@@ -69,7 +69,8 @@ def accelerate(
         if page_of(layer) is Conv2d:
             layer.algorithm = algorithm
     if optimizer is not None:
-        optimizer.__class__ = TWINS.get((type(optimizer), device), type(optimizer))
+        kind = type(optimizer)
+        optimizer.__class__ = OPTIMIZER_TWINS.get((kind, device), kind)
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
     first = first_layer(model)

@@ -21,7 +21,8 @@ from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.params import Params
 from minialex.xp import Array, get_xp
 
-TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin, of layers and optimizers
+TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
+OPTIMIZER_TWINS: dict[tuple[type, str], type] = {}
 
 
 class Sealed:
@@ -74,13 +75,13 @@ class OptimizerTwin:
     def __init_subclass__(cls, device: str, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.page, cls.__doc__ = cls.__bases__[-1], cls.__bases__[-1].__doc__
-        TWINS[cls.page, device] = cls
+        OPTIMIZER_TWINS[cls.page, device] = cls
 
     def follow(self: Any) -> None:
         """As the page's; on another device it becomes the twin that runs there."""
         super().follow()  # type: ignore[misc]
         device = "cpu" if get_xp(self.theta) is np else "gpu"
-        self.__class__ = TWINS.get((self.page, device), self.page)
+        self.__class__ = OPTIMIZER_TWINS.get((self.page, device), self.page)
 
 
 def refuse_cache(form: type) -> NoReturn:

@@ -1,6 +1,11 @@
-"""What `--data` means: the drawings, the pet photos, or a folder of one's own."""
+"""What `--data` means: the drawings, the pet photos, or a folder of one's own.
+
+And what it means where you leave it out, and where a download goes.
+"""
 
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,22 +48,25 @@ def open_source(
     *,
     seed: int,
     limit: int | None = None,
-    data_root: str | os.PathLike[str] = "data",
+    data_root: str | os.PathLike[str] | None = None,
     length: int | None = None,
     progress: Progress | None = tqdm,
+    report: Callable[[str], None] = print,
 ) -> Source:
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, `length` of them for training (default
                  TRAIN_DRAWINGS)
-    "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time
+    "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
+                 `download_root()`)
     a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which a seeded
                  TEST_SHARE becomes the test photos.  If your folder is itself called drawings or
                  pets, write ./drawings.
 
     For photos, validation is a seeded VAL_SHARE of the training photos, class by class.  `limit`
     is the most images to keep of each of the three, chosen by the seed, each class in its
-    proportion.  `progress`, for the download, is tqdm or None.
+    proportion.  Before a download, `report` is called with a line that says where to and how
+    large; `progress`, of the download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -72,14 +80,48 @@ def open_source(
     if length is not None:
         raise ConfigError("length applies to the drawings only; use limit for photos")
     if spec == "pets":
+        root = download_root() if data_root is None else Path(data_root)
+        if not (root / "pets").is_dir():
+            report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
         return _photos(
-            download_pets(data_root, progress=progress), "Oxford-IIIT Pet photos", seed, limit
+            download_pets(root, progress=progress), "Oxford-IIIT Pet photos", seed, limit
         )
     folder = Path(spec)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
     return _photos(folder, f"photos in {str(folder)!r}", seed, limit)
+
+
+def default_data() -> tuple[str, str]:
+    """What to train on where nobody says: its name, and a line that says what and why.
+
+    It is data/ where that has train and test folders, and else the drawings.
+    """
+    other = "choose other data with --data"
+    if Path("data/train").is_dir() and Path("data/test").is_dir():
+        return "data", f"data: the photos in data/, since it has train/ and test/; {other}"
+    return "drawings", f"data: drawings, since data/ has no train/ and test/ here; {other}"
+
+
+def download_root() -> Path:
+    """Where downloads go: data/ in a clone of this project, else the user's folder for caches.
+
+    The clone is the current folder, or the one that minialex is imported from.  Photos that are in
+    data/ here already stay in use.
+    """
+    if Path("data/pets").is_dir():
+        return Path("data")
+    for clone in (Path(), Path(__file__).parents[2]):
+        if (clone / "pyproject.toml").is_file() and (clone / "minialex/data/sources.py").is_file():
+            return clone / "data"
+    if sys.platform == "win32":
+        caches = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library/Caches"
+    else:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "minialex"
 
 
 def _drawings(seed: int, limit: int | None, length: int) -> Source:

@@ -18,6 +18,7 @@ new one.  The header carries a checksum of itself and of all tensors, which load
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from safetensors.numpy import save_file
 
 from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
+from minialex.layers.layer import own_arrays
+from minialex.params import Params, named_arrays
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
@@ -41,55 +44,68 @@ def torch_axes(layer: Layer, key: str, array: Array) -> tuple[int, ...]:
     return tuple(range(array.ndim))
 
 
+def named_state(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer, Params, str]]:
+    """(dotted name, layer, dictionary, key) of all params and buffers of a layer and those inside.
+
+    Raises ValueError for parameters that belong to no layer found in `children()`.
+    """
+    found = []
+    for own, key in own_arrays(layer):
+        found.append((key, layer, own, key))
+    for name, child in layer.children().items():
+        found += [(f"{name}.{inner}", *rest) for inner, *rest in named_state(child)]
+    lost = {name for _, _, name in named_arrays(layer.params)} - {name for name, *_ in found}
+    if lost:
+        kind = type(layer).__name__
+        raise ValueError(f"{kind}: children() must name the layer that {min(lost)!r} belongs to")
+    yield from ((f"{prefix}{name}", *rest) for name, *rest in found)
+
+
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
-    """Copies of the parameters by dotted name: contiguous NumPy arrays in PyTorch's axis order."""
+    """Copies of params and buffers by dotted name: NumPy arrays in PyTorch's axis order."""
     result = {}
-    for name, layer in model.leaves():
-        for key, array in layer.params.items():
-            axes = torch_axes(layer, key, array)
-            result[f"{name}.{key}"] = np.array(to_cpu(array).transpose(axes), order="C")
+    for name, layer, own, key in named_state(model):
+        axes = torch_axes(layer, key, own[key])
+        result[name] = np.array(to_cpu(own[key]).transpose(axes), order="C")
     return result
 
 
 def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
-    """Copy tensors named and ordered as by `state_dict` into the parameters of `model`.
+    """Copy tensors named and ordered as by `state_dict` into the params and buffers of `model`.
 
     Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does
     not fit.
     """
-    own = state_dict_shapes(model)
+    shapes = state_dict_shapes(model)
     for problem, names in (
-        ("lacks", own.keys() - tensors.keys()),
-        ("has unknown", tensors.keys() - own.keys()),
+        ("lacks", shapes.keys() - tensors.keys()),
+        ("has unknown", tensors.keys() - shapes.keys()),
     ):
         if names:
             raise CheckpointError(
                 f"the checkpoint does not fit this model: it {problem} {min(names)}"
             )
-    for name, shape in own.items():
+    for name, shape in shapes.items():
         if tensors[name].shape != shape:
             raise CheckpointError(
                 "the checkpoint does not fit this model:"
                 f" {name} is {tensors[name].shape}, expected {shape}"
             )
-    for name, layer in model.leaves():
-        for key, array in layer.params.items():
-            axes = torch_axes(layer, key, array)
-            ours = tensors[f"{name}.{key}"].transpose(np.argsort(axes)).astype(array.dtype)
-            if isinstance(array, np.ndarray):
-                array[...] = ours
-            else:  # CuPy: one copy up
-                array.set(np.ascontiguousarray(ours))
+    for name, layer, own, key in named_state(model):
+        array, axes = own[key], torch_axes(layer, key, own[key])
+        ours = tensors[name].transpose(np.argsort(axes)).astype(array.dtype)
+        if isinstance(array, np.ndarray):
+            array[...] = ours
+        else:  # CuPy: one copy up
+            array.set(np.ascontiguousarray(ours))
 
 
 def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
     """Name -> shape in PyTorch's axis order, without copying any array."""
-    shapes = {}
-    for name, layer in model.leaves():
-        for key, array in layer.params.items():
-            axes = torch_axes(layer, key, array)
-            shapes[f"{name}.{key}"] = tuple(array.shape[axis] for axis in axes)
-    return shapes
+    return {
+        name: tuple(own[key].shape[axis] for axis in torch_axes(layer, key, own[key]))
+        for name, layer, own, key in named_state(model)
+    }
 
 
 def save_checkpoint(

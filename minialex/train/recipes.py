@@ -3,7 +3,7 @@
 A learning rate that works with Adam is wrong for SGD, and the epochs that you can afford before
 the network overfits depend on the augmentation: settings have to be chosen together.  A recipe
 does that for you.  It gives defaults, and an option that you give beside it wins; what a recipe
-does not name is as in `Config` (run.py).  To tune a recipe, change its numbers here.
+does not name is as in `Config` (config.py).  To tune a recipe, change its numbers here.
 
     drawings    the default for the drawings: each has a pose of its own, so nothing is augmented,
                 and two epochs are enough
@@ -27,8 +27,8 @@ The paper's recipe, with the section of Krizhevsky, Sutskever, Hinton (2012) for
 
 Ours differs in three respects.  The paper subtracts a mean image, pixel by pixel; we subtract its
 mean colour, since random crops move every pixel of it anyway.  "Stopped improving" was judged by
-eye; here it means `patience` epochs without a new best, 10 so that 90 epochs have room for all
-three divisions.  And our weight decay acts on the biases too.
+eye; here it means `plateau_patience` epochs without a new best, 10 so that 90 epochs have room for
+all three divisions.  And our weight decay acts on the biases too.
 
 Two of these numbers belong to the rest of the paper, and surprise you elsewhere.  The weights of
 N(0, 0.01^2) suit pixels in 0..255: with pixels in 0..1 the signals of the first layer would be 255
@@ -48,11 +48,11 @@ The README's results on photos come from these numbers.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minialex.errors import ConfigError
 from minialex.optim import SGD, Adam, Optimizer
-from minialex.xp import Array
 
 RECIPES: dict[str, dict[str, Any]] = {
     "drawings": {
@@ -67,9 +67,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "variant": "2012", "augment": "crop", "colour_shift": 0.1, "normalize": "mean",
         "init": "paper", "dropout": 0.5, "optimizer": "sgd", "lr": 0.01, "weight_decay": 5e-4,
-        "schedule": "plateau", "warm_up": 0, "patience": 10, "batch_size": 128, "epochs": 90,
+        "schedule": "plateau", "warm_up": 0, "plateau_patience": 10,
+        "batch_size": 128, "epochs": 90,
     },
 }  # fmt: skip
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam,
+    "adamw": partial(Adam, decoupled=True),
+    "sgd": SGD,
+}
 
 
 def recipe_for(data: str) -> str:
@@ -77,13 +84,11 @@ def recipe_for(data: str) -> str:
     return "drawings" if data == "drawings" else "modern"
 
 
-def make_optimizer(name: str, theta: Array, lr: float, weight_decay: float) -> Optimizer:
-    """The optimizer "adam", "adamw" or "sgd" over theta.  Raises ConfigError for another name."""
-    optimizers: dict[str, Callable[..., Any]] = {
-        "adam": Adam,
-        "adamw": lambda theta, **options: Adam(theta, decoupled=True, **options),
-        "sgd": SGD,
-    }
-    if name not in optimizers:
-        raise ConfigError(f"unknown optimizer '{name}'; choose {', '.join(optimizers)}")
-    return optimizers[name](theta, lr=lr, weight_decay=weight_decay)
+def make_optimizer(name: str, model: Any, lr: float, weight_decay: float) -> Optimizer:
+    """The optimizer "adam", "adamw" or "sgd" of a model, or of a vector theta.
+
+    Raises ConfigError for another name.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"unknown optimizer '{name}'; choose {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](model, lr=lr, weight_decay=weight_decay)

@@ -1,11 +1,12 @@
-"""A run: the settings of a training run, and the folder that keeps all that comes out of it.
+"""The folder of a training run: all that comes out of it.
 
 What the folder holds:
 
-    config.json         the settings, as given
+    config.json         the options, as given; or what `fit` was told in a program of your own
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc,
                         images_per_s
-    last.safetensors    everything needed to resume the run, bit for bit
+    last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
+                        it is to be kept
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
@@ -14,210 +15,16 @@ What the folder holds:
 """
 
 import csv
-import dataclasses
 import io
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minialex.data import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CenterCrop,
-    ColourShift,
-    Compose,
-    Dataset,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    colour_statistics,
-)  # fmt: skip
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train.checkpoint import write_text
-from minialex.train.recipes import RECIPES, recipe_for
+from minialex.train.config import Config, from_settings
 
-AUGMENTATIONS = ("none", "crop", "full")
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
-
-
-@dataclass(frozen=True)
-class Config:
-    """The settings of a training run; `configure` fills in what a recipe says.
-
-    Raises ConfigError for values that cannot work.
-    """
-
-    data: str = "drawings"
-    recipe: str = "drawings"
-    device: str = "auto"
-    variant: str = "ungrouped"
-    lrn: bool | None = None  # None: the variant's
-    width: float = 1.0
-    image_size: int | None = None  # None: the variant's
-    dropout: float = 0.5
-    init: str = "he"
-    activation: str = "relu"
-    pooling: str = "max"
-    batch_size: int = 32
-    epochs: int = 2
-    optimizer: str = "adam"
-    lr: float = 2e-4
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warm_up: int = 100  # steps; at most a tenth of all
-    patience: int = 5  # epochs without a new best that end a plateau
-    label_smoothing: float = 0.0
-    augment: str = "none"
-    crop_scale: float = 0.35  # the smallest part of a photo's area that augment "full" crops
-    colour_shift: float = 0.0
-    normalize: str = "imagenet"
-    colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
-    ten_crop: bool = False
-    seed: int = 0
-    workers: int = 2
-    log_interval: int = 20
-    limit: int | None = None
-    cache: bool = True
-    memory_limit: int | None = None  # bytes of a training step; not for plain pages
-    threads: int | None = None  # cores to use; None: all
-    tf32: bool = False
-    algorithm: str = "auto"
-    plain: bool = False  # pages alone, without their twins
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch_size", "epochs", "patience", "log_interval", "image_size", "memory_limit",
-            "threads",
-        ):  # fmt: skip
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "weight_decay", "colour_shift"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"{_flag(name)} must be a number of 0 or more, got {getattr(self, name)}"
-                )
-        for name in ("seed", "workers", "warm_up"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
-        for name in ("label_smoothing", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{_flag(name)} must be in [0, 1), got {getattr(self, name)}")
-        if not 0 < self.width <= 4:
-            raise ConfigError(f"--width must be above 0 and at most 4, got {self.width}")
-        if not 0 < self.crop_scale <= 1:
-            raise ConfigError(f"--crop-scale must be above 0 and at most 1, got {self.crop_scale}")
-        if self.augment not in AUGMENTATIONS:
-            raise ConfigError(
-                f"unknown augmentation '{self.augment}'; choose {', '.join(AUGMENTATIONS)}"
-            )
-        if self.normalize not in ("imagenet", "mean"):
-            raise ConfigError(f"unknown --normalize '{self.normalize}'; choose imagenet or mean")
-        if self.plain and self.memory_limit is not None:
-            raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
-
-    @property
-    def needs_colours(self) -> bool:
-        """Whether the colours of the training photos have to be measured."""
-        return self.colour_shift > 0 or self.normalize == "mean"
-
-
-def configure(options: dict[str, Any]) -> Config:
-    """The settings from `options`, and from their recipe what they leave open.
-
-    Raises ConfigError for an unknown recipe, and for values that cannot work.
-    """
-    name = options.get("recipe") or recipe_for(options.get("data", "drawings"))
-    if name not in RECIPES:
-        raise ConfigError(f"unknown recipe '{name}'; choose {', '.join(RECIPES)}")
-    settings = {**RECIPES[name], **options, "recipe": name}
-    sgd = settings["optimizer"] == "sgd"
-    if "lr" not in options and sgd != (RECIPES[name]["optimizer"] == "sgd"):
-        settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
-    return Config(**settings)
-
-
-def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
-    """`config` with the colours of a training set, where it needs them and has none yet.
-
-    They go into config.json, so that a resumed run adds the very same colours again.
-    """
-    if not config.needs_colours or config.colours is not None:
-        return config
-    to_pixels = Compose((*square(side), ToArray()))
-    return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
-
-
-def evaluation_transform(side: int, config: Config) -> Compose:
-    """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227.
-
-    `config.augment` "crop" first takes the paper's middle square, because the paper's ten crops lie
-    in its corners.
-    """
-    before = square(side) if config.augment == "crop" else square(side)[:1]
-    return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
-
-
-def training_transform(side: int, config: Config) -> Compose:
-    """What a training photo goes through.
-
-    augment "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full":
-    crops of config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et
-    al. 2014, section 6).
-    """
-    crops: tuple[Any, ...]
-    if config.augment == "none":
-        crops = (*square(side)[:1], CenterCrop(side))
-    elif config.augment == "crop":
-        crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
-    else:
-        crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
-    shift: tuple[Any, ...] = ()
-    if config.colour_shift:
-        shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
-    return Compose((*crops, ToArray(), *shift, _normalize(config)))
-
-
-def square_side(side: int) -> int:
-    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
-    return round(side * 256 / 227)
-
-
-def square(side: int) -> tuple[Resize, CenterCrop]:
-    """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
-    return Resize(square_side(side)), CenterCrop(square_side(side))
-
-
-def _normalize(config: Config) -> Normalize:
-    if config.normalize == "imagenet":
-        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    # The paper's: pixels in 0..255, less their mean.
-    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)
-
-
-def _measured(config: Config, name: str) -> Any:
-    if config.colours is None or name not in config.colours:
-        raise ConfigError(f"the settings lack colours.{name}; start a new run")
-    return config.colours[name]
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def check_types(settings: Any) -> None:
-    """Raise TypeError unless `settings`, from a JSON file, is a dict with the types of `Config`."""
-    if not isinstance(settings, dict):
-        raise TypeError("it is no dictionary")
-    types = {field.name: field.type for field in dataclasses.fields(Config)}
-    for name, value in settings.items():
-        kind: Any = types.get(name, object)
-        if not isinstance(value, kind) and not (type(value) is int and isinstance(0.0, kind)):
-            raise TypeError(f"{name} is {value!r}")
 
 
 def free_path(config: Config) -> Path:
@@ -236,42 +43,67 @@ class RunFolder:
         self.result_file = path / "result.json"
 
     @classmethod
-    def create(cls, path: Path | None, config: Config) -> "RunFolder":
-        """A new folder at `path`, or at the first free runs/<data>-<variant>-<number>.
+    def create(cls, path: Path, settings: dict[str, Any]) -> "RunFolder":
+        """A new folder, with its config.json.
 
         Raises ConfigError where there is a run already, or the folder cannot be made.
         """
-        path = path or free_path(config)
         run = cls(path)
-        if (path / "config.json").exists():
-            raise ConfigError(
-                f"{str(path)!r} holds a run already;"
-                f" continue it with --resume {path}, or choose another --out"
-            )
+        run.check_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"cannot make the run folder {str(path)!r}: {error.strerror}"
             ) from None
-        write_text(path / "config.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        run.write_settings(settings)
         return run
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
-        """The folder of an earlier run and its settings.
+        """The folder of an earlier run of the command `train`, and its options.
 
         Raises CheckpointError where there is none.
         """
-        file = path / "config.json"
+        run = cls(path)
+        settings = run.settings()
+        if isinstance(settings, dict) and "fit" in settings:
+            raise CheckpointError(
+                f"{str(path)!r} was made by a program of your own; run your program again to"
+                " resume it"
+            )
         try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-            check_types(settings)
-            return cls(path), Config(**settings)
+            return run, from_settings(settings)
+        except TypeError as error:
+            raise run.damaged(error) from None
+
+    def check_new(self) -> None:
+        """Raise ConfigError where the folder holds a run."""
+        if (self.path / "config.json").exists():
+            raise ConfigError(
+                f"{str(self.path)!r} holds a run already;"
+                f" continue it with --resume {self.path}, or choose another --out"
+            )
+
+    def settings(self) -> Any:
+        """What config.json holds.  Raises CheckpointError where there is none."""
+        try:
+            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(f"{str(path)!r} holds no run: it has no config.json") from None
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{str(file)!r} is damaged ({error}); start a new run") from None
+            raise CheckpointError(
+                f"{str(self.path)!r} holds no run: it has no config.json"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise self.damaged(error) from None
+
+    def damaged(self, error: Exception) -> CheckpointError:
+        """What to raise where config.json does not hold what it should."""
+        file = str(self.path / "config.json")
+        return CheckpointError(f"{file!r} is damaged ({error}); start a new run")
+
+    def write_settings(self, settings: dict[str, Any]) -> None:
+        """Write config.json."""
+        write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write history.csv anew: `rows` have the keys COLUMNS."""

@@ -29,18 +29,14 @@ from minialex.train.checkpoint import (
     save_checkpoint,
     state_dict,
 )
+from minialex.train.config import Config
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
 from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
+from minialex.train.preprocessing import evaluation_transform, measure_colours, training_transform
 from minialex.train.recipes import make_optimizer
-from minialex.train.run import (
-    Config,
-    RunFolder,
-    evaluation_transform,
-    measure_colours,
-    training_transform,
-)
+from minialex.train.run import RunFolder
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
 Report = Callable[[str], None]
@@ -114,7 +110,8 @@ class Trainer:
         self.epochs, total = config.epochs, config.epochs * len(self.train_loader)
         self.schedule = make_schedule(
             config.schedule, total, min(config.warm_up, total // 10),
-            errors=lambda: [1 - row["val_acc"] for row in self.history], patience=config.patience,
+            errors=lambda: [1 - row["val_acc"] for row in self.history],
+            patience=config.plateau_patience,
         )  # fmt: skip
 
         self.stop = False
@@ -225,7 +222,7 @@ class Trainer:
             f"  val loss {val_loss:.4f} acc {val_acc:.1%}  {row['images_per_s']:.1f} images/s{mark}"
         )
         if self.config.schedule == "plateau" and self.learning_rate() < rate:
-            patience = self.config.patience
+            patience = self.config.plateau_patience
             self.report(
                 f"  lr {self.learning_rate():g} from now on: no new best in {patience} epoch(s)"
             )

@@ -1,5 +1,7 @@
 """`--data`: drawings, pets, a folder with train and test, a folder without."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -140,12 +142,69 @@ def test_pets_are_downloaded_and_then_read_as_a_folder(tmp_path, monkeypatch):
 
     def download(root, progress):
         asked.append((root, progress))
-        return make_split_folder(tmp_path / "pets")
+        pets = root / "pets"
+        return pets if pets.exists() else make_split_folder(pets)
 
     monkeypatch.setattr(sources, "download_pets", download)
-    source = open_source("pets", seed=0, data_root=tmp_path, limit=10, progress=None)
-    assert asked == [(tmp_path, None)]
-    assert len(source.train) == 10 and "Oxford-IIIT Pet" in source.description
+    lines = []
+    for _ in range(2):  # the second time, nothing is downloaded
+        source = open_source(
+            "pets", seed=0, data_root=tmp_path, limit=10, progress=None, report=lines.append
+        )
+        assert len(source.train) == 10 and "Oxford-IIIT Pet" in source.description
+    assert asked == [(tmp_path, None)] * 2
+    (line,) = lines
+    assert "about 800 MB" in line and line.endswith(f"to {tmp_path / 'pets'}")
+
+
+def test_downloads_go_to_data_in_a_clone(tmp_path, monkeypatch):
+    (tmp_path / "minialex/data").mkdir(parents=True)
+    (tmp_path / "minialex/data/sources.py").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "minialex/data/sources.py"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setattr(sources.sys, "platform", "linux")
+    assert sources.download_root() == tmp_path / "caches" / "minialex"  # as installed from a wheel
+    (tmp_path / "pyproject.toml").touch()
+    assert sources.download_root() == tmp_path / "data"
+    monkeypatch.chdir(tmp_path)
+    assert sources.download_root() == Path("data")
+
+
+@pytest.mark.parametrize(("platform", "variable", "caches"), [
+    ("linux", "XDG_CACHE_HOME", ".cache"), ("darwin", None, "Library/Caches"),
+    ("win32", "LOCALAPPDATA", "AppData/Local"),
+])  # fmt: skip
+def test_downloads_else_go_to_the_folder_for_caches(
+    tmp_path, monkeypatch, platform, variable, caches
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "__file__", str(tmp_path / "site/minialex/data/sources.py"))
+    monkeypatch.setattr(sources.sys, "platform", platform)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert sources.download_root() == tmp_path / "home" / caches / "minialex"
+    (tmp_path / "data/pets").mkdir(parents=True)  # as earlier versions left them
+    assert sources.download_root() == Path("data")
+    (tmp_path / "data/pets").rmdir()
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "mine"))
+        assert sources.download_root() == tmp_path / "mine" / "minialex"
+
+
+def test_the_default_is_data_where_it_has_photos_else_drawings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (None, "data", "data/train"):
+        if folder:
+            (tmp_path / folder).mkdir()
+        data, line = sources.default_data()
+        assert data == "drawings" and line.startswith("data: drawings, since data/ has no train/")
+    (tmp_path / "data/test").mkdir()
+    data, line = sources.default_data()
+    assert data == "data" and "data/, since it has train/ and test/" in line and "--data" in line
 
 
 # ---------------------------------------------------------------------------------------- bad input

@@ -158,7 +158,7 @@ MUTATIONS = [
     ),
     Mutation(
         "attach.py", "accelerate", "the twin of the optimizer: it stays what its page says",
-        "$optimizer.__class__ = TWINS.get($$rest)", "pass", (OWN,),
+        "$optimizer.__class__ = OPTIMIZER_TWINS.get($$rest)", "pass", (OWN,),
     ),
     Mutation(
         "attach.py", "loss_function", "the twin of the loss: it stays what its page says",

@@ -1,0 +1,287 @@
+"""Config -- the options of a training run.  Each is defined here, and nowhere else.
+
+A field says all that there is to know of its option: default, type, group, help, what it may be.
+The checks below, the command line with its --help (`commands/options.py`) and the page
+docs/options.md are made from that.  A new option is one more field.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from minialex.errors import ConfigError
+from minialex.fast.conv import ALGORITHMS
+from minialex.models.alexnet import ACTIVATIONS, POOLINGS, VARIANTS
+from minialex.train.memory import parse_bytes
+from minialex.train.recipes import OPTIMIZERS, RECIPES, recipe_for
+
+AUGMENTATIONS = ("none", "crop", "full")
+INITS = ("he", "glorot", "paper")
+SCHEDULES = ("constant", "step", "cosine", "plateau")
+GROUPS = ("data", "network", "training", "augmentation", "machine", "run")
+
+Limits = tuple[str, Callable[[Any], bool]]  # "--lr must be <words>", and whether a value is that
+ONE_OR_MORE: Limits = ("at least 1", lambda value: value >= 1)
+TWO_OR_MORE: Limits = ("at least 2", lambda value: value >= 2)
+ZERO_OR_MORE: Limits = ("0 or more", lambda value: value >= 0)
+FINITE: Limits = ("a number of 0 or more", lambda value: 0 <= value < math.inf)
+SHARE: Limits = ("in [0, 1)", lambda value: 0 <= value < 1)
+
+
+def up_to(most: int) -> Limits:
+    """Above 0 and at most `most`."""
+    return f"above 0 and at most {most}", lambda value: 0 < value <= most
+
+
+def option(
+    default: Any,
+    group: str,
+    text: str,
+    *,
+    limits: Limits | None = None,
+    choices: Iterable[str] = (),
+    shown: str = "none",
+    metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A field of Config.
+
+    text, group    what --help says, and where
+    limits         what a number must be
+    choices        what a text may be
+    shown          how --help calls a default that does not speak for itself, such as None
+    metavar        how --help calls the value, by default after its type
+    parse          makes the value of a text, by default its type
+    may_change     whether a run that is resumed may have another value.  It may move to another
+                   device, be watched more closely or go on for longer; another learning rate, say,
+                   would make it another run.
+    """
+    about = {
+        "group": group, "text": text, "limits": limits, "choices": tuple(choices), "shown": shown,
+        "metavar": metavar, "parse": parse, "may_change": may_change,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of a training run; `configure` fills in what a recipe says.
+
+    Raises ConfigError for values that cannot work.
+    """
+
+    # fmt: off
+    data: str = option(
+        "drawings", "data",
+        "drawings; pets, photos that are downloaded once (about 800 MB); or a folder with"
+        " train/<class>/ and test/<class>/, or with <class>/ alone",
+        shown="data/ where that has train/ and test/, else drawings",
+    )
+    limit: int | None = option(
+        None, "data", "the most images to use of each part", limits=TWO_OR_MORE, shown="all"
+    )
+    workers: int = option(
+        2, "data", "threads that load images", limits=ZERO_OR_MORE, may_change=True
+    )
+    cache: bool = option(
+        True, "data", "keep decoded images on the disk while the run lasts", may_change=True
+    )
+    variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
+    lrn: bool | None = option(
+        None, "network", "local response normalisation", shown="yes with 2012, else no"
+    )
+    width: float = option(
+        1.0, "network", "scales the number of filters and hidden units", limits=up_to(4)
+    )
+    image_size: int | None = option(
+        None, "network", "side of the images in pixels", limits=ONE_OR_MORE, metavar="PIXELS",
+        shown="227; 224 with owt",
+    )
+    dropout: float = option(
+        0.5, "network", "share of the hidden units that is dropped in training", limits=SHARE
+    )
+    init: str = option(
+        "he", "network", "initial weights; glorot is for tanh and sigmoid", choices=INITS
+    )
+    activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
+    pooling: str = option(
+        "max", "network", "max and average have windows of 3 x 3, max2 of 2 x 2", choices=POOLINGS
+    )
+    recipe: str = option(
+        "drawings", "training",
+        "settings that belong together: the defaults of the other options",
+        choices=RECIPES, shown="drawings for drawings, modern for photos",
+    )
+    epochs: int = option(
+        2, "training", "passes over the training images", limits=ONE_OR_MORE, may_change=True
+    )
+    patience: int | None = option(
+        None, "training", "end the run after so many epochs without a new best validation accuracy",
+        limits=ONE_OR_MORE, shown="never", metavar="EPOCHS", may_change=True,
+    )
+    batch_size: int = option(
+        32, "training", "images per step", limits=ONE_OR_MORE, metavar="IMAGES"
+    )
+    optimizer: str = option("adam", "training", "how steps are made", choices=OPTIMIZERS)
+    lr: float = option(2e-4, "training", "learning rate", limits=FINITE)
+    weight_decay: float = option(
+        0.0, "training", "how strongly weights are drawn to 0", limits=FINITE
+    )
+    schedule: str = option(
+        "cosine", "training", "how the learning rate changes", choices=SCHEDULES
+    )
+    warm_up: int = option(
+        100, "training", "steps of rising learning rate, at most a tenth of all",
+        limits=ZERO_OR_MORE, metavar="STEPS",
+    )
+    plateau_patience: int = option(
+        5, "training", "epochs without a new best before --schedule plateau divides the rate by 10",
+        limits=ONE_OR_MORE, metavar="EPOCHS",
+    )
+    label_smoothing: float = option(
+        0.0, "training", "share of the certainty that labels give up", limits=SHARE
+    )
+    seed: int = option(0, "training", "of all random numbers", limits=ZERO_OR_MORE)
+    augment: str = option(
+        "none", "augmentation",
+        "crop: the paper's random crops and mirror images; full: crops of random size and shape",
+        choices=AUGMENTATIONS,
+    )
+    crop_scale: float = option(
+        0.35, "augmentation", "the smallest part of a photo's area that --augment full crops",
+        limits=up_to(1),
+    )
+    colour_shift: float = option(
+        0.0, "augmentation", "strength of the paper's random colours, 0.1 there", limits=FINITE
+    )
+    normalize: str = option(
+        "imagenet", "augmentation",
+        "imagenet: its mean and deviation; mean: less the mean of the training photos",
+        choices=("imagenet", "mean"),
+    )
+    colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
+    device: str = option(
+        "auto", "machine", "where to compute; cuda is the same as gpu",
+        choices=("cpu", "gpu", "auto"), may_change=True,
+    )
+    threads: int | None = option(
+        None, "machine", "cores to use", limits=ONE_OR_MORE, shown="all", may_change=True
+    )
+    memory_limit: int | None = option(
+        None, "machine", "memory of a training step, like 2GB; the batch is split to fit",
+        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", may_change=True,
+    )
+    algorithm: str = option(
+        "auto", "machine", "of convolutions; auto is the faster one", choices=ALGORITHMS,
+        may_change=True,
+    )
+    tf32: bool = option(
+        False, "machine",
+        "products with 10 bits of precision on a GPU since 2020: faster, less exact",
+        may_change=True,
+    )
+    plain: bool = option(
+        False, "machine", "run the pages as they stand, without their fast twins: far slower",
+        may_change=True,
+    )
+    ten_crop: bool = option(
+        False, "run", "test on ten crops of each image as well", may_change=True
+    )
+    keep_last: bool = option(
+        False, "run",
+        "keep last.safetensors at the end, so that more --epochs go on from there to the bit",
+        may_change=True,
+    )
+    log_interval: int = option(
+        20, "run", "steps between updates of the loss shown in a log file or from a GPU",
+        limits=ONE_OR_MORE, metavar="STEPS", may_change=True,
+    )
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        if self.device == "cuda":
+            object.__setattr__(self, "device", "gpu")
+        for field in options():
+            value, (limits, choices) = getattr(self, field.name), _allowed(field)
+            if choices and value not in choices:
+                raise ConfigError(
+                    f"unknown {flag(field.name)} '{value}'; choose {', '.join(choices)}"
+                )
+            if limits and value is not None and not limits[1](value):
+                raise ConfigError(f"{flag(field.name)} must be {limits[0]}, got {value}")
+        if self.plain and self.memory_limit is not None:
+            raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
+
+    @property
+    def needs_colours(self) -> bool:
+        """Whether the colours of the training photos have to be measured."""
+        return self.colour_shift > 0 or self.normalize == "mean"
+
+
+def options() -> list[dataclasses.Field]:
+    """The fields of Config that are options, in order."""
+    return [field for field in dataclasses.fields(Config) if field.metadata]
+
+
+def value_type(field: dataclasses.Field) -> type:
+    """The type of an option's values: int, float, bool or str."""
+    kinds = [kind for kind in typing.get_args(field.type) if kind is not type(None)]
+    return kinds[0] if kinds else typing.cast(type, field.type)
+
+
+def flag(name: str) -> str:
+    """The option of a field, such as "--batch-size"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def configure(given: dict[str, Any]) -> Config:
+    """The settings from the options `given`, and from their recipe what they leave open.
+
+    Raises ConfigError for an unknown recipe, and for values that cannot work.
+    """
+    name = given.get("recipe") or recipe_for(given.get("data", "drawings"))
+    recipe = RECIPES.get(name, {})  # Config refuses a name that is unknown
+    settings = {**recipe, **given, "recipe": name}
+    sgd = settings.get("optimizer") == "sgd"
+    if "lr" not in given and sgd != (recipe.get("optimizer") == "sgd"):
+        settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
+    return Config(**settings)
+
+
+def change(config: Config, given: dict[str, Any]) -> Config:
+    """`config` of a run that is resumed, with the options `given`.
+
+    Raises ConfigError for an option that may not change.
+    """
+    may_change = {field.name for field in options() if field.metadata["may_change"]}
+    if fixed := given.keys() - may_change:
+        raise ConfigError(
+            f"{flag(min(fixed))} cannot be changed when a run is resumed; leave it out"
+        )
+    return dataclasses.replace(config, **given)
+
+
+def from_settings(settings: Any) -> Config:
+    """The Config that was written to a JSON file, by this or an earlier version.
+
+    Raises TypeError where it has keys or types that are not those of Config, ConfigError where a
+    value cannot work.
+    """
+    if not isinstance(settings, dict):
+        raise TypeError("it is no dictionary")
+    if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
+        settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
+    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    for name, value in settings.items():
+        kind: Any = types.get(name, object)
+        if not isinstance(value, kind) and not (type(value) is int and isinstance(0.0, kind)):
+            raise TypeError(f"{name} is {value!r}")
+    return Config(**settings)
+
+
+def _allowed(field: dataclasses.Field) -> tuple[Limits | None, tuple[str, ...]]:
+    return field.metadata["limits"], field.metadata["choices"]

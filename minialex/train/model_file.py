@@ -1,0 +1,140 @@
+"""Networks in files: what a checkpoint says about its network, and how that is built again.
+
+    save("mine.safetensors", model)         weights, and a description of the layers
+    model = load("mine.safetensors")        the same network
+
+A description is JSON: the name of a layer and its arguments,
+
+    {"layer": "Sequential", "layers": [{"layer": "Conv2d", "in_channels": 3, ...}, ...]}
+
+Names are looked up in a table of our own layers.  Nothing is imported by name, so that a file from
+a stranger can build no more than what stands in this table.  A network with a layer of your own has
+no description: you make it in your program, and `load(path, into=model)` fills it.
+"""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minialex import layers
+from minialex.attach import plain
+from minialex.data.compose import Compose
+from minialex.data.transforms import Transform
+from minialex.errors import CheckpointError, MinialexError
+from minialex.layers import Layer, Sequential
+from minialex.models import AlexNet
+from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.twin import page_of
+
+TABLE: dict[str, type] = {
+    name: getattr(layers, name) for name in layers.__all__ if name not in ("Layer", "Sequential")
+}
+DRAWN = ("rng", "std")  # arguments that only choose the initial weights
+
+
+def arguments(kind: type) -> list[str]:
+    """The names of a layer's arguments that its attributes of the same names hold."""
+    return [name for name in inspect.signature(kind).parameters if name not in DRAWN]
+
+
+def describe(model: Layer) -> dict[str, Any] | None:
+    """`model` as JSON-ready data; None where a layer inside is not one of ours."""
+    kind: Any = page_of(model)
+    if kind is AlexNet:
+        return {"layer": "AlexNet", **model.config}  # type: ignore[attr-defined]
+    if kind is Sequential:
+        inside = [describe(layer) for layer in model.children().values()]
+        return None if None in inside else {"layer": "Sequential", "layers": inside}
+    if kind not in TABLE.values():
+        return None
+    return {"layer": kind.__name__, **{name: getattr(model, name) for name in arguments(kind)}}
+
+
+def build(description: dict[str, Any]) -> Layer:
+    """The network of a description, with initial weights.
+
+    Raises CheckpointError for a layer that is not in the table, or arguments that do not fit it.
+    """
+    given = dict(description)
+    name = given.pop("layer", "AlexNet")  # version 0.1.0 knew only that
+    if name == "Sequential" and isinstance(given.get("layers"), list):
+        return Sequential(*map(build, given["layers"]))
+    kind: Callable[..., Layer] | None = AlexNet if name == "AlexNet" else TABLE.get(name)
+    if kind is None:
+        raise CheckpointError(f"it has a layer {str(name)[:40]!r}, which is not one of minialex's")
+    if "rng" in inspect.signature(kind).parameters:
+        given["rng"] = _Zeros()
+    return kind(**given)
+
+
+class _Zeros:
+    """Draws no random numbers: the weights come from the file."""
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Zeros."""
+        return np.zeros(shape, dtype=dtype)
+
+
+def save(
+    path: str | os.PathLike[str], model: Layer, *, classes: list[str] | None = None,
+    transform: Transform | None = None,
+) -> None:  # fmt: skip
+    """Write `model` to a .safetensors file, with its class names and preprocessing if given.
+
+    The weights stand under PyTorch's names and in its axis order.  Raises CheckpointError where the
+    disk refuses.
+    """
+    save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
+
+
+def header_of(
+    model: Layer, classes: list[str] | None = None, transform: Transform | None = None
+) -> dict[str, Any]:
+    """What a user of the weights must know: the network, its classes, its preprocessing.
+
+    The preprocessing is None where it holds a transform that is not one of ours.
+    """
+    try:
+        steps = transform.to_config() if isinstance(transform, Compose) else None
+    except MinialexError:
+        steps = None
+    return {"model": describe(model), "classes": classes, "transform": steps}
+
+
+def read_model(
+    path: str | os.PathLike[str], into: Layer | None = None
+) -> tuple[Layer, dict[str, Any]]:
+    """The network in a file, and the header beside it: "model", "classes", "transform".
+
+    Its weights are copied into the network `into`, if one is given.  Raises CheckpointError where
+    the file is missing or damaged, does not fit `into`, or describes no network.
+    """
+    tensors, header = load_checkpoint(path)
+    tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
+    if into is None:
+        description = header.get("model")
+        if description is None:
+            raise CheckpointError(
+                f"{str(path)!r} holds a network with a layer of your own; make it in your program"
+                " and load the file with mx.load(path, into=model)"
+            )
+        try:
+            into = build(description)
+        except (TypeError, ValueError, AttributeError, MinialexError) as error:
+            raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
+    load_state_dict(into, tensors)
+    return into, header
+
+
+def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:
+    """The network in a file, on "cpu" or "gpu": a new one, or `into` with the weights of the file.
+
+    A new one is made of pages alone; `accelerate` gives it its fast form.
+    Raises CheckpointError where the file is missing or damaged, does not fit `into`, or holds a
+    network with a layer of your own and `into` is not given.
+    """
+    model = read_model(path, into)[0]
+    return (plain(model) if into is None else model).to(device)

@@ -1,0 +1,86 @@
+"""What an image goes through on its way to the network, in training and in evaluation."""
+
+import dataclasses
+from typing import Any
+
+from minialex.data import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CenterCrop,
+    ColourShift,
+    Compose,
+    Dataset,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToArray,
+    colour_statistics,
+)  # fmt: skip
+from minialex.errors import ConfigError
+from minialex.train.config import Config
+
+
+def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
+    """`config` with the colours of a training set, where it needs them and has none yet.
+
+    They go into config.json, so that a resumed run adds the very same colours again.
+    """
+    if not config.needs_colours or config.colours is not None:
+        return config
+    to_pixels = Compose((*square(side), ToArray()))
+    return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
+
+
+def evaluation_transform(side: int, config: Config) -> Compose:
+    """The middle of the photo: the paper's 256 pixels for the shorter side when `side` is 227.
+
+    `config.augment` "crop" first takes the paper's middle square, because the paper's ten crops lie
+    in its corners.
+    """
+    before = square(side) if config.augment == "crop" else square(side)[:1]
+    return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
+
+
+def training_transform(side: int, config: Config) -> Compose:
+    """What a training photo goes through.
+
+    augment "none": as in evaluation.  "crop": the paper's random crops and mirror images.  "full":
+    crops of config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et
+    al. 2014, section 6).
+    """
+    crops: tuple[Any, ...]
+    if config.augment == "none":
+        crops = (*square(side)[:1], CenterCrop(side))
+    elif config.augment == "crop":
+        crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
+    else:
+        crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
+    shift: tuple[Any, ...] = ()
+    if config.colour_shift:
+        shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
+    return Compose((*crops, ToArray(), *shift, _normalize(config)))
+
+
+def square_side(side: int) -> int:
+    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
+    return round(side * 256 / 227)
+
+
+def square(side: int) -> tuple[Resize, CenterCrop]:
+    """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
+    return Resize(square_side(side)), CenterCrop(square_side(side))
+
+
+def _normalize(config: Config) -> Normalize:
+    if config.normalize == "imagenet":
+        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    # The paper's: pixels in 0..255, less their mean.
+    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)
+
+
+def _measured(config: Config, name: str) -> Any:
+    if config.colours is None or name not in config.colours:
+        raise ConfigError(f"the settings lack colours.{name}; start a new run")
+    return config.colours[name]

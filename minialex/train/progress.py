@@ -1,0 +1,97 @@
+"""How far a run has come, what it has seen so far, and when it has seen enough."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from minialex.errors import MinialexError
+from minialex.xp import Array, get_xp, to_cpu
+
+
+class TrainingError(MinialexError):
+    """Training cannot go on."""
+
+
+@dataclass
+class Progress:
+    """All that the next step depends on, beside the weights and the optimizer's vectors.
+
+    epoch, batch              the next batch to train on
+    sums                      of this epoch so far: loss and right answers of the images, and images
+    steps                     that the optimizer has made
+    seconds, epoch_seconds    of training steps, loading included: in finished epochs, in this one
+    history                   a row per finished epoch
+    best_acc                  the best validation accuracy
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    steps: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_acc: float = -1.0
+
+    def means(self) -> tuple[float, float]:
+        """The loss and accuracy of this epoch so far."""
+        loss, right, images = self.sums
+        return loss / images, right / images
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Add a row to the history, and begin the next epoch."""
+        self.history.append(row)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
+        self.seconds, self.epoch_seconds = self.seconds + self.epoch_seconds, 0.0
+
+    def waited(self) -> int:
+        """How many epochs have passed since the one with the best validation accuracy."""
+        accuracies = [row["val_acc"] for row in self.history if "val_acc" in row]
+        return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+
+
+class Meter:
+    """Losses and right answers, which stay on the device until they are read back.
+
+    To read a number is to wait for a GPU, so that is done for up to `most` of them at once.
+    """
+
+    def __init__(self, theta: Array, most: int):
+        self.log = get_xp(theta).zeros((most, 2), dtype=theta.dtype)
+        self.images: list[int] = []  # of each row that was not read back yet
+
+    def add(self, loss: Array, logits: Array, labels: Array) -> None:
+        """Note the mean loss of some images, and how many of them have their right answer."""
+        row = self.log[len(self.images)]
+        row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
+        self.images.append(len(labels))
+
+    def read_back(self, progress: Progress) -> None:
+        """Add to the sums of the epoch.  Raises TrainingError where a loss is not finite."""
+        rows = to_cpu(self.log[: len(self.images)]).tolist()
+        for (loss, right), n in zip(rows, self.images, strict=True):
+            check_finite(loss, "loss", progress)
+            sums = progress.sums
+            progress.sums = [sums[0] + loss * n, sums[1] + right, sums[2] + n]
+        self.images.clear()
+
+
+def check_finite(value: float, name: str, progress: Progress) -> None:
+    """Raise TrainingError where a loss is infinite or not a number."""
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
+            " lower the learning rate (--lr) and start again"
+        )
+
+
+def advice(history: list[dict[str, float]], classes: list[str] | None, optimizer: Any) -> str:
+    """A line where the network has learned nothing yet: it gives every image the same answer."""
+    chance = math.log(len(classes)) if classes and len(classes) > 1 else math.inf
+    if len(history) < 2 or abs(history[-1]["train_loss"] - chance) >= 0.01:
+        return ""
+    other = "" if hasattr(optimizer, "betas") else ", the optimizer Adam"
+    return (
+        f"  the loss stays at log({len(classes or [])}) = {chance:.3f}, as in guessing; try a"
+        f" learning rate of {optimizer.lr / 3:.1g}{other} or a larger batch"
+    )

@@ -1,0 +1,173 @@
+"""What a training run shows: a bar on a terminal, lines in a log file, and a line per epoch.
+
+A terminal has 80 columns, and a line that wraps makes a bar leave its remains behind.  So nothing
+here is wider: where there is too much to say, the least important goes.
+"""
+
+import math
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+COLUMNS = 80
+
+
+class Bar:
+    """The progress through some images; `with screen.bar(...) as bar:` closes it.  Shows nothing.
+
+    Base of the bars that do show something.
+    """
+
+    def update(self, n: int, **values: str) -> None:
+        """n more images are done; `values`, such as loss="0.6931", are shown until there are new.
+
+        A call without values leaves them as they are.
+        """
+
+    def close(self) -> None:
+        """Take the bar from the screen."""
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def line(self, text: str) -> None:
+        """Show nothing."""
+
+    def bar(self, name: str, images: int, done: int = 0) -> Bar:
+        """A bar that shows nothing."""
+        return Bar()
+
+
+class Screen(Silent):
+    """Bars on stderr where that is a terminal, else a line every `interval` updates; and lines."""
+
+    def __init__(self, interval: int = 20):
+        self.interval = interval
+
+    def line(self, text: str) -> None:
+        """Print a line that stays, above the bar if there is one."""
+        tqdm.write(text)
+        sys.stdout.flush()
+
+    def bar(self, name: str, images: int, done: int = 0) -> Bar:
+        """A bar for `images` images, `done` of which are done already."""
+        if sys.stderr.isatty():
+            return TerminalBar(name, images, done)
+        return LogBar(self, name, images, done)
+
+
+class TerminalBar(Bar):
+    """A tqdm bar that never wraps, and vanishes when it is closed."""
+
+    def __init__(self, name: str, images: int, done: int):
+        columns = min(terminal_columns(), COLUMNS) - 1  # in the last one, some terminals wrap
+        self.most = max(1, columns - 38)  # of name and values: speed and time left find room
+        self.name, self.values = shorten(name, self.most // 2), ""
+        self.tqdm = tqdm(
+            desc=self.name, total=images, initial=done, unit="img", leave=False, ncols=columns,
+            miniters=1, bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left",
+        )  # fmt: skip
+
+    def update(self, n: int, **values: str) -> None:
+        first = not self.values
+        if values:
+            self.values = "  ".join(f"{name} {value}" for name, value in values.items())
+            self.tqdm.desc = shorten(f"{self.name}  {self.values}", self.most)
+        self.tqdm.update(n)
+        if first and values:  # tqdm waits a tenth of a second before it draws anything new
+            self.tqdm.refresh()
+
+    def close(self) -> None:
+        self.tqdm.close()
+
+
+class LogBar(Bar):
+    """What a bar shows, as lines for a log file: one every so many updates, if it has values."""
+
+    def __init__(self, screen: Screen, name: str, images: int, done: int):
+        self.screen, self.name, self.images = screen, name, images
+        self.first, self.done, self.updates = done, done, 0
+        self.started = time.perf_counter()
+        self.values: dict[str, str] = {}
+
+    def update(self, n: int, **values: str) -> None:
+        self.done, self.updates = self.done + n, self.updates + 1
+        self.values = values or self.values
+        if self.values and self.updates % self.screen.interval == 0:
+            rate = (self.done - self.first) / max(1e-9, time.perf_counter() - self.started)
+            shown = "  ".join(f"{name} {value}" for name, value in self.values.items())
+            left = duration((self.images - self.done) / max(1e-9, rate))
+            line = f"  {self.name}: {self.done:,}/{self.images:,}  {shown}"
+            self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
+
+
+def epoch_line(
+    row: dict[str, Any], epochs: int, left_seconds: float | None = None, best: bool = False
+) -> str:
+    """A row of the history as a line of at most 80 columns.
+
+    `left_seconds` is how long the run will still take, None or 0 where that need not be said;
+    `best` is whether this epoch was the best so far.
+    """
+    width = len(str(epochs))
+    line = (
+        f"epoch {row['epoch']:>{width}}/{epochs}"
+        f"  train {_loss(row['train_loss'])} {row['train_acc']:.1%}"
+        f"  val {_loss(row['val_loss'])} {row['val_acc']:.1%}{' best' if best else '     '}"
+    )
+    more = [_speed(row["images_per_s"])]
+    if left_seconds:
+        more.append(f"{duration(left_seconds)} left")
+    for part in more:
+        if len(line) + 2 + len(part) <= COLUMNS:
+            line += f"  {part}"
+    return line.rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader, rounded: "45 s", "12 min", "1 h 05"."""
+    if not math.isfinite(seconds):
+        return "?"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02}"
+
+
+def shorten(text: str, most: int) -> str:
+    """`text`, or where it is longer than `most` characters, its beginning and three dots."""
+    return text if len(text) <= most else f"{text[: max(0, most - 3)]}..."[:most]
+
+
+def terminal_columns() -> int:
+    """How wide the terminal of stderr is; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return COLUMNS
+
+
+def _loss(value: float) -> str:
+    """Six characters: "0.6931", "12.345"; of numbers that need more, the power of ten."""
+    digits = len(str(int(value))) if 0 <= value < 9999.5 else 5
+    return f"{value:.{5 - digits}f}" if digits < 5 else f"{value:.0e}"
+
+
+def _speed(images_per_s: float) -> str:
+    return f"{images_per_s:,.0f} img/s" if images_per_s >= 9.5 else f"{images_per_s:.1f} img/s"

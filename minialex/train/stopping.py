@@ -1,0 +1,38 @@
+"""Ctrl-C: a run ends after the step that it is at, with a checkpoint; at the second one, at once."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class Stop:
+    """Whether somebody asked the run to stop."""
+
+    asked = False
+
+    @contextlib.contextmanager
+    def on_signal(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM ask, while the block runs; `say` shows a line about it.
+
+        Python takes signals in the main thread only; in others they stay as they are.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            if self.asked:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt
+            self.asked = True
+            with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+                say("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
+
+        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
