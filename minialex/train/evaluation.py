@@ -85,7 +85,9 @@ def tally(
             for one, answer in zip(tallies, answers, strict=True):
                 one.add(answer, to_cpu(labels))
             if bar:
-                bar.update(len(x), loss=f"{tallies[-1].loss:.4f}", acc=f"{tallies[-1].accuracy:.1%}")
+                bar.update(
+                    len(x), loss=f"{tallies[-1].loss:.4f}", acc=f"{tallies[-1].accuracy:.1%}"
+                )
     return tallies
 
 

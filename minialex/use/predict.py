@@ -1,6 +1,5 @@
 """Prediction: a checkpoint knows its model, classes and preprocessing; you only bring a photo."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.layers import Layer
 from minialex.losses import log_softmax
 from minialex.train.model_file import read_model
+from minialex.train.run import RunFolder
 from minialex.xp import Array, to_cpu, to_device
 
 
@@ -128,12 +128,9 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
 
     Raises CheckpointError where it is damaged.
     """
-    file = checkpoint.parent / "config.json"
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return dict(settings)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{str(file)!r} is damaged ({error}); remove it") from None
+    folder = checkpoint.parent
+    settings = RunFolder(folder).settings() if (folder / "config.json").exists() else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def find_photos(paths: list[Path], classes: list[str]) -> list[tuple[Path, str | None]]:

@@ -1,0 +1,1 @@
+"""The commands of the program `minialex`: a file each, and main.py, which calls them."""
