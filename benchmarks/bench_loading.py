@@ -103,7 +103,7 @@ class Again:
 
 
 @contextlib.contextmanager
-def cached(photos: Dataset, transform: Transform) -> Iterator[tuple[Dataset, Transform]]:
+def cached(photos: Dataset, transform: Transform) -> Iterator[tuple[Any, Transform]]:
     """The photos in a cache that is filled, and what is left of the transform."""
     with tempfile.TemporaryDirectory() as folder:
         loader = DataLoader(photos, 1, transform)

@@ -84,15 +84,17 @@ class Optimizer:
         """The formula of the page: theta, and the vectors in `state`, after one more step."""
         raise NotImplementedError
 
-    def __repr__(self):
+    def settings(self):
+        """What it was made with, by name: "name", "lr", "weight_decay" ..."""
         hidden = ("model", "theta", "g", "state", "t")
-        settings = [
-            f"{name}={value}"
-            for name, value in vars(self).items()
-            if name[0] != "_" and name not in hidden
-        ]
+        own = {k: v for k, v in vars(self).items() if k[0] != "_" and k not in hidden}
+        own = {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()}
+        return {"name": type(self).__name__, **own}
+
+    def __repr__(self):
+        name, *settings = (f"{k}={v}" for k, v in self.settings().items())
         size = f"{self.theta.size:,} parameters"
-        return f"{type(self).__name__}({', '.join(settings)}: {size}, {self.t:,} steps made)"
+        return f"{name[5:]}({', '.join(settings)}: {size}, {self.t:,} steps made)"
 
 
 def like(theta, vector):

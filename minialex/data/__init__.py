@@ -4,7 +4,15 @@ from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
+from minialex.data.folder import (
+    Dataset,
+    ImageFolder,
+    LabelledDataset,
+    Samples,
+    Subset,
+    class_names,
+    split,
+)
 from minialex.data.image import MAX_PIXELS, open_rgb
 from minialex.data.loader import Batch, DataLoader
 from minialex.data.pets import download_pets
@@ -41,6 +49,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Resize",
+    "Samples",
     "Source",
     "Subset",
     "ToArray",

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.compose import Compose
-from minialex.data.folder import Dataset
+from minialex.data.folder import Samples
 from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
@@ -38,9 +38,11 @@ class ImageCache:
     """
 
     def __init__(
-        self, dataset: Dataset, folder: str | os.PathLike[str], fixed: Compose | None = None
+        self, dataset: Samples, folder: str | os.PathLike[str], fixed: Compose | None = None
     ) -> None:
-        self.dataset, self.classes, self.fixed = dataset, dataset.classes, fixed or Compose(())
+        self.dataset, self.fixed = dataset, fixed or Compose(())
+        if hasattr(dataset, "classes"):
+            self.classes: list[str] = dataset.classes
         # Open for as long as this object lives, so no `with`.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
@@ -63,6 +65,9 @@ class ImageCache:
         image = self.fixed(image)
         self._keep(index, image, label)
         return image, label
+
+    def __repr__(self) -> str:
+        return f"ImageCache, which keeps {len(self._kept):,} images so far, of {self.dataset!r}"
 
     def _keep(self, index: int, image: Image.Image, label: int) -> None:
         pixels = image.tobytes()
@@ -91,7 +96,7 @@ class ImageCache:
         self._size += length
 
 
-def cache_bytes(dataset: Dataset, fixed: Compose | None = None) -> int:
+def cache_bytes(dataset: Samples, fixed: Compose | None = None) -> int:
     """About how many bytes all images of `dataset` take after `fixed`, from SAMPLED of them."""
     indices = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED).astype(int))
     images = (dataset[int(i)][0] for i in indices)

@@ -6,6 +6,7 @@ JSON can hold.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,16 +38,16 @@ _BY_NAME: dict[str, type] = {
 class Compose:
     """The transforms one after the other.
 
-    Raises ConfigError for a member that cannot be called.
+    Raises ConfigError for a member that cannot be called as member(image, rng).
     """
 
     transforms: tuple[Transform, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.transforms, Sequence) or not all(
-            callable(t) for t in self.transforms
-        ):
+        if not isinstance(self.transforms, Sequence):
             raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
+        for transform in self.transforms:
+            check_transform("Compose", transform)
         set_field(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
@@ -81,6 +82,22 @@ class Compose:
         if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
             raise ConfigError(f"preprocessing: expected a list of transforms, got {short(config)}")
         return cls(tuple(_from_entry(entry) for entry in config))
+
+
+def check_transform(owner: str, transform: object) -> None:
+    """Raise ConfigError, in the name of `owner`, unless transform(image, rng) can be called."""
+    try:
+        if not callable(transform):
+            raise TypeError
+        inspect.signature(transform).bind(None, None)
+    except TypeError:
+        raise ConfigError(
+            f"{owner}: a transform is called as transform(image, rng), and {short(transform)}"
+            " cannot be; for a list write Compose([...]), for a function f of the image alone"
+            " lambda image, rng: f(image)"
+        ) from None
+    except ValueError:  # something built in, which does not tell
+        return
 
 
 def _from_entry(entry: dict[str, Any]) -> Transform:

@@ -1,13 +1,13 @@
 """ImageFolder -- photos in one folder per class, and ways to take parts of such a dataset.
 
 To use data of your own, you need no base class: a dataset is anything with `len(dataset)`,
-`dataset[i] -> (RGB image, label)` and `dataset.classes`.
+`dataset[i] -> (image, label)`; a list of such pairs is one.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,20 +26,28 @@ EXTENSIONS = frozenset(
 _STREAM = 0x5B17  # keeps the draws of `split` apart from those of other users of the same seed
 
 
-class Dataset(Protocol):
-    """What the loader needs.  `dataset[i]` may be called from several threads at once."""
+class Samples(Protocol):
+    """What the loader needs.  `dataset[i]` may be called from several threads at once.
+
+    It is a pair: a Pillow image or an array, whatever the transform takes, and the label, which is
+    the index of a class, 0 or more.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Dataset(Samples, Protocol):
+    """Samples that say what their classes are called, which the commands ask for."""
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes; a label is an index into them."""
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]: ...
-
 
 class LabelledDataset(Dataset, Protocol):
-    """A dataset that knows its labels, int64 (len,), without opening an image."""
+    """A dataset that knows its labels without opening an image."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -86,21 +94,33 @@ class ImageFolder:
         path, label = self.samples[index]
         return open_rgb(path, self.shorter_side), label
 
+    def __repr__(self) -> str:
+        found = f"{len(self):,} images of {len(self.classes)} classes"
+        return f"ImageFolder({str(self.root)!r}, shorter_side={self.shorter_side}): {found}"
+
 
 class Subset:
-    """The samples `indices` of a dataset, in that order; `classes` stay those of the whole."""
+    """The samples `indices` of a dataset, in that order.
 
-    def __init__(self, dataset: LabelledDataset, indices: Sequence[int] | np.ndarray) -> None:
+    `classes` are those of the whole, and `labels` those of the samples, where the dataset has any.
+    """
+
+    def __init__(self, dataset: Samples, indices: Sequence[int] | np.ndarray) -> None:
         self.dataset = dataset
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.classes = dataset.classes
-        self.labels = np.asarray(dataset.labels)[self.indices]
+        if hasattr(dataset, "classes"):
+            self.classes: list[str] = dataset.classes
+        if hasattr(dataset, "labels"):
+            self.labels: np.ndarray = np.asarray(dataset.labels)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.indices[index])]
+
+    def __repr__(self) -> str:
+        return f"Subset of {len(self):,} samples of {self.dataset!r}"
 
 
 def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset, Subset]:

@@ -1,15 +1,16 @@
-"""Opening one image file: any format that Pillow reads becomes an upright 8-bit RGB image."""
+"""One image: any file that Pillow reads becomes upright 8-bit RGB, any image its pixels."""
 
 import contextlib
 import os
 import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from minialex.errors import DataError
+from minialex.errors import ConfigError, DataError
 
 # The largest image that we decode, in pixels: Pillow's own default, 256 MiB of RGB.  There must be
 # a limit, since a file of a few kilobytes can declare far more ("decompression bomb").
@@ -69,6 +70,21 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
             f"cannot read image {name}: the file is damaged or cut short ({_first_line(error)});"
             " delete it or fetch it again"
         ) from None
+
+
+def pixels_of(image: Any) -> np.ndarray:
+    """What `ToArray` scales: uint8 or floats (H, W, C), of an image or an array (see there)."""
+    if isinstance(image, Image.Image) and image.mode in ("RGB", "L"):
+        image = np.asarray(image)
+    if not isinstance(image, np.ndarray) or not (
+        image.dtype == np.uint8 or image.dtype.kind == "f"
+    ):
+        found = getattr(image, "mode", None) or getattr(image, "dtype", type(image).__name__)
+        raise ConfigError(
+            "ToArray: expected a Pillow image of mode RGB or L, or an array of uint8 or floats,"
+            f" got {found}"
+        )
+    return image[..., None] if image.ndim == 2 else image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -8,23 +8,27 @@ number alone: every sample has random numbers of its own, so neither the number 
 their timing can change a bit, and a run can resume in the middle of an epoch without loading what
 it has seen.
 
+    for images, labels in loader:               # an epoch; the next such loop is the next epoch
+    for images, labels in loader.epoch(3, 10):  # epoch 3 from batch 10 on, as often as you like
+
 The threads crop and scale; a batch stays bytes until the device that trains turns it into floats
 (`pixels.py`).
 """
 
 import contextlib
+import operator
 import threading
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from minialex.data.folder import Dataset
+from minialex.data.compose import Compose, check_transform
+from minialex.data.folder import Samples
 from minialex.data.pixels import Finish, split_transform
-from minialex.data.transforms import Transform
+from minialex.data.transforms import ToArray, Transform, short
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
 
@@ -32,13 +36,13 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 class RawBatch(NamedTuple):
-    """A batch as the threads load it; `DataLoader.finishing` makes the network's input of it.
+    """A batch as the threads load it; `DataLoader.finishing` makes floats of its bytes.
 
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
               else None
-    images    uint8 (N, H, W, 3), or float32 where the transform does not end in ToArray or
-              Normalize
+    images    uint8 (N, H, W, 3); or float32 of any shape, which is the network's input, where
+              the transform does not end in ToArray or Normalize, or has no such bytes
     """
 
     labels: Array
@@ -52,26 +56,30 @@ _ORDER = 0x0DE4
 
 
 class DataLoader:
-    """Batches (x, labels) of a dataset: x float32 (N, H, W, 3), labels int64 (N,).
+    """Batches (x, labels) of a dataset: x float32 (N, H, W, C), labels int64 (N,).
 
-    dataset      see minialex.data.folder.Dataset
+    dataset      anything with len(dataset) and dataset[i] -> (image, label), such as a list of
+                 pairs; the label is a whole number, the index of a class
     batch_size   samples per batch; where it does not divide the dataset, the last batch of an
                  epoch is smaller, or is left out with `drop_last`
-    transform    transform(image, rng) -> float32 array (H, W, 3), the same shape for every sample
+    transform    transform(image, rng) -> float32 array, the same shape for every sample.  Without
+                 one it is ToArray: bytes, of an image or an array, become 0..1, floats stay
     shuffle      a new seeded order each epoch; else the dataset's own
     seed         a whole number of 0 or more
     workers      threads that load; 0 loads in the calling thread when a batch is asked for
     prefetch     how many batches may be under way or waiting
                  (memory: prefetch * N * H * W * 3 bytes)
 
-    Raises ConfigError for a value that cannot work, and DataError for an empty dataset.
+    Each `for` loop over the loader is the next epoch, from epoch 0 on, also after a loop that was
+    left early.  Raises ConfigError for a value that cannot work, and DataError for an empty
+    dataset.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Samples,
         batch_size: int,
-        transform: Transform,
+        transform: Transform | None = None,
         *,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -86,6 +94,11 @@ class DataLoader:
             ("prefetch", prefetch, 1),
         ):
             _check_int(name, value, least)
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise DataError(
+                "expected a dataset with len(dataset) and dataset[i] -> (image, label),"
+                f" got {type(dataset).__name__}; a list of pairs is one"
+            )
         if len(dataset) == 0:
             raise DataError("the dataset is empty; there is nothing to load")
         if drop_last and len(dataset) < batch_size:
@@ -94,12 +107,14 @@ class DataLoader:
                 " use a smaller one"
             )
         self.batch_size = batch_size
-        self.read_from(dataset, transform)
+        self.read_from(dataset, Compose((ToArray(),)) if transform is None else transform)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self.workers, self.prefetch = workers, prefetch
+        self._next_epoch = 0
 
-    def read_from(self, dataset: Dataset, transform: Transform) -> None:
+    def read_from(self, dataset: Samples, transform: Transform) -> None:
         """Load from `dataset` by `transform` in the epochs that start from now on."""
+        check_transform("DataLoader", transform)
         self.dataset, self.transform = dataset, transform
         self._parts = split_transform(transform)
 
@@ -107,6 +122,22 @@ class DataLoader:
         """Batches in an epoch."""
         n = len(self.dataset)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def __repr__(self) -> str:
+        samples, batches = len(self.dataset), len(self)
+        order = f"shuffled by seed {self.seed}" if self.shuffle else f"in order, seed {self.seed}"
+        data = "a list" if isinstance(self.dataset, list) else repr(self.dataset)
+        return (
+            f"DataLoader: {samples:,} samples in {batches:,} batches of {self.batch_size}, {order},"
+            f" {self.workers} workers\n"
+            f"  dataset    {data}\n"
+            f"  transform  {self.transform!r}"
+        )
+
+    def __iter__(self) -> Generator[Batch]:
+        """The batches of the next epoch."""
+        self._next_epoch += 1
+        return self.epoch(self._next_epoch - 1)
 
     def order(self, epoch: int) -> np.ndarray:
         """int64 (len(dataset),): the sample numbers in the order that this epoch visits them."""
@@ -140,14 +171,14 @@ class DataLoader:
 
     @property
     def finishing(self) -> Finish | None:
-        """What turns the bytes of a RawBatch into the network's input; None where it is that."""
+        """What makes floats of the bytes of a RawBatch; None where no batch has bytes."""
         return None if self._parts is None else self._parts[1]
 
     def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:
         with contextlib.closing(batches):
             for labels, colours, images in batches:
-                x = images if self.finishing is None else self.finishing(images, colours)
-                yield x, labels
+                finish = self.finishing if images.dtype == np.uint8 else None
+                yield images if finish is None else finish(images, colours), labels
 
     def _load_ahead(self, epoch: int, parts: list[np.ndarray]) -> Generator[RawBatch]:
         stop = threading.Event()
@@ -169,14 +200,15 @@ class DataLoader:
         for k, i in enumerate(indices.tolist()):
             if stop is not None and stop.is_set():
                 break  # nobody will look at this batch
-            image, labels[k] = self.dataset[i]
+            image, labels[k] = self._item(i)
             sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
                 colours = None if colour is None else np.empty((N, 3), dtype=np.float32)
-            elif sample.shape != images.shape[1:]:
+            elif (sample.shape, sample.dtype) != (images.shape[1:], images.dtype):
+                one, other = (f"{a.dtype} {a.shape}" for a in (images[0], sample))
                 raise ConfigError(
-                    f"samples of one batch differ in shape, {images.shape[1:]} and {sample.shape};"
+                    f"samples of one batch differ in shape or type, {one} and {other};"
                     " let the transform crop"
                 )
             images[k] = sample
@@ -184,10 +216,26 @@ class DataLoader:
                 colours[k] = colour
         return RawBatch(labels, colours, images)
 
-    def _sample(
-        self, image: Image.Image, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The bytes of a sample and its random colour; float32 if the transform cannot be split."""
+    def _item(self, index: int) -> tuple[Any, int]:
+        """dataset[index], which must be (image, label)."""
+        item = self.dataset[index]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
+            raise DataError(
+                f"dataset[{index}] must be a pair (image, label), got {type(item).__name__}{size};"
+                " list(zip(images, labels)) makes pairs of two arrays"
+            )
+        try:
+            return item[0], operator.index(item[1])
+        except TypeError:
+            found = " ".join(short(item[1]).split())
+            raise DataError(
+                f"dataset[{index}]: the label must be a whole number, the index of a class,"
+                f" got {found}"
+            ) from None
+
+    def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """The bytes of a sample and its random colour; or float32, see RawBatch."""
         if self._parts is not None:
             return self._parts[0](image, rng)
         sample = self.transform(image, rng)

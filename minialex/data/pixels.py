@@ -11,6 +11,9 @@ colour for all pixels of a photo, and the mean and deviation of a channel, they 
 cropping and scaling, on bytes; `Finish` computes the formula for a whole batch at once, on the
 device that trains.
 
+Images of other than three channels, and arrays of floats, have no such bytes: for them the threads
+do all steps, and the batch is float32 from the start.
+
 The result is the same to the bit, wherever it is computed.  The operations and their order are
 those of the single steps, and each of them, a division, sum or difference of float32, is rounded
 correctly on either device (IEEE 754): nothing here is a product followed by a sum, which a GPU
@@ -24,7 +27,8 @@ import numpy as np
 
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
-from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, check_rgb
+from minialex.data.image import pixels_of
+from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform
 from minialex.xp import Array, get_xp
 
 
@@ -73,18 +77,21 @@ class ToBytes:
     """The part of a pipeline that works on one photo: called as `to_bytes(image, rng)`.
 
     It returns the pixels, uint8 (H, W, 3), and the photo's random colour, (3,), or None without
-    ColourShift.
+    ColourShift.  What has no such bytes goes through `rest` as well, and float32 is returned.
     """
 
     crops: Compose
-    shift: ColourShift | None = None
+    shift: ColourShift | None
+    rest: Compose
 
     def __call__(
         self, image: Any, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray | None]:
         image = self.crops(image, rng)
-        check_rgb("ToArray", image)
-        return np.asarray(image), None if self.shift is None else self.shift.draw(rng)
+        pixels = pixels_of(image)
+        if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+            return self.rest(image, rng), None
+        return pixels, None if self.shift is None else self.shift.draw(rng)
 
 
 def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:
@@ -92,13 +99,15 @@ def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:
 
     None where it does not end in the steps above.
     """
-    steps: list[Any] = list(transform.transforms) if isinstance(transform, Compose) else [transform]
-    last, finish, shift = steps.pop(), Finish(), None
-    if isinstance(last, Normalize) and len(last.mean) == 3 and steps:
-        last, finish = steps.pop(), Finish(last.mean, last.std)
-    if isinstance(last, ColourShift) and steps:
-        last, shift = steps.pop(), last
-    return (ToBytes(Compose(tuple(steps)), shift), finish) if isinstance(last, ToArray) else None
+    steps = transform.transforms if isinstance(transform, Compose) else (transform,)
+    k, finish, shift = len(steps) - 1, Finish(), None  # k: where the step in question stands
+    if k > 0 and isinstance(last := steps[k], Normalize) and len(last.mean) == 3:
+        k, finish = k - 1, Finish(last.mean, last.std)
+    if k > 0 and isinstance(last := steps[k], ColourShift):
+        k, shift = k - 1, last
+    if k < 0 or not isinstance(steps[k], ToArray):
+        return None
+    return ToBytes(Compose(steps[:k]), shift, Compose(steps[k:])), finish
 
 
 def fixed_part(transform: Transform) -> tuple[Compose, Transform]:

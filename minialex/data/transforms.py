@@ -1,11 +1,12 @@
 """Transforms -- from a photo of any size to the array that the network sees.
 
-You call a transform as `transform(image, rng)`, and it returns what it made; `image` is an RGB
-Pillow image until `ToArray` turns it into an array.  Every random choice comes from `rng`, a NumPy
-Generator, which the deterministic ones ignore.  Nothing is kept between calls, so threads may
-share a transform.  Names and meaning are torchvision's, with two differences: arrays are
-channels-last, (H, W, 3), and CenterCrop refuses an image that is smaller than the crop instead of
-adding a black border.
+You call a transform as `transform(image, rng)`, and it returns what it made; `image` is a Pillow
+image until `ToArray` turns it into an array.  A function of your own with these two arguments is a
+transform as well, and works on whatever the step before it, or the dataset, gives.  Every random
+choice comes from `rng`, a NumPy Generator, which the deterministic ones ignore.  Nothing is kept
+between calls, so threads may share a transform.  Names and meaning are torchvision's, with two
+differences: arrays are channels-last, (H, W, 3), and CenterCrop refuses an image that is smaller
+than the crop instead of adding a black border.
 
 `compose.py` chains transforms, and writes the chain down for a checkpoint.  To see what random
 crops and mirror images are worth, run `examples/improvements/improvements.py augmentation`.
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minialex.data.image import pixels_of
 from minialex.errors import ConfigError, DataError
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
@@ -48,7 +50,7 @@ class Resize:
         set_field(self, "size", _size("Resize", self.size))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
-        width, height = image.size
+        width, height = _size_of("Resize", image)
         if isinstance(self.size, tuple):
             new = (self.size[1], self.size[0])
         elif width < height:
@@ -82,9 +84,8 @@ class RandomCrop:
     """A window of `size` pixels at a uniformly random position, cut anew each time.
 
     The network then cannot rely on where in the photo a thing stands.  A black border of `padding`
-    pixels is added first.  Raises ConfigError for a size that is not
-    positive or a negative padding, and DataError for an image that is, with its border, smaller
-    than the crop.
+    pixels is added first.  Raises ConfigError for a size that is not positive or a negative
+    padding, and DataError for an image that is, with its border, smaller than the crop.
     """
 
     size: Size
@@ -130,7 +131,7 @@ class RandomResizedCrop:
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         h, w = _pair(self.size)
-        box = self.draw_box(image.width, image.height, rng)
+        box = self.draw_box(*_size_of("RandomResizedCrop", image), rng)
         return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
     def draw_box(
@@ -163,19 +164,24 @@ class RandomHorizontalFlip:
             raise ConfigError(f"RandomHorizontalFlip: p must lie within 0 and 1, got {self.p!r}")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        _size_of("RandomHorizontalFlip", image)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.p else image
 
 
 @dataclass(frozen=True)
 class ToArray:
-    """An RGB image (H, W) to a float32 array (H, W, 3) in [0, 1]: ToTensor, channels last.
+    """An image or an array to float32 (H, W, C): torchvision's ToTensor, channels last.
 
-    Raises ConfigError for anything but an RGB image.
+    C is 3 for an RGB image and 1 for a grey one; an array keeps its shape, but (H, W) becomes
+    (H, W, 1).  Bytes, those of an image and of a uint8 array, are divided by 255, so that they lie
+    in 0..1; floats keep their values.  Raises ConfigError for anything else.
     """
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
-        check_rgb("ToArray", image)
-        return np.divide(np.asarray(image), np.float32(255), dtype=np.float32)
+    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> np.ndarray:
+        x = pixels_of(image)
+        if x.dtype == np.uint8:
+            return np.divide(x, np.float32(255), dtype=np.float32)
+        return x.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -238,13 +244,6 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def check_rgb(owner: str, image: object) -> None:
-    """Raise ConfigError, in the name of the transform `owner`, for anything but an RGB image."""
-    if not isinstance(image, Image.Image) or image.mode != "RGB":
-        found = f"mode {image.mode}" if isinstance(image, Image.Image) else type(image).__name__
-        raise ConfigError(f"{owner}: expected an RGB Pillow image, got {found}")
-
-
 def is_number(value: object) -> bool:
     """Whether `value` is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -276,11 +275,21 @@ def _pair(size: Size) -> tuple[int, int]:
 
 def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple[int, int]:
     """(height, width) of the crop, which must fit the image and its border."""
-    h, w = _pair(size)
-    if image.height + 2 * padding < h or image.width + 2 * padding < w:
+    (h, w), (width, height) = _pair(size), _size_of(owner, image)
+    if height + 2 * padding < h or width + 2 * padding < w:
         border = f" with a border of {padding}" if padding else ""
         raise DataError(
             f"{owner}: cannot cut {w}x{h} pixels from an image of"
-            f" {image.width}x{image.height}{border}; put a Resize before it"
+            f" {width}x{height}{border}; put a Resize before it"
         )
     return h, w
+
+
+def _size_of(owner: str, image: Any) -> tuple[int, int]:
+    """(width, height) of a Pillow image; ConfigError, in the name of `owner`, for anything else."""
+    if not isinstance(image, Image.Image):
+        raise ConfigError(
+            f"{owner}: expected a Pillow image, got {type(image).__name__};"
+            " Image.fromarray makes one of an array"
+        )
+    return image.size

@@ -18,7 +18,6 @@ new one.  The header carries a checksum of itself and of all tensors, which load
 import json
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +43,19 @@ def torch_axes(layer: Layer, key: str, array: Array) -> tuple[int, ...]:
     return tuple(range(array.ndim))
 
 
-def named_state(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer, Params, str]]:
+def named_state(layer: Layer) -> list[tuple[str, Any, Params, str]]:
     """(dotted name, layer, dictionary, key) of all params and buffers of a layer and those inside.
 
     Raises ValueError for parameters that belong to no layer found in `children()`.
     """
-    found = []
-    for own, key in own_arrays(layer):
-        found.append((key, layer, own, key))
+    found = [(key, layer, own, key) for own, key in own_arrays(layer)]
     for name, child in layer.children().items():
         found += [(f"{name}.{inner}", *rest) for inner, *rest in named_state(child)]
     lost = {name for _, _, name in named_arrays(layer.params)} - {name for name, *_ in found}
     if lost:
         kind = type(layer).__name__
         raise ValueError(f"{kind}: children() must name the layer that {min(lost)!r} belongs to")
-    yield from ((f"{prefix}{name}", *rest) for name, *rest in found)
+    return found
 
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ batch, such as a batch normalization, makes chunks impossible.
 """
 
 from collections.abc import Generator
+from typing import Any
 
 from minialex.attach import mixers
 from minialex.errors import ConfigError
@@ -32,7 +33,7 @@ class Chunks:
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
         theta = optimizer.theta
-        self.part = get_xp(theta).zeros_like(theta) if self.most > 1 else None
+        self.part: Any = get_xp(theta).zeros_like(theta) if self.most > 1 else None
         self.part_grad = dict_like(model.params, self.part) if self.most > 1 else {}
 
     def of(self, N: int) -> Generator[tuple[slice, float, Params]]:

@@ -58,7 +58,7 @@ def device_batches(
     with contextlib.closing(raw_batches), contextlib.closing(on_gpu(raw_batches)) as batches:
         for batch in batches:
             x = batch.images
-            if loader.finishing is not None:
+            if loader.finishing is not None and x.dtype == np.uint8:
                 x = finish(loader.finishing, x, batch.colours)
             yield x, batch.labels
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: a run ends after the step that it is at, with a checkpoint; at the second one, at once."""
+"""Ctrl-C ends a run after the step that it is at, with a checkpoint; a second one, at once."""
 
 import contextlib
 import signal

@@ -59,6 +59,8 @@ def test_each_image_is_decoded_once_and_stays_the_same(tmp_path):
             assert same(cached[i], plain[i])
     assert counted.asked == [1] * 30
     assert len(cached) == 30 and cached.classes == plain.classes
+    assert repr(cached) == f"ImageCache, which keeps 30 images so far, of {counted!r}"
+    assert not hasattr(ImageCache([plain[0]], tmp_path), "classes")
     assert same(cached[-1], plain[29])
     with pytest.raises(IndexError):
         cached[30]

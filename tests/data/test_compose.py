@@ -74,6 +74,28 @@ def test_bad_configs(config, says):
         Compose.from_config(config)
 
 
+@pytest.mark.parametrize("wrong", [np.flipud, lambda: 0, Resize, 3, [ToArray()], "Resize"], ids=str)
+def test_a_transform_takes_an_image_and_a_generator(wrong):
+    with refused(ConfigError, "Compose", "transform(image, rng)"):
+        Compose([wrong, ToArray()])
+
+
+def test_transforms_of_your_own():
+    def upside_down(image, rng):
+        return image.rotate(180)
+
+    class Add:
+        def __init__(self, value):
+            self.value = value
+
+        def __call__(self, x, rng=None):
+            return x + self.value
+
+    x = Compose([upside_down, ToArray(), Add(1), lambda x, rng: 2 * x])(noise(5, 4))
+    assert np.array_equal(x, 2 * (ToArray()(noise(5, 4))[::-1, ::-1] + 1))
+    Compose([max])  # built in: it does not tell what it takes
+
+
 def test_only_known_transforms_can_be_written_down():
     with refused(ConfigError, "cannot write down"):
         Compose([lambda image, rng: image]).to_config()

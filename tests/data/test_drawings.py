@@ -70,7 +70,7 @@ def test_indices_end_where_the_dataset_ends():
         {"length": 2.5},
         {"length": True},
         {"seed": -1},
-        {"size": 31},
+        {"size": 15},
         {"size": "big"},
         {"start": -1},
     ],
@@ -82,7 +82,18 @@ def test_bad_arguments_are_refused_in_one_line(arguments):
 
 
 def test_the_smallest_size_and_numpy_integers_are_accepted():
-    assert Drawings(np.int64(2), seed=np.uint8(3), size=np.int32(32))[1][0].size == (32, 32)
+    assert Drawings(np.int64(2), seed=np.uint8(3), size=np.int32(16))[1][0].size == (16, 16)
+
+
+def test_drawings_can_be_as_small_as_digits():
+    for size in (16, 28):
+        for image, _ in Drawings(40, seed=1, size=size):
+            x = np.asarray(image)
+            assert x.shape == (size, size, 3) and x.std() > 5
+
+
+def test_repr_is_the_code_that_makes_it():
+    assert repr(Drawings(40, 1, size=28)) == "Drawings(length=40, seed=1, size=28, start=0)"
 
 
 def test_drawings_vary_in_light_colour_and_place():

@@ -99,6 +99,20 @@ def test_bad_splits(tmp_path):
             split(folder, fraction, seed=0)
 
 
+def test_subset_of_a_list():
+    pairs = [(np.zeros(2), k) for k in range(5)]
+    part = Subset(pairs, [4, 1])
+    assert len(part) == 2 and [label for _, label in part] == [4, 1]
+    assert not hasattr(part, "classes") and not hasattr(part, "labels")
+
+
+def test_reprs(tmp_path):
+    folder = ImageFolder(make_folder(tmp_path, a=2, b=1))
+    text = f"ImageFolder({str(tmp_path)!r}, shorter_side=256): 3 images of 2 classes"
+    assert repr(folder) == text
+    assert repr(Subset(folder, [0, 1])) == f"Subset of 2 samples of {text}"
+
+
 def test_subset_of_a_subset(tmp_path):
     folder = ImageFolder(make_folder(tmp_path, a=3, b=3))
     inner = Subset(Subset(folder, [5, 4, 0]), [2, 0])

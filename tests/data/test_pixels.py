@@ -95,13 +95,45 @@ def test_what_cannot_be_split():
         parts = split_transform(Compose(steps))
         assert parts is None or steps[-2:] == (ToArray(), ToArray())
     assert split_transform(lambda image, rng: image) is None
-    assert split_transform(ToArray()) == (ToBytes(Compose(())), Finish())
+    assert split_transform(Compose([])) is None
+    assert split_transform(ToArray()) == (
+        ToBytes(Compose(()), None, Compose([ToArray()])),
+        Finish(),
+    )
 
 
-def test_only_rgb_images():
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
+OTHERS = {
+    "grey image": (Image.fromarray(GREY), ()),
+    "bytes (H, W)": (GREY, ()),
+    "bytes of five channels": (GREY[..., None].repeat(5, axis=2), ()),
+    "floats": (GREY[..., None].repeat(3, axis=2) / 255, (SHIFT, PAPER)),
+    "vector": (GREY[0], ()),
+}
+
+
+@pytest.mark.parametrize("image, tail", OTHERS.values(), ids=OTHERS)
+def test_what_has_no_bytes_of_three_channels_goes_through_all_steps_at_once(image, tail):
+    steps = (ToArray(), *tail)
+    to_bytes, _ = split_transform(Compose(steps))
+    sample, colour = to_bytes(image, np.random.default_rng(3))
+    assert sample.dtype == np.float32 and colour is None
+    assert_array_equal(sample, Compose(steps)(image, np.random.default_rng(3)))
+
+
+def test_bytes_of_an_array_are_those_of_an_image():
+    to_bytes, _ = split_transform(Compose((ToArray(), IMAGENET)))
+    image = all_bytes()[0]
+    for form in (image, np.asarray(image)):
+        pixels, _ = to_bytes(form, None)
+        assert pixels.dtype == np.uint8
+        assert_array_equal(pixels, np.asarray(image))
+
+
+def test_only_images_and_arrays():
     to_bytes, _ = split_transform(ToArray())
-    for wrong in (Image.new("L", (2, 2)), np.zeros((2, 2, 3), np.uint8)):
-        with refused(ConfigError, "expected an RGB Pillow image"):
+    for wrong in (Image.new("CMYK", (2, 2)), np.zeros((2, 2, 3), np.int64), [1, 2]):
+        with refused(ConfigError, "ToArray: expected"):
             to_bytes(wrong, None)
 
 

@@ -250,10 +250,22 @@ def test_bad_arguments(build):
 
 
 def test_arrays_and_images_in_the_wrong_place():
-    with refused(ConfigError, "ToArray", "mode L"):
-        ToArray()(Image.new("L", (3, 3)))
-    with refused(ConfigError, "ToArray", "ndarray"):
-        ToArray()(np.zeros((3, 3, 3), np.uint8))
+    for mode in ("RGBA", "CMYK", "1", "I"):
+        with refused(ConfigError, "ToArray", f"got {mode}"):
+            ToArray()(Image.new(mode, (3, 3)))
+    with refused(ConfigError, "ToArray", "got int64"):
+        ToArray()(np.zeros((3, 3, 3), np.int64))
+    with refused(ConfigError, "ToArray", "got list"):
+        ToArray()([[1.0]])
+    for transform in (
+        Resize(2),
+        CenterCrop(2),
+        RandomCrop(2),
+        RandomResizedCrop(2),
+        RandomHorizontalFlip(),
+    ):
+        with refused(ConfigError, type(transform).__name__, "ndarray", "Image.fromarray"):
+            transform(np.zeros((3, 3, 3), np.uint8), np.random.default_rng(0))
     for x in (
         np.zeros((3, 3, 3), np.uint8),
         np.zeros((3, 3), np.float32),
@@ -262,3 +274,23 @@ def test_arrays_and_images_in_the_wrong_place():
     ):
         with refused(ConfigError, "Normalize"):
             Normalize(IMAGENET_MEAN, IMAGENET_STD)(x)
+
+
+def test_to_array_of_images_and_arrays():
+    grey = np.array([[0, 51, 255]], np.uint8)
+    expected = np.array([[[0], [0.2], [1]]], np.float32)
+    for image in (Image.fromarray(grey), grey, grey[..., None], expected, expected[..., 0]):
+        x = ToArray()(image)
+        assert x.dtype == np.float32 and np.array_equal(x, expected)
+        assert x is not image  # a step that follows may write to it
+    assert np.array_equal(ToArray()(grey[0]), expected[0, :, 0])
+    x = ToArray()(np.float64([[-3.5, 1e3]]))
+    assert x.dtype == np.float32 and x.tolist() == [[[-3.5], [1000]]]
+
+
+def test_one_name_for_all_transforms():
+    from minialex import data, transforms
+
+    assert all(getattr(transforms, name) is getattr(data, name) for name in transforms.__all__)
+    steps = [t for t in vars(data.transforms).values() if hasattr(t, "__dataclass_fields__")]
+    assert len(steps) == 7 and {t.__name__ for t in steps} <= set(transforms.__all__)

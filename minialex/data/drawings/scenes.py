@@ -43,14 +43,14 @@ class Drawings:
     and from any thread.  Disjoint ranges of numbers of one seed make a training and a test set;
     negative indices count from the end, as in a list.
 
-    Raises DataError where length < 1, seed < 0, start < 0 or size < 32; IndexError beyond the end.
+    Raises DataError where length < 1, seed < 0, start < 0 or size < 16; IndexError beyond the end.
     """
 
     def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
         arguments = [
             ("length", length, 1),
             ("seed", seed, 0),
-            ("size", size, 32),
+            ("size", size, 16),
             ("start", start, 0),
         ]
         for name, value, least in arguments:
@@ -69,6 +69,10 @@ class Drawings:
         number = self.start + range(self.length)[index]
         label = number % 2
         return _draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
+
+    def __repr__(self) -> str:
+        given = ("length", "seed", "size", "start")
+        return f"Drawings({', '.join(f'{name}={getattr(self, name)}' for name in given)})"
 
 
 def contact_sheet(dataset: Drawings, rows: int, columns: int, tile: int = 128) -> Image.Image:

@@ -1,0 +1,263 @@
+"""The training loop: batches in, a trained network out, and a run that you can stop at any moment.
+
+The loop is `train`, `epoch` and `step` of the class `Training`, from batch to update.  What else a
+run needs stands beside it, in small objects:
+
+    Chunks      takes a batch in parts where memory is short                  chunks.py
+    Meter       reads losses back from the device, now and then               progress.py
+    Progress    how far the run has come: what the next step depends on       progress.py
+    Saved       the best weights, and all that it takes to resume             saving.py
+    Screen      bars, and a line per epoch                                    screen.py
+    Stop        Ctrl-C                                                        stopping.py
+
+All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
+the same steps, to the bit, as one that was never stopped.
+"""
+
+import contextlib
+import inspect
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minialex import attach
+from minialex.data import DataLoader
+from minialex.errors import ConfigError
+from minialex.gpu.devices import choose_device
+from minialex.layers import Layer
+from minialex.optimizer import Optimizer
+from minialex.schedules import Schedule, make_schedule, warm_up
+from minialex.seeds import number_streams
+from minialex.train.chunks import Chunks
+from minialex.train.evaluation import evaluate
+from minialex.train.memory import largest_chunk
+from minialex.train.prefetch import device_batches
+from minialex.train.progress import Meter, Progress, advice, check_finite
+from minialex.train.saving import Saved
+from minialex.train.screen import Screen, epoch_line
+from minialex.train.stopping import Stop
+from minialex.xp import Array
+
+
+@dataclass
+class Training:
+    """A training run; the arguments are those of `fit`.  `stop.asked = True` ends it after a step.
+
+    Raises ConfigError for arguments that cannot work, CheckpointError where `run` is another run's.
+    """
+
+    model: Layer
+    loader: DataLoader
+    optimizer: Optimizer
+    epochs: int
+    val: DataLoader | None = None
+    run: str | Path | None = None
+    device: str = "auto"
+    schedule: str | Schedule = "constant"
+    warm_up: int = 0
+    label_smoothing: float = 0.0
+    memory_limit: int | None = None
+    patience: int | None = None
+    plateau: int = 5
+    plain: bool = False
+    algorithm: str = "auto"
+    log_interval: int = 20
+    keep_last: bool = False
+    settings: dict[str, Any] | None = None
+    screen: Any = None
+
+    # ------------------------------------------------------------------------------- the loop
+
+    def train(self) -> list[dict[str, float]]:
+        """Train to the last epoch; the model has its best weights then.  Returns the history."""
+        with self.stop.on_signal(self.screen.line), self.in_training():
+            while self.progress.epoch < self.epochs and not self.seen_enough():
+                self.epoch()
+                self.end_epoch()
+        self.saved.finish()
+        return self.progress.history
+
+    def epoch(self) -> None:
+        """The rest of this epoch: the batches that it has not seen yet."""
+        for x, labels in self.batches():
+            self.step(x, labels)
+
+    def step(self, x: Array, labels: Array) -> None:
+        """Images x (N, H, W, C) and labels (N,) of a batch: forward, loss, backward, update."""
+        for images, share, grad in self.chunks.of(len(x)):  # one, unless memory is short
+            self.model.set_step(self.steps_done(), images.start)  # chooses what Dropout drops
+            logits, cache = self.model.forward(x[images])
+            loss, dlogits = self.loss(logits, labels[images], self.label_smoothing)
+            self.model.backward(dlogits if share == 1 else dlogits * share, cache, grad)
+            self.meter.add(loss, logits, labels[images])
+        self.optimizer.step(lr=self.learning_rate())
+
+    # ---------------------------------------------------------------------------- beside the loop
+
+    def __post_init__(self) -> None:
+        model, optimizer, N = self.model, self.optimizer, self.loader.batch_size
+        if getattr(optimizer, "model", None) is not model:
+            raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
+        self.screen = Screen(self.log_interval) if self.screen is None else self.screen
+        self.stop, self.progress = Stop(), Progress()
+        self.classes: list[str] | None = getattr(self.loader.dataset, "classes", None)
+        self.device, chosen = choose_device(self.device)
+        if self.settings is None:  # else the command has said so
+            self.screen.line(chosen)
+
+        number_streams(model.to(self.device))
+        optimizer.follow()
+        self.loss = attach.loss_function(self.device, fused=not self.plain)
+        if self.plain:
+            attach.plain(model, optimizer)
+        else:
+            attach.accelerate(model, optimizer, algorithm=self.algorithm, input_grad=False)
+        chunk = self.largest_chunk()
+        self.chunks = Chunks(model, optimizer, chunk, N)
+        self.meter = Meter(optimizer.theta, self.log_interval * self.chunks.most)
+        self.factor = self.make_schedule()
+        self.saved = Saved(self)
+
+    def largest_chunk(self) -> int:
+        """How many images are at work at a time: all of a batch, unless memory is limited."""
+        N = self.loader.batch_size
+        if self.memory_limit is None:
+            return N
+        x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
+        states = len(self.optimizer.state)
+        return largest_chunk(self.model, x.shape[1:], N, self.memory_limit, states=states)
+
+    def make_schedule(self) -> Schedule:
+        """The factor on the learning rate, as a function of the number of the step."""
+        if callable(self.schedule):
+            return warm_up(self.schedule, self.warm_up)
+        total = self.epochs * len(self.loader)
+        return make_schedule(
+            self.schedule, total, min(self.warm_up, total // 10),
+            errors=lambda: [1 - row["val_acc"] for row in self.history], patience=self.plateau,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def in_training(self) -> Generator[None]:
+        """The model in training mode, and afterwards in the one it was found in."""
+        found = self.model.training
+        self.model.train()
+        try:
+            yield
+        finally:
+            self.model.train(found)
+            if not self.plain:  # backward passes dx on again
+                attach.accelerate(self.model, self.optimizer, algorithm=self.algorithm)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """A row per finished epoch."""
+        return self.progress.history
+
+    def steps_done(self) -> int:
+        """How many batches the run has trained on."""
+        return self.progress.epoch * len(self.loader) + self.progress.batch
+
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.optimizer.lr * self.factor(self.steps_done())
+
+    def seen_enough(self) -> bool:
+        """Whether `patience` epochs brought no new best."""
+        return self.patience is not None and self.progress.waited() >= self.patience
+
+    def batches(self) -> Generator[tuple[Array, Array]]:
+        """The rest of this epoch's batches, on the device; after each, what there is to note.
+
+        Raises KeyboardInterrupt, with a checkpoint, where the run is asked to stop.
+        """
+        progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
+        started = time.perf_counter() - progress.epoch_seconds
+        with (
+            contextlib.closing(
+                device_batches(self.loader, self.device, progress.epoch, start=progress.batch)
+            ) as batches,
+            self.screen.bar(name, len(self.loader.dataset), int(progress.sums[2])) as bar,
+        ):
+            for x, labels in batches:
+                yield x, labels
+                progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
+                progress.epoch_seconds = time.perf_counter() - started
+                bar.update(len(x), **self.read_back(progress.batch))
+                if self.stop.asked:
+                    self.meter.read_back(progress)
+                    self.saved.last()
+                    raise KeyboardInterrupt
+            self.meter.read_back(progress)
+
+    def read_back(self, batch: int) -> dict[str, str]:
+        """Loss and accuracy of the epoch so far; nothing where a GPU would have to be waited for.
+
+        They are read at the first batch, for you to see that it works, and then now and then.
+        """
+        if self.device == "gpu" and batch > 1 and batch % self.log_interval:
+            return {}
+        self.meter.read_back(self.progress)
+        loss, accuracy = self.progress.means()
+        return {"loss": f"{loss:.4f}", "acc": f"{accuracy:.1%}"}
+
+    def end_epoch(self) -> None:
+        """Validate, save, and say so.  The best weights go first, so that `last` never lacks them.
+
+        Without validation, the weights of the last epoch are the best.
+        """
+        progress, rate = self.progress, self.learning_rate()
+        loss, accuracy = progress.means()
+        row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
+        if self.val is not None:
+            scores = evaluate(self.model, self.val, self.device, self.screen)
+            row["val_loss"], row["val_acc"] = scores
+            check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
+        row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
+        best = self.val is None or row["val_acc"] > progress.best_acc
+        if best:
+            progress.best_acc = row.get("val_acc", progress.best_acc)
+            self.saved.best()
+        progress.end_epoch(row)
+        self.saved.last()
+        left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
+        self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
+        if self.learning_rate() < rate and self.schedule == "plateau":
+            self.screen.line(f"  lr {self.learning_rate():g} from now on: no new best for a while")
+        tip = "" if self.label_smoothing else advice(self.history, self.classes, self.optimizer)
+        if tip:
+            self.screen.line(tip)
+
+
+def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) -> Any:
+    """Train `model` on the batches of `loader`; returns the history, a dict per epoch.
+
+    epochs            passes over the data
+    val               a loader of validation images; the best epoch is chosen on it
+    run               a folder for checkpoints and history; a run that is there is resumed to the
+                      bit, and one that is finished goes on where `epochs` is larger now
+    device            "cpu", "gpu" or "auto"; the model and the optimizer are moved there
+    schedule          of the learning rate: "constant", "cosine", "step", "plateau", or a function
+                      from the step, 0 for the first, to a factor; `warm_up` steps come first
+    label_smoothing   see losses.py
+    memory_limit      bytes of a training step; the batch is taken in parts that fit
+    patience          ends the run after so many epochs without a new best
+    plateau           the patience of the schedule "plateau", in epochs
+    plain             compute by the pages alone, without their fast twins
+    algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
+    log_interval      steps between readings of the loss from a GPU
+    keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
+    settings, screen  what config.json holds, and what shows the progress (see screen.py)
+
+    The rows of the history have "epoch", "train_loss", "train_acc", "val_loss", "val_acc" and
+    "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
+    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt: run the program again to
+    resume.  Raises ConfigError for arguments that cannot work, CheckpointError where the folder
+    holds another run, TrainingError where the loss is not finite any more.
+    """
+    return Training(model, loader, optimizer, **options).train()
+
+
+fit.__signature__ = inspect.signature(Training)  # type: ignore[attr-defined]
