@@ -17,6 +17,7 @@ the same steps, to the bit, as one that was never stopped.
 import contextlib
 import inspect
 import time
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,17 @@ class Training:
 
     @contextlib.contextmanager
     def in_training(self) -> Generator[None]:
-        """The model in training mode, and afterwards in the one it was found in."""
+        """The model in training mode, and afterwards in the one it was found in.
+
+        Where numbers overflow, `check_finite` says more in its one line than NumPy in many.
+        """
         found = self.model.training
         self.model.train()
         try:
-            yield
+            with warnings.catch_warnings():
+                what = "overflow|invalid value|divide by zero"
+                warnings.filterwarnings("ignore", what, RuntimeWarning)
+                yield
         finally:
             self.model.train(found)
             if not self.plain:  # backward passes dx on again
