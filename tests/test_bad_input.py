@@ -28,7 +28,9 @@ def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "draw_curves", lambda *_: None)  # matplotlib takes a second to load
+    monkeypatch.setattr(
+        training, "draw_curves", lambda *_: None
+    )  # matplotlib takes a second to load
     return tmp_path
 
 
@@ -301,7 +303,10 @@ def stub_cupy(w, change):
         ),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),
-        ((*PHOTOS, "--device", "cpu", "--lr", "1e30", "--epochs", "3"), "lower --lr (now 1e+30)"),
+        (
+            (*PHOTOS, "--device", "cpu", "--lr", "1e30", "--epochs", "3"),
+            "lower the learning rate (--lr)",
+        ),
     ],
 )
 @pytest.mark.parametrize("program", [PROGRAM, [sys.executable, EXAMPLE]], ids=["", "example"])

@@ -1,5 +1,6 @@
 """The program `minialex`: `minialex COMMAND ...`, and errors as one line."""
 
+import argparse
 import importlib
 import shlex
 import sys
@@ -18,6 +19,18 @@ COMMANDS = {  # each is a module beside this one, with parser() and main(options
     "curves": "loss and accuracy of one or several runs, as a picture",
     "doctor": "what this machine offers to a training run, and what it lacks",
 }
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help of 80 columns, however wide the terminal is."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26, width=80)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if all(len(line) <= width for line in text.splitlines()):
+            return super()._fill_text(text, width, indent)  # lines as they are
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 def run() -> None:
@@ -42,7 +55,7 @@ def main(arguments: list[str]) -> int:
     # Only this one is imported, so that the doctor works where another lacks something.
     command = importlib.import_module(f"minialex.commands.{name}")
     parser = command.parser()
-    parser.prog = command_line(name)
+    parser.prog, parser.formatter_class = command_line(name), Formatter
     return command.main(parser.parse_args(arguments[1:]))
 
 

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from minialex.commands.main import Formatter
 from minialex.train.config import (
     FINITE,
     GROUPS,
@@ -41,13 +42,6 @@ RESUMED = """\
 `--out RUN` names the folder of a new run, by default `runs/` with the data, the variant and a
 number. `--resume RUN` goes on with a run; all its options are those it began with, but you may
 change """
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help of 80 columns, however wide the terminal is."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=26, width=80)
 
 
 def training_parser(description: str, examples: str = "") -> argparse.ArgumentParser:

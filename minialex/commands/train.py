@@ -5,11 +5,8 @@ beside what it does, and checks before a long run what could end it.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import shutil
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +111,7 @@ def train(config: Config, folder: RunFolder) -> int:
     if config.cache and config.epochs - training.progress.epoch > 1:
         print(keep_decoded((loader, val), folder.path), flush=True)
     try:
-        with quiet_overflows():
-            training.train()
+        training.train()
     except KeyboardInterrupt:
         if not training.stop.asked:  # the second Ctrl-C, or outside a step
             raise
@@ -163,14 +159,6 @@ def check_disk(folder: RunFolder, optimizer: Optimizer, keep_last: bool) -> None
 def show(count: int) -> str:
     """Bytes for a reader, such as "933 MB"."""
     return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
-
-
-@contextlib.contextmanager
-def quiet_overflows() -> Iterator[None]:
-    """Where numbers overflow, the loop says more in its one line than NumPy in many."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "overflow|invalid value|divide by zero", RuntimeWarning)
-        yield
 
 
 def finish(

@@ -10,19 +10,19 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.compose import Compose
-from minialex.data.transforms import CenterCrop
+from minialex.data.transforms import CenterCrop, Transform
 from minialex.errors import CheckpointError
 
 MIDDLE_CROP = 8  # of the ten crops, the one that a single prediction uses
 
 
-def ten_crops(image: Image.Image, transform: Compose) -> list[np.ndarray]:
+def ten_crops(image: Image.Image, transform: Transform) -> list[np.ndarray]:
     """What `transform` makes of ten crops instead of its last CenterCrop, each (H, W, C).
 
     In this order: upper left, upper right, lower left, lower right, middle; each followed by its
     mirror image.
     """
-    steps = list(transform.transforms)
+    steps = list(getattr(transform, "transforms", ()))
     crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
     where, size = crop_steps[-1] if crop_steps else (0, None)
     if size is None:

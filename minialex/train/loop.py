@@ -147,12 +147,16 @@ class Training:
 
     @contextlib.contextmanager
     def in_training(self) -> Generator[None]:
-        """The model in training mode, and afterwards in the one it was found in."""
+        """The model in training mode, and afterwards in the one it was found in.
+
+        Where numbers overflow, `check_finite` says more in its one line than NumPy in many.
+        """
         found = self.model.training
         self.model.train()
         try:
-            with warnings.catch_warnings():  # of overflows, `check_finite` says more in one line
-                warnings.filterwarnings("ignore", category=RuntimeWarning)
+            with warnings.catch_warnings():
+                what = "overflow|invalid value|divide by zero"
+                warnings.filterwarnings("ignore", what, RuntimeWarning)
                 yield
         finally:
             self.model.train(found)

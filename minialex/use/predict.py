@@ -7,39 +7,55 @@ import numpy as np
 from PIL import Image
 
 from minialex.attach import accelerate
-from minialex.data import Compose, ToArray, open_rgb
+from minialex.data import Compose, Transform, open_rgb
 from minialex.data.folder import EXTENSIONS
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, DataError, MinialexError
+from minialex.layers import Layer
 from minialex.losses import log_softmax
-from minialex.models import AlexNet
-from minialex.train.checkpoint import load_checkpoint, load_state_dict
+from minialex.train.model_file import read_model
+from minialex.train.run import RunFolder
 from minialex.xp import Array, to_cpu, to_device
 
 
 class Predictor:
     """A trained network with the preprocessing that it was trained with.
 
-    Raises CheckpointError where the file is missing, damaged or holds another kind of model.
+    checkpoint   a .safetensors file, or the folder of a run, whose best.safetensors it then is
+    into         the network to read the weights into; needed where it has layers of your own
+    transform    the preprocessing of a photo, in place of the checkpoint's
+
+    `classes` are their names; without names in the checkpoint, "0", "1" ... from the first answer
+    on.  Raises CheckpointError where the file is missing, damaged or holds another kind of model.
     """
 
-    def __init__(self, checkpoint: str | Path, device: str = "cpu"):
-        tensors, header = load_checkpoint(checkpoint)
-        tensors = {
-            name: array for name, array in tensors.items() if not name.startswith("optimizer.")
-        }
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str = "cpu",
+        into: Layer | None = None,
+        transform: Transform | None = None,
+    ):
+        self.path, self.device, self._transform = find_checkpoint(checkpoint), device, transform
+        self.model, header = read_model(self.path, into)
         try:
-            self.classes: list[str] = list(header["classes"])
-            self.transform = Compose.from_config(header["transform"])
-            self.model = AlexNet(**header["model"])
-        except (KeyError, TypeError, ValueError, MinialexError) as error:
-            raise CheckpointError(
-                f"{str(checkpoint)!r} has no usable model header ({error})"
-            ) from None
-        load_state_dict(self.model, tensors)
-        self.device = device
+            self.classes = list(map(str, header["classes"] or []))
+            if transform is None and header["transform"] is not None:
+                self._transform = Compose.from_config(header["transform"])
+        except (KeyError, TypeError, MinialexError) as error:
+            raise CheckpointError(f"{str(self.path)!r} has no usable header ({error})") from None
         accelerate(self.model.to(device))
         self.model.train(False)
+
+    @property
+    def transform(self) -> Transform:
+        """The preprocessing of a photo.  Raises CheckpointError where nobody knows it."""
+        if self._transform is None:
+            raise CheckpointError(
+                f"{str(self.path)!r} has no preprocessing for photos; train with"
+                " val=DataLoader(..., transform=...) made of mx.transforms, or give it to Predictor"
+            )
+        return self._transform
 
     def probabilities(self, image: Image.Image, ten_crop: bool = False) -> np.ndarray:
         """The probability of each class, (C,), for an RGB image.
@@ -54,25 +70,33 @@ class Predictor:
         return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
-        """RGB images as the network gets them, (N, side, side, 3), on its device."""
+        """RGB images as the network gets them, (N, H, W, C), on its device."""
         return to_device(np.stack([self.transform(image, None) for image in images]), self.device)
 
     def batch_probabilities(self, x: Array) -> np.ndarray:
-        """The probability of each class, (N, C), for x (N, side, side, 3)."""
-        return np.exp(to_cpu(log_softmax(self.model(x))))
+        """The probability of each class, (N, C), for x (N, H, W, C)."""
+        p = np.exp(to_cpu(log_softmax(self.model(x))))
+        self.classes = self.classes or [str(c) for c in range(p.shape[1])]
+        if p.shape[1] != len(self.classes):
+            raise CheckpointError(
+                f"{str(self.path)!r} names {len(self.classes)} classes, but its network has"
+                f" {p.shape[1]} scores"
+            )
+        return p
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The part of an RGB image that the network sees, as an image."""
-        for step in self.transform.transforms:
-            if isinstance(step, ToArray):
+        for step in getattr(self.transform, "transforms", ()):
+            made = step(image, None)
+            if not isinstance(made, Image.Image):
                 break
-            image = step(image, None)
+            image = made
         return image
 
     def predict(self, path: str | Path, ten_crop: bool = False) -> dict[str, Any]:
         """{"file", "class", "probability", "probabilities"} of a photo.
 
-        Raises DataError where it cannot be read.
+        Raises DataError where it cannot be read, CheckpointError without a preprocessing.
         """
         p = self.probabilities(open_rgb(path), ten_crop)
         best = int(p.argmax())
@@ -86,20 +110,44 @@ class Predictor:
         }
 
 
-def find_photos(paths: list[Path]) -> list[Path]:
+def find_checkpoint(path: str | Path) -> Path:
+    """The file at `path`, or best.safetensors where it is a folder.
+
+    Raises CheckpointError for a folder without one.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / "best.safetensors").is_file():
+        raise CheckpointError(
+            f"folder {str(path)!r} has no best.safetensors; give a run's folder, or a checkpoint"
+        )
+    return path / "best.safetensors" if path.is_dir() else path
+
+
+def run_settings(checkpoint: Path) -> dict[str, Any]:
+    """The settings in config.json beside a checkpoint; {} where there is none.
+
+    Raises CheckpointError where it is damaged.
+    """
+    folder = checkpoint.parent
+    settings = RunFolder(folder).settings() if (folder / "config.json").exists() else {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def find_photos(paths: list[Path], classes: list[str]) -> list[tuple[Path, str | None]]:
     """The photos named, and all photos in the folders named, sorted.
 
-    Raises DataError for a folder without photos.
+    Each comes with the class that it shows, where it lies in a folder with the name of one of
+    `classes`, else with None.  Raises DataError for a folder without photos.
     """
-    found: list[Path] = []
+    found: list[tuple[Path, str | None]] = []
     for path in paths:
+        photos = [path]
         if path.is_dir():
-            inside = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()
-            )
-            if not inside:
+            files = (p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            photos = sorted(p for p in files if p.is_file() and not p.name.startswith("."))
+            if not photos:
                 raise DataError(f"folder {str(path)!r} has no photos")
-            found += inside
-        else:
-            found.append(path)
+        for photo in photos:
+            folders = photo.relative_to(path.parent).parts[:-1] or (path.parent.name,)
+            found.append((photo, next((n for n in reversed(folders) if n in classes), None)))
     return found

@@ -7,10 +7,17 @@ To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numb
 
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
-from minialex.layers import Conv2d, Layer
-from minialex.params import Shape, count_parameters
+import numpy as np
+
+from minialex.attach import device_of, family
+from minialex.layers import Conv2d, Layer, Linear
+from minialex.params import Shape, count_parameters, named_arrays
+from minialex.train.evaluation import evaluating
 from minialex.train.memory import show_bytes, step_bytes
+from minialex.xp import to_device
 
 HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB", "form")
 LEFT = {"name", "layer", "output shape", "form"}  # the columns of text
@@ -18,10 +25,40 @@ LEFT = {"name", "layer", "output shape", "form"}  # the columns of text
 
 def multiply_adds(layer: Layer, shape: Shape) -> int:
     """Multiply-adds of `layer.forward` for one image of `shape` (products of its weights only)."""
-    positions = 1
-    if isinstance(layer, Conv2d):
-        positions = math.prod(layer.output_shape(shape)[:2])
-    return positions * layer.params["weight"].size if "weight" in layer.params else 0
+    if not isinstance(layer, Conv2d | Linear):
+        return 0
+    positions = math.prod(layer.output_shape(shape)[:-1])  # 1 of a Linear
+    return positions * layer.params["weight"].size
+
+
+def calls(model: Layer, shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
+    """(name, layer, shape of its input, of its output) of the layers, in order of execution.
+
+    They are found by a forward pass of an image of `shape`, so a block of your own may use the
+    layers inside it as it likes.  Shapes are those of one image.
+    """
+    found: list[tuple[str, Layer, Shape, Shape]] = []
+
+    def watched(name: str, layer: Layer) -> Callable[[Any], Any]:
+        def forward(x: Any) -> Any:
+            y, cache = type(layer).forward(layer, x)
+            found.append((name, layer, x.shape[1:], y.shape[1:]))
+            return y, cache
+
+        return forward
+
+    dtypes = [owner[key].dtype for owner, key, _ in named_arrays(model.params)] or [np.float32]
+    x = np.random.default_rng(0).standard_normal((1, *shape)).astype(dtypes[0])
+    leaves = list(model.leaves())
+    try:
+        for name, layer in leaves:
+            vars(layer)["forward"] = watched(name, layer)
+        with evaluating(model):
+            model.forward(to_device(x, device_of(model)))
+    finally:
+        for _, layer in leaves:
+            vars(layer).pop("forward", None)
+    return found
 
 
 def summary(model: Layer, shape: Shape) -> str:
@@ -32,21 +69,19 @@ def summary(model: Layer, shape: Shape) -> str:
     `repr(model)` says more.  The last rows add up; a training step with Adam needs about 4 numbers
     per parameter: the weight, its gradient and two moments.
     """
-    image = shape
     rows: list[tuple[str, ...]] = [HEADER]
-    parameters = products = numbers = 0
-    for name, layer in model.leaves():
-        counts = count_parameters(layer.params), multiply_adds(layer, shape)
-        shape = layer.output_shape(shape)
-        size = math.prod(shape)
-        parameters += counts[0]
+    products = numbers = 0
+    for name, layer, taken, made in calls(model, shape):
+        counts = count_parameters(layer.params), multiply_adds(layer, taken)
+        size = math.prod(made)
         products += counts[1]
         numbers += size
         what, _, form = repr(layer).partition("  # ")  # see minialex/twin.py
-        what = what.partition("(")[0] if len(what) > 48 else what
+        what = type(layer).__name__ if what.startswith("<") or len(what) > 48 else what
         form = re.split("[:,]", form or "page")[0]
-        sizes = " x ".join(map(str, shape)), *(f"{count:,}" if count else "-" for count in counts)
+        sizes = " x ".join(map(str, made)), *(f"{count:,}" if count else "-" for count in counts)
         rows.append((name, what, *sizes, f"{size * 4 / 1024:,.0f}", form))
+    parameters = count_parameters(model.params)
     totals = f"{parameters:,}", f"{products:,}", f"{numbers * 4 / 1024:,.0f}"
     rows.append(("total", "", "", *totals, ""))
 
@@ -59,13 +94,15 @@ def summary(model: Layer, shape: Shape) -> str:
 
     table = [line(row) for row in rows]
     rule = "-" * max(map(len, table))
-    step = 4 * parameters * 4 / 1024**2
     note = (
-        f"weights, gradient and Adam's two vectors: {step:,.0f} MB;"
+        f"weights, gradient and Adam's two vectors: {show_bytes(4 * parameters * 4)};"
         " kB are those of one image in float32"
     )
-    fixed = step_bytes(model, image, 0)
-    each = step_bytes(model, image, 1) - fixed
+    buffers = sum(a.size for part in family(model) for a in getattr(part, "buffers", {}).values())
+    if buffers:
+        note += f"\nbuffers, which training does not change by gradients: {buffers:,} numbers"
+    fixed = step_bytes(model, shape, 0)
+    each = step_bytes(model, shape, 1) - fixed
     peak = (
         f"peak of an accelerated training step with Adam: {show_bytes(fixed)} + {show_bytes(each)}"
         " per image (1 MB = 10^6 bytes)"

@@ -1,0 +1,47 @@
+"""minialex curves -- loss and accuracy of one or several runs, as a picture (needs matplotlib)."""
+
+import argparse
+from pathlib import Path
+
+from minialex.errors import ConfigError, MinialexError
+from minialex.train.run import RunFolder
+from minialex.use.pictures import plot_curves
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = argparse.ArgumentParser(
+        description="Loss and accuracy over the epochs, of one run or of several in one picture.",
+        epilog="example:\n  minialex curves runs/first runs/second --out both.png",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")
+    return parser
+
+
+def names(runs: list[Path]) -> dict[str, Path]:
+    """The runs, each once, by the end of its path: as many folders as tell them all apart."""
+    paths = list({run.resolve(): None for run in runs})
+    most = max(len(path.parts) for path in paths)
+    for length in range(1, most + 1):
+        found = {"/".join(path.parts[-length:]): path for path in paths}
+        if len(found) == len(paths):
+            break
+    return found
+
+
+def main(options: argparse.Namespace) -> int:
+    """Draw the picture; returns 0."""
+    runs = names(options.runs)
+    histories = {name: RunFolder(path).read_history() for name, path in runs.items()}
+    try:
+        plot_curves(histories, options.out)
+    except ImportError:
+        raise MinialexError(
+            "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
+        ) from None
+    except (OSError, ValueError) as error:  # such as a folder that is missing, or "curves.xyz"
+        raise ConfigError(f"cannot write {str(options.out)!r}: {error}") from None
+    print(options.out)
+    return 0

@@ -1,0 +1,126 @@
+"""minialex evaluate -- how good a trained network is: loss, accuracy, and what it takes for what.
+
+The images are those that the run kept for its test.  Those of a folder with a folder per class are
+all looked at; but where the run learned from that very folder, only its test images count, since
+the others would show what the network remembers.
+"""
+
+import argparse
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minialex.commands.predict import checkpoint_parser, screen
+from minialex.data import DataLoader, Dataset, ImageFolder, open_source
+from minialex.data.ten_crops import ten_crops
+from minialex.errors import ConfigError
+from minialex.gpu.devices import choose_device
+from minialex.train.evaluation import tally
+from minialex.train.screen import shorten
+from minialex.use.predict import Predictor, run_settings
+
+WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of answers
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = checkpoint_parser(
+        "Loss and accuracy of a trained network, of each class, and what it takes for what.",
+        "evaluate runs/first", "evaluate runs/first --data my_photos --ten-crop",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data",
+        help="drawings, pets, or a folder with test/<class>/, or with <class>/, whose photos are"
+        " then all looked at (default: the data of the run)",
+    )
+    parser.add_argument("--split", choices=("test", "val", "train"), help="default test")
+    parser.add_argument("--ten-crop", action="store_true", help="by ten crops of each image, too")
+    return parser
+
+
+def open_images(
+    spec: str | None, part: str | None, settings: dict[str, Any]
+) -> tuple[Dataset, str]:
+    """The images to look at, and which they are, in words.  `settings` are those of the run."""
+    own = settings.get("data", "drawings")
+    spec = spec or own
+    folder = Path(spec)
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {"test"}
+    same = folder.resolve() == Path(own).resolve()
+    if (
+        part is None
+        and not same
+        and spec not in ("drawings", "pets")
+        and not inside & {"train", "test"}
+    ):
+        return ImageFolder(folder), f"all photos in {spec!r}"
+    source = open_source(spec, seed=settings.get("seed", 0), limit=settings.get("limit"))
+    part = part or "test"
+    return getattr(source, part), f"the {part} images of {spec!r}"
+
+
+def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
+    """Raise ConfigError unless the classes of a dataset are those of the network, in order."""
+    if not predictor.classes:  # the checkpoint has no names: let their number do
+        predictor.probabilities(dataset[0][0])
+        if len(predictor.classes) == len(dataset.classes):
+            predictor.classes = list(dataset.classes)
+    if list(dataset.classes) != predictor.classes:
+        theirs, ours = (", ".join(names[:5]) for names in (dataset.classes, predictor.classes))
+        raise ConfigError(
+            f"{what} have the classes {theirs}, but the network knows {ours};"
+            " choose other images by --data"
+        )
+
+
+def fit(text: str, width: int, right: bool = False) -> str:
+    """`text` in `width` columns of a terminal, in which a Chinese letter takes two."""
+
+    def columns(text: str) -> int:
+        return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+
+    while columns(text) > width:
+        text = text[:-1]
+    space = " " * (width - columns(text))
+    return space + text if right else text + space
+
+
+def tables(counts: np.ndarray, classes: list[str]) -> list[str]:
+    """Accuracy by class, and of a few classes the whole table `counts`: see `Tally`."""
+    lines = ["", fit("class", 44) + "   right       of  accuracy"]
+    for name, row, right in zip(classes, counts, counts.diagonal(), strict=True):
+        share = f"{right / row.sum():.1%}" if row.sum() else "-"
+        lines.append(f"{fit(name, 44)}{right:8,}{row.sum():9,}{share:>10}")
+    if len(classes) <= MOST_CLASSES:
+        cell = min(12, (WIDTH - 20) // len(classes))
+        answers = "".join(" " + fit(name, cell - 1, right=True) for name in classes)
+        lines += ["", fit("class \\ answer", 20) + answers]
+        for name, row in zip(classes, counts, strict=True):
+            lines.append(fit(name, 20) + "".join(f"{count:{cell}}" for count in row))
+    return lines
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print what was found; returns 0."""
+    predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
+    settings = run_settings(predictor.path)
+    dataset, what = open_images(options.data, options.split, settings)
+    check_classes(predictor, dataset, what)
+
+    def crops(image: Any, rng: Any) -> np.ndarray:
+        return np.stack(ten_crops(image, predictor.transform))
+
+    transform = crops if options.ten_crop else predictor.transform
+    loader = DataLoader(dataset, 4 if options.ten_crop else 32, transform, workers=2)
+    found = tally(
+        predictor.model, loader, predictor.device, screen(), "images", ten_crops=options.ten_crop
+    )
+    print(shorten(f"{len(dataset):,} images: {what}", WIDTH))
+    for name, one in zip(("one crop", "ten crops"), found, strict=False):
+        right = f"{one.counts.trace():,} of {len(dataset):,}"
+        text = f"loss {one.loss:.4f}  accuracy {one.accuracy:.1%}  ({right})"
+        print(f"{name + ':':<11}{text}" if options.ten_crop else text)
+    print("\n".join(tables(found[-1].counts, predictor.classes)))
+    return 0

@@ -1,0 +1,211 @@
+"""minialex pictures -- what a trained network looks for: activations, attention, neighbours, filters.
+
+    activations.png   what each convolution makes of the first image
+    attention.png     the answers, the pixels that decide, and where the network sees its answer
+    neighbours.png    the training images that are most alike to the network
+    filters.png       the first layer's filters, like figure 3 of the AlexNet paper; and what
+                      training changed in them, where the settings of the run are known
+
+minialex/use/explain.py says how to read them.  Do not expect clean edges and colour blobs of the
+filters at once: a short training leaves much of the noise that the weights began as.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from minialex.commands.predict import checkpoint_parser, screen
+from minialex.data import DataLoader, Source, open_rgb, open_source
+from minialex.errors import ConfigError, DataError
+from minialex.gpu.devices import choose_device
+from minialex.layers import Conv2d
+from minialex.models import AlexNet
+from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
+from minialex.use.pictures import (
+    activation_sheet,
+    filter_sheet,
+    map_picture,
+    overlay,
+    picture_row,
+    stack,
+)
+from minialex.use.predict import Predictor, find_photos, run_settings
+from minialex.xp import Array, to_cpu, to_device
+
+Images = list[tuple[Image.Image, str | None]]  # with their true class, where it is known
+MOST = 8  # images in a picture
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = checkpoint_parser(
+        "What a trained network looks for: activations.png, attention.png, neighbours.png and"
+        "\nfilters.png.",
+        "pictures runs/first", "pictures runs/first my_cat.jpg --out my_cat",
+    )  # fmt: skip
+    parser.add_argument(
+        "photos", type=Path, nargs="*", help="photos or folders of photos (default: test images)"
+    )
+    parser.add_argument(
+        "--data", help="drawings, pets or a folder, where neighbours are searched (default: the"
+        " data of the run)",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=int, help="the most training images to search")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pictures"), help="folder (default pictures)"
+    )
+    return parser
+
+
+def find_source(options: argparse.Namespace, settings: dict[str, Any]) -> Source:
+    """The images that the network was trained on.  Raises DataError where nobody knows them."""
+    spec = options.data or settings.get("data")
+    if spec is None:
+        raise DataError("it is not known what the network was trained on; say so by --data")
+    limit = options.limit or settings.get("limit")
+    try:
+        return open_source(spec, seed=settings.get("seed", 0), limit=limit)
+    except DataError as error:
+        if options.data:
+            raise
+        raise DataError(f"{error}; --data says where they are now") from None
+
+
+def choose_images(photos: list[Path], source: Source | None, classes: list[str]) -> Images:
+    """Some of the photos, evenly spaced; without photos, some test images."""
+    if not photos and source is not None:
+        some = np.random.default_rng(0).permutation(len(source.test))[:6]
+        pairs = [source.test[i] for i in some.tolist()]
+        return [(image, source.classes[label]) for image, label in pairs]
+    found = find_photos(photos, classes)
+    if len(found) > MOST:
+        print(f"{MOST} of {len(found):,} photos, evenly spaced")
+        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
+    return [(open_rgb(path), truth) for path, truth in found]
+
+
+def activations(predictor: Predictor, image: Image.Image) -> Image.Image:
+    """An image, and what each convolution makes of it."""
+    maps = Trace(predictor.model, predictor.batch([image])).convolution_maps()
+    if not maps:
+        raise ConfigError("the network has no convolution")
+    return activation_sheet(predictor.crop(image), maps)
+
+
+def attention(predictor: Predictor, images: Images) -> Image.Image:
+    """Each image with the network's answer, the pixels that matter to it, and where it sees it."""
+    x = predictor.batch([image for image, _ in images])
+    p = predictor.batch_probabilities(x)
+    best = p.argmax(axis=1)
+    photos = [predictor.crop(image) for image, _ in images]
+    answers = []
+    for c, row, (_, truth) in zip(best, p, images, strict=True):
+        name = predictor.classes[c]
+        verdict = "" if truth is None else "  right" if truth == name else f"  is: {truth}"
+        answers.append(f"{name}\n{row[c]:.1%}{verdict}")
+    pixels = [map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
+    rows = [
+        ("what the network sees, and its answer", list(zip(photos, answers, strict=True))),
+        ("saliency: the brighter a pixel, the more its change would move the score of this answer",
+         [(m, "") for m in pixels]),
+    ]  # fmt: skip
+    try:
+        maps = grad_cam(predictor.model, x, best)
+    except ConfigError as error:
+        print(f"attention.png is without Grad-CAM: {error}")
+    else:
+        title = (
+            "Grad-CAM: the brighter a region, the more the last convolution sees this answer there"
+        )
+        rows.append((title, [(overlay(a, m), "") for a, m in zip(photos, maps, strict=True)]))
+    return stack([(title, picture_row(row)) for title, row in rows])
+
+
+def neighbours(predictor: Predictor, images: Images, source: Source, count: int = 6) -> Image.Image:
+    """Each image, and the training images that are nearest to it in the last hidden layer."""
+    queries = last_hidden(predictor.model, [predictor.batch([image for image, _ in images])])
+    loader = DataLoader(source.train, 32, predictor.transform, workers=2)
+
+    def batches() -> Iterator[Array]:
+        with screen().bar("training images", len(source.train)) as bar:
+            for x, _ in loader.epoch(0):
+                yield to_device(x, predictor.device)
+                bar.update(len(x))
+
+    points = last_hidden(predictor.model, batches())
+    rows = []
+    found = zip(images, *nearest(queries, points, count), strict=True)
+    for (image, truth), numbers, distances in found:
+        row = [(predictor.crop(image), "looked for" + (f":\n{truth}" if truth else ""))]
+        for i, distance in zip(numbers.tolist(), distances, strict=True):
+            photo, label = source.train[i]
+            row.append((predictor.crop(photo), f"{source.classes[label]}\nat {distance:.1f}"))
+        rows.append(picture_row(row))
+    P, D = points.shape
+    title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
+    return stack([(title, rows[0]), *(("", row) for row in rows[1:])])
+
+
+def first_filters(model: Any) -> np.ndarray:
+    """The weight (K, K, C, F) of the first convolution."""
+    weights = [layer.params["weight"] for _, layer in model.leaves() if isinstance(layer, Conv2d)]
+    if not weights or weights[0].shape[2] not in (1, 3):
+        raise ConfigError("the network does not begin with a convolution over colours")
+    return to_cpu(weights[0])
+
+
+def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
+    """The filters of the first layer, and where it is known what they were, what changed."""
+    weight = first_filters(model)
+    K, _, _, F = weight.shape
+    title = f"the {F} filters of {K} x {K} pixels (standard deviation {weight.std():.4f})"
+    sheets = [(title, weight)]
+    if isinstance(model, AlexNet) and {"init", "seed"} <= settings.keys():
+        begun = AlexNet(**model.config, init=settings["init"], seed=settings["seed"])
+        change = weight - first_filters(begun)
+        title = f"what training changed in them (standard deviation {change.std():.4f})"
+        sheets.append((title, change))
+    scale = max(4, 44 // K)
+    return stack([(text, filter_sheet(w, scale, columns=16)) for text, w in sheets])
+
+
+def main(options: argparse.Namespace) -> int:
+    """Draw what there is to draw, and say what is left out; returns 0."""
+    predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
+    settings, source, unknown = run_settings(predictor.path), None, ""
+    try:
+        source = find_source(options, settings)
+    except DataError as error:
+        if options.data or not options.photos:
+            raise
+        unknown = str(error)
+    images = choose_images(options.photos, source, predictor.classes)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {str(options.out)!r}: {error.strerror}") from None
+
+    def draw(name: str) -> Image.Image:
+        if name == "activations":
+            return activations(predictor, images[0][0])
+        if name == "attention":
+            return attention(predictor, images)
+        if name == "filters":
+            return filters(predictor.model, settings)
+        if source is None:
+            raise ConfigError(unknown)
+        return neighbours(predictor, images, source)
+
+    for name in ("activations", "attention", "neighbours", "filters"):
+        path = options.out / f"{name}.png"
+        try:
+            draw(name).save(path)
+        except ConfigError as error:
+            print(f"no {path.name}: {error}")
+        else:
+            print(path)
+    return 0

@@ -1,0 +1,74 @@
+"""minialex predict -- the class of photos, and how probable it is, by a trained network."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from minialex.errors import ConfigError, DataError
+from minialex.gpu.devices import choose_device
+from minialex.train.screen import Screen, Silent
+from minialex.use.predict import Predictor, find_photos
+
+
+def checkpoint_parser(what: str, *examples: str) -> argparse.ArgumentParser:
+    """A parser for a command about a checkpoint; its help says `what`, and ends with examples."""
+    parser = argparse.ArgumentParser(
+        description=what, epilog="\n  minialex ".join(["example:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="RUN", help="the folder of a run, or a .safetensors file"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, gpu or auto (default)")
+    return parser
+
+
+def screen() -> Silent:
+    """Bars on a terminal, and nothing elsewhere."""
+    return Screen() if sys.stderr.isatty() else Silent()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = checkpoint_parser(
+        "The class of photos, and how probable it is, by a trained network.  Where photos lie in"
+        "\nfolders with the names of classes, also how many answers are right.",
+        "predict runs/first my_cat.jpg", "predict runs/first --top 3 folder/with/photos",
+    )  # fmt: skip
+    parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="show the K best classes")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--ten-crop", action="store_true", help="mean over ten crops of each photo")
+    return parser
+
+
+def line(answer: dict[str, Any], top: int) -> str:
+    """What `Predictor.predict` found, for a reader: the `top` best classes, and the photo."""
+    if top == 1:
+        return f"{answer['class']}  {answer['probability']:6.1%}  {answer['file']}"
+    best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top]
+    return ", ".join(f"{name} {p:.1%}" for name, p in best) + f"  {answer['file']}"
+
+
+def main(options: argparse.Namespace) -> int:
+    """A line for each photo.  Returns 2 where one could not be read, else 0."""
+    if options.top < 1:
+        raise ConfigError(f"--top must be at least 1, got {options.top}")
+    predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
+    failed = known = right = 0
+    for path, truth in find_photos(options.photos, predictor.classes):
+        try:
+            answer = predictor.predict(path, options.ten_crop)
+        except DataError as error:  # one bad photo does not stop the rest
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(json.dumps(answer) if options.json else line(answer, options.top))
+        known += truth is not None
+        right += answer["class"] == truth
+    if known and not options.json:
+        print(f"right: {right:,} of {known:,} photos in folders named like classes", end="")
+        print(f" ({right / known:.1%})")
+    return 2 if failed else 0
