@@ -1,4 +1,4 @@
-"""`minialex train`: what it prints and writes, what it refuses, and the example that does the same."""
+"""`minialex train`: what it prints, writes and refuses; and the example that does the same."""
 
 import json
 import shutil
