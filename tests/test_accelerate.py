@@ -9,7 +9,8 @@ import pytest
 from bad_input import refused
 from device import DEVICE, assert_allclose, assert_array_equal, on_device, on_host
 from layer_cases import FORMS, draw, to_form
-from minialex.attach import accelerate, family, plain
+from minialex.attach import accelerate, plain
+from minialex.params import family
 from minialex.layers import (
     Conv2d,
     Dropout,

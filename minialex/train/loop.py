@@ -15,6 +15,7 @@ the same steps, to the bit, as one that was never stopped.
 """
 
 import contextlib
+import copy
 import inspect
 import time
 import warnings
@@ -103,7 +104,8 @@ class Training:
             raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
         self.screen = Screen(self.log_interval) if self.screen is None else self.screen
         self.stop, self.progress = Stop(), Progress()
-        self.classes: list[str] | None = getattr(self.loader.dataset, "classes", None)
+        classes = getattr(self.loader.dataset, "classes", None)
+        self.classes = None if classes is None else list(map(str, classes))
         self.device, chosen = choose_device(self.device)
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
@@ -117,6 +119,9 @@ class Training:
             attach.accelerate(model, optimizer, algorithm=self.algorithm, input_grad=False)
         chunk = self.largest_chunk()
         self.chunks = Chunks(model, optimizer, chunk, N)
+        if self.val is not None and chunk < self.val.batch_size:
+            self.val = copy.copy(self.val)
+            self.val.batch_size = chunk
         self.meter = Meter(optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)

@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from minialex.attach import family, first_layer
+from minialex.attach import first_layer
+from minialex.params import family
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
 from minialex.layers.layer import Layer
