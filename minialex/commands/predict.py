@@ -33,8 +33,8 @@ def screen() -> Silent:
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
-        "The class of photos, and how probable it is, by a trained network.  Where photos lie in"
-        "\nfolders with the names of classes, also how many answers are right.",
+        "The class of photos, and how probable it is, by a trained network.  Where photos\n"
+        "lie in folders with the names of classes, also how many answers are right.",
         "predict runs/first my_cat.jpg", "predict runs/first --top 3 folder/with/photos",
     )  # fmt: skip
     parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")

@@ -5,9 +5,9 @@
 To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numbers.py`.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,20 +39,17 @@ def calls(model: Layer, shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
     """
     found: list[tuple[str, Layer, Shape, Shape]] = []
 
-    def watched(name: str, layer: Layer) -> Callable[[Any], Any]:
-        def forward(x: Any) -> Any:
-            y, cache = type(layer).forward(layer, x)
-            found.append((name, layer, x.shape[1:], y.shape[1:]))
-            return y, cache
-
-        return forward
+    def forward(name: str, layer: Layer, x: Any) -> Any:
+        y, cache = type(layer).forward(layer, x)
+        found.append((name, layer, x.shape[1:], y.shape[1:]))
+        return y, cache
 
     dtypes = [owner[key].dtype for owner, key, _ in named_arrays(model.params)] or [np.float32]
     x = np.random.default_rng(0).standard_normal((1, *shape)).astype(dtypes[0])
     leaves = list(model.leaves())
     try:
         for name, layer in leaves:
-            vars(layer)["forward"] = watched(name, layer)
+            vars(layer)["forward"] = functools.partial(forward, name, layer)
         with evaluating(model):
             model.forward(to_device(x, device_of(model)))
     finally:
