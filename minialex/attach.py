@@ -32,7 +32,7 @@ from minialex.layers import (
     ReLU,
     Sequential,
 )
-from minialex.params import named_arrays
+from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
 
@@ -97,13 +97,6 @@ def device_of(model: Layer) -> str:
     """Where the parameters of `model` are; "cpu" where it has none."""
     arrays = [owner[key] for owner, key, _ in named_arrays(model.params)]
     return "gpu" if arrays and get_xp(arrays[0]) is not np else "cpu"
-
-
-def family(layer: Layer) -> Iterator[Any]:
-    """A layer and all layers inside it."""
-    yield layer
-    for child in layer.children().values():
-        yield from family(child)
 
 
 def first_layer(layer: Any) -> Any:

@@ -30,7 +30,7 @@ import numpy as np
 
 from minialex.gradient_report import GradReport, neither_slope
 from minialex.layers.layer import Layer
-from minialex.params import named_arrays, zeros_like
+from minialex.params import family, named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
@@ -45,9 +45,9 @@ def gradcheck(
     """Compare `layer.backward` at x with central differences, for x and for every parameter.
 
     x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters
-    are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy and, where
-    `max_entries` is given, the entries checked of each array that has more of them (by default all
-    are).  `eps` is the h of this page, `tolerance` the largest error allowed.
+    or buffers are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy
+    and, where `max_entries` is given, the entries checked of each array that has more of them (by
+    default all are).  `eps` is the h of this page, `tolerance` the largest error allowed.
 
     Also checked: shapes and dtypes of what comes back, that every gradient is written, that the
     same x gives the same y, that forward and backward leave x, dy and the parameters as they are (a
@@ -56,6 +56,11 @@ def gradcheck(
     `accelerate` was told that nobody needs dx, only the parameters are checked.
     """
     originals = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
+    buffers = [
+        (part.buffers, key, array, array.copy())
+        for part in family(layer)
+        for key, array in part.buffers.items()
+    ]
     counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
     try:
         for owner, key, array in originals:
@@ -63,6 +68,9 @@ def gradcheck(
         return _Check(layer, x.astype(np.float64), seed, eps, tolerance).run(max_entries)
     finally:
         for owner, key, array in originals:
+            owner[key] = array
+        for owner, key, array, copy in buffers:
+            array[...] = copy
             owner[key] = array
         for leaf, step in counts:
             leaf.set_step(step)

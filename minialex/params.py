@@ -18,6 +18,13 @@ Shape = tuple[int, ...]
 Params = dict[str, Any]  # name -> array, or name -> Params of a layer inside
 
 
+def family(layer):
+    """Yield a layer and all layers inside it."""
+    yield layer
+    for child in layer.children().values():
+        yield from family(child)
+
+
 def named_arrays(params, prefix=""):
     """Yield (dictionary, key, dotted name) of every array in a nested dictionary, in order."""
     for key, value in params.items():

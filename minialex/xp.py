@@ -28,12 +28,14 @@ def get_xp(x: Array) -> ModuleType:
     raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}")
 
 
-def to_device(x: Array, device: str) -> Array:
-    """x on "cpu" or "gpu"; x itself, uncopied, where it is there already."""
+def to_device(x: Array, device: str | None = None, dtype: Any = None) -> Array:
+    """x on "cpu" or "gpu", and floats as `dtype`; x itself, uncopied, where that is so already."""
     on_gpu = get_xp(x) is not np
-    if device == "cpu":
-        return x.get() if on_gpu else x
-    return x if on_gpu else importlib.import_module("cupy").asarray(x)
+    if device == "cpu" and on_gpu:
+        x = x.get()
+    elif device == "gpu" and not on_gpu:
+        x = importlib.import_module("cupy").asarray(x)
+    return x.astype(dtype, copy=False) if dtype and x.dtype.kind == "f" else x
 
 
 def to_cpu(x: Array) -> np.ndarray:

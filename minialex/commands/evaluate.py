@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
         "Loss and accuracy of a trained network, of each class, and what it takes for what.",
-        "evaluate runs/first", "evaluate runs/first --data my_photos --ten-crop",
+        "runs/first", "runs/first --data my_photos --ten-crop",
     )  # fmt: skip
     parser.add_argument(
         "--data",

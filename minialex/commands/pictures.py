@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser = checkpoint_parser(
         "What a trained network looks for: activations.png, attention.png, neighbours.png and"
         "\nfilters.png.",
-        "pictures runs/first", "pictures runs/first my_cat.jpg --out my_cat",
+        "runs/first", "runs/first my_cat.jpg --out my_cat",
     )  # fmt: skip
     parser.add_argument(
         "photos", type=Path, nargs="*", help="photos or folders of photos (default: test images)"

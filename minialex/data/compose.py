@@ -47,7 +47,7 @@ class Compose:
         if not isinstance(self.transforms, Sequence):
             raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
         for transform in self.transforms:
-            check_transform("Compose", transform)
+            _check_transform(transform)
         set_field(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
@@ -84,15 +84,14 @@ class Compose:
         return cls(tuple(_from_entry(entry) for entry in config))
 
 
-def check_transform(owner: str, transform: object) -> None:
-    """Raise ConfigError, in the name of `owner`, unless transform(image, rng) can be called."""
+def _check_transform(transform: object) -> None:
     try:
         if not callable(transform):
             raise TypeError
         inspect.signature(transform).bind(None, None)
     except TypeError:
         raise ConfigError(
-            f"{owner}: a transform is called as transform(image, rng), and {short(transform)}"
+            f"a transform is called as transform(image, rng), and {short(transform)}"
             " cannot be; for a list write Compose([...]), for a function f of the image alone"
             " lambda image, rng: f(image)"
         ) from None

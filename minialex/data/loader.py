@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minialex.data.compose import Compose, check_transform
+from minialex.data.compose import Compose
 from minialex.data.folder import Samples
 from minialex.data.pixels import Finish, split_transform
 from minialex.data.transforms import ToArray, Transform, short
@@ -107,16 +107,16 @@ class DataLoader:
                 " use a smaller one"
             )
         self.batch_size = batch_size
-        self.read_from(dataset, Compose((ToArray(),)) if transform is None else transform)
+        self.read_from(dataset, ToArray() if transform is None else transform)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self.workers, self.prefetch = workers, prefetch
         self._next_epoch = 0
 
     def read_from(self, dataset: Samples, transform: Transform) -> None:
         """Load from `dataset` by `transform` in the epochs that start from now on."""
-        check_transform("DataLoader", transform)
-        self.dataset, self.transform = dataset, transform
-        self._parts = split_transform(transform)
+        self.dataset = dataset
+        self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
+        self._parts = split_transform(self.transform)
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -33,6 +33,3 @@ class Flatten(Layer):
 
     def output_shape(self, shape):
         return (math.prod(shape),)
-
-    def __repr__(self):
-        return "Flatten()"

@@ -101,10 +101,11 @@ class Layer:
         for child in self.children().values():
             child.to(device, dtype)
         for own, key in own_arrays(self):
-            own[key] = to_device(own[key], device) if device else own[key]
-            if dtype and own[key].dtype.kind == "f":
-                own[key] = own[key].astype(dtype, copy=False)
+            own[key] = to_device(own[key], device, dtype)
         return self
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
 
 
 def own_arrays(layer):

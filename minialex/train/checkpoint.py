@@ -93,6 +93,8 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
         ours = tensors[name].transpose(np.argsort(axes)).astype(array.dtype)
         if isinstance(array, np.ndarray):
             array[...] = ours
+        elif isinstance(array, np.generic):  # a count, to which a layer added 1
+            own[key] = ours
         else:  # CuPy: one copy up
             array.set(np.ascontiguousarray(ours))
 

@@ -43,7 +43,7 @@ def option(
     *,
     limits: Limits | None = None,
     choices: Iterable[str] = (),
-    shown: str = "none",
+    shown: str = "",
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     may_change: bool = False,
@@ -105,15 +105,16 @@ class Config:
         0.5, "network", "share of the hidden units that is dropped in training", limits=SHARE
     )
     init: str = option(
-        "he", "network", "initial weights; glorot is for tanh and sigmoid", choices=INITS
+        "he", "network", "initial weights: he; glorot, for tanh and sigmoid; or paper",
+        choices=INITS,
     )
     activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
     pooling: str = option(
-        "max", "network", "max and average have windows of 3 x 3, max2 of 2 x 2", choices=POOLINGS
+        "max", "network", "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS
     )
     recipe: str = option(
         "drawings", "training",
-        "settings that belong together: the defaults of the other options",
+        "settings that belong together, defaults of other options",
         choices=RECIPES, shown="drawings for drawings, modern for photos",
     )
     epochs: int = option(
@@ -148,7 +149,8 @@ class Config:
     seed: int = option(0, "training", "of all random numbers", limits=ZERO_OR_MORE)
     augment: str = option(
         "none", "augmentation",
-        "crop: the paper's random crops and mirror images; full: crops of random size and shape",
+        "none; crop, the paper's random crops and mirror images; or full, with crops of random"
+        " size and shape",
         choices=AUGMENTATIONS,
     )
     crop_scale: float = option(
@@ -160,12 +162,12 @@ class Config:
     )
     normalize: str = option(
         "imagenet", "augmentation",
-        "imagenet: its mean and deviation; mean: less the mean of the training photos",
+        "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"),
     )
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     device: str = option(
-        "auto", "machine", "where to compute; cuda is the same as gpu",
+        "auto", "machine", "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
         choices=("cpu", "gpu", "auto"), may_change=True,
     )
     threads: int | None = option(
@@ -173,11 +175,12 @@ class Config:
     )
     memory_limit: int | None = option(
         None, "machine", "memory of a training step, like 2GB; the batch is split to fit",
-        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", may_change=True,
+        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True,
     )
     algorithm: str = option(
-        "auto", "machine", "of convolutions; auto is the faster one", choices=ALGORITHMS,
-        may_change=True,
+        "auto", "machine",
+        "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",
+        choices=ALGORITHMS, may_change=True,
     )
     tf32: bool = option(
         False, "machine",
@@ -243,6 +246,7 @@ def configure(given: dict[str, Any]) -> Config:
 
     Raises ConfigError for an unknown recipe, and for values that cannot work.
     """
+    _check_together(given)
     name = given.get("recipe") or recipe_for(given.get("data", "drawings"))
     recipe = RECIPES.get(name, {})  # Config refuses a name that is unknown
     settings = {**recipe, **given, "recipe": name}
@@ -257,6 +261,7 @@ def change(config: Config, given: dict[str, Any]) -> Config:
 
     Raises ConfigError for an option that may not change.
     """
+    _check_together(given)
     may_change = {field.name for field in options() if field.metadata["may_change"]}
     if fixed := given.keys() - may_change:
         raise ConfigError(
@@ -285,3 +290,8 @@ def from_settings(settings: Any) -> Config:
 
 def _allowed(field: dataclasses.Field) -> tuple[Limits | None, tuple[str, ...]]:
     return field.metadata["limits"], field.metadata["choices"]
+
+
+def _check_together(given: dict[str, Any]) -> None:
+    if given.get("plain") and "algorithm" in given:
+        raise ConfigError("--plain has no --algorithm to choose; leave one of them out")

@@ -15,8 +15,10 @@ the same steps, to the bit, as one that was never stopped.
 """
 
 import contextlib
+import copy
 import inspect
 import time
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +104,8 @@ class Training:
             raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
         self.screen = Screen(self.log_interval) if self.screen is None else self.screen
         self.stop, self.progress = Stop(), Progress()
-        self.classes: list[str] | None = getattr(self.loader.dataset, "classes", None)
+        classes = getattr(self.loader.dataset, "classes", None)
+        self.classes = None if classes is None else list(map(str, classes))
         self.device, chosen = choose_device(self.device)
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
@@ -116,6 +119,9 @@ class Training:
             attach.accelerate(model, optimizer, algorithm=self.algorithm, input_grad=False)
         chunk = self.largest_chunk()
         self.chunks = Chunks(model, optimizer, chunk, N)
+        if self.val is not None and chunk < self.val.batch_size:
+            self.val = copy.copy(self.val)
+            self.val.batch_size = chunk
         self.meter = Meter(optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)
@@ -141,11 +147,17 @@ class Training:
 
     @contextlib.contextmanager
     def in_training(self) -> Generator[None]:
-        """The model in training mode, and afterwards in the one it was found in."""
+        """The model in training mode, and afterwards in the one it was found in.
+
+        Where numbers overflow, `check_finite` says more in its one line than NumPy in many.
+        """
         found = self.model.training
         self.model.train()
         try:
-            yield
+            with warnings.catch_warnings():
+                what = "overflow|invalid value|divide by zero"
+                warnings.filterwarnings("ignore", what, RuntimeWarning)
+                yield
         finally:
             self.model.train(found)
             if not self.plain:  # backward passes dx on again

@@ -106,7 +106,7 @@ class RunFolder:
         write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """Write history.csv anew: `rows` have the keys COLUMNS."""
+        """Write history.csv anew: `rows` have the keys COLUMNS, or lack those of validation."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -114,14 +114,15 @@ class RunFolder:
         write_text(self.path / "history.csv", text.getvalue())
 
     def read_history(self) -> list[dict[str, float]]:
-        """The rows of history.csv.
+        """The rows of history.csv; without validation, they lack the keys of it.
 
         Raises CheckpointError where there are none, or they cannot be read.
         """
         try:
             with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
                 rows = [
-                    {name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)
+                    {name: float(row[name]) for name in COLUMNS if row[name] != ""}
+                    for row in csv.DictReader(file)
                 ]
         except (OSError, UnicodeError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise CheckpointError(

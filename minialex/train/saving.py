@@ -25,6 +25,8 @@ class Saved:
     def __init__(self, run: Any):
         self.run = run
         self.weights: dict[str, np.ndarray] | None = None
+        # As it is now: a cache of decoded images may take over its first steps later.
+        self.transform = (run.val or run.loader).transform
         self.folder = None if run.run is None else RunFolder(Path(run.run))
         if self.folder is not None:
             self.open(self.folder)
@@ -50,9 +52,7 @@ class Saved:
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
-        run = self.run
-        loader = run.val or run.loader
-        return header_of(run.model, run.classes, loader.transform)
+        return header_of(self.run.model, self.run.classes, self.transform)
 
     def best(self) -> None:
         """Keep the weights as they are now."""

@@ -126,11 +126,12 @@ def epoch_line(
     `best` is whether this epoch was the best so far.
     """
     width = len(str(epochs))
-    line = (
-        f"epoch {row['epoch']:>{width}}/{epochs}"
-        f"  train {_loss(row['train_loss'])} {row['train_acc']:.1%}"
-        f"  val {_loss(row['val_loss'])} {row['val_acc']:.1%}{' best' if best else '     '}"
-    )
+    line = f"epoch {row['epoch']:>{width}}/{epochs}"
+    for part in ("train", "val"):
+        if f"{part}_loss" in row:  # a run may have no validation
+            line += f"  {part} {_loss(row[f'{part}_loss'])} {row[f'{part}_acc']:.1%}"
+    if "val_loss" in row:
+        line += " best" if best else "     "
     more = [_speed(row["images_per_s"])]
     if left_seconds:
         more.append(f"{duration(left_seconds)} left")

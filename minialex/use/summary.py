@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minialex.attach import device_of, family
+from minialex.attach import device_of
 from minialex.layers import Conv2d, Layer, Linear
-from minialex.params import Shape, count_parameters, named_arrays
+from minialex.params import Shape, count_parameters, family, named_arrays
 from minialex.train.evaluation import evaluating
 from minialex.train.memory import show_bytes, step_bytes
 from minialex.xp import to_device
@@ -74,7 +74,7 @@ def summary(model: Layer, shape: Shape) -> str:
         products += counts[1]
         numbers += size
         what, _, form = repr(layer).partition("  # ")  # see minialex/twin.py
-        what = type(layer).__name__ if what.startswith("<") or len(what) > 48 else what
+        what = what.partition("(")[0] if len(what) > 48 else what
         form = re.split("[:,]", form or "page")[0]
         sizes = " x ".join(map(str, made)), *(f"{count:,}" if count else "-" for count in counts)
         rows.append((name, what, *sizes, f"{size * 4 / 1024:,.0f}", form))

@@ -65,4 +65,5 @@ def test_places_that_cannot_be_written_and_a_missing_library(runs, tmp_path, mon
 
 
 def test_the_help_has_an_example():
-    assert "minialex curves runs/first" in curves.parser().format_help()
+    parser = curves.parser()
+    assert f"  {parser.prog} runs/first" in parser.format_help()

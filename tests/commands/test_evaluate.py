@@ -89,4 +89,5 @@ def test_the_tables():
 
 
 def test_the_help_has_an_example():
-    assert "minialex evaluate runs/first" in evaluate.parser().format_help()
+    parser = evaluate.parser()
+    assert f"  {parser.prog} runs/first" in parser.format_help()

@@ -99,4 +99,5 @@ def test_a_folder_that_cannot_be_made(folder, tmp_path):
 
 
 def test_the_help_has_an_example():
-    assert "minialex pictures runs/first" in pictures.parser().format_help()
+    parser = pictures.parser()
+    assert f"  {parser.prog} runs/first" in parser.format_help()

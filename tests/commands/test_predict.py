@@ -80,4 +80,5 @@ def test_what_is_no_checkpoint_is_refused(folder, tmp_path):
 
 
 def test_the_help_has_an_example():
-    assert "minialex predict runs/first my_cat.jpg" in predict.parser().format_help()
+    parser = predict.parser()
+    assert f"  {parser.prog} runs/first my_cat.jpg" in parser.format_help()

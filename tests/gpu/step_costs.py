@@ -2,8 +2,8 @@
 when the host waits.
 
 `python tests/gpu/step_costs.py` prints the counts of each variant and its kernels;
-test_step_costs.py holds them to a budget.  They are of a whole step of a Trainer, from the loader's
-bytes to the optimizer, on the emulated device (see cupyemu), which counts what CuPy asks of a GPU.
+test_step_costs.py holds them to a budget.  They are of a whole step of a training run, from the
+loader's bytes to the optimizer, on the emulated device (see cupyemu), which counts what CuPy asks of a GPU.
 All but the memory depend on the network and not on its width, so a narrow one is enough.
 """
 
@@ -54,10 +54,10 @@ class Steps:
 
         with tempfile.TemporaryDirectory() as folder:
             length = options["batch_size"] * (WARM_UP + count + LAST)
-            self.trainer = tiny_run.trainer(
+            self.run = tiny_run.training(
                 Path(folder), count_step, variant=variant, length=length, **options
             )
-            self.trainer.train_epoch()
+            self.run.epoch()
         self.peak = emulated.value("peak_bytes") - before
         counted = slice(WARM_UP, WARM_UP + count)
         self.live = live[counted]
@@ -76,13 +76,13 @@ class Steps:
 
     def formula(self):
         """What step_bytes says of the peak."""
-        run = self.trainer
+        run = self.run
         states = len(run.optimizer.state)
         return step_bytes(
             run.model,
             run.model.input_shape,
-            run.config.batch_size,
-            run.gradient.chunk,
+            run.loader.batch_size,
+            run.chunks.size,
             states=states,
         )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bad_input import refused
+from chunked import BatchGradient
 from device import on_device, on_host
 from minialex import losses
 from minialex.attach import accelerate, loss_function, plain
@@ -14,7 +15,6 @@ from minialex.gpu.losses import softmax_cross_entropy
 from minialex.layers import Sequential
 from minialex.models import VARIANTS, AlexNet
 from minialex.params import flatten, named_arrays, zeros_like
-from minialex.train.gradient import BatchGradient
 from minialex.train.recipes import make_optimizer
 from minialex.twin import TWINS, page_of
 from minialex.xp import get_xp, to_device
@@ -158,13 +158,12 @@ def test_copies_are_models_of_their_own():
 @pytest.mark.parametrize("form", [accelerate, plain])
 def test_a_batch_in_chunks_has_the_gradient_of_the_whole(form, variant):
     model = alexnet(variant).to("gpu")
-    theta = flatten(model)
     form(model)
     x = on_device(np.random.default_rng(0).standard_normal((5, 67, 67, 3)).astype(np.float32))
     labels = on_device(np.arange(5) % 3)
 
     def gradient(chunk):
-        of_batch = BatchGradient(model, theta, chunk, chunk < 5, 0.1, loss_function("gpu"))
+        of_batch = BatchGradient(model, chunk, 5, 0.1, loss_function("gpu"))
         loss, correct = of_batch(x, labels, step=1 << 33)
         return float(loss), int(correct), on_host(of_batch.g)
 

@@ -40,13 +40,13 @@ def test_one_pinned_copy_a_batch_and_no_wait(steps):
 
 def test_one_pinned_copy_a_training_step(tmp_path):
     counted = []
-    trainer = tiny_run.trainer(
+    run = tiny_run.training(
         tmp_path, lambda step: counted.append(device.counters()), log_interval=99
     )
-    trainer.train_epoch()  # warms up
+    run.epoch()  # warms up
     counted.clear()
-    trainer.epoch, trainer.batch = 1, 0
-    trainer.train_epoch()
+    run.progress.epoch, run.progress.batch = 1, 0
+    run.epoch()
     steps = [difference(*pair) for pair in zip(counted[1:], counted, strict=False)]
     quiet = dict.fromkeys(COPIES, 0)
     assert steps == [quiet | {"copies_h2d": 1}, quiet]

@@ -9,15 +9,11 @@ one.  So the run in coloured light, whose loss jumps up to 6.7, convolves by the
 devices; by Winograd's on the CPU, it parts by 6e-5.
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
 
 import tiny_run
 from device import on_host
-from minialex.train.run import Config, RunFolder
-from minialex.train.trainer import Trainer
 
 TOLERANCE = 5e-5  # of the loss of each step and of each weight at the end, over 51 steps
 RUNS = {
@@ -39,37 +35,13 @@ RUNS = {
 }  # fmt: skip
 
 
-def trainer(folder, device, options):
-    config = Config(**{**tiny_run.OPTIONS, "epochs": 17, "device": device, **options})
-    run = RunFolder.create(folder, config)
-    return Trainer(
-        config,
-        tiny_run.source(),
-        run,
-        device,
-        lambda line: None,
-        partial(tiny_run.Bar, lambda step: None),
-    )
-
-
 def losses(folder, device, options):
     """The initial weights, the images, labels and loss of each step, and the final weights."""
-    run, steps = trainer(folder, device, options), []
-    first, real = on_host(run.theta).copy(), run.step
-
-    def step(x, labels):
-        loss, correct = real(x, labels)
-        steps.append((on_host(x), on_host(labels), float(loss)))
-        return loss, correct
-
-    run.step = step
-    assert run.fit()
-    return (
-        first,
-        [np.concatenate([s[k] for s in steps]) for k in (0, 1)],
-        [s[2] for s in steps],
-        on_host(run.theta),
-    )
+    run = tiny_run.training(folder, epochs=17, device=device, **options)
+    first, steps = on_host(run.optimizer.theta).copy(), tiny_run.watched(run)
+    last = tiny_run.last_weights(run)
+    images = [np.concatenate([s[k] for s in steps]) for k in (0, 1)]
+    return first, images, [s[2] for s in steps], last
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -92,5 +92,5 @@ MEMORY = [
 def test_peak_of_memory(variant, options):
     steps = Steps(variant, 2, **options)
     limit = options.get("memory_limit")
-    assert (steps.trainer.gradient.chunk < options["batch_size"]) == (limit is not None)
+    assert (steps.run.chunks.size < options["batch_size"]) == (limit is not None)
     assert 0.95 * steps.formula() <= steps.peak <= steps.formula() <= (limit or steps.formula())

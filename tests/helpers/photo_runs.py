@@ -14,7 +14,8 @@ from PIL import Image
 
 from bad_input import snapshot
 from device import DEVICE
-from minialex import cli
+from minialex.commands import main as program
+from minialex.commands import train as training
 
 SMALL = ("--width=0.02", "--image-size=67", "--batch-size=4", "--epochs=1", "--workers=0")
 HERE = ("--device", DEVICE)
@@ -33,7 +34,7 @@ def make(w):
                 pixels = rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "draw_curves", lambda *_: None)
+        patch.setattr(training, "draw_curves", lambda *_: None)
         patch.chdir(w)
         assert train([*SMALL, *HERE, "--data", "photos", "--out", "run"]) == 0
     (w / "run" / "result.json").unlink()
@@ -46,9 +47,9 @@ def nothing(w):
 
 
 def train(arguments):
-    """As examples/train_catdog.py, in this process: its exit status."""
+    """As `minialex train`, in this process: its exit status."""
     with pytest.raises(SystemExit) as end:
-        cli.run_main(lambda: cli.train(vars(cli.training_parser().parse_args(arguments))))
+        program.run_main(lambda: program.main(["train", *arguments]))
     return end.value.code
 
 

@@ -1,19 +1,25 @@
 """A training run small enough for tests: twelve drawings, a sixteenth of AlexNet's width.
 
 As a program, `python tests/helpers/tiny_run.py --out RUN` or `... --resume RUN`, it behaves like
-examples/train_catdog.py with the drawings reduced to 64 x 64 pixels.
+`minialex train` with the drawings reduced to 64 x 64 pixels.
 """
 
+import dataclasses
 import sys
-from functools import partial
 from pathlib import Path
 from unittest import mock
 
 from device import DEVICE
-from minialex import cli
+from minialex.commands import train as command
+from minialex.commands.main import run_main
 from minialex.data import Drawings, Source
-from minialex.train.run import Config, RunFolder
-from minialex.train.trainer import Trainer
+from minialex.train.config import Config
+from minialex.train.loop import Training
+from minialex.train.preprocessing import measure_colours
+from minialex.train.recipes import make_optimizer
+from minialex.train.screen import Bar, Silent
+from minialex.train.setup import fit_options, make_loaders, make_model
+from minialex.xp import to_cpu
 
 OPTIONS = {
     "width": 1 / 16, "image_size": 67, "batch_size": 4, "epochs": 3, "workers": 2,
@@ -27,37 +33,71 @@ def source(length=12):
     return Source(*parts, parts[0].classes, "tiny drawings")
 
 
-class Bar:
-    """A progress bar that calls `after(step)` after each step."""
+class Watch(Silent):
+    """A screen that calls `after(step)` after each step of an epoch, and keeps the lines."""
 
-    def __init__(self, after, *_):
+    def __init__(self, after=lambda step: None, lines=None):
+        self.after, self.lines = after, [] if lines is None else lines
+
+    def line(self, text):
+        self.lines.append(text)
+
+    def bar(self, name, images, done=0):
+        return Steps(self.after if name.startswith("epoch") else lambda step: None)
+
+
+class Steps(Bar):
+    def __init__(self, after):
         self.after, self.steps = after, 0
 
-    def update(self, n):
+    def update(self, n, **values):
         self.steps += 1
         self.after(self.steps)
 
-    def set_postfix(self, **values):
-        pass
 
-    def close(self):
-        pass
+def training(folder: Path, after=lambda step: None, lines=None, length=12, **options) -> Training:
+    """What `minialex train` makes of these options, begun or resumed in `folder`."""
+    config, data = Config(**{**OPTIONS, **options}), source(length)
+    model = make_model(config, len(data.classes))
+    optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+    config = measure_colours(config, data.train, model.image_size)
+    loader, val, _ = make_loaders(config, data, model)
+    return Training(
+        model, loader, optimizer, val=val, run=folder, screen=Watch(after, lines),
+        settings=dataclasses.asdict(config), **fit_options(config),
+    )  # fmt: skip
 
 
-def trainer(folder: Path, after=lambda step: None, lines=None, length=12, **options) -> Trainer:
-    config = Config(**{**OPTIONS, **options})
-    begun = (folder / "config.json").exists()
-    run = RunFolder(folder) if begun else RunFolder.create(folder, config)
-    report = (lambda line: None) if lines is None else lines.append
-    return Trainer(config, source(length), run, DEVICE, report, partial(Bar, after))
+def watched(run):
+    """A list to which each step of `run` appends (x, labels, loss); losses are read after each."""
+    steps, real = [], run.step
+
+    def step(x, labels):
+        x, labels = x.copy(), labels.copy()
+        real(x, labels)
+        rows = zip(to_cpu(run.meter.log)[:, 0].tolist(), run.meter.images, strict=False)
+        loss = sum(loss * n for loss, n in rows) / len(x)
+        steps.append((to_cpu(x), to_cpu(labels), loss))
+
+    run.step = step
+    return steps
+
+
+def last_weights(run):
+    """Train `run` to its end; the weights of the last epoch, which need not be the best."""
+    found, last = [], run.saved.last
+    run.saved.last = lambda: (found.append(to_cpu(run.optimizer.theta).copy()), last())
+    run.train()
+    return found[-1]
 
 
 def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    with mock.patch.object(cli, "open_source", lambda *_, **__: source()):
-        return cli.train(vars(cli.training_parser().parse_args(arguments + flags)))
+    flags += ["--keep-last"] if "--out" in arguments else []
+    with mock.patch.object(command, "open_source", lambda *_, **__: source()):
+        return command.main(command.parser().parse_args(flags + arguments))
 
 
 if __name__ == "__main__":
-    cli.run_main(lambda: main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]))

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from chunked import BatchGradient
 from device import assert_allclose, assert_array_equal, on_device, on_host
 from layer_cases import to_form
 from minialex import gradcheck
 from minialex.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
-from minialex.params import flatten, named_arrays, zeros_like
-from minialex.train.gradient import BatchGradient
+from minialex.params import named_arrays, zeros_like
 
 BOTH = pytest.mark.parametrize("form", ["plain", "auto"])
 
@@ -135,7 +135,7 @@ def test_chunks_hold_the_step(form):
     found = []
     for chunk in (10, 3, 1):
         model = to_form(classifier().to(dtype=np.float64), form)
-        gradient = BatchGradient(model, flatten(model), chunk, in_chunks=chunk < 10)
+        gradient = BatchGradient(model, chunk, 10)
         for step in (4, 5):
             gradient(x, labels, step)
             found.append(on_host(gradient.g).copy())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bad_input import refused
+from chunked import BatchGradient
 from cores import cores
 from device import DEVICE, assert_allclose, on_device, on_host
 from layer_cases import to_form
@@ -25,8 +26,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.models import AlexNet
-from minialex.params import flatten, named_arrays, zeros_like
-from minialex.train.gradient import BatchGradient
+from minialex.params import named_arrays, zeros_like
 from minialex.twin import page_of
 
 
@@ -227,7 +227,6 @@ def test_the_micro_batches_end_where_random_numbers_are_drawn_or_all_images_are_
 @pytest.mark.parametrize("name", MIDDLES)
 def test_chunks_of_a_batch_that_is_needed_whole_are_refused(name, form):
     model = to_form(normalized(MIDDLES[name]()), form)
-    theta = flatten(model)
     with refused(ConfigError, "cannot be taken in chunks", name if name != "inside" else "Batch"):
-        BatchGradient(model, theta, 2, in_chunks=True)
-    BatchGradient(model, theta, 7, in_chunks=False)(images(7), on_device(np.arange(7) % 2), 0)
+        BatchGradient(model, 2, 7)
+    BatchGradient(model, 7, 7)(images(7), on_device(np.arange(7) % 2), 0)

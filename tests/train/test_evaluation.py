@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from device import DEVICE, on_device, on_host
-from minialex.attach import family
 from minialex.data import DataLoader, Drawings
 from minialex.layers import Dropout, Flatten, Layer, Linear, Sequential
+from minialex.params import family
 from minialex.train.evaluation import evaluate, evaluating, tally
 from minialex.train.screen import Bar, Silent
 from trained import TRANSFORM

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 import tiny_run
+from chunked import BatchGradient
 from device import DEVICE, assert_allclose, on_device, on_host
 from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
-from minialex.params import flatten
-from minialex.train.gradient import BatchGradient
 from minialex.train.memory import largest_chunk, parse_bytes, show_bytes, step_bytes
 from minialex.use.summary import summary
 
@@ -22,11 +21,11 @@ IMAGE = (67, 67, 3)
 def gradient(form, chunk, dtype, variant="2012", N=5, step=1 << 33):
     """Loss, right answers and gradient of a batch of N in chunks; Dropout is on."""
     model = AlexNet(3, variant, width=1 / 16, image_size=67, seed=2, dropout=0.3).to(DEVICE, dtype)
-    theta = flatten(form(model))
+    form(model)
     rng = np.random.default_rng(0)
     x = on_device(rng.standard_normal((N, *IMAGE)).astype(dtype))
     labels = on_device(np.arange(N) % 3)
-    of_batch = BatchGradient(model, theta, chunk, chunk < N, label_smoothing=0.1)
+    of_batch = BatchGradient(model, chunk, N, label_smoothing=0.1)
     loss, correct = of_batch(x, labels, step)
     return float(loss), int(correct), on_host(of_batch.g)
 
@@ -49,27 +48,18 @@ def test_chunks_give_the_same_bits_each_time():
 
 
 def losses(folder, **options):
-    found = []
-    trainer = tiny_run.trainer(folder, length=10, batch_size=5, epochs=2, lr=1e-4, **options)
-    real = trainer.step
-
-    def step(x, labels):
-        loss, correct = real(x, labels)
-        found.append(float(loss))
-        return loss, correct
-
-    trainer.step = step
-    trainer.fit()
-    return trainer, found, on_host(trainer.theta)
+    run = tiny_run.training(folder, length=10, batch_size=5, epochs=2, lr=1e-4, **options)
+    steps = tiny_run.watched(run)
+    theta = tiny_run.last_weights(run)
+    return run, [loss for _, _, loss in steps], theta
 
 
 def test_a_run_in_little_memory_is_the_same_run(tmp_path):
     whole, losses_whole, theta_whole = losses(tmp_path / "whole")
     limit = step_bytes(whole.model, IMAGE, 5, 2)
     parts, losses_parts, theta_parts = losses(tmp_path / "parts", memory_limit=limit)
-    assert (whole.gradient.chunk, parts.gradient.chunk) == (5, 2)
-    loaders = whole.val_loader, parts.val_loader, parts.test_loader
-    assert [loader.batch_size for loader in loaders] == [5, 2, 2]
+    assert (whole.chunks.size, parts.chunks.size) == (5, 2)
+    assert (whole.val.batch_size, parts.val.batch_size) == (5, 2)
     assert_allclose(losses_parts, losses_whole, rtol=0, atol=1e-5)
     # Adam divides by what may be rounding alone.
     assert_allclose(theta_parts, theta_whole, rtol=0, atol=1e-4)
@@ -153,12 +143,12 @@ def test_the_cpu_needs_no_more_than_the_formula(variant, batch_size, limit, tmp_
     }
     tracemalloc.start()
     try:
-        trainer = tiny_run.trainer(tmp_path, length=2 * batch_size, **options)
+        run = tiny_run.training(tmp_path, length=2 * batch_size, **options)
         x = np.zeros((batch_size, 131, 131, 3), dtype=np.float32)
-        trainer.step(x, np.zeros(batch_size, dtype=np.int64))
+        run.step(x, np.zeros(batch_size, dtype=np.int64))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    chunk = trainer.gradient.chunk
+    chunk = run.chunks.size
     assert (chunk < batch_size) == (limit is not None)
-    assert peak <= step_bytes(trainer.model, trainer.model.input_shape, batch_size, chunk)
+    assert peak <= step_bytes(run.model, run.model.input_shape, batch_size, chunk)

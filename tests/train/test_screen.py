@@ -37,6 +37,8 @@ def test_the_line_of_an_epoch():
     assert epoch_line(ROW, 60, 3900, best=True) == line
     assert epoch_line(ROW, 60, 3900) == line.replace("best", "    ")
     assert epoch_line(ROW, 60) == line.replace("best  123 img/s  1 h 05 left", "      123 img/s")
+    alone = {name: value for name, value in ROW.items() if not name.startswith("val")}
+    assert epoch_line(alone, 60, 3900) == re.sub("  val.*best", "", line)
     assert epoch_line({**ROW, "epoch": 3}, 60, 3900, best=True) == line.replace(" 12/", "  3/")
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bad_input import refused
 from device import DEVICE, assert_allclose, on_device, on_host
-from minialex.attach import accelerate, family, plain
+from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.layers import (
     Conv2d,
@@ -21,6 +21,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.models import AlexNet
+from minialex.params import family
 from minialex.twin import page_of
 from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency

@@ -59,7 +59,7 @@ def test_the_table():
     parameters = (27 + 1) * 4 + (4 + 1) * 2 + (36 + 1) * 3 + (5 + 1) * 3
     products = 36 * 27 * 4 + 9 * 4 * 2 + 9 * 36 * 3 + 15
     assert rows["total"].split()[1:3] == [f"{parameters:,}", f"{products:,}"]
-    assert rows["4"].split() == ["4", "Mean", "5", "-", "-", "0", "page"]
+    assert rows["4"].split() == ["4", "Mean()", "5", "-", "-", "0", "page"]
     assert "5 numbers" in rows["buffers,"]
     plain = summary(on_device(Sequential(Flatten(), Linear(12, 2))), (2, 2, 3))
     assert "buffers" not in plain and "26" in plain

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from device import DEVICE
-from minialex import doctor
+from minialex.commands import doctor
 from minialex.fast.threads import cpu_count
 
 
 def examined(capsys):
     """The status, and {name: lines} of what is printed."""
-    status, found = doctor.main(), {}
+    status, found = doctor.main(doctor.parser().parse_args([])), {}
     for line in capsys.readouterr().out.splitlines():
         found.setdefault(line[:10].strip(), []).append(line[10:])
     return status, found
@@ -92,6 +92,7 @@ def test_missing_random_numbers_are_a_note(error, words):
 
 
 def test_as_a_program():
-    done = subprocess.run([sys.executable, "-m", "minialex.doctor"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "minialex", "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith("system") and "\ncpu       trains, losses 0." in done.stdout

@@ -2,13 +2,14 @@
 
 When something does not work, or is slow, begin with
 
-    python -m minialex.doctor
+    minialex doctor
 
 It prints versions, the library that multiplies matrices, cores and memory, each GPU or the one line
 that says what is wrong with it, and trains a tiny network for three steps on each device.  The
 status is 0 when the CPU works: a machine without a GPU is healthy.
 """
 
+import argparse
 import importlib
 import math
 import os
@@ -22,12 +23,10 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from minialex.attach import accelerate, loss_function
-from minialex.cli import run_main
 from minialex.fast.threads import cpu_count
 from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.params import dict_like, flatten
 from minialex.xp import to_device
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
@@ -118,9 +117,7 @@ def losses(device: str, steps: int = 3) -> list[float]:
     """The losses of a tiny AlexNet over a few training steps on four images of noise."""
     model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
     model.to(device)
-    theta = flatten(model)
-    g = theta * 0
-    grad, adam = dict_like(model.params, g), Adam(theta, lr=1e-3)
+    adam = Adam(model, lr=1e-3)
     accelerate(model, adam)
     noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
     x = to_device(noise, device)
@@ -129,8 +126,8 @@ def losses(device: str, steps: int = 3) -> list[float]:
     for _ in range(steps):
         logits, cache = model.forward(x)
         loss, dlogits = loss_function(device)(logits, labels)
-        model.backward(dlogits, cache, grad)
-        adam.step(g)
+        model.backward(dlogits, cache, adam.grad)
+        adam.step()
         found.append(float(loss))
     return found
 
@@ -140,7 +137,12 @@ def describe(found: list[float]) -> str:
     return "trains, losses " + ", ".join(f"{loss:.4f}" for loss in found)
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """No options."""
+    return argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+
+
+def main(options: argparse.Namespace) -> int:
     """Print the state of the machine; 0 when its CPU works, else 1."""
 
     def show(name: str, text: str) -> None:
@@ -168,7 +170,3 @@ def main() -> int:
         verdict = f"as on the CPU (within {apart:.0e})"
     show("gpu", f"{describe(on_gpu)}: {verdict}")
     return 0 if healthy else 1
-
-
-if __name__ == "__main__":
-    run_main(main)

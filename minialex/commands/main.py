@@ -1,0 +1,116 @@
+"""The program `minialex`: `minialex COMMAND ...`, and errors as one line."""
+
+import argparse
+import importlib
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import minialex
+from minialex.errors import ConfigError, MinialexError
+from minialex.gpu.diagnosis import is_out_of_memory
+
+COMMANDS = {  # each is a module beside this one, with parser() and main(options)
+    "train": "train AlexNet on drawings or photos, or resume a run",
+    "predict": "which class photos belong to, by a trained network",
+    "evaluate": "loss and accuracy of a trained network on test images",
+    "pictures": "what a trained network looks for: filters, saliency, Grad-CAM ...",
+    "curves": "loss and accuracy of one or several runs, as a picture",
+    "doctor": "what this machine offers to a training run, and what it lacks",
+}
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help of 80 columns, however wide the terminal is."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26, width=80)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if all(len(line) <= width for line in text.splitlines()):
+            return super()._fill_text(text, width, indent)  # lines as they are
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def run() -> None:
+    """The program."""
+    run_main(lambda: main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command that `arguments` name; returns its exit status.
+
+    Raises ConfigError where there is no such command.
+    """
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"minialex {minialex.__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise ConfigError(f"unknown command '{name}'; choose {', '.join(COMMANDS)}")
+    # Only this one is imported, so that the doctor works where another lacks something.
+    command = importlib.import_module(f"minialex.commands.{name}")
+    parser = command.parser()
+    parser.prog, parser.formatter_class = command_line(name), Formatter
+    return command.main(parser.parse_args(arguments[1:]))
+
+
+def overview() -> str:
+    """What `--help` prints."""
+    program = command_line()
+    lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND ...",
+            "",
+            "AlexNet in NumPy and CuPy: trained, asked and looked into.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"{program} COMMAND --help lists the options of a command.",
+            "",
+            "example:",
+            f"  {program} train --out runs/first",
+            f"  {program} predict runs/first my_cat.jpg",
+        ]
+    )
+
+
+def command_line(*words: object) -> str:
+    """A command as it has to be typed: `minialex ...` if it was, else `python -m minialex ...`."""
+    typed = Path(sys.argv[0]).stem == "minialex"
+    program = ["minialex"] if typed else ["python", "-m", "minialex"]
+    return shlex.join([*program, *map(str, words)])
+
+
+def run_main(main: Callable[[], int]) -> None:
+    """Run `main` and exit with its status; errors that the user can fix become one line, status 2.
+
+    Any other error is a bug, and keeps its traceback.
+    """
+    try:
+        status = main()
+    except MinialexError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        sys.stderr.close()
+        status = 1
+    except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except Exception as error:
+        if is_out_of_memory(error):
+            line = "the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"
+        elif isinstance(error, MemoryError):
+            line = "out of memory; use a smaller --batch-size"
+        else:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        status = 2
+    sys.exit(status)

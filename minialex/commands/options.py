@@ -1,0 +1,108 @@
+"""The options of a training run for the command line and for the book, both made from Config.
+
+    python -m minialex.commands.options
+
+prints docs/options.md.
+"""
+
+import argparse
+import dataclasses
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from minialex.commands.main import Formatter
+from minialex.train.config import (
+    FINITE,
+    GROUPS,
+    ONE_OR_MORE,
+    ZERO_OR_MORE,
+    flag,
+    options,
+    value_type,
+)
+from minialex.train.recipes import RECIPES
+
+METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
+FOLDERS = {  # the two options that are no part of the settings
+    "out": "folder of the new run (default: runs/<data>-<variant>-<number>)",
+    "resume": "go on with the run in this folder",
+}
+
+PAGE_HEAD = """\
+# Options of a training run
+
+`minialex train --help` prints the same. An option that you leave out has the value of the recipe
+(`--recipe`), which is drawings for drawings and modern for photos; where only one default stands
+here, all recipes share it. This page is printed by `python -m minialex.commands.options`, from
+`minialex/train/config.py`.
+"""
+RESUMED = """\
+`--out RUN` names the folder of a new run, by default `runs/` with the data, the variant and a
+number. `--resume RUN` goes on with a run; all its options are those it began with, but you may
+change """
+
+
+def training_parser(description: str, examples: str = "") -> argparse.ArgumentParser:
+    """A parser of all options of Config, in their groups, and of --out and --resume.
+
+    Only those that are given appear in its result, so that a recipe can fill in the others.
+    """
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [options]", description=description, epilog=examples,
+        formatter_class=Formatter, argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for field in options():
+        about, kind = field.metadata, value_type(field)
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            how = {"type": about["parse"] or kind, "metavar": about["metavar"] or METAVARS[kind]}
+        text = f"{explain(field)} (default: {default(field)})"
+        groups[about["group"]].add_argument(flag(field.name), help=text.replace("%", "%%"), **how)
+    for name, text in FOLDERS.items():
+        groups["run"].add_argument(flag(name), type=Path, metavar="RUN", help=text)
+    return parser
+
+
+def explain(field: dataclasses.Field) -> str:
+    """What an option means, with its choices and limits."""
+    text, choices, limits = (field.metadata[name] for name in ("text", "choices", "limits"))
+    if not all(re.search(rf"\b{choice}\b", text) for choice in choices):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    if limits and limits not in (ZERO_OR_MORE, ONE_OR_MORE, FINITE):  # these surprise nobody
+        text += f"; {limits[0]}"
+    return text
+
+
+def default(field: dataclasses.Field) -> str:
+    """The default of an option; where recipes differ, of each: "drawings 2, paper 90"."""
+    if field.metadata["shown"]:
+        return field.metadata["shown"]
+    words = {True: "yes", False: "no"} if value_type(field) is bool else {}
+    values = {name: recipe.get(field.name, field.default) for name, recipe in RECIPES.items()}
+    texts = {name: words.get(value, str(value)) for name, value in values.items()}
+    if len(set(texts.values())) == 1:
+        return str(texts.popitem()[1])
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
+
+
+def options_page() -> str:
+    """docs/options.md."""
+    lines = PAGE_HEAD.splitlines()
+    for group in GROUPS:
+        lines += ["", f"## {group.capitalize()}", "", "| option | what it does | default |"]
+        lines.append("| --- | --- | --- |")
+        for field in options():
+            if field.metadata["group"] == group:
+                no = f", `--no-{flag(field.name)[2:]}`" if value_type(field) is bool else ""
+                name, text = f"`{flag(field.name)}`{no}", explain(field)
+                lines.append(f"| {name} | {text} | {default(field)} |".replace("<", "\\<"))
+    may_change = [f"`{flag(field.name)}`" for field in options() if field.metadata["may_change"]]
+    lines += ["", *textwrap.wrap(RESUMED + f"{', '.join(may_change)}.", 100)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(options_page(), end="")

@@ -1,0 +1,196 @@
+"""`minialex train`: a training run of AlexNet, from its options to result.json.
+
+What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
+beside what it does, and checks before a long run what could end it.
+"""
+
+import argparse
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from minialex.commands.main import command_line
+from minialex.commands.options import training_parser
+from minialex.data import DataLoader, keep_decoded, open_source
+from minialex.data.sources import default_data
+from minialex.errors import ConfigError
+from minialex.fast.threads import cpu_count, limit_threads
+from minialex.gpu.devices import allow_tf32, choose_device
+from minialex.optimizer import Optimizer
+from minialex.train.config import Config, change, configure
+from minialex.train.loop import Training
+from minialex.train.memory import show_bytes
+from minialex.train.preprocessing import measure_colours
+from minialex.train.recipes import make_optimizer
+from minialex.train.run import RunFolder, free_path
+from minialex.train.screen import Screen, duration
+from minialex.train.setup import fit_options, make_loaders, make_model, test_scores
+from minialex.use.pictures import plot_curves
+
+EXAMPLES = """\
+examples:
+  %(prog)s
+  %(prog)s --data pets --ten-crop
+  %(prog)s --resume runs/pets-owt-1
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options of a training run."""
+    return training_parser("Train AlexNet on drawings or photos, or resume a run.", EXAMPLES)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Begin or resume a run; returns 0 when it is finished, 130 when it was stopped by Ctrl-C."""
+    config, folder, finished = start(options)
+    if finished:
+        say_finished(folder, config)
+        return 0
+    return train(config, folder)
+
+
+def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
+    """The settings and the folder of the run, new or resumed, and whether it is finished.
+
+    Prints on what it trains where nobody said that.
+    """
+    given = vars(options).copy()
+    resume, out = given.pop("resume", None), given.pop("out", None)
+    if resume is not None:
+        if out is not None:
+            raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
+        folder, before = RunFolder.open(resume)
+        config = change(before, given)
+        return config, folder, folder.result_file.exists() and not goes_on(before, config)
+    if "data" not in given:
+        given["data"], line = default_data()
+        print(line)
+    config = configure(given)
+    folder = RunFolder(out or free_path(config))
+    folder.check_new()
+    return config, folder, False
+
+
+def goes_on(before: Config, now: Config) -> bool:
+    """Whether a finished run is to go on, since it was told to last longer."""
+    return now.epochs > before.epochs or (
+        before.patience is not None and (now.patience is None or now.patience > before.patience)
+    )
+
+
+def say_finished(folder: RunFolder, config: Config) -> None:
+    """Say that there is nothing to resume, and what there is to do instead."""
+    result = folder.result_file.read_text(encoding="utf-8")
+    print(f"{folder.path} is finished: {result.strip()}")
+    if config.ten_crop and "ten_crop_acc" not in result:
+        print(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
+    else:
+        print(f"to let it go on, add --epochs with more than {config.epochs}")
+
+
+def train(config: Config, folder: RunFolder) -> int:
+    """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
+    screen = Screen(config.log_interval)
+    prepare_machine(config)
+    source = open_source(config.data, seed=config.seed, limit=config.limit)
+    for line in (source.description, *source.messages):
+        print(line)
+    model = make_model(config, len(source.classes))
+    optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+    config = measure_colours(config, source.train, model.image_size)
+    loader, val, test = make_loaders(config, source, model)
+    check_disk(folder, optimizer, config.keep_last)
+    training = Training(
+        model, loader, optimizer, val=val, run=folder.path, screen=screen,
+        settings=dataclasses.asdict(config), **fit_options(config),
+    )  # fmt: skip
+    print(f"run folder: {folder.path}", flush=True)
+    folder.result_file.unlink(missing_ok=True)  # of a run that goes on
+    if config.cache and config.epochs - training.progress.epoch > 1:
+        print(keep_decoded((loader, val), folder.path), flush=True)
+    try:
+        training.train()
+    except KeyboardInterrupt:
+        if not training.stop.asked:  # the second Ctrl-C, or outside a step
+            raise
+        print(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
+        return 130
+    # Before result.json, which marks a run as finished: else a crash could leave it without curves.
+    draw_curves(training.history, folder.path / "curves.png")
+    finish(config, folder, training, test, screen)
+    return 0
+
+
+def prepare_machine(config: Config) -> None:
+    """Set threads and precision as asked, and say where the run will compute."""
+    if config.threads:
+        limit_threads(min(config.threads, cpu_count()))
+    if config.tf32:
+        allow_tf32()
+    device, chosen = choose_device(config.device)
+    print(chosen)
+    if config.tf32 and device == "cpu":
+        print("--tf32 is for GPUs; on the CPU products are exact to float32")
+
+
+def check_disk(folder: RunFolder, optimizer: Optimizer, keep_last: bool) -> None:
+    """Say how much of the disk the run will take.
+
+    Raises ConfigError where that is not free.  While last.safetensors is replaced, it is there
+    twice.
+    """
+    best = optimizer.theta.nbytes
+    last = best * (1 + len(optimizer.state))
+    after = best + last * keep_last
+    print(f"disk: about {show(best + last)} while it runs, {show(after)} after it")
+    there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
+    place = next(path for path in (folder.path, *folder.path.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < best + 2 * last - there:
+        raise ConfigError(
+            f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
+            f" {show(best + 2 * last - there)} at the moments when it saves; free some, choose"
+            " another --out, or a smaller --width"
+        )
+
+
+def show(count: int) -> str:
+    """Bytes for a reader, such as "933 MB"."""
+    return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
+
+
+def finish(
+    config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
+) -> None:
+    """Test the best weights once, write result.json, and say what came out."""
+    progress = training.progress
+    scores = test_scores(config, training.model, test, screen)
+    images = len(training.loader.dataset) * len(progress.history)
+    result = {
+        **scores, "seconds": progress.seconds,
+        "images_per_s": images / progress.seconds, "val_acc": progress.best_acc,
+        "best_epoch": int(np.argmax([row["val_acc"] for row in progress.history])) + 1,
+    }  # fmt: skip
+    folder.write_result(result)
+    print(
+        f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
+        f" (weights of epoch {result['best_epoch']})"
+    )
+    if config.ten_crop:
+        print(
+            f"with ten crops: accuracy {result['ten_crop_acc']:.1%},"
+            f" loss {result['ten_crop_loss']:.4f}"
+        )
+    print(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
+
+
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
+    """curves.png, where matplotlib is installed."""
+    try:
+        plot_curves({"": history}, path)
+    except ImportError:
+        print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
+    except OSError as error:
+        print(f"no curves.png: {error}")

@@ -1,0 +1,95 @@
+"""The program: which command runs, what is printed, and how it ends."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minialex
+from bad_input import refused
+from minialex.commands import main as program
+from minialex.errors import ConfigError, DataError
+
+TYPED = "/somewhere/bin/minialex"
+
+
+def test_help_lists_the_commands_with_a_line_each_and_an_example(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [TYPED])
+    for arguments in ([], ["--help"], ["-h"]):
+        assert program.main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines if line[:2] == "  "][:6] == [*program.COMMANDS]
+        assert "  minialex train --out runs/first" in lines and max(map(len, lines)) <= 80
+
+
+def test_every_command_is_a_module_with_a_parser_and_a_main(monkeypatch, capsys):
+    for name in program.COMMANDS:
+        module = importlib.import_module(f"minialex.commands.{name}")
+        assert callable(module.main)
+        with pytest.raises(SystemExit) as end:
+            program.main([name, "--help"])
+        lines = capsys.readouterr().out.splitlines()
+        assert end.value.code == 0 and max(map(len, lines)) <= 80, name
+
+
+def test_the_version(capsys):
+    assert program.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"minialex {minialex.__version__}\n"
+
+
+def test_an_unknown_command():
+    with refused(ConfigError, "unknown command 'trian'; choose train, predict, evaluate"):
+        program.main(["trian"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        (TYPED, "minialex"), ("C:/Scripts/minialex.exe", "minialex"),
+        ("/x/minialex/__main__.py", "python -m minialex"),
+        ("examples/train_catdog.py", "python -m minialex"), ("-c", "python -m minialex"),
+    ],
+)  # fmt: skip
+def test_a_command_to_type_is_one_that_works_here(monkeypatch, typed, command):
+    monkeypatch.setattr(sys, "argv", [typed, "train"])
+    assert program.command_line() == command
+    line = program.command_line("train", "--resume", Path("runs/my run"))
+    assert line == f"{command} train --resume 'runs/my run'"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 2, "error: out of memory; use a smaller --batch-size"),
+        (DataError("no photos"), 2, "error: no photos"),
+    ],
+)
+def test_ends_from_outside(capsys, error, status, line):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        program.run_main(main)
+    assert end.value.code == status
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "minialex"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m minialex COMMAND")
+    done = subprocess.run([*command, "dance"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: unknown command 'dance'")
+
+
+def test_the_doctor_needs_no_other_command():
+    check = (
+        "import sys; from minialex.commands.main import main; main(['doctor']);"
+        "print(*sorted(m for m in sys.modules if m.startswith('minialex.commands.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "minialex.commands.doctor minialex.commands.main"

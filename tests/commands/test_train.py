@@ -1,0 +1,230 @@
+"""`minialex train`: what it prints, writes and refuses; and the example that does the same."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minialex as mx
+from device import DEVICE
+from minialex.commands import train as command
+from minialex.train.checkpoint import load_checkpoint
+from minialex.train.loop import Training
+from minialex.train.run import RunFolder
+from photo_runs import train
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--width=0.02", "--image-size=67", "--batch-size=4", "--limit=12", "--workers=1",
+    "--log-interval=1", "--device", DEVICE,
+)  # fmt: skip
+NEW = (*TINY, "--data=drawings", "--out=run")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "draw_curves", lambda *_: None)  # matplotlib loads slowly
+
+
+def error_of(capsys):
+    return capsys.readouterr().err.removeprefix("error: ").strip()
+
+
+def tensors(folder, name="last"):
+    return load_checkpoint(Path(folder) / f"{name}.safetensors")[0]
+
+
+def assert_same_tensors(a, b):
+    assert a.keys() == b.keys()
+    for name, array in a.items():
+        np.testing.assert_array_equal(b[name], array)
+
+
+def result():
+    return json.loads(Path("run/result.json").read_text())
+
+
+def stop_after(monkeypatch, epochs):
+    """Let runs end after so many epochs, as by a second Ctrl-C."""
+    real = Training.end_epoch
+
+    def end_epoch(self):
+        real(self)
+        if self.progress.epoch == epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "end_epoch", end_epoch)
+
+
+# ---------------------------------------------------------------------------------- a whole run
+
+
+def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
+    assert train([*TINY, "--epochs=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("data: drawings, since data/ has no train/ and test/ here")
+    assert lines[1].startswith(f"device: {DEVICE}") and "12 for training" in lines[2]
+    assert (
+        lines[3].startswith("disk: about ") and lines[4] == "run folder: runs/drawings-ungrouped-1"
+    )
+    assert lines[-2].startswith("test accuracy ") and "(weights of epoch" in lines[-2]
+    assert lines[-1].startswith("trained in ") and "images/s" in lines[-1]
+    folder = Path("runs/drawings-ungrouped-1")
+    assert {path.name for path in folder.iterdir()} == {
+        "best.safetensors", "config.json", "history.csv", "result.json",
+    }  # fmt: skip
+    assert len(RunFolder(folder).read_history()) == 2
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["data"] == "drawings" and settings["recipe"] == "drawings"
+    found = json.loads((folder / "result.json").read_text())
+    assert {"test_loss", "test_acc", "seconds", "images_per_s", "val_acc", "best_epoch"} == {*found}
+
+
+def test_photos_in_data_are_the_default(capsys, tmp_path):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for k in range(4):
+                mx.Drawings(8, seed=k, size=72)[k][0].save(f"data/{part}/{name}/{k}.png")
+    assert train([*TINY, "--epochs=1", "--augment=none", "--colour-shift=0"]) == 0
+    assert capsys.readouterr().out.startswith("data: the photos in data/, since it has train/")
+    _, config = RunFolder.open(Path("runs/data-owt-1"))
+    assert (config.data, config.recipe) == ("data", "modern")
+
+
+def test_weights_know_the_whole_transform_beside_a_cache_of_decoded_images(capsys):
+    assert train([*NEW, "--epochs=2", "--cache"]) == 0
+    assert "decoded images are kept" in capsys.readouterr().out
+    steps = load_checkpoint(Path("run/best.safetensors"))[1]["transform"]
+    assert [step["name"] for step in steps] == ["Resize", "CenterCrop", "ToArray", "Normalize"]
+
+
+@pytest.mark.parametrize("options", [(), ("--recipe=paper", "--ten-crop", "--epochs=1")])
+def test_the_example_makes_the_same_weights_to_the_bit(options):
+    example = ROOT / "examples" / "train_catdog.py"
+    assert len(example.read_text(encoding="utf-8").splitlines()) < 80
+    arguments = [*TINY, "--data=drawings", "--keep-last", *options]
+    assert train([*arguments, "--out=a"]) == 0
+    done = subprocess.run(
+        [sys.executable, example, *arguments, "--out=b"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for name in ("best", "last"):
+        assert_same_tensors(tensors("a", name), tensors("b", name))
+    of_a, of_b = (json.loads(Path(name, "result.json").read_text()) for name in "ab")
+    assert of_b.items() <= of_a.items() and "test_acc" in of_b
+
+
+# ------------------------------------------------------------------------------------ going on
+
+
+def test_the_first_ctrl_c_tells_how_to_go_on(monkeypatch, capsys):
+    def stopped(self):
+        self.stop.asked = True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "train", stopped)
+    monkeypatch.setattr(sys, "argv", ["/bin/minialex", "train"])
+    assert train([*NEW]) == 130
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "stopped; continue with: minialex train --resume run"
+
+
+def test_what_is_finished_says_so_and_what_can_be_done(capsys):
+    assert train([*NEW, "--epochs=1"]) == 0
+    before = Path("run/result.json").read_text()
+    capsys.readouterr()
+    for options, words in (
+        ((), "add --epochs with more than 1"),
+        (("--ten-crop",), "python -m minialex evaluate run --ten-crop"),
+        (("--epochs=1",), "add --epochs"),
+    ):
+        assert train(["--resume=run", *options]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("run is finished: {") and words in out.splitlines()[-1]
+    assert Path("run/result.json").read_text() == before
+
+
+def test_a_finished_run_that_kept_its_last_goes_on_to_the_bit():
+    options = [*TINY, "--data=drawings", "--schedule=constant", "--keep-last"]
+    assert train([*options, "--epochs=3", "--out=whole"]) == 0
+    assert train([*options, "--epochs=2", "--out=run"]) == 0
+    assert train(["--resume=run", "--epochs=3"]) == 0
+    assert_same_tensors(tensors("run"), tensors("whole"))
+    assert RunFolder.open(Path("run"))[1].epochs == 3
+    assert len(RunFolder(Path("run")).read_history()) == 3
+
+
+def test_a_finished_run_goes_on_from_its_best_weights_else(capsys):
+    assert train([*NEW, "--epochs=1"]) == 0
+    assert train(["--resume=run", "--epochs=2"]) == 0
+    assert "with a new optimizer" in capsys.readouterr().out
+    assert len(RunFolder(Path("run")).read_history()) == 2 and result()["best_epoch"] in (1, 2)
+
+
+def test_patience_ends_a_run_and_more_of_it_lets_it_go_on(monkeypatch):
+    monkeypatch.setattr("minialex.train.loop.evaluate", lambda *_: (0.6, 0.5))  # never better
+    assert train([*NEW, "--epochs=5", "--patience=1", "--keep-last"]) == 0
+    assert len(RunFolder(Path("run")).read_history()) == 2
+    assert result()["best_epoch"] == 1
+    assert train(["--resume=run", "--patience=2"]) == 0
+    assert len(RunFolder(Path("run")).read_history()) == 3
+
+
+def test_a_run_killed_before_its_test_is_tested_when_it_is_resumed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert train([*NEW, "--epochs=1"]) == 130
+    assert not Path("run/result.json").exists() and not Path("run/last.safetensors").exists()
+    assert train(["--resume=run"]) == 0
+    assert result()["best_epoch"] == 1 and result()["seconds"] > 0
+
+
+# ------------------------------------------------------------------------------------- refused
+
+
+def test_a_run_of_a_program_of_the_users_is_not_resumed_here(capsys):
+    rng = np.random.default_rng(0)
+    data = [(rng.random((4, 4, 3), dtype=np.float32), k % 2) for k in range(4)]
+    model = mx.Sequential(mx.Flatten(), mx.Linear(48, 2))
+    mx.fit(model, mx.DataLoader(data, 2), mx.Adam(model), epochs=1, run="run", device="cpu")
+    capsys.readouterr()
+    assert train(["--resume=run"]) == 2
+    assert "run your program again to resume it" in error_of(capsys)
+
+
+def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):
+    class Usage:
+        free = 100_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage)
+    assert train([*NEW]) == 2
+    line = error_of(capsys)
+    assert "has 0.1 MB free, but the run needs" in line and len(line.splitlines()) == 1
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 1)])
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys):
+    flag = "--keep-last" if keep else "--no-keep-last"
+    assert train([*NEW, "--epochs=1", "--optimizer", optimizer, flag]) == 0
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
+    best = sum(array.nbytes for array in tensors("run", "best").values())
+    after = best * (2 + states) if keep else best
+    sizes = (command.show(best * (2 + states)), command.show(after))
+    assert line == "disk: about {} while it runs, {} after it".format(*sizes)
+    found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
+    assert found == pytest.approx(after, rel=0.05)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(capsys):
+    assert train([*NEW, "--epochs=1"]) == 0
+    capsys.readouterr()
+    assert train([*NEW]) == 2
+    assert "continue it with --resume run, or choose another --out" in error_of(capsys)
