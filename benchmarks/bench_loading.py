@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.cli import run_main
+from minialex.commands.main import run_main
 from minialex.data import (
     DataLoader,
     Dataset,
@@ -37,9 +37,13 @@ from minialex.data.pixels import Finish, ToBytes, split_transform
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.models import AlexNet
+from minialex.optim import Adam
+from minialex.train.config import AUGMENTATIONS, Config
+from minialex.train.loop import Training
 from minialex.train.prefetch import device_batches
-from minialex.train.run import AUGMENTATIONS, Config, RunFolder, training_transform
-from minialex.train.trainer import Trainer
+from minialex.train.preprocessing import training_transform
+from minialex.train.screen import Silent
+from minialex.train.setup import make_loaders, make_model
 from minialex.xp import Array
 
 STEPS = 6  # of each kind in a round
@@ -145,9 +149,7 @@ def in_memory(x: Array, labels: Array) -> Batches:
         yield x, labels
 
 
-def turns(
-    trainer: Trainer, kinds: dict[str, Callable[[int], Batches]], rounds: int
-) -> dict[str, Any]:
+def turns(run: Training, kinds: dict[str, Callable[[int], Batches]], rounds: int) -> dict[str, Any]:
     """{kind: (seconds, CPU seconds of all threads)} of a training step, loading included: medians.
 
     `kinds` make the batches of a round.  Its first two steps do not count: they fill the loader's
@@ -159,7 +161,8 @@ def turns(
             ends = []
             with contextlib.closing(batches_of(number)) as batches:
                 for x, labels in itertools.islice(batches, STEPS):
-                    float(trainer.step(x, labels)[0])
+                    run.step(x, labels)
+                    run.meter.read_back(run.progress)
                     ends.append((time.perf_counter(), time.process_time()))
             times[kind] += [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends[1:])]
     return {
@@ -174,8 +177,9 @@ def training(photos: Dataset, options: argparse.Namespace, device: str) -> dict[
         width=options.width, variant=options.variant, image_size=options.image_size, lr=0.0,
     )  # fmt: skip
     source = Source(Again(photos, STEPS * options.batch_size), photos, photos, photos.classes, "")
-    trainer = Trainer(config, source, RunFolder(Path()), device, lambda line: None, lambda *_: None)
-    loader = trainer.train_loader
+    model = make_model(config, len(photos.classes))
+    loader, _, _ = make_loaders(config, source, model)
+    run = Training(model, loader, Adam(model, lr=0.0), 1, device=device, screen=Silent())
     with cached(photos, loader.transform) as (kept, rest):
         again = Again(kept, len(loader.dataset))
         from_cache = DataLoader(
@@ -183,13 +187,13 @@ def training(photos: Dataset, options: argparse.Namespace, device: str) -> dict[
         )
         with contextlib.closing(device_batches(loader, device, 0)) as batches:
             x, labels = (array.copy() for array in next(batches))
-        trainer.step(x, labels)  # a first step allocates memory
+        run.step(x, labels)  # a first step allocates memory
         kinds: dict[str, Callable[[int], Batches]] = {
             "memory": lambda number: in_memory(x, labels),
             "photos": lambda number: device_batches(loader, device, number),
             "cache": lambda number: device_batches(from_cache, device, number),
         }
-        return turns(trainer, kinds, options.rounds)
+        return turns(run, kinds, options.rounds)
 
 
 def tables(rows: dict[str, dict[str, float]], times: dict[str, Any], batch_size: int) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minialex.doctor import blas, processor
+from minialex.commands.doctor import blas, processor
 from minialex.fast.threads import cpu_count, map_threads
 
 

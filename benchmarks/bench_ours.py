@@ -19,10 +19,11 @@ from bench_worker import (
 from minialex.attach import accelerate
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
+from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.params import count_parameters, flatten
-from minialex.train.gradient import BatchGradient
+from minialex.params import count_parameters
+from minialex.train.chunks import Chunks
 from minialex.train.memory import largest_chunk
 from minialex.use.summary import multiply_adds
 from minialex.xp import Array
@@ -96,12 +97,11 @@ class Stopwatch:
 def training_step(
     model: Layer, features: Layer, x: Array, labels: Array, layers: bool, memory_limit: int | None
 ) -> Step:
-    """A step like the trainer's; the classifier's parts are what is not spent in `features`."""
-    theta = flatten(model)
-    adam = Adam(theta, lr=LEARNING_RATE)
+    """A step like that of `fit`; the classifier's parts are what is not spent in `features`."""
+    adam = Adam(model, lr=LEARNING_RATE)
     accelerate(model, adam, input_grad=False)
     chunk = largest_chunk(model, x.shape[1:], len(x), memory_limit)
-    gradient = BatchGradient(model, theta, chunk, chunk < len(x))
+    chunks = Chunks(model, adam, chunk, len(x))
     watch = Stopwatch()
     watch.watch(model, "model")
     watch.watch(features, "features")
@@ -110,9 +110,13 @@ def training_step(
 
     def step() -> dict[str, Any]:
         start = time.perf_counter()
-        gradient(x, labels, adam.t)
+        for images, share, grad in chunks.of(len(x)):
+            model.set_step(adam.t, images.start)
+            logits, cache = model.forward(x[images])
+            _, dlogits = softmax_cross_entropy(logits, labels[images])
+            model.backward(dlogits if share == 1 else dlogits * share, cache, grad)
         update = time.perf_counter()
-        adam.step(gradient.g)
+        adam.step()
         end = time.perf_counter()
         inside = watch.read()
         both, forward, backward = (

@@ -24,7 +24,7 @@ from bench_machine import Speeds, description, measure
 from bench_rows import CASE, Row, result_lines, save, summary, title
 from bench_scaling import all_series, draw, scaling, scaling_table
 from bench_trees import PAIRS, check_imports, problem, tree_comparison, tree_contenders, tree_table
-from minialex.cli import run_main
+from minialex.commands.main import run_main
 from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count
 from minialex.models.alexnet import VARIANTS

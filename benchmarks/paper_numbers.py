@@ -32,7 +32,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from minialex.cli import run_main
+from minialex.commands.main import run_main
 from minialex.layers import Conv2d, Linear
 from minialex.layers.layer import Layer
 from minialex.layers.pool import MaxPool2d

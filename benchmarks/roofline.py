@@ -15,12 +15,11 @@ import time
 import numpy as np
 
 from minialex.attach import accelerate, loss_function
-from minialex.cli import run_main
+from minialex.commands.main import run_main
 from minialex.errors import ConfigError
 from minialex.gpu.diagnosis import gpu_problem
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.params import dict_like, flatten
 from minialex.xp import to_device
 from roofline_model import H100_TF32, Machine, table
 
@@ -55,9 +54,7 @@ def measured_seconds(model: AlexNet, N: int) -> float:
     """The median time of STEPS training steps on N images that are in the memory of the GPU."""
     synchronize = importlib.import_module("cupy").cuda.Device().synchronize
     model.to("gpu")
-    theta = flatten(model)
-    g = theta * 0
-    grad, adam = dict_like(model.params, g), Adam(theta)
+    adam = Adam(model)
     accelerate(model, adam, input_grad=False)
     loss = loss_function("gpu")
     rng = np.random.default_rng(0)
@@ -69,8 +66,8 @@ def measured_seconds(model: AlexNet, N: int) -> float:
         started = time.perf_counter()
         logits, cache = model.forward(x)
         _, dlogits = loss(logits, labels)
-        model.backward(dlogits, cache, grad)
-        adam.step(g)
+        model.backward(dlogits, cache, adam.grad)
+        adam.step()
         synchronize()
         times.append(time.perf_counter() - started)
     return statistics.median(times[2:])

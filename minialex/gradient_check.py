@@ -45,9 +45,9 @@ def gradcheck(
     """Compare `layer.backward` at x with central differences, for x and for every parameter.
 
     x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters
-    or buffers are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy and, where
-    `max_entries` is given, the entries checked of each array that has more of them (by default all
-    are).  `eps` is the h of this page, `tolerance` the largest error allowed.
+    or buffers are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy
+    and, where `max_entries` is given, the entries checked of each array that has more of them (by
+    default all are).  `eps` is the h of this page, `tolerance` the largest error allowed.
 
     Also checked: shapes and dtypes of what comes back, that every gradient is written, that the
     same x gives the same y, that forward and backward leave x, dy and the parameters as they are (a

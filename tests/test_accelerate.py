@@ -10,7 +10,6 @@ from bad_input import refused
 from device import DEVICE, assert_allclose, assert_array_equal, on_device, on_host
 from layer_cases import FORMS, draw, to_form
 from minialex.attach import accelerate, plain
-from minialex.params import family
 from minialex.layers import (
     Conv2d,
     Dropout,
@@ -21,7 +20,7 @@ from minialex.layers import (
     Sequential,
 )
 from minialex.optim import SGD, Adam
-from minialex.params import flatten, named_arrays, zeros_like
+from minialex.params import family, flatten, named_arrays, zeros_like
 from minialex.train.checkpoint import load_state_dict, state_dict
 from minialex.twin import TWINS
 from small_network import assert_same, images, is_fast, network, passes

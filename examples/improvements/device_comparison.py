@@ -4,9 +4,7 @@ The paper's network trained for five to six days on two GPUs, whose 3 GB of memo
 limit (sections 1 and 3.2).  How long would it have taken without them?
 """
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,11 @@ import numpy as np
 from minialex.data import Source
 from minialex.errors import DeviceError
 from minialex.gpu.devices import choose_device
-from minialex.train.run import Config, RunFolder
-from minialex.train.trainer import Trainer
+from minialex.train.config import Config
+from minialex.train.loop import Training
+from minialex.train.recipes import make_optimizer
+from minialex.train.screen import Silent
+from minialex.train.setup import fit_options, make_loaders, make_model
 from minialex.xp import to_device
 from paired import paired
 from runs import Pixels
@@ -30,17 +31,19 @@ def step_seconds(device: str, steps: int, config: Config) -> list[float]:
     rng = np.random.default_rng(config.seed)
     noise = Pixels(rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), np.arange(2), ["cat", "dog"])
     source = Source(noise, noise, noise, noise.classes, "noise")
-    trainer = Trainer(
-        config, source, RunFolder(Path(os.devnull)), device, lambda line: None, lambda *_: None
-    )
-    shape = (config.batch_size, *trainer.model.input_shape)
+    model = make_model(config, 2)
+    loader, _, _ = make_loaders(config, source, model)
+    optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+    options = {**fit_options(config), "device": device, "log_interval": steps + 1}
+    run = Training(model, loader, optimizer, screen=Silent(), **options)
+    shape = (config.batch_size, *model.input_shape)
     x = to_device(rng.standard_normal(shape, dtype=np.float32), device)
     labels = to_device(rng.integers(0, 2, config.batch_size), device)
     seconds = []
     for _ in range(steps + 1):
         began = time.perf_counter()
-        trainer.step(x, labels)
-        float(trainer.theta[0])  # waits for the device
+        run.step(x, labels)
+        float(optimizer.theta[0])  # waits for the device
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from claims import EXPERIMENTS
 from device_comparison import compare_devices
-from minialex.cli import run_main
+from minialex.commands.main import run_main
 from minialex.errors import ConfigError
 from minialex.train.checkpoint import write_text
-from minialex.train.run import Config
+from minialex.train.config import Config
 from plan import FULL, PHOTOS, SMALL
 from plots import draw
 from programme import run_programme

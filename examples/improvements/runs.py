@@ -1,6 +1,6 @@
 """One training run of an experiment: a small AlexNet, images held in memory, and a curve of errors.
 
-What is measured here is the training loop of `minialex/train/trainer.py` itself.  `Measurement`
+What is measured here is the training loop of `minialex/train/loop.py` itself.  `Measurement`
 only keeps no checkpoints, and evaluates the training images a second time, without dropout and
 without augmentation.  It has to, because the error of the running epoch could not be compared with
 the test error: the network makes it with half of its units dropped, on images that were shifted.
@@ -10,7 +10,6 @@ experiment go on side by side, each a process with one thread.  No result depend
 once: a run depends on its settings and its seed alone.
 """
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -28,10 +27,14 @@ from minialex.data.folder import Dataset
 from minialex.data.sources import TEST_START
 from minialex.fast.threads import limit_threads, warm_up_products
 from minialex.models.alexnet import VARIANTS
+from minialex.train.config import Config
 from minialex.train.evaluation import evaluate
-from minialex.train.run import Config, RunFolder, square, square_side
-from minialex.train.trainer import Trainer, TrainingError
-from minialex.xp import to_cpu
+from minialex.train.loop import Training
+from minialex.train.preprocessing import measure_colours, square, square_side
+from minialex.train.progress import TrainingError
+from minialex.train.recipes import make_optimizer
+from minialex.train.screen import Bar, Silent
+from minialex.train.setup import fit_options, make_loaders, make_model
 from plan import CHECKED, Design, Plan, Speed
 
 _stop: Any = None  # in a process of the pool: an event that ends its run
@@ -125,39 +128,47 @@ def config_of(arm: str, seed: int, design: Design, epochs: int) -> Config:
     return Config(**settings, epochs=epochs, seed=seed, cache=False)
 
 
-class Measurement(Trainer):
+class Clock(Silent, Bar):
+    """A screen and its bar in one, which shows nothing, and looks at the clock after each step."""
+
+    run: Training
+
+    def __init__(self, deadline: float):
+        self.deadline = deadline
+
+    def bar(self, name: str, images: int, done: int = 0) -> Bar:
+        """Itself."""
+        return self
+
+    def update(self, n: int, **values: str) -> None:
+        """Give up where time is over."""
+        over = time.time() > self.deadline or (_stop is not None and _stop.is_set())
+        self.run.stop.asked = self.run.stop.asked or over
+
+
+class Measurement(Training):
     """A training run that keeps nothing but its curve: errors and losses at epochs 0, 1, 2 ...
 
-    `deadline` is when it gives up, on time.time().
+    `deadline` is when it gives up, on time.time(), with KeyboardInterrupt.
     """
 
     def __init__(self, config: Config, source: Source, deadline: float):
-        super().__init__(
-            config, source, RunFolder(Path(os.devnull)), "cpu", lambda line: None, self.watch
-        )
-        self.deadline = deadline
+        clock, model = Clock(deadline), make_model(config, len(source.classes))
+        config = measure_colours(config, source.train, model.image_size)
+        loader, val, _ = make_loaders(config, source, model)
+        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+        options = {**fit_options(config), "device": "cpu"}
+        super().__init__(model, loader, optimizer, val=val, screen=clock, **options)
+        clock.run = self
         self.check_loader = DataLoader(
-            first(source.train, CHECKED), config.batch_size, self.transform
+            first(source.train, CHECKED), config.batch_size, val.transform
         )
         self.curve: list[dict[str, float]] = []
 
-    def watch(self, epoch: int, images: int, done: int) -> "Measurement":
-        """The progress bar of this run is the run itself, so it looks at the clock in each step."""
-        return self
-
-    def update(self, n: int) -> None:
-        """After each step: give up where time is over."""
-        self.stop = time.time() > self.deadline or (_stop is not None and _stop.is_set())
-
-    def set_postfix(self, **values: str) -> None:
-        """Nothing is shown."""
-
-    def close(self) -> None:
-        """Nothing was opened."""
-
-    def fit(self) -> bool:
-        self.add_point(*evaluate(self.model, self.val_loader))
-        return super().fit()
+    def train(self) -> list[dict[str, float]]:
+        assert self.val is not None
+        self.add_point(*evaluate(self.model, self.val))
+        return super().train()
 
     def end_epoch(self) -> None:
         super().end_epoch()
@@ -168,12 +179,6 @@ class Measurement(Trainer):
         loss, acc = evaluate(self.model, self.check_loader)
         point = {"train_error": 1 - acc, "test_error": 1 - test_acc}
         self.curve.append(point | {"train_loss": loss, "test_loss": test_loss})
-
-    def save_best(self) -> None:
-        """Nothing is kept."""
-
-    def save_last(self) -> None:
-        """Nothing is kept."""
 
 
 def train(
@@ -186,11 +191,12 @@ def train(
     began = time.perf_counter()
     source = load(file, plan.images, plan.test_images)
     run = Measurement(config_of(arm, seed, design, plan.epochs), source, deadline)
-    result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.train_loader)}
+    result: dict[str, Any] = {"arm": arm, "seed": seed, "steps_per_epoch": len(run.loader)}
     try:
-        if not run.fit():
-            reason = f"stopped in epoch {run.epoch + 1} of {plan.epochs}, out of time"
-            return result | {"failed": reason}
+        run.train()
+    except KeyboardInterrupt:
+        reason = f"stopped in epoch {run.progress.epoch + 1} of {plan.epochs}, out of time"
+        return result | {"failed": reason}
     except TrainingError as error:
         return result | {"failed": str(error)}
     return result | {"curve": run.curve, "seconds": time.perf_counter() - began}
@@ -206,8 +212,9 @@ def measure_speed(arm: str, file: Path, design: Design, seconds: float) -> Speed
 
     def steps() -> Iterator[int]:
         for epoch in range(10**6):
-            for x, labels in run.train_loader.epoch(epoch):
-                to_cpu(run.step(x, labels)[0])
+            for x, labels in run.loader.epoch(epoch):
+                run.step(x, labels)
+                run.meter.read_back(run.progress)
                 yield len(x)
 
     def looks() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""minialex pictures -- what a trained network looks for: activations, attention, neighbours, filters.
+"""minialex pictures -- what a trained network looks for, as pictures.
 
     activations.png   what each convolution makes of the first image
     attention.png     the answers, the pixels that decide, and where the network sees its answer

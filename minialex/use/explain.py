@@ -32,12 +32,11 @@ from typing import Any
 import numpy as np
 
 from minialex.attach import first_layer
-from minialex.params import family
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
 from minialex.layers.layer import Layer
 from minialex.models import AlexNet
-from minialex.params import zeros_like
+from minialex.params import family, zeros_like
 from minialex.train.evaluation import evaluating
 from minialex.twin import page_of
 from minialex.xp import Array, get_xp, to_cpu

@@ -69,8 +69,7 @@ def training(folder: Path, after=lambda step: None, lines=None, length=12, **opt
 
 
 def watched(run):
-    """A list that each step of `run`, whose losses are read after each, appends (x, labels, loss) to.
-    """
+    """A list to which each step of `run` appends (x, labels, loss); losses are read after each."""
     steps, real = [], run.step
 
     def step(x, labels):
@@ -95,8 +94,9 @@ def last_weights(run):
 def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    flags += ["--keep-last"] if "--out" in arguments else []
     with mock.patch.object(command, "open_source", lambda *_, **__: source()):
-        return command.main(command.parser().parse_args(arguments + flags))
+        return command.main(command.parser().parse_args(flags + arguments))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Buffers, by the batch normalization of a student: saved, moved, and no business of anybody else.
-"""
+"""Buffers, by the batch normalization of a student: saved, moved, and nobody else's business."""
 
 import numpy as np
 import pytest

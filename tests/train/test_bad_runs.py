@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from minialex import cli
+from minialex.commands import train as command
 from photo_runs import PHOTOS, as_root, check, make, nothing
 
 RESUME = ("--resume", "{w}/run")
@@ -24,7 +24,9 @@ def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)  # matplotlib takes a second to load
+    monkeypatch.setattr(
+        command, "draw_curves", lambda *_: None
+    )  # matplotlib takes a second to load
     return tmp_path
 
 

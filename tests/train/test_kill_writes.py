@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 import tiny_run
-from minialex import cli
+from minialex.commands import train as command
 from minialex.train import checkpoint
 from minialex.train.checkpoint import load_checkpoint
 
@@ -37,7 +38,7 @@ def quick(monkeypatch):
     source = dataclasses.replace(source, **parts)
     monkeypatch.setattr(tiny_run, "source", lambda: source)
     monkeypatch.setattr(tiny_run, "OPTIONS", tiny_run.OPTIONS | {"epochs": 2, "workers": 0})
-    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(command, "draw_curves", lambda *_: None)
 
 
 def die_at(patch, moment):
@@ -46,7 +47,7 @@ def die_at(patch, moment):
     Its items are (what is done, the file).
     """
     moments = []
-    save, rename = checkpoint.save_file, os.replace
+    save, rename, unlink = checkpoint.save_file, os.replace, Path.unlink
 
     def reached(what, path, damage=lambda: None):
         moments.append((what, path.name))
@@ -65,6 +66,14 @@ def die_at(patch, moment):
         rename(old, new)
         reached("renamed", old)
 
+    def watched_unlink(path, missing_ok=False):
+        if path.name == "last.safetensors":
+            reached("before removing", path)
+        unlink(path, missing_ok=missing_ok)
+        if path.name == "last.safetensors":
+            reached("removed", path)
+
+    patch.setattr(Path, "unlink", watched_unlink)
     patch.setattr(checkpoint, "save_file", watched_save)
     patch.setattr(os, "replace", watched_rename)
     return moments
@@ -72,36 +81,39 @@ def die_at(patch, moment):
 
 def outcome(folder):
     """All that a run leaves, except how long it took."""
-    last, header = load_checkpoint(folder / "last.safetensors")
-    best, best_header = load_checkpoint(folder / "best.safetensors")
-    progress, result = header["progress"], json.loads((folder / "result.json").read_text())
-    for timed, key in ((progress, "seconds"), (result, "seconds"), (result, "images_per_s")):
-        del timed[key]
-    for row in progress["history"]:
-        del row["images_per_s"]
+    names = [name for name in ("best", "last") if (folder / f"{name}.safetensors").exists()]
+    parts, headers = zip(*(load_checkpoint(folder / f"{n}.safetensors") for n in names), strict=True)
+    result = json.loads((folder / "result.json").read_text())
+    del result["seconds"], result["images_per_s"]
+    for progress in (header["progress"] for header in headers[1:]):
+        del progress["seconds"]
+        for row in progress["history"]:
+            del row["images_per_s"]
     lines = (folder / "history.csv").read_text().splitlines()
     history = [line.rpartition(",")[0] for line in lines]
-    numbers = [{name: array.tobytes() for name, array in part.items()} for part in (last, best)]
+    numbers = [{name: array.tobytes() for name, array in part.items()} for part in parts]
     config = (folder / "config.json").read_text()
-    return numbers, header, best_header, result, history, config, sorted(os.listdir(folder))
+    return numbers, headers, result, history, config, sorted(os.listdir(folder))
 
 
-def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path):
+@pytest.mark.parametrize("keep", [True, False], ids=["last is kept", "last is dropped"])
+def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path, keep):
+    options = [] if keep else ["--no-keep-last"]
     with pytest.MonkeyPatch.context() as patch:
         moments = die_at(patch, None)
-        assert tiny_run.main(["--out", str(tmp_path / "whole")]) == 0
+        assert tiny_run.main(["--out", str(tmp_path / "whole"), *options]) == 0
     whole = outcome(tmp_path / "whole")
     files = ("config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json")
-    assert {f".{name}.tmp" for name in files} == {file for _, file in moments}
-    assert sorted(files) == whole[-1]
+    assert {f".{name}.tmp" for name in files} == {file for _, file in moments if file[0] == "."}
+    assert sorted(name for name in files if keep or name[:4] != "last") == whole[-1]
 
     for moment, name in enumerate(moments):
         folder = tmp_path / str(moment)
         with pytest.MonkeyPatch.context() as patch:
             seen = die_at(patch, moment)
             with pytest.raises(Death):
-                tiny_run.main(["--out", str(folder)])
+                tiny_run.main(["--out", str(folder), *options])
         assert seen[-1] == name
-        start = "--resume" if (folder / "config.json").exists() else "--out"
-        assert tiny_run.main([start, str(folder)]) == 0
+        begun = (folder / "config.json").exists()
+        assert tiny_run.main(["--resume" if begun else "--out", str(folder), *options]) == 0
         assert outcome(folder) == whole, name

@@ -8,10 +8,12 @@ import pytest
 import tiny_run
 from bad_input import refused
 from device import DEVICE, assert_allclose
-from minialex import cli, losses
-from minialex.attach import family
+from minialex import losses
+from minialex.commands import train as program
 from minialex.errors import ConfigError
+from minialex.params import family
 from minialex.train.checkpoint import load_checkpoint
+from minialex.train.loop import Training
 from minialex.twin import Twin, page_of
 
 
@@ -23,7 +25,7 @@ def forms(run):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs the program on the tiny drawings; its status and the tensors that it leaves."""
-    monkeypatch.setattr(cli, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(program, "draw_curves", lambda *_: None)
     # Not Adam, whose first steps are as large where the gradient is rounding alone.
     options = {"epochs": 2, "optimizer": "sgd", "lr": 1e-3}
     monkeypatch.setattr(tiny_run, "OPTIONS", tiny_run.OPTIONS | options)
@@ -36,10 +38,10 @@ def command(monkeypatch, tmp_path):
 
 
 def test_a_plain_run_is_made_of_pages_alone(tmp_path):
-    run = tiny_run.trainer(tmp_path / "plain", plain=True)
+    run = tiny_run.training(tmp_path / "plain", plain=True)
     assert forms(run) == [page_of(part) for part in (*family(run.model), run.optimizer)]
-    assert run.gradient.loss is losses.softmax_cross_entropy
-    fast = tiny_run.trainer(tmp_path / "fast")
+    assert run.loss is losses.softmax_cross_entropy
+    fast = tiny_run.training(tmp_path / "fast")
     assert any(issubclass(form, Twin) for form in forms(fast)) and forms(fast)[-1] != forms(run)[-1]
 
 
@@ -59,13 +61,13 @@ def test_a_plain_run_ends_like_an_accelerated_one(tmp_path, command):
 def test_a_resumed_run_may_change_between_pages_and_twins(tmp_path, command, change, monkeypatch):
     _, whole = command("whole", "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        end_epoch = cli.Trainer.end_epoch
+        end_epoch = Training.end_epoch
 
         def stop(run):
             end_epoch(run)
-            run.stop = True
+            run.stop.asked = True
 
-        patch.setattr(cli.Trainer, "end_epoch", stop)
+        patch.setattr(Training, "end_epoch", stop)
         assert command("run", "--out", tmp_path / "run", change[0])[0] == 130
     status, tensors = command("run", "--resume", tmp_path / "run", change[1])
     assert status == 0

@@ -40,11 +40,13 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, option
     for stop_at in range(1, 7):  # 3 steps an epoch
         folder, steps = tmp_path / str(stop_at), []
 
-        def stop(step, steps=steps, stop_at=stop_at):
+        first = training(folder, **options)
+
+        def stop(step, first=first, steps=steps, stop_at=stop_at):
             steps.append(step)
             first.stop.asked = len(steps) >= stop_at
 
-        first = training(folder, stop, **options)
+        first.screen.after = stop
         with pytest.raises(KeyboardInterrupt):
             first.train()
         second = training(folder, **options)
@@ -210,9 +212,7 @@ def test_a_finished_run_that_is_not_to_last_longer_is_left_as_it_is(tmp_path):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_patience_ends_a_run_early_also_one_that_is_resumed(tmp_path, monkeypatch, stopped):
     accuracies = {1: 0.5, 2: 0.75, 3: 0.7, 4: 0.75, 5: 1.0}
-    monkeypatch.setattr(
-        loop, "evaluate", lambda *_: (0.6, accuracies[current.progress.epoch + 1])
-    )
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (0.6, accuracies[current.progress.epoch + 1]))
 
     def stop(step):
         current.stop.asked = stopped and current.progress.epoch == 2

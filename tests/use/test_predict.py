@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import curves
 import numpy as np
 import pytest
+from minialex.cli import draw_curves
 from PIL import Image
 
-import curves
 from device import DEVICE, on_device, on_host
 from minialex.attach import accelerate
-from minialex.cli import draw_curves
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.errors import CheckpointError, DataError
