@@ -26,7 +26,7 @@ from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_path
 from minialex.train.screen import Screen, duration
-from minialex.train.setup import fit_options, make_loaders, make_model, test_scores
+from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
 from minialex.use.pictures import plot_curves
 
 EXAMPLES = """\
@@ -166,7 +166,7 @@ def finish(
 ) -> None:
     """Test the best weights once, write result.json, and say what came out."""
     progress = training.progress
-    scores = test_scores(config, training.model, test, screen)
+    scores = final_scores(config, training.model, test, screen)
     images = len(training.loader.dataset) * len(progress.history)
     result = {
         **scores, "seconds": progress.seconds,
