@@ -15,7 +15,7 @@ from minialex.commands.train import parser, prepare_machine, start
 from minialex.data import open_source
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
-from minialex.train.setup import fit_options, make_loaders, make_model, test_scores
+from minialex.train.setup import fit_options, make_loaders, make_model, final_scores
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     mx.fit(model, train, optimizer, val=val, run=run.path, settings=settings, **fit_options(config))
 
     # The test: images that had no say in anything until now.
-    scores = test_scores(config, model, test)
+    scores = final_scores(config, model, test)
     run.write_result(scores)
     print(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f}")
     return 0

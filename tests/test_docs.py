@@ -133,9 +133,9 @@ def test_the_readme_has_python_code():
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_document_names_only_options_that_exist(document):
-    from minialex.cli import training_parser
+    from minialex.commands.train import parser
 
-    parsers = (training_parser(), benchmark.parser(), bench_loading.parser(), improvements.parser())
+    parsers = (parser(), benchmark.parser(), bench_loading.parser(), improvements.parser())
     known = {word.strip("[],") for parser in parsers for word in parser.format_help().split()}
     known |= OTHER_OPTIONS
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", read(document)))

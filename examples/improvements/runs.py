@@ -33,6 +33,7 @@ from minialex.train.loop import Training
 from minialex.train.preprocessing import measure_colours, square, square_side
 from minialex.train.progress import TrainingError
 from minialex.train.recipes import make_optimizer
+from minialex.train.saving import Saved
 from minialex.train.screen import Bar, Silent
 from minialex.train.setup import fit_options, make_loaders, make_model
 from plan import CHECKED, Design, Plan, Speed
@@ -146,6 +147,16 @@ class Clock(Silent, Bar):
         self.run.stop.asked = self.run.stop.asked or over
 
 
+class Unsaved(Saved):
+    """Keeps nothing: no checkpoints, and not the best weights either."""
+
+    def best(self) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
 class Measurement(Training):
     """A training run that keeps nothing but its curve: errors and losses at epochs 0, 1, 2 ...
 
@@ -159,7 +170,7 @@ class Measurement(Training):
         optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
         options = {**fit_options(config), "device": "cpu"}
         super().__init__(model, loader, optimizer, val=val, screen=clock, **options)
-        clock.run = self
+        clock.run, self.saved = self, Unsaved(self)
         self.check_loader = DataLoader(
             first(source.train, CHECKED), config.batch_size, val.transform
         )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from minialex.commands.options import Formatter
 from minialex.errors import ConfigError, MinialexError
 from minialex.train.run import RunFolder
 from minialex.use.pictures import plot_curves
@@ -12,8 +13,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = argparse.ArgumentParser(
         description="Loss and accuracy over the epochs, of one run or of several in one picture.",
-        epilog="example:\n  minialex curves runs/first runs/second --out both.png",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  %(prog)s runs/first runs/second --out both.png",
+        formatter_class=Formatter,
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
         "Loss and accuracy of a trained network, of each class, and what it takes for what.",
-        "evaluate runs/first", "evaluate runs/first --data my_photos --ten-crop",
+        "runs/first", "runs/first --data my_photos --ten-crop",
     )  # fmt: skip
     parser.add_argument(
         "--data",
@@ -42,36 +42,28 @@ def parser() -> argparse.ArgumentParser:
 
 def open_images(
     spec: str | None, part: str | None, settings: dict[str, Any]
-) -> tuple[Dataset, str]:
+) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.  `settings` are those of the run."""
     own = settings.get("data", "drawings")
-    spec = spec or own
-    folder = Path(spec)
+    folder = Path(spec or own)
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {"test"}
-    same = folder.resolve() == Path(own).resolve()
-    if (
-        part is None
-        and not same
-        and spec not in ("drawings", "pets")
-        and not inside & {"train", "test"}
-    ):
+    if part is None and not inside & {"train", "test"} and folder.resolve() != Path(own).resolve():
         return ImageFolder(folder), f"all photos in {spec!r}"
-    source = open_source(spec, seed=settings.get("seed", 0), limit=settings.get("limit"))
+    source = open_source(spec or own, seed=settings.get("seed", 0), limit=settings.get("limit"))
     part = part or "test"
-    return getattr(source, part), f"the {part} images of {spec!r}"
+    return getattr(source, part), f"the {part} images of {spec or own!r}"
 
 
 def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
-    """Raise ConfigError unless the classes of a dataset are those of the network, in order."""
-    if not predictor.classes:  # the checkpoint has no names: let their number do
-        predictor.probabilities(dataset[0][0])
-        if len(predictor.classes) == len(dataset.classes):
-            predictor.classes = list(dataset.classes)
-    if list(dataset.classes) != predictor.classes:
-        theirs, ours = (", ".join(names[:5]) for names in (dataset.classes, predictor.classes))
+    """Raise ConfigError unless a dataset has the classes of the network, in the same order."""
+    theirs, named = list(dataset.classes), predictor.classes
+    scores = predictor.probabilities(dataset[0][0])
+    if not named and len(scores) == len(theirs):
+        predictor.classes = theirs
+    if theirs != predictor.classes:
+        has, knows = (", ".join(names[:5]) for names in (theirs, predictor.classes))
         raise ConfigError(
-            f"{what} have the classes {theirs}, but the network knows {ours};"
-            " choose other images by --data"
+            f"{what} show {has}, but the network knows {knows}; choose other images by --data"
         )
 
 

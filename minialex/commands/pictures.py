@@ -1,4 +1,4 @@
-"""minialex pictures -- what a trained network looks for, as pictures.
+"""minialex pictures -- what a trained network looks for, in four pictures.
 
     activations.png   what each convolution makes of the first image
     attention.png     the answers, the pixels that decide, and where the network sees its answer
@@ -11,7 +11,8 @@ filters at once: a short training leaves much of the noise that the weights bega
 """
 
 import argparse
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,8 @@ from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
+from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
-from minialex.use.pictures import (
-    activation_sheet,
-    filter_sheet,
-    map_picture,
-    overlay,
-    picture_row,
-    stack,
-)
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device
 
@@ -45,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser = checkpoint_parser(
         "What a trained network looks for: activations.png, attention.png, neighbours.png and"
         "\nfilters.png.",
-        "pictures runs/first", "pictures runs/first my_cat.jpg --out my_cat",
+        "runs/first", "runs/first my_cat.jpg --out my_cat",
     )  # fmt: skip
     parser.add_argument(
         "photos", type=Path, nargs="*", help="photos or folders of photos (default: test images)"
@@ -67,25 +61,23 @@ def find_source(options: argparse.Namespace, settings: dict[str, Any]) -> Source
     if spec is None:
         raise DataError("it is not known what the network was trained on; say so by --data")
     limit = options.limit or settings.get("limit")
-    try:
-        return open_source(spec, seed=settings.get("seed", 0), limit=limit)
-    except DataError as error:
-        if options.data:
-            raise
-        raise DataError(f"{error}; --data says where they are now") from None
+    return open_source(spec, seed=settings.get("seed", 0), limit=limit)
 
 
-def choose_images(photos: list[Path], source: Source | None, classes: list[str]) -> Images:
-    """Some of the photos, evenly spaced; without photos, some test images."""
-    if not photos and source is not None:
-        some = np.random.default_rng(0).permutation(len(source.test))[:6]
-        pairs = [source.test[i] for i in some.tolist()]
-        return [(image, source.classes[label]) for image, label in pairs]
-    found = find_photos(photos, classes)
+def some_photos(paths: list[Path], classes: list[str]) -> Images:
+    """The photos named, or MOST of them, evenly spaced."""
+    found = find_photos(paths, classes)
     if len(found) > MOST:
         print(f"{MOST} of {len(found):,} photos, evenly spaced")
         found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
     return [(open_rgb(path), truth) for path, truth in found]
+
+
+def some_test_images(source: Source) -> Images:
+    """Six of them, always the same."""
+    chosen = np.random.default_rng(0).permutation(len(source.test))[:6]
+    pairs = [source.test[i] for i in chosen.tolist()]
+    return [(image, source.classes[label]) for image, label in pairs]
 
 
 def activations(predictor: Predictor, image: Image.Image) -> Image.Image:
@@ -93,7 +85,12 @@ def activations(predictor: Predictor, image: Image.Image) -> Image.Image:
     maps = Trace(predictor.model, predictor.batch([image])).convolution_maps()
     if not maps:
         raise ConfigError("the network has no convolution")
-    return activation_sheet(predictor.crop(image), maps)
+    return pictures.activation_sheet(predictor.crop(image), maps)
+
+
+def verdict(answer: str, truth: str | None) -> str:
+    """Whether an answer is right, where that is known."""
+    return "" if truth is None else "  right" if answer == truth else f"  is: {truth}"
 
 
 def attention(predictor: Predictor, images: Images) -> Image.Image:
@@ -102,27 +99,23 @@ def attention(predictor: Predictor, images: Images) -> Image.Image:
     p = predictor.batch_probabilities(x)
     best = p.argmax(axis=1)
     photos = [predictor.crop(image) for image, _ in images]
-    answers = []
-    for c, row, (_, truth) in zip(best, p, images, strict=True):
-        name = predictor.classes[c]
-        verdict = "" if truth is None else "  right" if truth == name else f"  is: {truth}"
-        answers.append(f"{name}\n{row[c]:.1%}{verdict}")
-    pixels = [map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
+    answers = [
+        f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}"
+        for c, row, (_, truth) in zip(best, p, images, strict=True)
+    ]
+    pixels = [pictures.map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
     rows = [
         ("what the network sees, and its answer", list(zip(photos, answers, strict=True))),
         ("saliency: the brighter a pixel, the more its change would move the score of this answer",
          [(m, "") for m in pixels]),
     ]  # fmt: skip
     try:
-        maps = grad_cam(predictor.model, x, best)
+        maps = zip(photos, grad_cam(predictor.model, x, best), strict=True)
+        title = "Grad-CAM: the brighter, the more the last convolution sees this answer there"
+        rows.append((title, [(pictures.overlay(photo, one), "") for photo, one in maps]))
     except ConfigError as error:
-        print(f"attention.png is without Grad-CAM: {error}")
-    else:
-        title = (
-            "Grad-CAM: the brighter a region, the more the last convolution sees this answer there"
-        )
-        rows.append((title, [(overlay(a, m), "") for a, m in zip(photos, maps, strict=True)]))
-    return stack([(title, picture_row(row)) for title, row in rows])
+        print(f"attention.png: {error}")
+    return pictures.stack([(title, pictures.picture_row(row)) for title, row in rows])
 
 
 def neighbours(predictor: Predictor, images: Images, source: Source, count: int = 6) -> Image.Image:
@@ -144,10 +137,10 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
         for i, distance in zip(numbers.tolist(), distances, strict=True):
             photo, label = source.train[i]
             row.append((predictor.crop(photo), f"{source.classes[label]}\nat {distance:.1f}"))
-        rows.append(picture_row(row))
+        rows.append(pictures.picture_row(row))
     P, D = points.shape
     title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
-    return stack([(title, rows[0]), *(("", row) for row in rows[1:])])
+    return pictures.stack([(title, rows[0]), *(("", row) for row in rows[1:])])
 
 
 def first_filters(model: Any) -> np.ndarray:
@@ -170,42 +163,35 @@ def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
         title = f"what training changed in them (standard deviation {change.std():.4f})"
         sheets.append((title, change))
     scale = max(4, 44 // K)
-    return stack([(text, filter_sheet(w, scale, columns=16)) for text, w in sheets])
+    return pictures.stack(
+        [(text, pictures.filter_sheet(w, scale, columns=16)) for text, w in sheets]
+    )
 
 
 def main(options: argparse.Namespace) -> int:
     """Draw what there is to draw, and say what is left out; returns 0."""
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
-    settings, source, unknown = run_settings(predictor.path), None, ""
-    try:
-        source = find_source(options, settings)
-    except DataError as error:
-        if options.data or not options.photos:
-            raise
-        unknown = str(error)
-    images = choose_images(options.photos, source, predictor.classes)
+    settings = run_settings(predictor.path)
+    source = functools.cache(lambda: find_source(options, settings))
+    if options.photos:
+        images = some_photos(options.photos, predictor.classes)
+    else:
+        images = some_test_images(source())
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make {str(options.out)!r}: {error.strerror}") from None
-
-    def draw(name: str) -> Image.Image:
-        if name == "activations":
-            return activations(predictor, images[0][0])
-        if name == "attention":
-            return attention(predictor, images)
-        if name == "filters":
-            return filters(predictor.model, settings)
-        if source is None:
-            raise ConfigError(unknown)
-        return neighbours(predictor, images, source)
-
-    for name in ("activations", "attention", "neighbours", "filters"):
+    drawings: dict[str, Callable[[], Image.Image]] = {
+        "activations": lambda: activations(predictor, images[0][0]),
+        "attention": lambda: attention(predictor, images),
+        "neighbours": lambda: neighbours(predictor, images, source()),
+        "filters": lambda: filters(predictor.model, settings),
+    }
+    for name, draw in drawings.items():
         path = options.out / f"{name}.png"
         try:
-            draw(name).save(path)
-        except ConfigError as error:
-            print(f"no {path.name}: {error}")
-        else:
+            draw().save(path)
             print(path)
+        except (ConfigError, DataError) as error:
+            print(f"no {name}.png: {error}")
     return 0

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from minialex.commands.options import Formatter
 from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent
@@ -15,8 +16,8 @@ from minialex.use.predict import Predictor, find_photos
 def checkpoint_parser(what: str, *examples: str) -> argparse.ArgumentParser:
     """A parser for a command about a checkpoint; its help says `what`, and ends with examples."""
     parser = argparse.ArgumentParser(
-        description=what, epilog="\n  minialex ".join(["example:", *examples]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=what, epilog="\n  %(prog)s ".join(["example:", *examples]),
+        formatter_class=Formatter,
     )  # fmt: skip
     parser.add_argument(
         "checkpoint", type=Path, metavar="RUN", help="the folder of a run, or a .safetensors file"
@@ -33,9 +34,9 @@ def screen() -> Silent:
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
-        "The class of photos, and how probable it is, by a trained network.  Where photos lie in"
-        "\nfolders with the names of classes, also how many answers are right.",
-        "predict runs/first my_cat.jpg", "predict runs/first --top 3 folder/with/photos",
+        "The class of photos, and how probable it is, by a trained network.  Where photos\n"
+        "lie in folders with the names of classes, also how many answers are right.",
+        "runs/first my_cat.jpg", "runs/first --top 3 folder/with/photos",
     )  # fmt: skip
     parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="show the K best classes")

@@ -26,9 +26,10 @@ from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_path
 from minialex.train.screen import Screen, duration
-from minialex.train.setup import fit_options, make_loaders, make_model, test_scores
+from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
 from minialex.use.pictures import plot_curves
 
+say = Screen().line
 EXAMPLES = """\
 examples:
   %(prog)s
@@ -96,7 +97,7 @@ def train(config: Config, folder: RunFolder) -> int:
     prepare_machine(config)
     source = open_source(config.data, seed=config.seed, limit=config.limit)
     for line in (source.description, *source.messages):
-        print(line)
+        say(line)
     model = make_model(config, len(source.classes))
     optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
     config = measure_colours(config, source.train, model.image_size)
@@ -106,10 +107,10 @@ def train(config: Config, folder: RunFolder) -> int:
         model, loader, optimizer, val=val, run=folder.path, screen=screen,
         settings=dataclasses.asdict(config), **fit_options(config),
     )  # fmt: skip
-    print(f"run folder: {folder.path}", flush=True)
+    say(f"run folder: {folder.path}")
     folder.result_file.unlink(missing_ok=True)  # of a run that goes on
     if config.cache and config.epochs - training.progress.epoch > 1:
-        print(keep_decoded((loader, val), folder.path), flush=True)
+        say(keep_decoded((loader, val), folder.path))
     try:
         training.train()
     except KeyboardInterrupt:
@@ -130,9 +131,9 @@ def prepare_machine(config: Config) -> None:
     if config.tf32:
         allow_tf32()
     device, chosen = choose_device(config.device)
-    print(chosen)
+    say(chosen)
     if config.tf32 and device == "cpu":
-        print("--tf32 is for GPUs; on the CPU products are exact to float32")
+        say("--tf32 is for GPUs; on the CPU products are exact to float32")
 
 
 def check_disk(folder: RunFolder, optimizer: Optimizer, keep_last: bool) -> None:
@@ -144,7 +145,7 @@ def check_disk(folder: RunFolder, optimizer: Optimizer, keep_last: bool) -> None
     best = optimizer.theta.nbytes
     last = best * (1 + len(optimizer.state))
     after = best + last * keep_last
-    print(f"disk: about {show(best + last)} while it runs, {show(after)} after it")
+    say(f"disk: about {show(best + last)} while it runs, {show(after)} after it")
     there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
     place = next(path for path in (folder.path, *folder.path.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
@@ -166,7 +167,7 @@ def finish(
 ) -> None:
     """Test the best weights once, write result.json, and say what came out."""
     progress = training.progress
-    scores = test_scores(config, training.model, test, screen)
+    scores = final_scores(config, training.model, test, screen)
     images = len(training.loader.dataset) * len(progress.history)
     result = {
         **scores, "seconds": progress.seconds,
@@ -174,16 +175,16 @@ def finish(
         "best_epoch": int(np.argmax([row["val_acc"] for row in progress.history])) + 1,
     }  # fmt: skip
     folder.write_result(result)
-    print(
+    say(
         f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
         f" (weights of epoch {result['best_epoch']})"
     )
     if config.ten_crop:
-        print(
+        say(
             f"with ten crops: accuracy {result['ten_crop_acc']:.1%},"
             f" loss {result['ten_crop_loss']:.4f}"
         )
-    print(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
+    say(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -98,10 +98,9 @@ def default_data() -> tuple[str, str]:
 
     It is data/ where that has train and test folders, and else the drawings.
     """
-    other = "choose other data with --data"
     if Path("data/train").is_dir() and Path("data/test").is_dir():
-        return "data", f"data: the photos in data/, since it has train/ and test/; {other}"
-    return "drawings", f"data: drawings, since data/ has no train/ and test/ here; {other}"
+        return "data", "data: photos in data/, since it has train/ and test/ (or choose --data)"
+    return "drawings", "data: drawings, since there are no data/train/ and data/test/ (or --data)"
 
 
 def download_root() -> Path:

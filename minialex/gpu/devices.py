@@ -10,8 +10,10 @@ from minialex.gpu.diagnosis import gpu_problem
 def choose_device(name: str) -> tuple[str, str]:
     """Resolve "cpu", "gpu" or "auto" to a device and a line that says what was chosen and why.
 
+    "cuda" is another name of "gpu".
     Raises DeviceError for another name, and where "gpu" is asked for and cannot be used.
     """
+    name = "gpu" if name == "cuda" else name
     if name == "cpu":
         return "cpu", "device: cpu"
     if name not in ("gpu", "auto"):

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from minialex.attach import device_of, family
+from minialex.attach import device_of
 from minialex.data import DataLoader
 from minialex.data.ten_crops import MIDDLE_CROP
 from minialex.layers import Layer
 from minialex.losses import check, log_softmax
+from minialex.params import family
 from minialex.train.prefetch import device_batches
 from minialex.xp import to_cpu
 

@@ -45,7 +45,7 @@ class Saved:
             check_same(folder.path, found, settings["fit"])
         if folder.last.exists():
             self.resume(folder)
-        elif folder.best.exists():
+        elif (folder.path / "history.csv").exists():  # else it has not finished an epoch
             self.extend(folder)
         if found != settings:
             folder.write_settings(settings)
@@ -75,7 +75,7 @@ class Saved:
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
-        if self.folder is not None and self.folder.best.exists():
+        if self.folder is not None and self.run.history:
             load_state_dict(self.run.model, load_checkpoint(self.folder.best)[0])
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ here is wider: where there is too much to say, the least important goes.
 import math
 import os
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import Any
@@ -61,7 +62,15 @@ class Screen(Silent):
         self.interval = interval
 
     def line(self, text: str) -> None:
-        """Print a line that stays, above the bar if there is one."""
+        """Print a line that stays, above the bar if there is one.
+
+        On a terminal, what is longer than its 80 columns goes on in another line.
+        """
+        if sys.stdout.isatty():
+            text = textwrap.fill(
+                text, COLUMNS, subsequent_indent="    ", break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
         tqdm.write(text)
         sys.stdout.flush()
 

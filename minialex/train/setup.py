@@ -69,7 +69,7 @@ def fit_options(config: Config) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_scores(
+def final_scores(
     config: Config, model: Layer, loader: DataLoader, screen: Screen | None = None
 ) -> dict[str, float]:
     """ "test_loss" and "test_acc" over the test images; of ten crops as well, if asked for."""

@@ -23,9 +23,9 @@ FONTS = (
 def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
     """Draw loss and accuracy over the epochs into a PNG file.
 
-    `histories` are the rows of history.csv of one run or several, by name.  Of several runs, each
-    has a colour, and training is dashed.  Raises ImportError where matplotlib is not installed
-    (pip install 'minialex[plot]').
+    `histories` are the rows of history.csv of one run or several, by name; a run without validation
+    has no line for it.  Of several runs, each has a colour, and training is dashed.  Raises
+    ImportError where matplotlib is not installed (pip install 'minialex[plot]').
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
@@ -38,11 +38,12 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
             epochs = [row["epoch"] for row in history]
             parts = (("training", "train", "--"), ("validation", "val", "-"))
             for k, (part, key, line) in enumerate(parts):
-                values = [row[f"{key}_{what}"] for row in history]
+                values = [row[f"{key}_{what}"] for row in history if f"{key}_{what}" in row]
                 style, label = f"C{k}-", part
                 if len(histories) > 1:
                     style, label = f"C{i}{line}", f"{name}, {part}"
-                axes.plot(epochs, values, style, label=label, marker=".")
+                if values:
+                    axes.plot(epochs, values, style, label=label, marker=".")
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy" if what == "acc" else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

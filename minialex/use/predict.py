@@ -30,12 +30,9 @@ class Predictor:
     """
 
     def __init__(
-        self,
-        checkpoint: str | Path,
-        device: str = "cpu",
-        into: Layer | None = None,
+        self, checkpoint: str | Path, device: str = "cpu", into: Layer | None = None,
         transform: Transform | None = None,
-    ):
+    ):  # fmt: skip
         self.path, self.device, self._transform = find_checkpoint(checkpoint), device, transform
         self.model, header = read_model(self.path, into)
         try:
@@ -70,12 +67,24 @@ class Predictor:
         return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
-        """RGB images as the network gets them, (N, H, W, C), on its device."""
-        return to_device(np.stack([self.transform(image, None) for image in images]), self.device)
+        """RGB images as the network gets them, (N, H, W, C), on its device.
+
+        Raises DataError where they come out of the preprocessing in several sizes.
+        """
+        arrays = [self.transform(image, None) for image in images]
+        if len({array.shape for array in arrays}) > 1:
+            raise DataError("the photos differ in size, and the preprocessing crops none of them")
+        return to_device(np.stack(arrays), self.device)
 
     def batch_probabilities(self, x: Array) -> np.ndarray:
-        """The probability of each class, (N, C), for x (N, H, W, C)."""
-        p = np.exp(to_cpu(log_softmax(self.model(x))))
+        """The probability of each class, (N, C), for x (N, H, W, C).
+
+        Raises DataError for images of a size that the network cannot take.
+        """
+        try:
+            p = np.exp(to_cpu(log_softmax(self.model(x))))
+        except ValueError as error:
+            raise DataError(f"the network cannot take images {x.shape[1:]}: {error}") from None
         self.classes = self.classes or [str(c) for c in range(p.shape[1])]
         if p.shape[1] != len(self.classes):
             raise CheckpointError(
@@ -100,14 +109,11 @@ class Predictor:
         """
         p = self.probabilities(open_rgb(path), ten_crop)
         best = int(p.argmax())
+        probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         return {
-            "file": str(path),
-            "class": self.classes[best],
-            "probability": float(p[best]),
-            "probabilities": {
-                name: float(value) for name, value in zip(self.classes, p, strict=True)
-            },
-        }
+            "file": str(path), "class": self.classes[best], "probability": float(p[best]),
+            "probabilities": probabilities,
+        }  # fmt: skip
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -5,16 +5,16 @@
 To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numbers.py`.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minialex.attach import device_of, family
+from minialex.attach import device_of
 from minialex.layers import Conv2d, Layer, Linear
-from minialex.params import Shape, count_parameters, named_arrays
+from minialex.params import Shape, count_parameters, family, named_arrays
 from minialex.train.evaluation import evaluating
 from minialex.train.memory import show_bytes, step_bytes
 from minialex.xp import to_device
@@ -39,20 +39,17 @@ def calls(model: Layer, shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
     """
     found: list[tuple[str, Layer, Shape, Shape]] = []
 
-    def watched(name: str, layer: Layer) -> Callable[[Any], Any]:
-        def forward(x: Any) -> Any:
-            y, cache = type(layer).forward(layer, x)
-            found.append((name, layer, x.shape[1:], y.shape[1:]))
-            return y, cache
-
-        return forward
+    def forward(name: str, layer: Layer, x: Any) -> Any:
+        y, cache = type(layer).forward(layer, x)
+        found.append((name, layer, x.shape[1:], y.shape[1:]))
+        return y, cache
 
     dtypes = [owner[key].dtype for owner, key, _ in named_arrays(model.params)] or [np.float32]
     x = np.random.default_rng(0).standard_normal((1, *shape)).astype(dtypes[0])
     leaves = list(model.leaves())
     try:
         for name, layer in leaves:
-            vars(layer)["forward"] = watched(name, layer)
+            vars(layer)["forward"] = functools.partial(forward, name, layer)
         with evaluating(model):
             model.forward(to_device(x, device_of(model)))
     finally:
@@ -77,7 +74,7 @@ def summary(model: Layer, shape: Shape) -> str:
         products += counts[1]
         numbers += size
         what, _, form = repr(layer).partition("  # ")  # see minialex/twin.py
-        what = type(layer).__name__ if what.startswith("<") or len(what) > 48 else what
+        what = what.partition("(")[0] if len(what) > 48 else what
         form = re.split("[:,]", form or "page")[0]
         sizes = " x ".join(map(str, made)), *(f"{count:,}" if count else "-" for count in counts)
         rows.append((name, what, *sizes, f"{size * 4 / 1024:,.0f}", form))

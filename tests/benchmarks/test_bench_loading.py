@@ -12,7 +12,7 @@ from bad_input import refused
 from device import DEVICE
 from minialex.data import Compose, ImageFolder, Resize, ToArray
 from minialex.errors import ConfigError
-from minialex.train.run import AUGMENTATIONS
+from minialex.train.config import AUGMENTATIONS
 
 TINY = (
     "--width", "0.02", "--image-size", "67", "--batch-size", "2", "--photos", "4", "--rounds", "1",
@@ -72,10 +72,11 @@ def test_a_step_counts_from_the_end_of_the_one_before(clock):
 
     def step(x, labels):
         clock.now += 2.0
-        return (0.0,)
 
     kinds = {"memory": batches(0), "photos": batches(0.5)}
-    found = bench_loading.turns(SimpleNamespace(step=step), kinds, 2)
+    meter = SimpleNamespace(read_back=lambda progress: None)
+    run = SimpleNamespace(step=step, meter=meter, progress=None)
+    found = bench_loading.turns(run, kinds, 2)
     assert found == {"memory": (2.0, 2.0), "photos": (2.5, 2.5)}
 
 

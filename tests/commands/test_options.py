@@ -10,7 +10,8 @@ import pytest
 from bad_input import refused
 from minialex.commands import options as page
 from minialex.commands.train import parser
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, DeviceError
+from minialex.gpu import devices
 from minialex.models.alexnet import AlexNet
 from minialex.schedules import make_schedule
 from minialex.train.config import (
@@ -108,7 +109,10 @@ def test_memory_is_given_in_units():
     assert given("--memory-limit", "1.5GB") == {"memory_limit": 1_500_000_000}
 
 
-def test_cuda_is_another_name_of_the_gpu():
+def test_cuda_is_another_name_of_the_gpu(monkeypatch):
+    monkeypatch.setattr(devices, "gpu_problem", lambda: "there is none")
+    with refused(DeviceError, "--device gpu: there is none"):
+        devices.choose_device("cuda")
     assert configure(given("--device", "cuda")).device == "gpu"
     assert change(Config(), {"device": "cuda"}).device == "gpu"
 

@@ -67,7 +67,7 @@ def stop_after(monkeypatch, epochs):
 def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert train([*TINY, "--epochs=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("data: drawings, since data/ has no train/ and test/ here")
+    assert lines[0].startswith("data: drawings, since there are no data/train/ and")
     assert lines[1].startswith(f"device: {DEVICE}") and "12 for training" in lines[2]
     assert (
         lines[3].startswith("disk: about ") and lines[4] == "run folder: runs/drawings-ungrouped-1"
@@ -92,7 +92,7 @@ def test_photos_in_data_are_the_default(capsys, tmp_path):
             for k in range(4):
                 mx.Drawings(8, seed=k, size=72)[k][0].save(f"data/{part}/{name}/{k}.png")
     assert train([*TINY, "--epochs=1", "--augment=none", "--colour-shift=0"]) == 0
-    assert capsys.readouterr().out.startswith("data: the photos in data/, since it has train/")
+    assert capsys.readouterr().out.startswith("data: photos in data/, since it has train/")
     _, config = RunFolder.open(Path("runs/data-owt-1"))
     assert (config.data, config.recipe) == ("data", "modern")
 

@@ -47,21 +47,22 @@ def measurement(file, arm, seed=0, epochs=2):
 @pytest.mark.parametrize("arm", ARMS)
 def test_arms_of_a_seed_share_their_initial_weights_and_the_order_of_images(file, arm):
     one, other = measurement(file, "standard"), measurement(file, arm)
-    assert one.theta.shape == other.theta.shape
+    theta = one.optimizer.theta
+    assert theta.shape == other.optimizer.theta.shape
     same = ARMS[arm].get("init") is None
-    assert np.array_equal(one.theta, other.theta) == same
-    np.testing.assert_array_equal(one.train_loader.order(1), other.train_loader.order(1))
-    assert not np.array_equal(one.theta, measurement(file, arm, seed=1).theta)
+    assert np.array_equal(theta, other.optimizer.theta) == same
+    np.testing.assert_array_equal(one.loader.order(1), other.loader.order(1))
+    assert not np.array_equal(theta, measurement(file, arm, seed=1).optimizer.theta)
 
 
 def test_the_curve_is_measured_without_dropout_and_without_augmentation(file):
     run = measurement(file, "crops, colours")
-    assert run.fit() and len(run.curve) == 3
-    plain = DataLoader(run.train_loader.dataset, 32, run.transform)
+    assert len(run.train()) == 2 and len(run.curve) == 3
+    plain = DataLoader(run.loader.dataset, 32, run.val.transform)
     loss, accuracy = evaluate(run.model, plain)
     assert math.isclose(run.curve[-1]["train_loss"], loss, rel_tol=1e-6)
     assert run.curve[-1]["train_error"] == 1 - accuracy
-    assert run.curve[-1]["test_error"] == 1 - evaluate(run.model, run.test_loader)[1]
+    assert run.curve[-1]["test_error"] == 1 - evaluate(run.model, run.val)[1]
     assert run.history[-1]["train_loss"] != loss  # that of the running epoch is another
 
 

@@ -3,7 +3,8 @@ when the host waits.
 
 `python tests/gpu/step_costs.py` prints the counts of each variant and its kernels;
 test_step_costs.py holds them to a budget.  They are of a whole step of a training run, from the
-loader's bytes to the optimizer, on the emulated device (see cupyemu), which counts what CuPy asks of a GPU.
+loader's bytes to the optimizer, on the emulated device (see cupyemu), which counts what CuPy asks
+of a GPU.
 All but the memory depend on the network and not on its width, so a narrow one is enough.
 """
 

@@ -36,7 +36,7 @@ def make(w):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "draw_curves", lambda *_: None)
         patch.chdir(w)
-        assert train([*SMALL, *HERE, "--data", "photos", "--out", "run"]) == 0
+        assert train([*SMALL, *HERE, "--data", "photos", "--out", "run", "--keep-last"]) == 0
     (w / "run" / "result.json").unlink()
     (w / "file").write_text("a file")
     return w

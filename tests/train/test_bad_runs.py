@@ -136,7 +136,7 @@ RUNS = [  # name, spoil, command line, words
         "resume with bad workers",
         nothing,
         (*RESUME, "--workers", "-2"),
-        "--workers must not be negative",
+        "--workers must be 0 or more, got -2",
     ),
     (
         "out holds a run",

@@ -82,7 +82,8 @@ def die_at(patch, moment):
 def outcome(folder):
     """All that a run leaves, except how long it took."""
     names = [name for name in ("best", "last") if (folder / f"{name}.safetensors").exists()]
-    parts, headers = zip(*(load_checkpoint(folder / f"{n}.safetensors") for n in names), strict=True)
+    files = [load_checkpoint(folder / f"{name}.safetensors") for name in names]
+    parts, headers = zip(*files, strict=True)
     result = json.loads((folder / "result.json").read_text())
     del result["seconds"], result["images_per_s"]
     for progress in (header["progress"] for header in headers[1:]):

@@ -1,14 +1,13 @@
 """Recipes: what they set, what overrides them, and runs by the paper's that resume bit for bit."""
 
 import dataclasses
-import json
 import math
 
 import numpy as np
 import pytest
 
 from bad_input import refused
-from device import assert_array_equal
+from device import on_device, on_host
 from minialex.data import (
     CenterCrop,
     ColourShift,
@@ -18,16 +17,22 @@ from minialex.data import (
     Resize,
     ToArray,
 )
+from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.models import AlexNet
-from minialex.train import run as runs
+from minialex.optim import SGD, Adam
+from minialex.train import preprocessing
 from minialex.train.checkpoint import load_checkpoint
-from minialex.train.evaluation import evaluate_ten_crops
-from minialex.train.recipes import RECIPES
-from minialex.train.run import Config, RunFolder, configure, training_transform
+from minialex.train.config import Config, configure
+from minialex.train.evaluation import evaluate_ten_crops, evaluating
+from minialex.train.memory import step_bytes
+from minialex.train.preprocessing import training_transform
+from minialex.train.recipes import RECIPES, make_optimizer
+from minialex.train.run import RunFolder
+from minialex.train.setup import final_scores, make_loaders
 from minialex.use.predict import Predictor
-from tiny_run import OPTIONS, source, trainer
+from tiny_run import OPTIONS, source, training
 
 FIELDS = {field.name for field in dataclasses.fields(Config)}
 PAPER = {**RECIPES["paper"], "recipe": "paper", "batch_size": 4, "epochs": 2}
@@ -40,7 +45,7 @@ def test_the_default_recipe_depends_on_the_data():
     for data in ("pets", "some/folder"):
         assert configure({"data": data}).recipe == "modern"
     assert configure({"data": "pets", "recipe": "paper"}).recipe == "paper"
-    with refused(ConfigError, "unknown recipe 'secret'", "drawings, modern, paper"):
+    with refused(ConfigError, "unknown --recipe 'secret'", "drawings, modern, paper"):
         configure({"recipe": "secret"})
 
 
@@ -81,7 +86,7 @@ def test_the_paper_in_numbers():
     grey = steps[6](np.full((1, 1, 3), 0.5, dtype=np.float32))
     np.testing.assert_allclose(grey[0, 0], [0, 25.5, 51], atol=1e-4)  # bytes less the mean
     assert len(steps) == 7
-    assert [type(step) for step in runs.evaluation_transform(227, config).transforms] == [
+    assert [type(step) for step in preprocessing.evaluation_transform(227, config).transforms] == [
         Resize, CenterCrop, CenterCrop, ToArray, Normalize,
     ]  # fmt: skip
 
@@ -100,25 +105,28 @@ def test_the_initial_weights_of_the_paper():
 
 
 def test_the_colours_are_measured_once_and_kept(tmp_path, monkeypatch):
-    options = {**TINY, **PAPER}
-    whole = trainer(tmp_path / "whole", **options)
-    assert whole.config.colours is not None and whole.fit()
+    options = {**TINY, **PAPER, "keep_last": True}
+    whole = training(tmp_path / "whole", **options)
+    assert whole.settings["colours"] is not None
+    whole.train()
 
-    first = trainer(tmp_path / "run", **options)
-    RunFolder(tmp_path / "run")
-    (tmp_path / "run" / "config.json").write_text(json.dumps(dataclasses.asdict(first.config)))
-    assert first.train_epoch()
+    first = training(tmp_path / "run", **options)
+    first.epoch()
     first.end_epoch()
 
     def measured_again(*_):
         raise AssertionError("the colours of a resumed run are those in its config.json")
 
-    monkeypatch.setattr(runs, "colour_statistics", measured_again)
+    monkeypatch.setattr(preprocessing, "colour_statistics", measured_again)
     _, config = RunFolder.open(tmp_path / "run")
-    second = trainer(tmp_path / "run", **dataclasses.asdict(config))
-    second.resume()
-    assert second.fit()
-    assert_array_equal(second.theta, whole.theta)
+    second = training(tmp_path / "run", **dataclasses.asdict(config))
+    assert second.progress.epoch == 1
+    second.train()
+    of_whole, of_parts = (
+        load_checkpoint(tmp_path / name / "last.safetensors")[0] for name in ("whole", "run")
+    )
+    for name, array in of_whole.items():
+        np.testing.assert_array_equal(of_parts[name], array)
     mean = Predictor(tmp_path / "run" / "best.safetensors").transform.transforms[-1].mean
     assert list(mean) == config.colours["mean"]
 
@@ -151,23 +159,48 @@ def test_ten_crops_average_probabilities():
 
 
 def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):
-    plain = trainer(tmp_path / "plain", epochs=1)
-    plain.fit()
-    expected = plain.test()
-    run = trainer(tmp_path / "ten", epochs=1, ten_crop=True)
-    run.fit()
-    result = run.test()
-    assert result["test_acc"] == expected["test_acc"]
-    assert result["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
-    assert "ten_crop_acc" not in expected
+    config = Config(**{**OPTIONS, "epochs": 1})
+    model = training(tmp_path, **dataclasses.asdict(config)).model
+    expected = final_scores(config, model, make_loaders(config, source(), model)[2])
+    config = dataclasses.replace(config, ten_crop=True)
+    scores = final_scores(config, model, make_loaders(config, source(), model)[2])
+    assert scores["test_acc"] == expected["test_acc"] and expected.keys() < scores.keys()
+    assert scores["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
 
-    predictor = Predictor(tmp_path / "ten" / "best.safetensors")
+    side = model.image_size
+    middle = preprocessing.evaluation_transform(side, config)
     images = [source().test[i] for i in range(4)]
-    p = np.stack([predictor.probabilities(image, ten_crop=True) for image, _ in images])
-    p = p.astype(np.float64)
-    labels = np.array([label for _, label in images])
-    assert result["ten_crop_acc"] == (p.argmax(axis=1) == labels).mean()
-    loss = -np.log(p[np.arange(4), labels]).mean()
-    assert result["ten_crop_loss"] == pytest.approx(loss, rel=1e-4)
-    assert json.loads((tmp_path / "ten" / "result.json").read_text()) == result
-    assert load_checkpoint(tmp_path / "ten" / "best.safetensors")[1]["classes"] == ["cat", "dog"]
+    losses, right = [], 0
+    for image, label in images:
+        crops = on_device(np.stack(ten_crops(image, middle)))
+        with evaluating(model):
+            logits = on_host(model(crops)).astype(np.float64)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        losses.append(-np.log(p.mean(axis=0)[label]))
+        right += int(p.mean(axis=0).argmax() == label)
+    assert scores["ten_crop_acc"] == right / 4
+    assert scores["ten_crop_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [None, 3, 1])
+def test_images_are_evaluated_as_many_at_a_time_as_the_memory_takes(tmp_path, chunk):
+    model = AlexNet(2, width=0.02, image_size=67)
+    limit = chunk and step_bytes(model, model.input_shape, 4, chunk)
+    run = training(tmp_path, width=0.02, memory_limit=limit, plain=False)
+    config = Config(**run.settings)
+    train, val, test = make_loaders(config, source(), model)
+    assert train.batch_size == 4 and val.batch_size == test.batch_size == (chunk or 4)
+    assert val.batch_size <= run.chunks.size  # twins need less than the pages that were counted
+    too_little = dataclasses.replace(config, memory_limit=1)
+    assert make_loaders(too_little, source(), model)[1].batch_size == 1
+
+
+def test_optimizers_by_name():
+    model = AlexNet(2, width=0.02, image_size=67)
+    for name, kind, decoupled in (("adam", Adam, False), ("adamw", Adam, True), ("sgd", SGD, None)):
+        made = make_optimizer(name, model, 0.1, 0.2)
+        assert type(made) is kind and (made.lr, made.weight_decay) == (0.1, 0.2)
+        assert made.model is model and getattr(made, "decoupled", None) is decoupled
+        assert make_optimizer(name, made.theta, 0.1, 0.0).theta is made.theta
+    with refused(ConfigError, "unknown optimizer 'lion'; choose adam, adamw, sgd"):
+        make_optimizer("lion", model, 0.1, 0.2)

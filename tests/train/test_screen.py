@@ -1,7 +1,6 @@
 """What a run shows: nothing wraps in 80 columns, values are there from the first update on."""
 
 import os
-import pty
 import re
 import select
 import struct
@@ -101,13 +100,14 @@ with screen.bar(name, images) as bar:
         bar.update(step, loss=value, acc="51.2%")
         time.sleep(pause)
     screen.line("a line in between")
+    screen.line("  " + "a long line " * 9)
 screen.line("a line after")
 """
 
 
 def on_a_terminal(arguments, columns=80):
     """All that the program prints on a pseudo-terminal of so many columns."""
-    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    fcntl, termios, pty = map(pytest.importorskip, ("fcntl", "termios", "pty"))
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-c", PROGRAM, repr(arguments)]
@@ -139,10 +139,14 @@ def on_a_terminal(arguments, columns=80):
 def test_a_bar_never_wraps(columns, arguments):
     shown = on_a_terminal(arguments, columns)
     lines = [re.sub(r"\x1b\[\w", "", line) for line in re.split(r"[\r\n]+", shown)]
-    most = min(columns or 80, 80) - 1
-    assert max(map(len, lines)) <= most
+    assert (
+        "  " + "a long line " * 6 + "a long" in lines
+        and "    line a long line a long line" in lines
+    )
+    assert max(map(len, lines)) <= 80
     bars = [line for line in lines if "%|" in line]
-    assert bars and all("left" in line and "/s" in line for line in bars)
+    assert max(map(len, bars)) <= min(columns or 80, 80) - 1
+    assert all("left" in line and "/s" in line for line in bars)
     for line in ("a line before", "a line in between", "a line after"):
         assert line in lines
 

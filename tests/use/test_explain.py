@@ -1,24 +1,43 @@
 """What a network looks at, against numerical derivatives and definitions; and its pictures."""
 
 import copy
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from bad_input import refused
+from device import DEVICE, assert_allclose, on_device, on_host
 from minialex.attach import accelerate, plain
-from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
-from minialex.layers import Conv2d
+from minialex.errors import ConfigError
+from minialex.layers import (
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Tanh,
+)
 from minialex.models import AlexNet
-from minialex.train.checkpoint import save_checkpoint, state_dict
+from minialex.params import family
+from minialex.twin import page_of
+from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
-from minialex.use.pictures import activation_sheet, heat, map_picture, overlay, picture_row, stack
+from minialex.use.pictures import (
+    activation_sheet,
+    different,
+    font_for,
+    fonts,
+    heat,
+    map_picture,
+    overlay,
+    picture_row,
+    stack,
+    write,
+)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 CLASSES = np.array([2, 0])
 
 
@@ -119,6 +138,111 @@ def test_nearest():
     assert nearest(points[4:5], points, 2)[0].tolist() == [[4, 7]]
 
 
+# ------------------------------------------------------------------------------ any other network
+
+
+class Residual(Sequential):
+    """y = x + what the layers make of it."""
+
+    def forward(self, x):
+        y, caches = super().forward(x)
+        return x + y, caches
+
+    def backward(self, dy, caches, grad):
+        return dy + super().backward(dy, caches, grad)
+
+    __call__ = Layer.__call__
+
+
+def nested(form):
+    rng = np.random.default_rng(4)
+    model = Sequential(
+        Sequential(Conv2d(3, 4, 3, padding=1, rng=rng), Sequential(Tanh()), MaxPool2d(2)),
+        Residual(Conv2d(4, 4, 3, padding=1, rng=rng), Tanh()), Flatten(),
+        Sequential(Linear(64, 6, rng=rng), Sequential(Tanh(), Linear(6, 3, rng=rng))), Tanh(),
+    )  # fmt: skip
+    return form(on_device(model.to(dtype=np.float32)))
+
+
+def pixels(N=2):
+    x = np.random.default_rng(6).standard_normal((N, 8, 8, 3))
+    return on_device(x.astype(np.float32))
+
+
+FORMS = pytest.mark.parametrize("form", [plain, accelerate], ids=["pages", "twins"])
+
+
+@FORMS
+def test_sequentials_nested_in_any_way(form):
+    model, x = nested(form), pixels()
+    trace = Trace(model, x)
+    names = [page_of(layer).__name__ for layer in trace.layers]
+    assert names == ["Conv2d", "Tanh", "MaxPool2d", "Residual", "Flatten", "Linear", "Tanh",
+                     "Linear", "Tanh"]  # fmt: skip
+    assert_allclose(trace.logits, model.train(False)(x), rtol=1e-5, atol=1e-6)
+    assert trace.convolutions() == [1, 3]  # after the Tanh; and the block with a convolution
+    assert [maps.shape for maps in trace.convolution_maps()] == [(8, 8, 4), (4, 4, 4)]
+    assert grad_cam(model, x, CLASSES).shape == (2, 4, 4)
+    hidden = last_hidden(model, [x[:1], x[1:]])
+    assert_allclose(hidden, trace.outputs[6], rtol=1e-4, atol=1e-6)
+
+    dx = on_host(trace.gradient(CLASSES))
+    ours, step = model.to(dtype=np.float64), 1e-6
+    for place in [(0, 0, 0, 0), (1, 3, 4, 2), (1, 7, 7, 1)]:
+        up, down = (on_host(x).astype(np.float64) for _ in range(2))
+        up[place] += step
+        down[place] -= step
+        n = place[0]
+        scores = [float(ours(on_device(a))[n, CLASSES[n]]) for a in (up, down)]
+        assert dx[place] == pytest.approx((scores[0] - scores[1]) / (2 * step), abs=1e-4)
+
+
+def test_networks_without_a_convolution_or_a_linear_layer():
+    x = pixels()
+    model = on_device(Sequential(Flatten(), Linear(192, 3)))
+    assert saliency(model, x, CLASSES).shape == (2, 8, 8)
+    assert last_hidden(model, [x]).shape == (2, 192)
+    assert last_hidden(model[1], [x.reshape(2, -1)]).shape == (2, 192)
+    with refused(ConfigError, "Grad-CAM needs a convolution"):
+        grad_cam(model, x, CLASSES)
+    with refused(ConfigError, "no Linear layer"):
+        last_hidden(on_device(Sequential(Conv2d(3, 3, 8), Flatten())), [x])
+    with refused(ConfigError, "no Linear layer"):
+        last_hidden(Flatten(), [x])
+
+
+class Careful(ReLU):
+    """Refuses to work in training, and images of NaN."""
+
+    def forward(self, x):
+        assert not self.training
+        if not on_host(x).max() < 100:
+            raise ZeroDivisionError
+        return super().forward(x)
+
+    def backward(self, dy, cache, grad):
+        assert not self.training
+        return super().backward(dy, cache, grad)
+
+
+def test_the_mode_that_was_found_is_given_back():
+    model, x = on_device(Sequential(nested(plain), Careful())), pixels()
+    model.train()[0][0].train(False)  # as in a network of which only a part is trained
+    modes = [layer.training for layer in family(model)]
+    assert len(set(modes)) == 2
+    for look in (
+        lambda x: Trace(model, x).gradient(CLASSES),
+        lambda x: saliency(model, x, CLASSES),
+        lambda x: grad_cam(model, x, CLASSES),
+        lambda x: last_hidden(Sequential(model, Linear(3, 2)).to(DEVICE), [x]),
+    ):
+        look(x)
+        assert [layer.training for layer in family(model)] == modes
+        with pytest.raises(ZeroDivisionError):
+            look(x * np.float32(np.nan))
+        assert [layer.training for layer in family(model)] == modes
+
+
 # ----------------------------------------------------------------------------------------- pictures
 
 
@@ -153,6 +277,37 @@ def test_rows_and_stacks_hold_each_picture():
     assert sheet[10, 10].tolist() == [255, 0, 0] and sheet[50, 10].tolist() == [0, 0, 255]
 
 
+def test_channels_that_look_alike_are_not_shown_twice():
+    maps = np.zeros((4, 4, 5))
+    maps[0, 0], maps[3, 3, 2] = (4, 5, 0, 4.5, 0), 3  # 0, 1 and 3 see the same
+    assert different(maps, 2) == [1, 2]
+    assert sorted(different(maps, 9)) == [0, 1, 2, 3, 4]
+    assert different(maps - 9, 1) == [0]
+
+
+def test_text_is_cut_to_its_place_and_written_in_letters_that_are_there(monkeypatch):
+    def ink(text, width=60):
+        sheet = Image.new("RGB", (200, 60), "white")
+        write(ImageDraw.Draw(sheet), (0, 0), text, width)
+        rows, columns = np.nonzero(np.asarray(sheet)[..., 0] < 200)
+        return rows.max(), columns.max(), sheet.tobytes()
+
+    assert ink("a long name of a class")[1] < 60 < ink("a long name of a class", 200)[1]
+    assert ink("one\ntwo")[0] > ink("one")[0] + 10
+    monkeypatch.setattr(pictures, "fonts", lambda: [ImageFont.load_default(size=13)])
+    font_for.cache_clear()
+    assert font_for("cat") is not None and font_for("猫") is None
+    assert ink("猫 a", 200) == ink("\\u732b a", 200)
+    font_for.cache_clear()
+
+
+def test_a_font_that_has_the_letters_is_found(monkeypatch):
+    cjk = [font for font in fonts()[1:] if font.getname()[0] != "DejaVu Sans"]
+    if not cjk:
+        pytest.skip("this machine has none of the fonts with Chinese letters")
+    assert font_for("猫") is not None
+
+
 def test_activations_show_the_strongest_channels_first():
     maps = np.zeros((2, 2, 3))
     maps[0, 0, 2], maps[1, 1, 1] = 5, 3
@@ -161,45 +316,3 @@ def test_activations_show_the_strongest_channels_first():
     first, second = sheet[top:, 6:114], sheet[top:, 120:228]
     assert first[10, 10].min() == 255 and first[90, 90].max() == 0
     assert second[10, 10].max() == 0 and second[90, 90].min() == 255
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    model = AlexNet(2, "owt", width=1 / 16, image_size=67, seed=5)
-    model.features[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
-    transform = Compose((Resize(76), CenterCrop(67), ToArray(), Normalize((0.5,) * 3, (0.25,) * 3)))
-    header = {"model": model.config, "classes": ["cat", "dog"], "transform": transform.to_config()}
-    save_checkpoint(folder / "best.safetensors", state_dict(model), header)
-    return folder
-
-
-def run(program, *arguments):
-    command = [sys.executable, EXAMPLES / program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True)
-
-
-def test_the_filters_and_what_training_changed(run_folder, tmp_path):
-    run("filters.py", run_folder / "best.safetensors", "--out", tmp_path / "one.png", "--scale", 2)
-    one = np.asarray(Image.open(tmp_path / "one.png"))
-    (run_folder / "config.json").write_text(json.dumps({"seed": 5}))
-    run("filters.py", run_folder / "best.safetensors", "--out", tmp_path / "two.png", "--scale", 2)
-    two = np.asarray(Image.open(tmp_path / "two.png"))
-    (run_folder / "config.json").unlink()
-    assert two.shape == (2 * len(one) - 6, *one.shape[1:])
-    change = two[len(one) + 20 :]  # 4 filters: a red dot in the first, and nothing elsewhere
-    assert change[2, 8].tolist() == [255, 127, 127]
-    assert {tuple(p) for p in change[2:24, 32:54].reshape(-1, 3).tolist()} == {(127, 127, 127)}
-
-
-def test_the_program_draws_three_pictures(run_folder, tmp_path):
-    out = tmp_path / "new" / "folder"
-    done = run("pictures.py", run_folder / "best.safetensors", "--limit", 8, "--out", out)
-    assert [Path(line).name for line in done.stdout.split()] == [
-        "activations.png",
-        "attention.png",
-        "neighbours.png",
-    ]
-    for line in done.stdout.split():
-        picture = np.asarray(Image.open(line))
-        assert picture.std() > 20 and picture.shape[2] == 3

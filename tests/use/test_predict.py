@@ -1,28 +1,25 @@
-"""Prediction by a checkpoint, the pictures, and the example program that prints them."""
+"""Prediction by a checkpoint of any network; curves and filters as pictures."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-import curves
 import numpy as np
 import pytest
-from minialex.cli import draw_curves
 from PIL import Image
 
+import trained
+from bad_input import refused
 from device import DEVICE, on_device, on_host
 from minialex.attach import accelerate
 from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.errors import CheckpointError, DataError
+from minialex.layers import Flatten, Linear, Sequential
 from minialex.models import AlexNet
 from minialex.train.checkpoint import save_checkpoint, state_dict
-from minialex.train.run import COLUMNS, RunFolder
 from minialex.use.pictures import filter_sheet, plot_curves
-from minialex.use.predict import Predictor, find_photos
+from minialex.use.predict import Predictor, find_photos, run_settings
+from trained import lenet, make_photos, make_run
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "predict.py"
 TRANSFORM = Compose((Resize(76), CenterCrop(67), ToArray(), Normalize((0.5,) * 3, (0.25,) * 3)))
 
 
@@ -39,11 +36,6 @@ def folder(tmp_path_factory):
         drawings[i][0].save(folder / "photos" / f"{i}.png")
     (folder / "broken.jpg").write_bytes(b"not a photo")
     return folder
-
-
-def run(*arguments):
-    command = [sys.executable, EXAMPLE, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_prediction_is_the_softmax_of_the_evaluated_network(folder):
@@ -104,37 +96,11 @@ def test_ten_crop_prediction_is_the_mean(folder):
     np.testing.assert_allclose(found, np.mean(p, axis=0), rtol=1e-4)
 
 
-def test_the_program_prints_a_line_for_each_photo(folder):
-    done = run(folder / "best.safetensors", folder / "photos")
-    assert done.returncode == 0 and done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2 and all("%" in line for line in lines)
-    assert {line.split()[0] for line in lines} <= {"cat", "dog"}
-
-
-def test_the_program_prints_json_and_reports_a_bad_photo_without_stopping(folder):
-    photos = (folder / "broken.jpg", folder / "photos")
-    done = run("--json", "--ten-crop", folder / "best.safetensors", *photos)
-    assert done.returncode == 2
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(a["file"]).name for a in answers] == ["0.png", "1.png"]
-    assert abs(sum(answers[0]["probabilities"].values()) - 1) < 1e-6
-    assert done.stderr.startswith("error: ") and "broken.jpg" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_the_program_refuses_what_is_no_checkpoint(folder):
-    for path in (folder / "broken.jpg", folder, folder / "missing.safetensors"):
-        done = run(path, folder / "photos")
-        assert done.returncode == 2 and done.stdout == ""
-        assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     "change",
     [
         {"model": {"variant": "2013"}},
-        {"classes": None},
+        {"classes": 5},
         {"transform": [{"name": "Rotate"}]},
         {"model": {"depth": 9}},
     ],
@@ -148,14 +114,99 @@ def test_a_strange_header_is_refused_in_one_line(folder, tmp_path, change):
         Predictor(tmp_path / "x.safetensors")
 
 
-def test_find_photos(folder, tmp_path):
-    assert [p.name for p in find_photos([folder / "photos", folder / "broken.jpg"])] == [
-        "0.png",
-        "1.png",
-        "broken.jpg",
+def test_a_run_folder_is_a_checkpoint(folder, tmp_path):
+    predictor = Predictor(folder, DEVICE)
+    assert predictor.path == folder / "best.safetensors" and predictor.classes == ["cat", "dog"]
+    with refused(CheckpointError, "has no best.safetensors"):
+        Predictor(tmp_path)
+    assert run_settings(predictor.path) == {}
+
+
+def test_a_network_of_our_layers_in_any_order(folder, tmp_path):
+    model = lenet(3)
+    make_run(tmp_path, model, classes=("a", "b", "c"))
+    predictor, image = Predictor(tmp_path, DEVICE), Image.open(folder / "photos" / "0.png")
+    z = model.train(False)(trained.TRANSFORM(image)[None])[0].astype(np.float64)
+    expected = np.exp(z) / np.exp(z).sum()
+    np.testing.assert_allclose(predictor.probabilities(image), expected, rtol=1e-4)
+    assert predictor.crop(image).size == (16, 16)
+
+
+class Halved(Linear):
+    """A layer of the user's own."""
+
+    def forward(self, x):
+        y, cache = super().forward(x)
+        return y / 2, cache
+
+
+def test_a_network_with_layers_of_ones_own(folder, tmp_path):
+    model = Sequential(Flatten(), Halved(768, 2))
+    make_run(tmp_path, model)
+    photo = folder / "photos" / "0.png"
+    with refused(CheckpointError, "a layer of your own"):
+        Predictor(tmp_path)
+    answers = [
+        Predictor(tmp_path, DEVICE, into=Sequential(Flatten(), kind(768, 2))).predict(photo)
+        for kind in (Halved, Linear)
     ]
+    halved, whole = ([answer["probabilities"][name] for name in ("blue", "red")]
+                     for answer in answers)  # fmt: skip
+    odds = [np.log(p[0] / p[1]) for p in (halved, whole)]
+    assert odds[0] == pytest.approx(odds[1] / 2, rel=1e-3)
+
+
+def test_without_names_classes_are_numbers(folder, tmp_path):
+    make_run(tmp_path, lenet(3), classes=None)
+    predictor = Predictor(tmp_path, DEVICE)
+    answer = predictor.predict(folder / "photos" / "0.png")
+    assert list(answer["probabilities"]) == ["0", "1", "2"] == predictor.classes
+    assert answer["class"] in "012"
+    make_run(tmp_path, lenet(3), classes=("a", "b"))
+    with refused(CheckpointError, "names 2 classes, but its network has 3 scores"):
+        Predictor(tmp_path, DEVICE).predict(folder / "photos" / "0.png")
+
+
+def test_without_a_preprocessing_one_can_be_given(folder, tmp_path):
+    make_run(tmp_path, lenet(), transform=None)
+    photo = folder / "photos" / "0.png"
+    with refused(CheckpointError, "val=DataLoader(..., transform=...)", "mx.transforms"):
+        Predictor(tmp_path, DEVICE).predict(photo)
+    predictor = Predictor(tmp_path, DEVICE, transform=trained.TRANSFORM)
+    assert predictor.predict(photo)["class"] in ("blue", "red")
+    image = Image.open(photo)
+    bare = Predictor(tmp_path, DEVICE, transform=ToArray())
+    assert bare.crop(image) is image
+    with refused(DataError, "the network cannot take images (100, 100, 3)"):
+        bare.predict(photo)
+    with refused(DataError, "differ in size"):
+        bare.batch([image, image.resize((50, 50))])
+    with refused(CheckpointError, "need a preprocessing with a CenterCrop"):
+        bare.predict(photo, ten_crop=True)
+
+
+def test_find_photos(folder, tmp_path):
+    found = find_photos([folder / "photos", folder / "broken.jpg"], [])
+    assert [(p.name, truth) for p, truth in found] == [
+        ("0.png", None), ("1.png", None), ("broken.jpg", None),
+    ]  # fmt: skip
     with pytest.raises(DataError, match="has no photos"):
-        find_photos([tmp_path])
+        find_photos([tmp_path], [])
+
+
+def test_folders_say_what_photos_show(tmp_path, monkeypatch):
+    make_photos(tmp_path / "cat" / "all", names=("cat", "dog"), count=1)
+    (tmp_path / "cat" / "all" / "dog" / "deeper").mkdir()
+    photo = tmp_path / "cat" / "all" / "dog" / "0.png"
+    photo.rename(photo.parent / "deeper" / "0.png")
+    (photo.parent / "._0.png").write_bytes(b"what macOS leaves behind")
+    names = ["cat", "dog"]
+    assert [truth for _, truth in find_photos([tmp_path / "cat" / "all"], names)] == names
+    assert [truth for _, truth in find_photos([photo.parent], names)] == ["dog"]
+    files = [tmp_path / "cat" / "all" / "cat" / "0.png", photo.parent / "deeper" / "0.png"]
+    assert [truth for _, truth in find_photos(files, names)] == ["cat", None]
+    monkeypatch.chdir(tmp_path / "cat" / "all")
+    assert [truth for _, truth in find_photos([Path(".")], names)] == names
 
 
 def test_curves_are_drawn(tmp_path):
@@ -169,36 +220,10 @@ def test_curves_are_drawn(tmp_path):
         pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
         for colour in ((31, 119, 180), (255, 127, 14)):  # both lines, or both runs, are there
             assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 200
-
-
-def test_curves_of_several_runs(tmp_path, capsys, monkeypatch):
-    rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2)]
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        RunFolder(tmp_path / name).write_history(rows)
-    assert RunFolder(tmp_path / "a").read_history() == rows
-    out = tmp_path / "both.png"
-    arguments = [tmp_path / "a", tmp_path / "b", "--out", out]
-    monkeypatch.setattr("sys.argv", ["curves.py", *map(str, arguments)])
-    assert curves.main() == 0
-    with Image.open(out) as picture:
-        assert picture.width > 500
-    for text in (None, "", "epoch\n1\n", ",".join(COLUMNS) + "\n"):
-        if text is None:
-            (tmp_path / "b" / "history.csv").unlink()
-        else:
-            (tmp_path / "b" / "history.csv").write_text(text)
-        with pytest.raises(CheckpointError, match=r"'.*b' has not? "):
-            curves.main()
-
-
-def test_without_matplotlib_a_run_goes_on_without_curves(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    draw_curves([{"epoch": 1}], tmp_path / "curves.png")
-    line = "no curves.png: matplotlib is not installed (pip install 'minialex[plot]')\n"
-    assert capsys.readouterr().out == line
-    assert not (tmp_path / "curves.png").exists()
+    no_validation = [{k: v for k, v in row.items() if not k.startswith("val")} for row in rows]
+    plot_curves({"": no_validation}, tmp_path / "curves.png")
+    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
+    assert not (np.abs(pixels.astype(int) - (255, 127, 14)).max(axis=1) < 8).any()
 
 
 def test_filter_sheet_shows_each_filter():
@@ -208,5 +233,7 @@ def test_filter_sheet_shows_each_filter():
     assert sheet.shape == (18, 18, 3)
     assert tuple(sheet[2 + 8 + 2 + 1, 2 + 2 + 1]) == (255, 127, 127)
     assert tuple(sheet[3, 3]) == (127, 127, 127)
+    grey = np.asarray(filter_sheet(weight[:, :, :1], scale=2, columns=2))
+    assert tuple(grey[13, 5]) == (255, 255, 255) and tuple(grey[3, 3]) == (127, 127, 127)
     with pytest.raises(ValueError, match="filter_sheet"):
         filter_sheet(weight[:, :, :2])

@@ -1,0 +1,69 @@
+"""minialex curves: runs side by side, names that tell them apart, what cannot be read."""
+
+import sys
+
+import pytest
+from PIL import Image
+
+from bad_input import refused
+from minialex.commands import curves
+from minialex.commands.curves import names
+from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.train.run import COLUMNS, RunFolder
+from trained import command
+
+
+@pytest.fixture
+def runs(tmp_path):
+    rows = [dict.fromkeys(COLUMNS, 0.5) | {"epoch": epoch} for epoch in (1, 2)]
+    paths = [tmp_path / name / "run" for name in ("xa", "xb")]
+    for path in paths:
+        path.mkdir(parents=True)
+        RunFolder(path).write_history(rows)
+        assert RunFolder(path).read_history() == rows
+    return paths
+
+
+def test_several_runs_in_one_picture(runs, tmp_path, capsys, monkeypatch):
+    out, drawn = tmp_path / "both.png", {}
+    monkeypatch.setattr(curves, "plot_curves", lambda histories, path: drawn.update(histories))
+    assert command("curves", *runs, "--out", out, device=False) == 0
+    assert list(drawn) == ["xa/run", "xb/run"]
+    monkeypatch.undo()
+    assert command("curves", *runs, "--out", out, device=False) == 0
+    assert capsys.readouterr().out == f"{out}\n" * 2
+    with Image.open(out) as picture:
+        assert picture.width > 500
+
+
+def test_names_tell_runs_apart(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("a/x/run", "b/x/run", "b/y/run")]
+    assert list(names(paths)) == ["a/x/run", "b/x/run", "b/y/run"]
+    assert list(names(paths[1:])) == ["x/run", "y/run"]
+    assert list(names([paths[0], paths[0]])) == ["run"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert list(names([tmp_path.relative_to(tmp_path)])) == ["here"]
+
+
+def test_histories_that_cannot_be_read(runs, tmp_path):
+    file = runs[1] / "history.csv"
+    for text in (None, "", "epoch\n1\n", ",".join(COLUMNS) + "\n"):
+        file.unlink() if text is None else file.write_text(text)
+        with pytest.raises(CheckpointError, match=r"'.*run' has not? "):
+            command("curves", *runs, device=False)
+
+
+def test_places_that_cannot_be_written_and_a_missing_library(runs, tmp_path, monkeypatch):
+    for name in ("missing/curves.png", "curves.xyz"):
+        with refused(ConfigError, "cannot write"):
+            command("curves", runs[0], "--out", tmp_path / name, device=False)
+    for module in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with refused(MinialexError, "pip install 'minialex[plot]'"):
+        command("curves", runs[0], device=False)
+
+
+def test_the_help_has_an_example():
+    parser = curves.parser()
+    assert f"  {parser.prog} runs/first" in parser.format_help()
