@@ -15,15 +15,6 @@ from minialex.data.transforms import (
 )
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "CenterCrop",
-    "ColourShift",
-    "Compose",
-    "Normalize",
-    "RandomCrop",
-    "RandomHorizontalFlip",
-    "RandomResizedCrop",
-    "Resize",
-    "ToArray",
-]
+    "IMAGENET_MEAN", "IMAGENET_STD", "CenterCrop", "ColourShift", "Compose", "Normalize",
+    "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop", "Resize", "ToArray",
+]  # fmt: skip

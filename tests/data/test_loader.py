@@ -340,3 +340,13 @@ def test_repr():
     ]
     text = repr(DataLoader([(GREY[0], 0)], 1))
     assert "in order" in text and text.endswith("a list\n  transform  Compose([ToArray()])")
+
+
+@pytest.mark.parametrize("image", [noise(6, 5), GREY[0], np.float32(GREY), GREY[0, 0]])
+def test_batches_as_loaded_are_bytes_to_finish_or_floats(image):
+    batches = DataLoader([(image, 0)] * 3, 2)
+    for raw, (x, _) in zip(batches.raw_epoch(0), batches.epoch(0), strict=True):
+        three = isinstance(image, Image.Image)
+        assert raw.images.dtype == (np.uint8 if three else np.float32) and raw.colours is None
+        finished = batches.finishing(raw.images) if three else raw.images
+        assert finished.dtype == np.float32 and np.array_equal(finished, x)
