@@ -41,7 +41,7 @@ class Compose:
     Raises ConfigError for a member that cannot be called as member(image, rng).
     """
 
-    transforms: tuple[Transform, ...]
+    transforms: Sequence[Transform]
 
     def __post_init__(self) -> None:
         if not isinstance(self.transforms, Sequence):

@@ -15,6 +15,7 @@ strengths of L2, gets 64.2 % of 1,000 others right.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -69,6 +70,9 @@ class Drawings:
         number = self.start + range(self.length)[index]
         label = number % 2
         return _draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
+
+    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+        return (self[index] for index in range(self.length))
 
     def __repr__(self) -> str:
         given = ("length", "seed", "size", "start")

@@ -1,0 +1,126 @@
+"""The short examples run as their heads say, and print lines that fit a terminal."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minialex as mx
+
+ROOT = Path(mx.__file__).parents[1]
+SHORT = ("loop_by_hand.py", "own_network.py", "own_layer.py")
+
+
+def run(name, folder, *arguments):
+    """The lines that an example prints, started in `folder`."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    own = [line for line in lines if not line.startswith(("device:", "runs"))]  # else of `fit`
+    assert max(map(len, own)) <= 80
+    return lines
+
+
+def accuracies(lines):
+    """All percentages of each line that has any."""
+    found = ([float(number) for number in re.findall(r"([\d.]+)%", line)] for line in lines)
+    return [numbers for numbers in found if numbers]
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_example_is_short_and_says_how_it_is_run(name):
+    text = (ROOT / "examples" / name).read_text("utf-8")
+    assert len(text.splitlines()) <= 110
+    assert f"\n    python examples/{name} " in text.split('"""')[1]
+
+
+def test_loop_by_hand(tmp_path):
+    lines = run("loop_by_hand.py", tmp_path, "3")
+    (untrained,), *trained = accuracies(lines)
+    assert 40 < untrained < 60 and len(trained) == 3 and trained[-1][0] > 70
+    assert lines[-2] == "shown   " + "cat dog " * 7 + "cat dog"
+    assert set(lines[-1].split()) == {"it", "says", "cat", "dog"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_own_network_is_trained_resumed_and_asked(tmp_path):
+    best = tmp_path / "runs" / "lenet" / "best.safetensors"
+    for epochs in ("1", "2"):
+        more = run("own_network.py", tmp_path, epochs)
+        trained = [line[:9] for line in more if line.startswith("epoch")]
+        assert trained == [f"epoch {epochs}/{epochs}"]
+    for k, line in enumerate(more[-6:]):
+        assert re.fullmatch(rf"  a {('cat', 'dog')[k % 2]}: cat [\d.]+%, dog [\d.]+%", line)
+    images = mx.DataLoader([(image, 0) for image, _ in mx.Drawings(6, size=28, start=5000)], 6)
+    (x, _) = next(images.epoch(0))
+    scores = np.exp(mx.load(best).train(False)(x))
+    shares = 100 * scores / scores.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(accuracies(more[-6:]), shares, atol=0.06)
+
+
+def test_own_layer(tmp_path):
+    lines = run("own_layer.py", tmp_path, "1")
+    assert sum("76 derivatives are right" in line for line in lines[:2]) == 2
+    assert re.fullmatch(r"[\d.]+% without it, [\d.]+% with it", lines[-1])
+    assert accuracies(lines[-1:])[0][0] < accuracies(lines[-1:])[0][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------ the layer itself
+
+
+@pytest.fixture(scope="module")
+def batch_norm():
+    path = ROOT / "examples" / "own_layer.py"
+    spec = importlib.util.spec_from_file_location("own_layer", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.BatchNorm
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (4, 5, 2, 3)])
+def test_batch_norm_normalizes_each_channel(batch_norm, shape):
+    rng = np.random.default_rng(0)
+    x = (5 + 3 * rng.standard_normal(shape)).astype(np.float32)
+    layer = batch_norm(3)
+    y = layer(x)
+    assert y.dtype == np.float32 and y.shape == shape
+    axes = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(y.mean(axis=axes), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=axes), 1, rtol=1e-4)
+    np.testing.assert_allclose(layer.buffers["running_mean"], x.mean(axis=axes) / 10, rtol=1e-5)
+    for _ in range(200):
+        layer(x)
+    alone = layer.train(False)(x[:1])  # the running statistics are those of the data by now
+    np.testing.assert_allclose(alone, y[:1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 2, 3)])
+def test_batch_norm_has_the_right_gradient(batch_norm, shape, training):
+    x = np.random.default_rng(1).standard_normal(shape)
+    layer = batch_norm(3).train(training)
+    layer.params["weight"] += np.arange(3, dtype=np.float32)
+    assert mx.gradcheck(layer, x).ok
+    assert layer.buffers["running_mean"].tolist() == [0, 0, 0]
+
+
+def test_batch_norm_is_saved_with_its_statistics(batch_norm, tmp_path):
+    mx.seed(0)
+    model = mx.Sequential(mx.Linear(4, 3), batch_norm(3))
+    x = np.random.default_rng(2).standard_normal((16, 4)).astype(np.float32)
+    model(x)
+    mx.save(tmp_path / "m.safetensors", model)
+    with pytest.raises(mx.MinialexError, match="into"):
+        mx.load(tmp_path / "m.safetensors")
+    again = mx.load(tmp_path / "m.safetensors", into=mx.Sequential(mx.Linear(4, 3), batch_norm(3)))
+    np.testing.assert_array_equal(again.train(False)(x), model.train(False)(x))
