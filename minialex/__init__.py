@@ -39,7 +39,7 @@ from minialex.train.model_file import load, save
 from minialex.use.predict import Predictor
 from minialex.use.summary import summary
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "SGD", "Adam", "AlexNet", "AvgPool2d", "Conv2d", "DataLoader", "Drawings", "Dropout",
     "Flatten", "ImageFolder", "Layer", "Linear", "LocalResponseNorm", "MaxPool2d", "MinialexError",

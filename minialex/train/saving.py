@@ -113,11 +113,10 @@ class Saved:
         seconds = [row["images_per_s"] for row in run.history]
         progress.seconds = sum(len(run.loader.dataset) / rate for rate in seconds)
         if progress.epoch < run.epochs and not run.seen_enough():
-            run.screen.line(
-                f"{folder.path} was finished; it goes on from its best weights, with a new"
-                " optimizer (--keep-last keeps the old one)"
-            )
+            run.screen.line(f"{folder.path} goes on from its best weights, with a new optimizer")
             self.last()
+        else:
+            run.screen.line(f"{folder.path} is finished: nothing is left to train")
 
 
 def to_row(row: dict[str, float]) -> dict[str, float]:

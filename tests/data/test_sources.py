@@ -201,7 +201,9 @@ def test_the_default_is_data_where_it_has_photos_else_drawings(tmp_path, monkeyp
         if folder:
             (tmp_path / folder).mkdir()
         data, line = sources.default_data()
-        assert data == "drawings" and line.startswith("data: drawings, since there are no data/train/ ")
+        assert data == "drawings" and line.startswith(
+            "data: drawings, since there are no data/train/ "
+        )
     (tmp_path / "data/test").mkdir()
     data, line = sources.default_data()
     assert data == "data" and "data/, since it has train/ and test/" in line and "--data" in line

@@ -67,7 +67,7 @@ MUTATIONS = [
         (f"{ACCELERATED}::test_all_parameters_become_one_vector_on_the_gpu",),
     ),
     Mutation(
-        "train/trainer.py", "Trainer.__init__",
+        "train/progress.py", "Meter.__init__",
         "an xp lookup: the losses not read back yet are kept by NumPy",
         "self.log = get_xp($x).zeros($$rest)", "self.log = np.zeros($$rest)",
         (f"{COPIES}::test_one_pinned_copy_a_training_step",),
@@ -84,7 +84,7 @@ MUTATIONS = [
     ),
     # ------------------------------------------------------------------------------ dtypes
     Mutation(
-        "train/trainer.py", "Trainer.__init__", "a dtype: the losses not read back yet are float64",
+        "train/progress.py", "Meter.__init__", "a dtype: the losses not read back yet are float64",
         "self.log = $zeros($$shape, dtype=$d)", "self.log = $zeros($$shape)", (QUIET,),
     ),
     Mutation(
@@ -149,7 +149,7 @@ MUTATIONS = [
     ),
     # ------------------------------------------------------------------- what a step costs
     Mutation(
-        "train/trainer.py", "Trainer.train_epoch", "no wait in a step: each loss is read at once",
+        "train/progress.py", "Meter.add", "no wait in a step: each loss is read at once",
         "$steps.append($$images)", "$steps.append($$images); float(self.log[0, 0])", (QUIET,),
     ),
     Mutation(
@@ -170,7 +170,7 @@ MUTATIONS = [
         (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
     ),
     Mutation(
-        "cli.py", "train", "TF32 is for those who ask: it is always on",
+        "commands/train.py", "prepare_machine", "TF32 is for those who ask: it is always on",
         "if $config.tf32: allow_tf32()", "allow_tf32()",
         (f"{OPTIONS}::test_tf32_is_for_those_who_ask_for_it",),
     ),
@@ -250,9 +250,9 @@ MUTATIONS = [
         "self.first * $n", "0 * $n", (CHUNKS,),
     ),
     Mutation(
-        "train/gradient.py", "BatchGradient.add",
+        "train/loop.py", "Training.step",
         "the share of a chunk: each chunk counts as the whole batch",
-        "if $share < 1", "if $share < 0", (CHUNKS,),
+        "if $share == 1", "if $share > 0", (CHUNKS,),
     ),
     Mutation(
         "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",

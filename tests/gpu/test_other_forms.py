@@ -21,8 +21,9 @@ from forms import (  # noqa: F401
     strided_grad,
     with_dtype,
 )
-from minialex import gpu, losses, numerical_gradient, optim
+from minialex import losses, numerical_gradient, optim
 from minialex.data.pixels import Finish
+from minialex.gpu import dropout as gpu_dropout
 from minialex.gpu import kernel
 from minialex.gpu import losses as gpu_losses
 from minialex.gpu.pixels import finish
@@ -33,12 +34,12 @@ from minialex.layers import (
     ReLU,
 )
 from minialex.philox import random_uint16
-from minialex.twin import Sealed
+from minialex.twin import OPTIMIZER_TWINS, Sealed
 
 # ---------------------------------------------------------------------------------- dropout
 
 NUMBERS = kernel.Kernel(
-    "dropout.cu", "numbers", gpu.dropout.PLACE, "uint16 n",
+    "dropout.cu", "numbers", gpu_dropout.PLACE, "uint16 n",
     "n = philox(first + i, step0, step1, stream, key0, key1)",
 )  # fmt: skip
 LOW = 0xFFFFFFFF
@@ -162,7 +163,7 @@ OPTIMIZERS = [
 def test_optimizers(kind, options, dtype):
     theta, gradients = numbers(1001, dtype), [numbers(1001, dtype, seed) for seed in (1, 2, 3)]
     here = kind(theta.copy(), lr=0.01, **options)
-    twin = {twin.page: twin for twin in gpu.OPTIMIZERS}[kind]
+    twin = OPTIMIZER_TWINS[kind, "gpu"]
     there = [form(on_device(theta.copy()), lr=0.01, **options) for form in (kind, twin)]
     for g in gradients:
         here.step(g)
