@@ -43,10 +43,13 @@ class Tally:
 
 
 @contextlib.contextmanager
-def evaluating(model: Layer) -> Iterator[None]:
-    """`model` in evaluation mode; afterwards each layer is in the mode that it was found in."""
+def evaluating(model: Layer, training: bool = False) -> Iterator[None]:
+    """`model` in evaluation mode; afterwards each layer is in the mode that it was found in.
+
+    With `training`, it is in training mode instead.
+    """
     found = [(layer, layer.training) for layer in family(model)]
-    model.train(False)
+    model.train(training)
     try:
         yield
     finally:

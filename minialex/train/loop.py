@@ -26,14 +26,14 @@ from typing import Any
 
 from minialex import attach
 from minialex.data import DataLoader
-from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
+from minialex.train.arguments import check_arguments
 from minialex.train.chunks import Chunks
-from minialex.train.evaluation import evaluate
+from minialex.train.evaluation import evaluate, evaluating
 from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, advice, check_finite
@@ -78,6 +78,8 @@ class Training:
             while self.progress.epoch < self.epochs and not self.seen_enough():
                 self.epoch()
                 self.end_epoch()
+                if self.stop.asked:  # since the last step
+                    raise KeyboardInterrupt
         self.saved.finish()
         return self.progress.history
 
@@ -99,9 +101,7 @@ class Training:
     # ---------------------------------------------------------------------------- beside the loop
 
     def __post_init__(self) -> None:
-        model, optimizer, N = self.model, self.optimizer, self.loader.batch_size
-        if getattr(optimizer, "model", None) is not model:
-            raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
+        check_arguments(self)
         self.screen = Screen(self.log_interval) if self.screen is None else self.screen
         self.stop, self.progress = Stop(), Progress()
         classes = getattr(self.loader.dataset, "classes", None)
@@ -110,19 +110,35 @@ class Training:
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
 
-        number_streams(model.to(self.device))
-        optimizer.follow()
+        number_streams(self.model.to(self.device))
+        self.optimizer.follow()
         self.loss = attach.loss_function(self.device, fused=not self.plain)
+        self.take_forms(input_grad=False)
+        try:
+            self.prepare()
+        except BaseException:
+            self.take_forms(input_grad=True)
+            raise
+
+    def take_forms(self, input_grad: bool) -> None:
+        """Let the model and the optimizer have their fast forms, or be pages if the run is plain.
+
+        Without `input_grad`, backward saves itself dx of the images, which training does not need.
+        """
         if self.plain:
-            attach.plain(model, optimizer)
+            attach.plain(self.model, self.optimizer)
         else:
-            attach.accelerate(model, optimizer, algorithm=self.algorithm, input_grad=False)
+            how: Any = {"algorithm": self.algorithm, "input_grad": input_grad}
+            attach.accelerate(self.model, self.optimizer, **how)
+
+    def prepare(self) -> None:
+        """Make all that stands beside the loop; begin the folder of the run, or resume it."""
         chunk = self.largest_chunk()
-        self.chunks = Chunks(model, optimizer, chunk, N)
-        if self.val is not None and chunk < self.val.batch_size:
+        self.chunks = Chunks(self.model, self.optimizer, chunk, self.loader.batch_size)
+        if self.memory_limit and self.val is not None and chunk < self.val.batch_size:
             self.val = copy.copy(self.val)
             self.val.batch_size = chunk
-        self.meter = Meter(optimizer.theta, self.log_interval * self.chunks.most)
+        self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)
 
@@ -147,21 +163,17 @@ class Training:
 
     @contextlib.contextmanager
     def in_training(self) -> Generator[None]:
-        """The model in training mode, and afterwards in the one it was found in.
+        """The model in training mode, and afterwards each layer in the one it was found in.
 
         Where numbers overflow, `check_finite` says more in its one line than NumPy in many.
         """
-        found = self.model.training
-        self.model.train()
         try:
-            with warnings.catch_warnings():
+            with evaluating(self.model, training=True), warnings.catch_warnings():
                 what = "overflow|invalid value|divide by zero"
                 warnings.filterwarnings("ignore", what, RuntimeWarning)
                 yield
         finally:
-            self.model.train(found)
-            if not self.plain:  # backward passes dx on again
-                attach.accelerate(self.model, self.optimizer, algorithm=self.algorithm)
+            self.take_forms(input_grad=True)
 
     @property
     def history(self) -> list[dict[str, float]]:

@@ -1,0 +1,32 @@
+"""What `fit` may be told: looked at before anything is done, and before a folder is made."""
+
+from typing import Any
+
+from minialex.data import DataLoader
+from minialex.errors import ConfigError, check_sizes
+
+COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1}  # and the least of each
+COUNTS_OR_NONE = {"patience": 1, "memory_limit": 1}
+
+
+def check_arguments(run: Any) -> None:
+    """Raise ConfigError where `run`, a Training, has arguments that cannot work."""
+    if getattr(run.optimizer, "model", None) is not run.model:
+        raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
+    loaders = {"loader": run.loader} if run.val is None else {"loader": run.loader, "val": run.val}
+    for name, found in loaders.items():
+        if not isinstance(found, DataLoader):
+            raise ConfigError(
+                f"fit: {name} must be a DataLoader, got {type(found).__name__}; make it as"
+                " DataLoader(dataset, batch_size)"
+            )
+    for name, least in {**COUNTS, **COUNTS_OR_NONE}.items():
+        count = getattr(run, name)
+        try:
+            if not (count is None and name in COUNTS_OR_NONE):
+                check_sizes("fit", least, **{name: count})
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    share = run.label_smoothing
+    if not (hasattr(share, "__float__") and 0 <= share < 1):
+        raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {share!r}")
