@@ -96,7 +96,7 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
         elif isinstance(array, np.generic):  # a count, to which a layer added 1
             own[key] = ours
         else:  # CuPy: one copy up
-            array.set(np.ascontiguousarray(ours))
+            array.set(np.asarray(ours, order="C"))
 
 
 def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
@@ -119,7 +119,8 @@ def save_checkpoint(
     header = {"format": FORMAT, **header}
     # One entry only: safetensors writes several in a random order, and equal runs should leave
     # equal files.
-    metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
+    header = {**header, "checksum": _checksum(tensors, header)}
+    metadata = {"minialex": json.dumps(header, default=plain_number)}
     try:
         # A file of our own shows what the user's umask allows; safetensors allows the owner alone.
         temporary.touch()
@@ -201,9 +202,16 @@ def replace_durably(temporary: Path, path: Path) -> None:
             os.close(folder)
 
 
+def plain_number(value: Any) -> Any:
+    """A number or array of NumPy as JSON writes it.  Raises TypeError for anything else."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"JSON cannot hold {type(value).__name__}")
+
+
 def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     """CRC-32 over the header and the names, shapes and bytes of the tensors, in order of names."""
-    crc = zlib.crc32(json.dumps(header).encode())
+    crc = zlib.crc32(json.dumps(header, default=plain_number).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
