@@ -22,7 +22,7 @@ import numpy as np
 from minialex import layers
 from minialex.attach import plain
 from minialex.data.compose import Compose
-from minialex.data.transforms import Transform
+from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform
 from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
@@ -32,6 +32,7 @@ from minialex.twin import page_of
 TABLE: dict[str, type] = {
     name: getattr(layers, name) for name in layers.__all__ if name not in ("Layer", "Sequential")
 }
+FIXED = (Resize, CenterCrop, ToArray, Normalize)  # transforms that give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
 
 
@@ -95,12 +96,12 @@ def header_of(
 ) -> dict[str, Any]:
     """What a user of the weights must know: the network, its classes, its preprocessing.
 
-    The preprocessing is None where it holds a transform that is not one of ours.
+    The preprocessing is None where it holds a transform that is not one of ours, or that draws
+    random numbers: a photo is to be seen the same way each time.
     """
-    try:
-        steps = transform.to_config() if isinstance(transform, Compose) else None
-    except MinialexError:
-        steps = None
+    steps = None
+    if isinstance(transform, Compose) and all(type(step) in FIXED for step in transform.transforms):
+        steps = transform.to_config()
     return {"model": describe(model), "classes": classes, "transform": steps}
 
 
