@@ -3,6 +3,7 @@
 With a folder, they are files (see `run.py`); without one, the best weights wait in memory.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError
-from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.train.checkpoint import (
+    load_checkpoint,
+    load_state_dict,
+    plain_number,
+    save_checkpoint,
+    state_dict,
+)
 from minialex.train.model_file import header_of
 from minialex.train.progress import Progress
 from minialex.train.run import RunFolder
@@ -113,6 +120,9 @@ class Saved:
         seconds = [row["images_per_s"] for row in run.history]
         progress.seconds = sum(len(run.loader.dataset) / rate for rate in seconds)
         if progress.epoch < run.epochs and not run.seen_enough():
+            run.optimizer.t = 0  # `fit` may have been called before, with the same one
+            for vector in run.optimizer.state.values():
+                vector[...] = 0
             run.screen.line(f"{folder.path} goes on from its best weights, with a new optimizer")
             self.last()
         else:
@@ -127,7 +137,7 @@ def to_row(row: dict[str, float]) -> dict[str, float]:
 def told(run: Any) -> dict[str, Any]:
     """What `fit` was told, for config.json: what a run must have in common with its files."""
     loader = run.loader
-    return {
+    settings = {
         "model": re.sub(r"  # .*", "", repr(run.model)),  # without the forms that run
         "optimizer": run.optimizer.settings(),
         "images": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": loader.shuffle,
@@ -137,6 +147,7 @@ def told(run: Any) -> dict[str, Any]:
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
         "epochs": run.epochs, "patience": run.patience,
     }  # fmt: skip
+    return json.loads(json.dumps(settings, default=plain_number))
 
 
 def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
@@ -147,8 +158,8 @@ def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
             f"{str(path)!r} holds a run of `minialex train`; resume it with --resume, or choose"
             " another folder"
         )
-    for key in now.keys() - MAY_CHANGE:
-        if before.get(key) != now[key]:
+    for key in now:
+        if key not in MAY_CHANGE and before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"
             what = f"another {key}" if "\n" in what or len(what) > 120 else what
             raise CheckpointError(f"{str(path)!r} holds a run with {what}; choose another folder")
