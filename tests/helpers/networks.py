@@ -8,9 +8,8 @@ A third argument is the time to wait after each step, in seconds.
 import sys
 import time
 
-from device import DEVICE  # before anything else of minialex
-
 import minialex as mx
+from device import DEVICE
 from minialex.train.loop import Training
 from minialex.train.screen import Bar, Silent
 
@@ -28,7 +27,7 @@ def lenet():
 
 
 def vgg():
-    """32 x 32 pixels, two blocks of two convolutions; Sequentials in Sequentials in a Sequential."""
+    """32 x 32 pixels, two blocks of two convolutions; Sequentials in Sequentials."""
 
     def block(C, F):
         return mx.Sequential(
