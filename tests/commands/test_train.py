@@ -68,7 +68,7 @@ def stop_after(monkeypatch, epochs):
 def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert train([*TINY, "--epochs=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("data: drawings, since there are no data/train/ and")
+    assert lines[0].startswith("data: drawings, for want of data/train/ and")
     assert lines[1].startswith(f"device: {DEVICE}") and "12 for training" in lines[2]
     assert lines[3] == "run folder: runs/drawings-ungrouped-1"
     assert lines[-2].startswith("test accuracy ") and "(weights of epoch" in lines[-2]
