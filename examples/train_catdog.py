@@ -15,7 +15,7 @@ from minialex.commands.train import parser, prepare_machine, start
 from minialex.data import open_source
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
-from minialex.train.setup import fit_options, make_loaders, make_model, final_scores
+from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
 
 
 def main() -> int:

@@ -25,6 +25,12 @@ def family(layer):
         yield from family(child)
 
 
+def own_arrays(layer):
+    """(dictionary, key) of each parameter and buffer of `layer` itself, not of layers inside."""
+    both = layer.params, layer.buffers
+    return [(own, key) for own in both for key in own if not isinstance(own[key], dict)]
+
+
 def named_arrays(params, prefix=""):
     """Yield (dictionary, key, dotted name) of every array in a nested dictionary, in order."""
     for key, value in params.items():

@@ -33,7 +33,7 @@ PAGES = [
     "philox.py", "xp.py",
 ]  # fmt: skip
 
-OTHER_OPTIONS = {"--ten-crop", "--check"}  # of predict.py, and of ruff
+OTHER_OPTIONS = {"--check", "--find-links", "--no-index"}  # of ruff and pip
 
 
 def read(path):
@@ -81,6 +81,8 @@ def test_every_page_of_the_book_is_in_the_readme():
 def test_a_page_can_be_read_with_nothing_but_layer_py_open_beside_it(page):
     beside = {"layers.layer", "xp", "errors"}  # of xp and errors, the names say all that one needs
     beside |= {"seeds"}
+    if page == "layers/layer.py":
+        beside.add("params")
     if page == "layers/dropout.py":
         beside.add("philox")
     if page == "optim.py":

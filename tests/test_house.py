@@ -139,6 +139,8 @@ def of_package(name):
 def test_a_layer_needs_no_page_but_layer(name):
     allowed = OF_PYTHON | {"minialex.xp", "minialex.layers.layer", "minialex.errors"}
     allowed |= {"minialex.seeds"}  # of initial weights
+    if name == "layers/layer.py":
+        allowed |= {"minialex.params"}
     if name == "layers/dropout.py":
         allowed |= {"minialex.philox"}
     if name == "layers/__init__.py":

@@ -6,22 +6,19 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
-from minialex.data import DataLoader, keep_decoded, open_source
+from minialex.data import DataLoader, open_source
 from minialex.data.sources import default_data
 from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
-from minialex.optimizer import Optimizer
 from minialex.train.config import Config, change, configure
 from minialex.train.loop import Training
-from minialex.train.memory import show_bytes
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_path
@@ -102,15 +99,12 @@ def train(config: Config, folder: RunFolder) -> int:
     optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
     config = measure_colours(config, source.train, model.image_size)
     loader, val, test = make_loaders(config, source, model)
-    check_disk(folder, optimizer, config.keep_last)
     training = Training(
         model, loader, optimizer, val=val, run=folder.path, screen=screen,
         settings=dataclasses.asdict(config), **fit_options(config),
     )  # fmt: skip
     say(f"run folder: {folder.path}")
     folder.result_file.unlink(missing_ok=True)  # of a run that goes on
-    if config.cache and config.epochs - training.progress.epoch > 1:
-        say(keep_decoded((loader, val), folder.path))
     try:
         training.train()
     except KeyboardInterrupt:
@@ -134,32 +128,6 @@ def prepare_machine(config: Config) -> None:
     say(chosen)
     if config.tf32 and device == "cpu":
         say("--tf32 is for GPUs; on the CPU products are exact to float32")
-
-
-def check_disk(folder: RunFolder, optimizer: Optimizer, keep_last: bool) -> None:
-    """Say how much of the disk the run will take.
-
-    Raises ConfigError where that is not free.  While last.safetensors is replaced, it is there
-    twice.
-    """
-    best = optimizer.theta.nbytes
-    last = best * (1 + len(optimizer.state))
-    after = best + last * keep_last
-    say(f"disk: about {show(best + last)} while it runs, {show(after)} after it")
-    there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
-    place = next(path for path in (folder.path, *folder.path.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < best + 2 * last - there:
-        raise ConfigError(
-            f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-            f" {show(best + 2 * last - there)} at the moments when it saves; free some, choose"
-            " another --out, or a smaller --width"
-        )
-
-
-def show(count: int) -> str:
-    """Bytes for a reader, such as "933 MB"."""
-    return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
 
 
 def finish(

@@ -105,7 +105,12 @@ def cache_bytes(dataset: Samples, fixed: Compose | None = None) -> int:
 
 
 def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
-    """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether."""
+    """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
+
+    The line is empty where there is nothing to decode: where a dataset's images are arrays.
+    """
+    if not all(isinstance(loader.dataset[0][0], Image.Image) for loader in loaders):
+        return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
     need = sum(
         cache_bytes(loader.dataset, fixed)
@@ -124,7 +129,4 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) 
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):
         loader.read_from(cache, rest)
-    return (
-        f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts"
-        " (or --no-cache)"
-    )
+    return f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts"

@@ -100,7 +100,7 @@ def default_data() -> tuple[str, str]:
     """
     if Path("data/train").is_dir() and Path("data/test").is_dir():
         return "data", "data: photos in data/, since it has train/ and test/ (or choose --data)"
-    return "drawings", "data: drawings, since there are no data/train/ and data/test/ (or --data)"
+    return "drawings", "data: drawings, for want of data/train/ and data/test/ (or use --data)"
 
 
 def download_root() -> Path:

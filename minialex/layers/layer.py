@@ -39,6 +39,7 @@ Dropout's count of steps.  Buffers are saved and moved like parameters, but no o
 that mixes its images, such as a batch normalization of your own, leaves it False and gets them all.
 """
 
+from minialex.params import own_arrays
 from minialex.xp import get_xp, to_device
 
 
@@ -91,6 +92,10 @@ class Layer:
             child.train(mode)
         return self
 
+    def eval(self):
+        """Switch to evaluation: the same as train(False)."""
+        return self.train(False)
+
     def set_step(self, step, first=0):
         """For random layers: the next forward is of training step `step`, from image `first` on."""
         for child in self.children().values():
@@ -106,12 +111,6 @@ class Layer:
 
     def __repr__(self):
         return f"{type(self).__name__}()"
-
-
-def own_arrays(layer):
-    """(dictionary, key) of each array of `layer` itself, not of layers inside."""
-    both = layer.params, layer.buffers
-    return [(own, key) for own in both for key in own if not isinstance(own[key], dict)]
 
 
 def check_input(layer, x, form=None):

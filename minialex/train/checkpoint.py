@@ -27,8 +27,7 @@ from safetensors.numpy import save_file
 
 from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
-from minialex.layers.layer import own_arrays
-from minialex.params import Params, named_arrays
+from minialex.params import Params, named_arrays, own_arrays
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from minialex import attach
-from minialex.data import DataLoader
+from minialex.data import DataLoader, keep_decoded
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
 from minialex.optimizer import Optimizer
@@ -67,6 +67,7 @@ class Training:
     algorithm: str = "auto"
     log_interval: int = 20
     keep_last: bool = False
+    cache: bool = True
     settings: dict[str, Any] | None = None
     screen: Any = None
 
@@ -74,6 +75,7 @@ class Training:
 
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
+        self.keep_images()
         with self.stop.on_signal(self.screen.line), self.in_training():
             while self.progress.epoch < self.epochs and not self.seen_enough():
                 self.epoch()
@@ -141,6 +143,15 @@ class Training:
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)
+
+    def keep_images(self) -> None:
+        """Decode photos once, where there is a folder to keep them in and more than one epoch."""
+        folder, left = self.saved.folder, self.epochs - self.progress.epoch
+        if self.cache and folder is not None and left > 1 and not self.seen_enough():
+            self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
+            line = keep_decoded([part for part in (self.loader, self.val) if part], folder.path)
+            if line:
+                self.screen.line(line)
 
     def largest_chunk(self) -> int:
         """How many images are at work at a time: all of a batch, unless memory is limited."""
@@ -272,6 +283,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     plain             compute by the pages alone, without their fast twins
     algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
     log_interval      steps between readings of the loss from a GPU
+    cache             decode photos once, and keep them in the folder while the run lasts
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 

@@ -5,12 +5,13 @@ With a folder, they are files (see `run.py`); without one, the best weights wait
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minialex.errors import CheckpointError
+from minialex.errors import CheckpointError, ConfigError
 from minialex.train.checkpoint import (
     load_checkpoint,
     load_state_dict,
@@ -18,11 +19,13 @@ from minialex.train.checkpoint import (
     save_checkpoint,
     state_dict,
 )
+from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of
 from minialex.train.progress import Progress
 from minialex.train.run import RunFolder
 from minialex.xp import to_cpu, to_device
 
+SMALL = 10**7  # bytes of weights that are not worth a line
 MAY_CHANGE = {"epochs", "patience"}  # of what `fit` was told, when a run is resumed
 
 
@@ -44,6 +47,7 @@ class Saved:
         Raises CheckpointError where that is another run, or damaged.
         """
         settings = self.run.settings or {"fit": told(self.run)}
+        self.check_disk(folder)
         if not (folder.path / "config.json").exists():
             RunFolder.create(folder.path, settings)
             return
@@ -56,6 +60,26 @@ class Saved:
             self.extend(folder)
         if found != settings:
             folder.write_settings(settings)
+
+    def check_disk(self, folder: RunFolder) -> None:
+        """Say how much of the disk the run will take.  Raises ConfigError where that is not free.
+
+        While last.safetensors is replaced, it is there twice.
+        """
+        best = self.run.optimizer.theta.nbytes
+        last = best * (1 + len(self.run.optimizer.state))
+        after = best + last * self.run.keep_last
+        if best >= SMALL:
+            self.run.screen.line(f"disk: {show(best + last)} while it runs, {show(after)} after it")
+        there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
+        parents = (folder.path, *folder.path.absolute().parents)
+        free = shutil.disk_usage(next(path for path in parents if path.exists())).free
+        if free < best + 2 * last - there:
+            raise ConfigError(
+                f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
+                f" {show(best + 2 * last - there)} at the moments when it saves; free some, or"
+                " choose another folder"
+            )
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
@@ -127,6 +151,11 @@ class Saved:
             self.last()
         else:
             run.screen.line(f"{folder.path} is finished: nothing is left to train")
+
+
+def show(count: int) -> str:
+    """Bytes for a reader, such as "933 MB"."""
+    return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
 
 
 def to_row(row: dict[str, float]) -> dict[str, float]:

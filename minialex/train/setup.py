@@ -7,8 +7,6 @@ from PIL import Image
 
 from minialex.data import DataLoader, Source
 from minialex.data.ten_crops import ten_crops
-from minialex.errors import ConfigError
-from minialex.layers import Layer
 from minialex.models import AlexNet
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
@@ -43,19 +41,11 @@ def make_loaders(
 
     N = config.batch_size
     train = load(source.train, training_transform(side, config), N, shuffle=True)
-    N = at_once(config, model)
-    val = load(source.val, middle, N)
-    if config.ten_crop:
-        return train, val, load(source.test, all_crops, max(1, N // 10))
-    return train, val, load(source.test, middle, N)
-
-
-def at_once(config: Config, model: AlexNet) -> int:
-    """How many images to evaluate at a time, within the memory limit if there is one."""
-    try:
-        return largest_chunk(model, model.input_shape, config.batch_size, config.memory_limit)
-    except ConfigError:  # the training says so, if it does not fit either
-        return 1
+    return (
+        train,
+        load(source.val, middle, N),
+        load(source.test, all_crops if config.ten_crop else middle, N),
+    )
 
 
 def fit_options(config: Config) -> dict[str, Any]:
@@ -65,14 +55,19 @@ def fit_options(config: Config) -> dict[str, Any]:
         "warm_up": config.warm_up, "label_smoothing": config.label_smoothing,
         "memory_limit": config.memory_limit, "patience": config.patience,
         "plateau": config.plateau_patience, "plain": config.plain, "algorithm": config.algorithm,
-        "log_interval": config.log_interval, "keep_last": config.keep_last,
+        "log_interval": config.log_interval, "keep_last": config.keep_last, "cache": config.cache,
     }  # fmt: skip
 
 
 def final_scores(
-    config: Config, model: Layer, loader: DataLoader, screen: Screen | None = None
+    config: Config, model: Any, loader: DataLoader, screen: Screen | None = None
 ) -> dict[str, float]:
-    """ "test_loss" and "test_acc" over the test images; of ten crops as well, if asked for."""
+    """ "test_loss" and "test_acc" over the test images; of ten crops as well, if asked for.
+
+    As many images are evaluated at a time as the memory limit allows.
+    """
+    N = largest_chunk(model, model.input_shape, config.batch_size, config.memory_limit)
+    loader.batch_size = max(1, N // 10) if config.ten_crop else N
     if config.ten_crop:
         return evaluate_ten_crops(model, loader, screen=screen)
     loss, accuracy = evaluate(model, loader, screen=screen, name="test")

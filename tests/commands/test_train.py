@@ -12,6 +12,7 @@ import pytest
 import minialex as mx
 from device import DEVICE
 from minialex.commands import train as command
+from minialex.train import saving
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.loop import Training
 from minialex.train.run import RunFolder
@@ -67,11 +68,9 @@ def stop_after(monkeypatch, epochs):
 def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert train([*TINY, "--epochs=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("data: drawings, since there are no data/train/ and")
+    assert lines[0].startswith("data: drawings, for want of data/train/ and")
     assert lines[1].startswith(f"device: {DEVICE}") and "12 for training" in lines[2]
-    assert (
-        lines[3].startswith("disk: about ") and lines[4] == "run folder: runs/drawings-ungrouped-1"
-    )
+    assert lines[3] == "run folder: runs/drawings-ungrouped-1"
     assert lines[-2].startswith("test accuracy ") and "(weights of epoch" in lines[-2]
     assert lines[-1].startswith("trained in ") and "images/s" in lines[-1]
     folder = Path("runs/drawings-ungrouped-1")
@@ -211,14 +210,15 @@ def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 1)])
 @pytest.mark.parametrize("keep", [False, True])
-def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys):
+def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, monkeypatch):
+    monkeypatch.setattr(saving, "SMALL", 0)
     flag = "--keep-last" if keep else "--no-keep-last"
     assert train([*NEW, "--epochs=1", "--optimizer", optimizer, flag]) == 0
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
     best = sum(array.nbytes for array in tensors("run", "best").values())
     after = best * (2 + states) if keep else best
-    sizes = (command.show(best * (2 + states)), command.show(after))
-    assert line == "disk: about {} while it runs, {} after it".format(*sizes)
+    sizes = (saving.show(best * (2 + states)), saving.show(after))
+    assert line == "disk: {} while it runs, {} after it".format(*sizes)
     found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
     assert found == pytest.approx(after, rel=0.05)
 

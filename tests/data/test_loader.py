@@ -312,13 +312,13 @@ def test_items_that_are_no_samples(item, says, workers):
         list(DataLoader([item], 1, workers=workers))
 
 
-@pytest.mark.parametrize("wrong", [(k for k in range(3)), 3, None], ids=str)
+@pytest.mark.parametrize("wrong", [(k for k in range(3)), 3, None])
 def test_things_that_are_no_datasets(wrong):
     with refused(DataError, "dataset[i] -> (image, label)", type(wrong).__name__):
         DataLoader(wrong, 1)
 
 
-@pytest.mark.parametrize("wrong", [np.flipud, [ToArray()], ToArray], ids=str)
+@pytest.mark.parametrize("wrong", [np.flipud, [ToArray()], ToArray])
 def test_things_that_are_no_transforms(wrong):
     with refused(ConfigError, "transform(image, rng)"):
         DataLoader(Pictures(), 4, wrong)

@@ -202,7 +202,7 @@ def test_the_default_is_data_where_it_has_photos_else_drawings(tmp_path, monkeyp
             (tmp_path / folder).mkdir()
         data, line = sources.default_data()
         assert data == "drawings" and line.startswith(
-            "data: drawings, since there are no data/train/ "
+            "data: drawings, for want of data/train/ and "
         )
     (tmp_path / "data/test").mkdir()
     data, line = sources.default_data()
