@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.compose import Compose
-from minialex.data.folder import Samples
+from minialex.data.drawings.scenes import Drawings
+from minialex.data.folder import ImageFolder, Samples, Subset
 from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
@@ -50,8 +51,8 @@ class ImageCache:
         # Where the next image will stand in the file, and how much of the file is mapped.
         self._end = self._size = 0
         self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
-        # index -> (pixels, (width, height), label)
-        self._kept: dict[int, tuple[np.ndarray, tuple[int, int], int]] = {}
+        # index -> (pixels, mode, (width, height), label)
+        self._kept: dict[int, tuple[np.ndarray, str, tuple[int, int], int]] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -59,11 +60,12 @@ class ImageCache:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         index = range(len(self))[index]
         if index in self._kept:
-            pixels, size, label = self._kept[index]
-            return Image.frombuffer("RGB", size, pixels, "raw", "RGB", 0, 1), label
+            pixels, mode, size, label = self._kept[index]
+            return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1), label
         image, label = self.dataset[index]
         image = self.fixed(image)
-        self._keep(index, image, label)
+        if getattr(image, "mode", "") in ("RGB", "L"):  # others have more than bytes of pixels
+            self._keep(index, image, label)
         return image, label
 
     def __repr__(self) -> str:
@@ -83,7 +85,8 @@ class ImageCache:
             if written == len(pixels):  # else the next image overwrites the part
                 start = self._end - self._segment_start
                 self._end += written
-                self._kept[index] = self._segment[start : start + written], image.size, label
+                kept = self._segment[start : start + written]
+                self._kept[index] = kept, image.mode, image.size, label
 
     def _grow(self, need: int) -> None:
         """Map another segment, of at least `need` bytes, in which the next image will stand."""
@@ -104,12 +107,25 @@ def cache_bytes(dataset: Samples, fixed: Compose | None = None) -> int:
     return 3 * sum(pixels) * len(dataset) // len(pixels)
 
 
-def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str]) -> str:
+def is_ours(dataset: Samples) -> bool:
+    """Whether `dataset` is one of minialex, which gives the same images each time."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return type(dataset) in (ImageFolder, Drawings)
+
+
+def keep_decoded(
+    loaders: Sequence[DataLoader], folder: str | os.PathLike[str], only_ours: bool = False
+) -> str:
     """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
 
-    The line is empty where there is nothing to decode: where a dataset's images are arrays.
+    The line is empty where there is nothing to decode: where a dataset's images are arrays.  With
+    `only_ours`, also where one is not of minialex: its images may differ from time to time.
     """
-    if not all(isinstance(loader.dataset[0][0], Image.Image) for loader in loaders):
+    datasets = [loader.dataset for loader in loaders]
+    if only_ours and not all(map(is_ours, datasets)):
+        return ""
+    if not all(isinstance(dataset[0][0], Image.Image) for dataset in datasets):
         return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
     need = sum(

@@ -67,7 +67,7 @@ class Training:
     algorithm: str = "auto"
     log_interval: int = 20
     keep_last: bool = False
-    cache: bool = True
+    cache: bool | None = None
     settings: dict[str, Any] | None = None
     screen: Any = None
 
@@ -75,8 +75,8 @@ class Training:
 
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
-        self.keep_images()
         with self.stop.on_signal(self.screen.line), self.in_training():
+            self.keep_images()
             while self.progress.epoch < self.epochs and not self.seen_enough():
                 self.epoch()
                 self.end_epoch()
@@ -111,7 +111,6 @@ class Training:
         self.device, chosen = choose_device(self.device)
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
-
         number_streams(self.model.to(self.device))
         self.optimizer.follow()
         self.loss = attach.loss_function(self.device, fused=not self.plain)
@@ -147,9 +146,10 @@ class Training:
     def keep_images(self) -> None:
         """Decode photos once, where there is a folder to keep them in and more than one epoch."""
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
-        if self.cache and folder is not None and left > 1 and not self.seen_enough():
+        if self.cache is not False and folder and left > 1 and not self.seen_enough():
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
-            line = keep_decoded([part for part in (self.loader, self.val) if part], folder.path)
+            loaders = [part for part in (self.loader, self.val) if part]
+            line = keep_decoded(loaders, folder.path, only_ours=self.cache is None)
             if line:
                 self.screen.line(line)
 
@@ -283,7 +283,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     plain             compute by the pages alone, without their fast twins
     algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
     log_interval      steps between readings of the loss from a GPU
-    cache             decode photos once, and keep them in the folder while the run lasts
+    cache             decode images once, and keep them in the folder while the run lasts; by
+                      default those of ImageFolder and Drawings, which never change
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 

@@ -115,7 +115,7 @@ def main(name, folder, pause=0):
         print(".", end="", flush=True)
         time.sleep(float(pause))
 
-    options = {"epochs": 5, "schedule": "cosine", "warm_up": 2, "keep_last": True}
+    options = {"epochs": 5, "schedule": "cosine", "warm_up": 2, "keep_last": True, "cache": True}
     training(name, folder, after=dot, **options).train()
     print("E", end="", flush=True)
 

@@ -9,6 +9,7 @@ import pytest
 import minialex as mx
 from bad_input import refused, snapshot
 from device import DEVICE, assert_allclose, assert_array_equal, on_device, on_host
+from minialex.data import Subset
 from minialex.errors import CheckpointError, ConfigError
 from minialex.params import family
 from minialex.train import loop
@@ -121,6 +122,56 @@ def test_a_list_of_pairs_is_a_dataset(kind, tmp_path):
     stop(run(tmp_path / "run"), 8)
     assert ends(run(tmp_path / "run")) == (weights, history)
     assert load_checkpoint(tmp_path / "run" / "best.safetensors")[1]["classes"] is None
+
+
+def test_grey_pictures_are_read_right_in_every_epoch(tmp_path):
+    """Also when they are kept in the folder of the run."""
+    pictures = [(image.convert("L"), label) for image, label in drawings(24)]
+
+    def run(folder, **options):
+        model = mx.Sequential(mx.Flatten(), mx.Linear(784, 2, rng=np.random.default_rng(0)))
+        loader = mx.DataLoader(pictures, 5)
+        return training("lenet", folder, model=model, loader=loader, val=None, epochs=3, **options)
+
+    want = ends(run(None))
+    for cache in (None, True, False):
+        assert ends(run(tmp_path / str(cache), cache=cache)) == want
+
+
+def test_a_dataset_that_changes_its_images_is_asked_for_them_in_every_epoch(tmp_path):
+    class Changing(list):
+        asked = 0
+
+        def __getitem__(self, i):
+            Changing.asked += 1
+            return super().__getitem__(i)
+
+    pictures = Changing(drawings(24))
+    loader = mx.DataLoader(pictures, 5)
+    training("lenet", tmp_path / "run", loader=loader, val=None, epochs=3).train()
+    assert Changing.asked >= 36
+
+
+@pytest.mark.parametrize("kind", ["drawings", "photos"])
+def test_images_of_our_own_datasets_are_kept_in_the_folder_of_the_run(kind, tmp_path):
+    dataset = mx.Drawings(12, size=28)
+    if kind == "photos":
+        for i, (image, label) in enumerate(dataset):
+            path = tmp_path / "photos" / str(label) / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+        dataset = mx.ImageFolder(tmp_path / "photos")
+    for part in (dataset, Subset(Subset(dataset, range(8)), range(6))):
+        loader, options = mx.DataLoader(part, 5), {"val": None, "epochs": 3}
+        kept, not_kept = (
+            training(
+                "lenet", tmp_path / f"{len(part)}{cache}", loader=loader, cache=cache, **options
+            )
+            for cache in (None, False)
+        )
+        assert ends(kept) == ends(not_kept) and loader.dataset is part
+        assert "decoded images are kept" in "".join(kept.screen.lines)
+        assert "decoded" not in "".join(not_kept.screen.lines)
 
 
 def own_network():
