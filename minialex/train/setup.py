@@ -7,6 +7,7 @@ from PIL import Image
 
 from minialex.data import DataLoader, Source
 from minialex.data.ten_crops import ten_crops
+from minialex.errors import ConfigError
 from minialex.models import AlexNet
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
@@ -66,7 +67,10 @@ def final_scores(
 
     As many images are evaluated at a time as the memory limit allows.
     """
-    N = largest_chunk(model, model.input_shape, config.batch_size, config.memory_limit)
+    try:
+        N = largest_chunk(model, model.input_shape, config.batch_size, config.memory_limit)
+    except ConfigError:  # it was enough for training, which needs no dx of the images
+        N = 1
     loader.batch_size = max(1, N // 10) if config.ten_crop else N
     if config.ten_crop:
         return evaluate_ten_crops(model, loader, screen=screen)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
+import tiny_run
 from bad_input import refused, snapshot
 from device import DEVICE, assert_allclose, assert_array_equal, on_device, on_host
 from minialex.data import Subset
@@ -77,6 +78,14 @@ def test_chunks_of_a_batch_give_the_same_losses_and_resume_to_the_same_bits(name
     parts.train()
     assert_array_equal(parts.optimizer.theta, chunked.optimizer.theta)
     assert rows(parts) == rows(chunked)
+
+
+def test_the_memory_that_training_took_is_enough_for_the_test(tmp_path, monkeypatch):
+    monkeypatch.setattr("minialex.commands.train.draw_curves", lambda *_: None)
+    model = tiny_run.training(tmp_path / "first").model
+    limit = step_bytes(model, model.input_shape, 4, 1)  # with an image at a time
+    assert tiny_run.main(["--out", str(tmp_path / "run"), f"--memory-limit={limit}"]) == 0
+    assert (tmp_path / "run" / "result.json").exists()
 
 
 @each
