@@ -314,7 +314,7 @@ def draw_alexnet(folder):
     save(figure, folder, "alexnet", 64)
 
 
-TRAINED = dict(side=227, width=0.25, drawings=2400, epochs=4, val=300, test=500)
+TRAINED = dict(side=227, width=0.25, drawings=2400, epochs=3, val=300, test=500)
 
 
 def trained_network(side, width, drawings, epochs, val, test):
@@ -375,7 +375,7 @@ def draw_layers(folder, settings=TRAINED, columns=8):
             axes.axis("off")
     for r, (name, y) in enumerate(vectors[:2]):
         bottom = 1 - (len(maps) + 2.35 + 0.5 * r) * high
-        figure.text(0.02, bottom + 0.2 * high, f"{name}, ReLU\n{len(y):,}", va="center", fontsize=9)
+        figure.text(0.02, bottom + 0.2 * high, f"{name}, ReLU\n{len(y):,} (sorted)", va="center", fontsize=9)
         axes = figure.add_axes((0.17, bottom, 0.823, high * 0.4))
         axes.imshow(np.sort(y)[::-1][None, :], cmap="inferno", aspect="auto")
         axes.axis("off")
