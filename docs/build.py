@@ -1,6 +1,6 @@
-"""Build the book as a static site: `python docs/build.py [site]` (needs `pip install -e ".[docs]"`).
+"""Build the book as a static site: python docs/build.py [site]
 
-pdoc renders the modules of minialex, its Markdown library the chapters and documents.  Docstrings
+That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library the chapters and documents.  Docstrings
 are plain text with indented formulas, not Markdown: `docstring_html` renders them so that no star
 of a formula is lost.  The site needs no network, neither to be built nor to be read.
 """
@@ -35,6 +35,8 @@ MODULES = [
     *(m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.") if "__" not in m.name),
 ]
 FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
+BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w*])")
+WORDS = re.compile(r"(?<![\w*])\*([A-Za-z][A-Za-z ]*)\*(?![\w*])")  # no formula, no *args
 FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))</code>")
 
 
@@ -51,7 +53,8 @@ def docstring_html(text):
             blocks[-1][1].extend(["", *lines])  # two formulas may be aligned with each other
         else:
             blocks.append((kind, lines))
-    return "\n".join(preformatted(lines) if kind == "pre" else prose(lines) for kind, lines in blocks)
+    made = {"pre": preformatted, "p": prose}
+    return "\n".join(made[kind](lines) for kind, lines in blocks)
 
 
 def is_laid_out(lines):
@@ -94,8 +97,8 @@ def inline(text):
         if i % 2:
             parts[i] = f"<code>{part[1:-1]}</code>"
         else:
-            part = re.sub(r"(?<![\w*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w*])", r"<strong>\1</strong>", part)
-            parts[i] = re.sub(r"(?<![\w*])\*([A-Za-z][A-Za-z ]*)\*(?![\w*])", r"<em>\1</em>", part)
+            part = BOLD.sub(r"<strong>\1</strong>", part)
+            parts[i] = WORDS.sub(r"<em>\1</em>", part)
     return "".join(parts)
 
 
@@ -108,7 +111,7 @@ def place(path):
     if not (ROOT / path).exists() or path.parts[:1] == ("..",):
         return None
     inside = path.relative_to("docs") if path.parts[0] == "docs" else path
-    if path.suffix == ".md":
+    if path.suffix == ".md" and (path.parts[0] == "docs" or path.as_posix() in DOCUMENTS):
         return inside.with_name(inside.name.lower()).with_suffix(".html")
     if path.suffix == ".png":
         return inside
@@ -163,7 +166,9 @@ def chapter_html(path, shown):
         return f'{match[1]}="{found}{"#" + anchor if anchor else ""}"'
 
     text = re.sub(r'(href|src)="([^"]*)"', relative, text)
-    text = text.replace("<pre>", '<pre tabindex="0">').replace("<img ", '<img loading="lazy" ')
+    text = text.replace("<pre>", '<pre tabindex="0">')
+    text = re.sub(r'<img (src="([^"]*)")', r'<a href="\2"><img loading="lazy" \1', text)
+    text = re.sub(r"(<img [^>]*>)", r"\1</a>", text)  # a figure is a link to itself, to enlarge it
     return link_files(text, page, shown), re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text)
 
 
@@ -204,7 +209,10 @@ class Site:
         self.out, self.shown, self.searched = out, set(), []
         self.order = reading_order()
         self.chapters, self.chinese, self.documents = (
-            sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob(pattern))
+            sorted(
+                (path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob(pattern)),
+                key=lambda path: (not path.endswith("README.md"), path),
+            )
             for pattern in ("book/*.md", "zh/*.md", "*.md")
         )
         self.modules = {name: pdoc.doc.Module.from_name(name) for name in MODULES}
@@ -262,9 +270,9 @@ class Site:
                 }
             )  # fmt: skip
         row = self.chinese if path in self.chinese else self.chapters
-        i = row.index(path) if path in row else None
-        near = [row[j] if i is not None and 0 <= j < len(row) else None for j in ((i or 0) - 1, (i or 0) + 1)]
-        near = [other and (place(other).name, title(other)) for other in near]
+        row = [None, *row, None] if path in row else [None, path, None]
+        i = row.index(path)
+        near = [other and (place(other).name, title(other)) for other in (row[i - 1], row[i + 1])]
         self.page(
             "chapter.html.jinja2", page, title=title(path), text=Markup(text), contents=contents,
             before=near[0], after=near[1], lang="zh-Hans" if path in self.chinese else "en",
@@ -302,8 +310,8 @@ class Site:
             code = (ROOT / path).read_text(encoding="utf-8")
             text = coloured(code, path.name)
         self.page(
-            "chapter.html.jinja2", page, title=path.as_posix(), contents=[], before=None, after=None,
-            text=Markup(f"<h1>{path.as_posix()}</h1>{text}"), lang="en",
+            "chapter.html.jinja2", page, title=path.as_posix(), lang="en",
+            text=Markup(f"<h1>{path.as_posix()}</h1>{text}"),
         )  # fmt: skip
 
 
