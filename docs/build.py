@@ -1,7 +1,7 @@
 """Build the book as a static site: python docs/build.py [site]
 
-That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library the chapters and documents.  Docstrings
-are plain text with indented formulas, not Markdown: `docstring_html` renders them so that no star
+That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library
+the chapters and documents.  Docstrings are plain text with indented formulas, not Markdown:
 of a formula is lost.  The site needs no network, neither to be built nor to be read.
 """
 
