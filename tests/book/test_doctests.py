@@ -12,7 +12,7 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def examples(path):
-    """The text of all blocks of a chapter, lines in their places so that a failure names its own."""
+    """The blocks of a chapter, each line in its place, so that a failure tells where it is."""
     lines, inside = [], False
     for line in path.read_text("utf-8").splitlines():
         if line.startswith("```"):
@@ -30,6 +30,8 @@ def test_examples_give_what_stands_there(path):
 
 
 def test_each_derivation_has_a_worked_example():
-    counts = {path.stem: len(re.findall(r"^>>> ", path.read_text("utf-8"), re.M)) for path in CHAPTERS}
+    counts = {
+        path.stem: len(re.findall(r"^>>> ", path.read_text("utf-8"), re.M)) for path in CHAPTERS
+    }
     for name, count in counts.items():
         assert count >= 3 or name[:2] in ("00", "07"), (name, count)
