@@ -192,6 +192,13 @@ def test_numbers_of_the_trained_networks_are_those_that_were_seen():
         assert part.replace("%", " %") in alexnet
 
 
+def test_results_on_photos_are_those_of_docs_measured():
+    measured = (ROOT / "docs" / "measured.md").read_text("utf-8")
+    recipe = TEXTS["08-alexnet.md"].partition("## The recipe")[2].partition("\n## ")[0]
+    shares = re.findall(r"[\d.]+ %", " ".join(recipe.split()))
+    assert len(shares) == 3 and all(share in measured for share in shares)
+
+
 def test_shares_of_parameters_and_work_are_as_stated():
     tables = load("tables")
     numbers = tables.count(tables.AlexNet(1000, "2012"))
@@ -261,6 +268,12 @@ def test_each_of_the_twenty_questions_leads_to_a_section():
     assert len(re.findall(r"^\| \d+ \|", questions, re.MULTILINE)) == 20
     for name, anchor in links:
         assert anchor in anchors(TEXTS[name]), (name, anchor)
+
+
+def test_no_line_of_prose_turns_into_a_list_or_a_title():
+    for name, text in TEXTS.items():
+        text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        assert re.findall(r"^(?:[+-]|\d+[.)]|=+|-+) .*$", text, re.MULTILINE) == [], name
 
 
 def test_the_book_can_be_read_in_an_evening():
