@@ -97,7 +97,7 @@ def draw_loss(folder, epochs=200):
     left.plot(line, -(theta[0] * line + theta[2]) / theta[1], color="black")
     left.set(xlim=(-3.9, 4), ylim=(-3.9, 4), xlabel="first number", ylabel="second number")
     left.set_title("the line where the score is 0", fontsize=10)
-    left.legend(loc="upper left", fontsize=8)
+    left.legend(loc="lower left", fontsize=8)
     middle.set_title("2 numbers, 200 animals", fontsize=10)
     right.set_title("20 numbers, 40 animals", fontsize=10)
     for axes, seen in ((middle, losses), (right, learn(20, 40, epochs)[2])):
@@ -164,7 +164,14 @@ def draw_convolution(folder):
     patches = np.array([x[p : p + 2, q : q + 2].ravel() for p in (0, 1) for q in (0, 1)])
     light = "#cfe0f7"
     grid(axes, x, (0, 4), light, title="x", marked=[(0, 1), (0, 2), (1, 1), (1, 2)])
-    grid(axes, patches, (5, 4.5), light, title="X: one patch a row", marked=[(1, j) for j in range(4)])
+    grid(
+        axes,
+        patches,
+        (5, 4.5),
+        light,
+        title="X: one patch a row",
+        marked=[(1, j) for j in range(4)],
+    )
     grid(axes, w.reshape(4, 1), (10.5, 4.5), title="w")
     grid(axes, (patches @ w.ravel())[:, None], (13, 4.5), light, title="y", marked=[(1, 0)])
     for text, at in (("im2col", (4, 3.2)), ("times", (9.75, 2.5)), ("=", (12.25, 2.5))):
@@ -176,7 +183,9 @@ def draw_convolution(folder):
             counts[p : p + 2, q : q + 2] += 1
     grid(axes, counts, (16, 4), "#f9dcc4", title="copies of each pixel in X",
          marked=[(i, j) for i in range(3) for j in range(3) if counts[i, j] > 1])  # fmt: skip
-    axes.text(17.5, 0.55, "col2im adds their\nderivatives up", ha="center", va="center", fontsize=10)
+    axes.text(
+        17.5, 0.55, "col2im adds their\nderivatives up", ha="center", va="center", fontsize=10
+    )
     axes.set(xlim=(-0.3, 19.4), ylim=(0, 5.3), aspect="equal")
     axes.axis("off")
     save(figure, folder, "convolution", 64)
@@ -214,7 +223,14 @@ def four_runs(most_epochs, most):
         train = mx.DataLoader(drawings[:count], batch, Compose(steps), shuffle=True)
         model, epochs = lenet(), min(epochs, most_epochs)
         histories[name] = mx.fit(model, train, mx.Adam(model, lr=lr), epochs=epochs, val=val)
+        histories[name][-1]["dead"] = dead(model, next(iter(val))[0])
     return histories
+
+
+def dead(model, x):
+    """How many filters of the first layer are 0 everywhere, after their ReLU, for all of x."""
+    y = model.layers[0](x)
+    return int((y <= 0).all(axis=(0, 1, 2)).sum())
 
 
 def draw_curves(folder, epochs=30, most=3000):
@@ -225,7 +241,9 @@ def draw_curves(folder, epochs=30, most=3000):
         at = [row["epoch"] for row in rows]
         for ax, what, top in ((axes[0], "loss", 1.1), (axes[1], "acc", 1.02)):
             ax.plot(at, [row[f"train_{what}"] for row in rows], color=BLUE, label="training")
-            ax.plot(at, [row[f"val_{what}"] for row in rows], "--", color=ORANGE, label="validation")
+            ax.plot(
+                at, [row[f"val_{what}"] for row in rows], "--", color=ORANGE, label="validation"
+            )
             ax.set_ylim(0 if what == "loss" else 0.45, top)
             ax.grid(alpha=0.3)
         axes[0].set_title(name, fontsize=10)
@@ -234,7 +252,7 @@ def draw_curves(folder, epochs=30, most=3000):
     all_axes[1, 0].set_ylabel("right answers")
     all_axes[0, 0].legend(fontsize=8)
     save(figure, folder, "curves")
-    keys = "train_loss", "train_acc", "val_loss", "val_acc"
+    keys = "train_loss", "train_acc", "val_loss", "val_acc", "dead"
     seen = {name: {key: rows[-1][key] for key in keys} for name, rows in histories.items()}
     best = min(histories["overfitting"], key=lambda row: row["val_loss"])
     seen["best"] = {key: best[key] for key in ("epoch", "val_loss", "val_acc")}
@@ -266,7 +284,9 @@ def stages():
     for _, layer in model.leaves():
         shape = layer.output_shape(shape)
         if isinstance(layer, mx.Conv2d):
-            found.append((f"{layer.kernel_size} x {layer.kernel_size}, stride {layer.stride}", shape))
+            found.append(
+                (f"{layer.kernel_size} x {layer.kernel_size}, stride {layer.stride}", shape)
+            )
         elif isinstance(layer, mx.MaxPool2d):
             found.append(("max pool", shape))
         elif isinstance(layer, mx.Linear):
@@ -300,10 +320,15 @@ def draw_alexnet(folder):
                     axes.add_patch(arrow)
             elif centres:
                 start = (centres[-1][0], centres[-1][1][-1 if y < 0 else 0])
-                axes.add_patch(FancyArrowPatch(start, (x - 0.05, y), arrowstyle="-|>",
-                                               mutation_scale=7, color="black", lw=0.8))  # fmt: skip
+                arrow = FancyArrowPatch(start, (x - 0.05, y), arrowstyle="-|>",
+                                        mutation_scale=7, color="black", lw=0.8)  # fmt: skip
+                axes.add_patch(arrow)
         middle = x + (depth + width * 0.45) / 2
-        size = " x ".join(map(str, shape[:2])) + f"\nx {shape[2]}" if len(shape) == 3 else f"{shape[0]:,}"
+        size = (
+            " x ".join(map(str, shape[:2])) + f"\nx {shape[2]}"
+            if len(shape) == 3
+            else f"{shape[0]:,}"
+        )
         axes.text(middle, 6.1, name, ha="center", fontsize=9, weight="bold")
         axes.text(middle, -5.75, size, ha="center", va="top", fontsize=8)
         if how not in ("image", "max pool", "all to all"):
@@ -378,7 +403,9 @@ def draw_layers(folder, settings=TRAINED, columns=8):
             axes.axis("off")
     for r, (name, y) in enumerate(vectors[:2]):
         bottom = 1 - (len(maps) + 2.35 + 0.5 * r) * high
-        figure.text(0.02, bottom + 0.2 * high, f"{name}, ReLU\n{len(y):,} (sorted)", va="center", fontsize=9)
+        figure.text(
+            0.02, bottom + 0.2 * high, f"{name}, ReLU\n{len(y):,} (sorted)", va="center", fontsize=9
+        )
         axes = figure.add_axes((0.17, bottom, 0.823, high * 0.4))
         axes.imshow(np.sort(y)[::-1][None, :], cmap="inferno", aspect="auto")
         axes.axis("off")
@@ -409,7 +436,9 @@ def draw_views(folder):
         axes[0].text(0, 0.5, name, fontsize=9, va="center")
         axes[0].axis("off")
         for ax, picture in zip(axes[1:], pictures, strict=True):
-            small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8)).resize((96, 96))
+            small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8)).resize(
+                (96, 96)
+            )
             ax.imshow(np.asarray(small))
             ax.axis("off")
     save(figure, folder, "views", 80)

@@ -12,10 +12,9 @@ ROOT = HERE.parents[1]
 if str(ROOT / "benchmarks") not in sys.path:
     sys.path.append(str(ROOT / "benchmarks"))
 
-from paper_numbers import count  # noqa: E402
-
 from minialex.layers import Conv2d, Linear  # noqa: E402
 from minialex.models import AlexNet  # noqa: E402
+from paper_numbers import count  # noqa: E402
 
 CLAIMS = {  # improvement: the starts of its rows in docs/improvements.md
     "ReLU": ("ReLU learns faster than tanh", "ReLU learns faster than sigmoid"),

@@ -12,7 +12,7 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def examples(path):
-    """The text of all blocks of a chapter, lines in their places so that a failure names its own."""
+    """The blocks of a chapter, each line in its place, so that a failure tells where it is."""
     lines, inside = [], False
     for line in path.read_text("utf-8").splitlines():
         if line.startswith("```"):
