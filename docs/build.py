@@ -1,8 +1,9 @@
 """Build the book as a static site: python docs/build.py [site]
 
 That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library
-the chapters and documents.  Docstrings are plain text with indented formulas, not Markdown:
-of a formula is lost.  The site needs no network, neither to be built nor to be read.
+the chapters and documents.  Docstrings are plain text with indented formulas, not Markdown, so
+`docstring_html` renders them, and no star of a formula is lost.  The site needs no network, neither
+to be built nor to be read.
 """
 
 import argparse
@@ -150,6 +151,7 @@ def link_files(text, page, shown):
 def chapter_html(path, shown):
     """A Markdown document of the repository as HTML, and its table of contents."""
     text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
+    text = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef*])", "", text)
     extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
