@@ -1,7 +1,7 @@
 """The site: one command builds it, its links lead somewhere, and no formula lost a star."""
 
 import html.parser
-import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -91,6 +91,17 @@ def test_only_words_are_emphasized(site):
         odd = re.findall(r"[\w)\]]<em>[^<]*|<em>[^<]*</em>[\w(\[]", text, re.ASCII)
         odd += [words for words in re.findall(r"<em>(.*?)</em>", text) if len(words) < 3]
         assert odd == [], path
+
+
+def test_how_docstrings_are_rendered():
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    text = "D = K*K*C, M = N*OH*OW, a *word*, *size and **kw, **bold**, `x**2`.\n\n    y = a*b*c"
+    assert build.docstring_html(text).replace("\n", "") == (
+        "<p>D = K*K*C, M = N*OH*OW, a <em>word</em>, *size and **kw, <strong>bold</strong>,"
+        ' <code>x**2</code>.</p><pre class="formula" tabindex="0">y = a*b*c</pre>'
+    )
 
 
 def flat(text):
