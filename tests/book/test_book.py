@@ -188,7 +188,7 @@ def test_numbers_of_the_trained_networks_are_those_that_were_seen(figures):
     assert "a quarter of the width" in alexnet and "three epochs" in alexnet
     for part in (
         f"on {trained['drawings']:,} drawings",
-        f"knew {layers['accuracy']:.1%} of 500",
+        f"it got {layers['accuracy']:.1%} of 500 others right",
         f"{zeros['fc6']:.0%} and {zeros['fc7']:.0%} of their units",
         f"probability of {layers['dog']:.4f} of the two scores",
     ):
