@@ -124,7 +124,7 @@ def test_each_term_in_bold_is_in_the_glossary():
     known = [pattern(term) for term, _ in GLOSSARY]
     for name, text in TEXTS.items():
         for a, b in bold(prose(text)):
-            part = prose(text)[a + 2 : b - 2]
+            part = " ".join(prose(text)[a + 2 : b - 2].split())
             ends_a_sentence = part.rstrip().endswith((".", "?", ":"))  # a title of a paragraph
             assert ends_a_sentence or any(p.search(part) for p in known) or part in EMPHASIS, (
                 name,
@@ -163,7 +163,7 @@ def test_each_improvement_has_one_line(figures):
     assert len(tables.results().splitlines()) == 2 + 6
 
 
-def test_numbers_of_the_trained_networks_are_those_that_were_seen():
+def test_numbers_of_the_trained_networks_are_those_that_were_seen(figures):
     seen = json.loads((BOOK / "figures.json").read_text("utf-8"))
     runs, layers = seen["curves"], seen["layers"]
     curves, alexnet = (" ".join(TEXTS[name].split()) for name in
@@ -183,11 +183,14 @@ def test_numbers_of_the_trained_networks_are_those_that_were_seen():
     assert (
         runs["rate too high"]["dead"] == 16 and "all 16 filters of its first layer dead" in curves
     )
-    zeros = layers["zeros"]
+    trained, zeros = figures.TRAINED, layers["zeros"]
+    assert (trained["epochs"], trained["width"], trained["test"]) == (3, 0.25, 500)
+    assert "a quarter of the width" in alexnet and "three epochs" in alexnet
     for part in (
-        f"knew {layers['accuracy']:.1%} of 500",
+        f"on {trained['drawings']:,} drawings",
+        f"it got {layers['accuracy']:.1%} of 500 others right",
         f"{zeros['fc6']:.0%} and {zeros['fc7']:.0%} of their units",
-        f"probability of {layers['dog']:.4f}",
+        f"probability of {layers['dog']:.4f} of the two scores",
     ):
         assert part.replace("%", " %") in alexnet
 
