@@ -38,6 +38,7 @@ MODULES = [
 FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
 BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w*])")
 WORDS = re.compile(r"(?<![\w*])\*([A-Za-z][A-Za-z ]*)\*(?![\w*])")  # no formula, no *args
+CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
 FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))</code>")
 
 
@@ -151,7 +152,7 @@ def link_files(text, page, shown):
 def chapter_html(path, shown):
     """A Markdown document of the repository as HTML, and its table of contents."""
     text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
-    text = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff\uff00-\uffef*])", "", text)
+    text = CHINESE_BREAK.sub("", text)
     extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
