@@ -94,11 +94,11 @@ def test_only_words_are_emphasized(site):
 
 
 def test_how_docstrings_are_rendered():
-    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    spec = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "docstrings.py")
+    docstrings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docstrings)
     text = "D = K*K*C, M = N*OH*OW, a *word*, *size and **kw, **bold**, `x**2`.\n\n    y = a*b*c"
-    assert build.docstring_html(text).replace("\n", "") == (
+    assert docstrings.docstring_html(text).replace("\n", "") == (
         "<p>D = K*K*C, M = N*OH*OW, a <em>word</em>, *size and **kw, <strong>bold</strong>,"
         ' <code>x**2</code>.</p><pre class="formula" tabindex="0">y = a*b*c</pre>'
     )
