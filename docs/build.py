@@ -1,8 +1,8 @@
 """Build the book as a static site: python docs/build.py [site]
 
 That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library
-the chapters and documents, `docstrings.py` the docstrings.  The site needs no network, neither to be
-built nor to be read.
+the chapters and documents, `docstrings.py` the docstrings.  The site needs no network, neither to
+be built nor to be read.
 """
 
 import argparse
@@ -36,7 +36,8 @@ MODULES = [
 ]
 FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
 CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
-FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))</code>")
+FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))(?: [^<]*)?</code>")
+DOCUMENT = re.compile(r"(?<![\w\"/>.-])(docs/[\w/-]+\.md)(?![\w\"])")  # named without `...`
 
 
 # -------------------------------------------------------------------------- what lies where
@@ -78,7 +79,7 @@ def link_files(text, page, shown):
                 return f'<a href="{link(page, path, shown)}">{match[0]}</a>'
         return match[0]
 
-    return FILE.sub(linked, text)
+    return DOCUMENT.sub(linked, FILE.sub(linked, text))
 
 
 # ------------------------------------------------------------------------------------- chapters

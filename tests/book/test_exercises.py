@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from minialex.seeds import State
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "book" / "exercises.md").read_text(encoding="utf-8")
 PAGES = [  # the twelve main pages, each by the files that its section names
@@ -109,10 +111,24 @@ def changed(file, old, new):
     return f"\n{lines}".replace(f"\n{old}\n", f"\n{new}\n" if new else "\n")[1:]
 
 
+@contextlib.contextmanager
+def as_at_the_start():
+    """Layers that get no random numbers draw the same as in a program of their own."""
+    before = dict(vars(State))
+    State.seed = State.layers = State.streams = 0
+    try:
+        yield
+    finally:
+        State.seed, State.layers, State.streams = (
+            before[name] for name in ("seed", "layers", "streams")
+        )
+
+
 def printed(exercise, broken=True):
     """What the code of the solution prints; of the page as it is unless `broken`."""
     out = io.StringIO()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(as_at_the_start())
         if broken and exercise.broken:
             file, old, new = exercise.broken
             stack.enter_context(imported_anew(Copy(file, changed(file, old, new))))
