@@ -45,7 +45,8 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
 
     labels (N,) are integers 0..C-1.  Raises ValueError for shapes that do not fit and for a label
     out of range, TypeError for other dtypes.  (On a GPU nobody looks at the labels, which would
-    mean to wait for the device; one that is out of range counts as no class.)
+    mean to wait for the device; one that is out of range counts as no class.  Training looks at
+    them before they go there.)
     """
     check(logits, labels, label_smoothing)
     xp, e = get_xp(logits), label_smoothing
@@ -70,7 +71,12 @@ def check(logits, labels, label_smoothing):
         raise TypeError(f"{name}: expected float logits and integer labels, {found}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {label_smoothing}")
-    if get_xp(labels).__name__ == "numpy" and len(labels):
-        low, high, C = labels.min(), labels.max(), logits.shape[1]
-        if low < 0 or high >= C:
-            raise ValueError(f"{name}: labels must lie in 0..{C - 1}, got {low}..{high}")
+    if get_xp(labels).__name__ == "numpy":
+        check_labels(labels, logits.shape[1])
+
+
+def check_labels(labels, C):
+    """Raise ValueError unless the labels (N,), a NumPy array, lie in 0..C-1."""
+    if len(labels) and not 0 <= labels.min() <= labels.max() < C:
+        what = f"labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
+        raise ValueError(f"softmax_cross_entropy: {what}")

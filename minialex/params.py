@@ -99,7 +99,7 @@ def flatten(model):
 
 def check_arrays(params):
     """Raise ValueError where `params` are not different arrays of one dtype."""
-    names, dtypes = {}, set()
+    names, dtypes = dict[int, str](), set[str]()
     for owner, key, name in named_arrays(params):
         array, found = owner[key], type(owner[key]).__name__
         if not hasattr(array, "dtype"):

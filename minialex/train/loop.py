@@ -210,12 +210,11 @@ class Training:
         """
         progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
         started = time.perf_counter() - progress.epoch_seconds
-        with (
-            contextlib.closing(
-                device_batches(self.loader, self.device, progress.epoch, start=progress.batch)
-            ) as batches,
-            self.screen.bar(name, len(self.loader.dataset), int(progress.sums[2])) as bar,
-        ):
+        images, done = len(self.loader.dataset), int(progress.sums[2])
+        batches = device_batches(
+            self.loader, self.device, progress.epoch, progress.batch, lambda: self.meter.classes
+        )
+        with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
                 yield x, labels
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t

@@ -59,12 +59,14 @@ class Meter:
     def __init__(self, theta: Array, most: int):
         self.log = get_xp(theta).zeros((most, 2), dtype=theta.dtype)
         self.images: list[int] = []  # of each row that was not read back yet
+        self.classes = 0  # of the logits that were added last
 
     def add(self, loss: Array, logits: Array, labels: Array) -> None:
         """Note the mean loss of some images, and how many of them have their right answer."""
         row = self.log[len(self.images)]
         row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
         self.images.append(len(labels))
+        self.classes = logits.shape[1]
 
     def read_back(self, progress: Progress) -> None:
         """Add to the sums of the epoch.  Raises TrainingError where a loss is not finite."""

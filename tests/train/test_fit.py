@@ -393,6 +393,17 @@ def test_arguments_that_cannot_work_are_refused_before_anything_is_written(optio
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("labels, found", [((0, 1, 2), "0..2"), ((-1, 0), "-1..0")])
+@pytest.mark.parametrize("plain", [True, False])
+def test_labels_that_are_none_of_the_network_are_refused_on_each_device(labels, found, plain):
+    """A loss on a GPU does not look at them, and would train on nonsense."""
+    pictures = [(image, labels[i % len(labels)]) for i, (image, _) in enumerate(drawings(24))]
+    bad = mx.DataLoader(pictures, 12)
+    for options in ({"loader": bad, "val": None}, {"val": bad}):
+        with refused(ValueError, f"labels must lie in 0..1, got {found}"):
+            training("lenet", plain=plain, **options).train()
+
+
 def test_the_optimizer_of_another_model_is_refused():
     other = NETWORKS["lenet"][0]()
     for optimizer in (mx.Adam(other), mx.Adam(other).theta, None):
