@@ -37,8 +37,7 @@ class Steps:
     in use after it.
 
     Options are those of a run (see tiny_run.py).  A step is counted from one update of the progress
-    bar to the next; that step `log_interval` is read back and logged, therefore, is counted in the
-    step after it.
+    bar to the next, and the bar is updated after the losses were read back, if they are.
     """
 
     def __init__(self, variant, count=3, **options):
