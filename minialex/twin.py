@@ -86,10 +86,8 @@ class OptimizerTwin:
 
 def refuse_cache(form: type) -> NoReturn:
     """Raise ValueError: `form` and the form of the layer that made a cache are two."""
-    raise ValueError(
-        f"{form.__name__}: this cache was made by another form of the layer; call forward again"
-        " after accelerate(), plain() or to()"
-    )
+    what = f"{form.__name__}: this cache was made by another form of the layer"
+    raise ValueError(f"{what}; call forward again after accelerate(), plain() or to()")
 
 
 def page_of(layer: Any) -> type:
