@@ -74,7 +74,7 @@ def gradcheck(
     found = Found(layer)
     try:
         found.use(np.float64)
-        # Many small products wait for BLAS's threads longer than they take; warnings the report has.
+        # BLAS would wait for its threads longer than small products take; the report warns.
         with one_blas_thread(), np.errstate(all="ignore"):
             return Check(layer, x.astype(np.float64), seed, eps, tolerance).run(found, max_entries)
     finally:

@@ -39,15 +39,15 @@ def change(state):
 if __name__ == "__main__":
     change(sys.argv[1])
     if sys.argv[2:] == ["doctor"]:
-        from minialex import doctor
+        from minialex.commands.main import main
 
-        sys.exit(doctor.main())
+        sys.exit(main(["doctor"]))
     if len(sys.argv) > 2:
         os.environ["MINIALEX_TEST_DEVICE"] = "cpu"  # the emulated device is there already
         import tiny_run
 
         tiny_run.OPTIONS["device"] = "gpu"
-        tiny_run.cli.run_main(lambda: tiny_run.main(["--out", sys.argv[2]]))
+        tiny_run.run_main(lambda: tiny_run.main(["--out", sys.argv[2]]))
     from minialex.gpu.diagnosis import gpu_problem
 
     print(gpu_problem())
