@@ -12,7 +12,7 @@ would move a vector that nobody reads.  So it looks before each step, and follow
 
 import operator
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, is_number
 from minialex.layers.layer import Layer
 from minialex.params import dict_like, flatten, named_arrays
 from minialex.xp import get_xp, to_device
@@ -29,8 +29,8 @@ class Optimizer:
     """
 
     def __init__(self, model, lr, weight_decay, state):
-        if lr < 0 or weight_decay < 0:
-            raise ConfigError(f"lr and weight_decay must not be negative: {lr}, {weight_decay}")
+        if not (is_number(lr) and is_number(weight_decay)):
+            raise ConfigError(f"lr and weight_decay must be 0 or more: {lr}, {weight_decay}")
         if not (isinstance(model, Layer) or hasattr(model, "dtype")):
             name, found = type(self).__name__, type(model).__name__
             raise TypeError(f"{name}: expected a model, as in {name}(model, lr={lr}), got {found}")
