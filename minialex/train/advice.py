@@ -101,30 +101,29 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
         yield f"all labels of a batch are {labels[0]}: {fix}"
         return
-    leaves = {
-        name: [note for note in notes if note[0] is leaf] for name, leaf in run.model.leaves()
-    }
-    first = next((rows[0][2] for rows in leaves.values() if rows and rows[0][0].params), 1.0)
+    first = next((size for leaf, _, size, _ in notes if leaf.params), 1.0)
     mean, deviation = float(x.mean()), float(x.std())
     if abs(mean) > 3 * deviation or deviation < 0.03 or first > 30:
         yield (
             f"inputs of mean {mean:.3g} and deviation {deviation:.3g}: normalize them to about 0"
             " and 1 (--normalize, or Normalize in your transform)"
         )
-    smaller = wild
-    for name, rows in leaves.items():
-        dead = rows and page_of(rows[0][0]) is ReLU and 1 - np.any([r[3] for r in rows], 0).mean()
+    for name, layer in run.model.leaves():
+        units = [alive for leaf, *_, alive in notes if leaf is layer and page_of(leaf) is ReLU]
+        dead = 1 - float(np.any(units, axis=0).mean()) if units else 0.0
         if dead > 0.5:
-            smaller = True
+            wild = True
             yield f"{dead:.0%} of the units of {name} ReLU are dead: they give 0 for every image"
     if np.ptp(logits, axis=0).max() <= 1e-4 * max(1.0, abs(logits).max()):
         yield "every image gets the same scores"
     ratios = dict(updates(run))
-    for name, ratio in ratios.items():
-        if not 1e-5 < ratio < 0.05:
-            yield f"an update of {name} is {ratio:.0e} of its weights, where 1e-3 is usual"
+    for least, most, end in ((0, 1e-5, max), (0.05, math.inf, min)):
+        odd = {name: ratio for name, ratio in ratios.items() if least <= ratio <= most}
+        if odd:
+            bound = f"{end(odd.values()):.0e} of its weights or {'less' if end is max else 'more'}"
+            yield f"the last update of {', '.join(odd)} is {bound}, where 1e-3 is usual"
     h2 = [note[1] for note in notes if page_of(note[0]) is Linear]
-    yield from remedies(run, smaller, ratios, logits.shape[1] / max(1e-12, h2[-1] if h2 else 0))
+    yield from remedies(run, wild, ratios, logits.shape[1] / max(1e-12, h2[-1] if h2 else 0))
 
 
 def remedies(run: Any, smaller: bool, ratios: dict[str, float], flat: float) -> Iterator[str]:
