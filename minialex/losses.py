@@ -31,6 +31,7 @@ Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture for Com
 section 7: label smoothing.
 """
 
+from minialex.errors import is_number
 from minialex.xp import get_xp
 
 
@@ -55,21 +56,26 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # 1 at the label, else 0
     t = t * (1 - e) + e / C
     surprise = -(t * xp.where(t > 0, log_p, 0)).sum(axis=1)  # 0 times log 0 is to be 0
-    return surprise.mean(), (xp.exp(log_p) - t) * (1 / max(1, N))
+    return surprise.mean(), (xp.exp(log_p) - t) * (1 / N)
 
 
 def check(logits, labels, label_smoothing):
     """Raise TypeError or ValueError where `softmax_cross_entropy` cannot compute with these."""
     name = "softmax_cross_entropy"
+    for what, array in (("logits", logits), ("labels", labels)):
+        if not hasattr(array, "dtype"):
+            raise TypeError(f"{name}: expected {what} in an array, got {type(array).__name__}")
     if get_xp(logits) is not get_xp(labels):
         raise TypeError(f"{name}: logits and labels are on two devices; move one by to_device")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         found = f"got {logits.shape} and {labels.shape}"
         raise ValueError(f"{name}: expected logits (N, C) and labels (N,), {found}")
+    if not logits.size:
+        raise ValueError(f"{name}: there is nothing to score, got logits of {logits.shape}")
     if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
         found = f"got {logits.dtype} and {labels.dtype}"
         raise TypeError(f"{name}: expected float logits and integer labels, {found}")
-    if not 0 <= label_smoothing < 1:
+    if not is_number(label_smoothing, 0, 1):
         raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {label_smoothing}")
     if get_xp(labels).__name__ == "numpy":
         check_labels(labels, logits.shape[1])

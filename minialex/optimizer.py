@@ -12,7 +12,7 @@ would move a vector that nobody reads.  So it looks before each step, and follow
 
 import operator
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, is_number
 from minialex.layers.layer import Layer
 from minialex.params import dict_like, flatten, named_arrays
 from minialex.xp import get_xp, to_device
@@ -30,7 +30,7 @@ class Optimizer:
 
     def __init__(self, model, lr, weight_decay, state):
         for what, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not (hasattr(value, "__float__") and value >= 0):
+            if not is_number(value):
                 raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
         if not (isinstance(model, Layer) or hasattr(model, "dtype")):
             name, found = type(self).__name__, type(model).__name__
