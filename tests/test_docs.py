@@ -22,7 +22,8 @@ from minialex.use.summary import multiply_adds
 
 ROOT = Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.")]
-CHAPTERS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+FOLDERS = ("docs", "docs/book", "docs/zh")
+CHAPTERS = [f"{at}/{path.name}" for at in FOLDERS for path in sorted((ROOT / at).glob("*.md"))]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *CHAPTERS]
 
 # What can be read by itself, from minialex/.  (models/alexnet.py puts these together.)
@@ -121,8 +122,8 @@ def test_every_link_and_picture_of_a_document_exists(document):
 
 def test_every_picture_is_shown_in_a_document():
     text = "".join(map(read, DOCUMENTS))
-    shown = {Path(target).name for target in re.findall(r"!\[.*?\]\((.*?)\)", text)}
-    assert {path.name for path in (ROOT / "docs" / "figures").iterdir()} == shown
+    shown = {Path(target).name for target in re.findall(r"!\[[^\]]*\]\((.*?)\)", text)}
+    assert {path.name for path in (ROOT / "docs" / "figures").rglob("*.*")} == shown
 
 
 @pytest.mark.parametrize("document, block", PYTHON_BLOCKS)
