@@ -1,0 +1,353 @@
+"""Build the book as a static site: python docs/build.py [site]
+
+That needs `pip install -e ".[docs]"`.  pdoc renders the modules of minialex, its Markdown library
+the chapters and documents.  Docstrings are plain text with indented formulas, not Markdown, so
+`docstring_html` renders them, and no star of a formula is lost.  The site needs no network, neither
+to be built nor to be read.
+"""
+
+import argparse
+import ast
+import html
+import json
+import os
+import pkgutil
+import re
+import shutil
+import textwrap
+from functools import cache
+from pathlib import Path
+
+import markdown2
+import pdoc.render
+import pdoc.search
+from markupsafe import Markup
+from pdoc.render_helpers import markdown_extensions
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import CppLexer, get_lexer_for_filename
+
+import minialex
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+MODULES = [
+    "minialex",
+    *(m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.") if "__" not in m.name),
+]
+FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
+BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w*])")
+WORDS = re.compile(r"(?<![\w*])\*([A-Za-z][A-Za-z ]*)\*(?![\w*])")  # no formula, no *args
+CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
+FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))</code>")
+
+
+# ------------------------------------------------------------------------------------ docstrings
+
+
+def docstring_html(text):
+    """A docstring as HTML: prose as paragraphs, everything that is laid out as it stands."""
+    blocks = []
+    for block in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
+        lines = block.splitlines()
+        kind = "pre" if is_laid_out(lines) else "p"
+        if kind == "pre" and blocks and blocks[-1][0] == "pre" and block.startswith("    "):
+            blocks[-1][1].extend(["", *lines])  # two formulas may be aligned with each other
+        else:
+            blocks.append((kind, lines))
+    made = {"pre": preformatted, "p": prose}
+    return "\n".join(made[kind](lines) for kind, lines in blocks)
+
+
+def is_laid_out(lines):
+    """Whether a paragraph is indented, in whole or in part, or has columns."""
+    return any(line.startswith("    ") or re.search(r"\S {3,}\S", line) for line in lines)
+
+
+def preformatted(lines):
+    """Formulas and tables keep their places; a list of shapes becomes a list."""
+    head, *rest = re.split(r" {3,}", lines[0], maxsplit=1)
+    rows = [*rest, *lines[1:]]
+    if head == "Shapes" and not any(re.search(r"\S {3,}\S", row.strip()) for row in rows):
+        items = [item for row in rows for item in row.split(" | ")]
+        return '<p class="shapes">Shapes</p>\n' + listed(items, ' class="shapes"')
+    if head in ("Reference", "References") and not rest:
+        items = re.split(r"\n {4}(?=\S)", "\n".join(lines))[1:]
+        return f"<p>{head}</p>\n{listed(items)}"
+    text = textwrap.dedent("\n".join(lines))
+    return f'<pre class="formula" tabindex="0">{html.escape(text, quote=False)}</pre>'
+
+
+def prose(lines):
+    """A paragraph, or a list where lines begin with a dash."""
+    if all(line.startswith(("- ", "  ")) for line in lines):
+        items = re.split(r"^- |\n- ", "\n".join(lines))[1:]
+        return listed(items)
+    return f"<p>{inline(' '.join(lines))}</p>"
+
+
+def listed(items, attributes=""):
+    rows = (f"<li>{inline(' '.join(item.split()))}</li>" for item in items)
+    return f"<ul{attributes}>{''.join(rows)}</ul>"
+
+
+def inline(text):
+    """`code`, **bold** and *words* in a line of text; any other star is a star."""
+    parts = re.split(r"(`[^`]+`)", text)
+    for i, part in enumerate(parts):
+        part = html.escape(part, quote=False).replace(" -- ", " — ")
+        if i % 2:
+            parts[i] = f"<code>{part[1:-1]}</code>"
+        else:
+            part = BOLD.sub(r"<strong>\1</strong>", part)
+            parts[i] = WORDS.sub(r"<em>\1</em>", part)
+    return "".join(parts)
+
+
+# -------------------------------------------------------------------------- what lies where
+
+
+def place(path):
+    """Where on the site a file or folder of the repository is shown; None where it is not there."""
+    path = Path(os.path.normpath(path))
+    if not (ROOT / path).exists() or path.parts[:1] == ("..",):
+        return None
+    inside = path.relative_to("docs") if path.parts[0] == "docs" else path
+    if path.suffix == ".md" and (path.parts[0] == "docs" or path.as_posix() in DOCUMENTS):
+        return inside.with_name(inside.name.lower()).with_suffix(".html")
+    if path.suffix == ".png":
+        return inside
+    if path.parts[0] == "minialex" and path.suffix == ".py":
+        return (path.parent if path.name == "__init__.py" else path).with_suffix(".html")
+    if (ROOT / path).is_dir():
+        return Path("source", path, "index.html")
+    return Path("source", f"{path}.html")
+
+
+def link(page, path, shown):
+    """From the page at `page` to where `path` is shown; files that are linked get shown."""
+    target = place(path)
+    if target is None:
+        return None
+    if target.parts[0] == "source":
+        shown.add(Path(os.path.normpath(path)))
+    return Path(os.path.relpath(target, page.parent)).as_posix()
+
+
+def link_files(text, page, shown):
+    """Make links of the file names in <code>, which stand from the root or from minialex/."""
+
+    def linked(match):
+        for path in (match[1], f"minialex/{match[1]}", f"docs/{match[1]}"):
+            if (ROOT / path).is_file():
+                return f'<a href="{link(page, path, shown)}">{match[0]}</a>'
+        return match[0]
+
+    return FILE.sub(linked, text)
+
+
+# ------------------------------------------------------------------------------------- chapters
+
+
+def chapter_html(path, shown):
+    """A Markdown document of the repository as HTML, and its table of contents."""
+    text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
+    text = CHINESE_BREAK.sub("", text)
+    extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
+    parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
+    for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
+        if parts[i].strip():
+            parts[i] = str(markdown2.markdown(parts[i], extras=extras))
+    text = "\n".join(parts)
+
+    def relative(match):
+        target, _, anchor = match[2].partition("#")
+        if "://" in target or not target:
+            return match[0]
+        found = link(page, Path(path).parent / target, shown)
+        assert found, f"{path} links to {target}, which does not exist"
+        return f'{match[1]}="{found}{"#" + anchor if anchor else ""}"'
+
+    text = re.sub(r'(href|src)="([^"]*)"', relative, text)
+    text = text.replace("<pre>", '<pre tabindex="0">')
+    text = re.sub(r'<img (src="([^"]*)")', r'<a href="\2"><img loading="lazy" \1', text)
+    text = re.sub(r"(<img [^>]*>)", r"\1</a>", text)  # a figure is a link to itself, to enlarge it
+    return link_files(text, page, shown), re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text)
+
+
+@cache
+def title(path):
+    """The first heading of a document."""
+    return re.search(r"^# (.*)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)[1]
+
+
+def sections(text):
+    """(anchor, heading, HTML) of each section of a chapter, for the search."""
+    parts = re.split(r'<h[123] id="([^"]+)">(.*?)</h[123]>', text)
+    return zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+
+
+# ------------------------------------------------------------------------------------- the site
+
+
+def reading_order():
+    """The pages that the README lists under "Read the book", as modules."""
+    part = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Read the book")[2]
+    items = part[part.index("\n1. ") : part.index("\nThen see")]
+    paths = re.findall(r"`([\w/]+\.py)`", items)
+    names = [f"minialex.{path.removesuffix('.py').replace('/', '.')}" for path in paths]
+    return list(dict.fromkeys(name for name in names if name in MODULES))
+
+
+def summary(name):
+    """What the first line of a module's docstring says behind its name."""
+    line = (pdoc.doc.Module.from_name(name).docstring or "").partition("\n")[0]
+    return line.partition(" -- ")[2] or line
+
+
+class Site:
+    """The pages of the site, written into the folder `out`."""
+
+    def __init__(self, out):
+        self.out, self.shown, self.searched = out, set(), []
+        self.order = reading_order()
+        self.chapters, self.chinese, self.documents = (
+            sorted(
+                (path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob(pattern)),
+                key=lambda path: (not path.endswith("README.md"), path),
+            )
+            for pattern in ("book/*.md", "zh/*.md", "*.md")
+        )
+        self.modules = {name: pdoc.doc.Module.from_name(name) for name in MODULES}
+        pdoc.render.configure(
+            docformat="markdown", include_undocumented=False,
+            template_directory=ROOT / "docs" / "site",
+        )  # fmt: skip
+        self.env = pdoc.render.env
+        self.env.filters |= {"to_html": docstring_html, "page_code": page_code}
+        self.env.filters["link_files"] = lambda text, page: Markup(
+            link_files(str(text), Path(page), self.shown)
+        )
+        self.env.globals |= {"order": self.order, "names": MODULES, "dark_code": dark_code()}
+        self.env.globals["place_of"] = lambda name: f"{name.replace('.', '/')}.html"
+        pdoc.search.to_html = docstring_html
+        pdoc.render.precompile_index = lambda index, _: json.dumps(index + self.searched)
+
+    def build(self):
+        """Write all pages; what they link to comes last."""
+        for figure in (ROOT / "docs" / "figures").rglob("*.png"):
+            target = self.out / place(figure.relative_to(ROOT))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(figure, target)
+        for path in self.chapters + self.chinese + self.documents + DOCUMENTS:
+            self.chapter(path)
+        for name, module in self.modules.items():
+            self.write(Path(*name.split(".")), pdoc.render.html_module(module, self.modules))
+        self.front()
+        for path in sorted(self.shown):  # grows: folders show their files
+            self.source(path)
+        search = pdoc.render.search_index(self.modules)
+        (self.out / "search.js").write_text(search, encoding="utf-8")
+
+    def write(self, page, text):
+        path = self.out / page.with_suffix(".html")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def page(self, template, page, **values):
+        """Write a page that is not a module's.  `root` leads back to the front page."""
+        root = "../" * (len(page.parts) - 1)
+        module = {"modulename": "." * (len(page.parts) - 1)}  # for pdoc's search: how deep it lies
+        text = self.env.get_template(template).render(module=module, root=root, **values)
+        self.write(page, text)
+
+    def chapter(self, path):
+        page = place(path)
+        text, contents = chapter_html(path, self.shown)
+        for anchor, heading, body in sections(text):
+            self.searched.append(
+                {
+                    "fullname": f"{title(path)} / {plain(heading)}",
+                    "modulename": page.with_suffix("").as_posix(), "qualname": anchor,
+                    "kind": "chapter", "doc": re.sub(r"<img[^>]*>|</?a\b[^>]*>", "", body),
+                }
+            )  # fmt: skip
+        row = self.chinese if path in self.chinese else self.chapters
+        row = [None, *row, None] if path in row else [None, path, None]
+        i = row.index(path)
+        near = [other and (place(other).name, title(other)) for other in (row[i - 1], row[i + 1])]
+        self.page(
+            "chapter.html.jinja2", page, title=title(path), text=Markup(text), contents=contents,
+            before=near[0], after=near[1], lang="zh-Hans" if path in self.chinese else "en",
+        )  # fmt: skip
+
+    def front(self):
+        rooms = {}
+        for name in MODULES:
+            if name not in self.order:
+                rooms.setdefault(name.rpartition(".")[0] or name, []).append(name)
+        entries = {
+            key: [(place(path).as_posix(), title(path)) for path in paths]
+            for key, paths in (
+                ("chapters", self.chapters), ("chinese", self.chinese),
+                ("documents", self.documents + DOCUMENTS),
+            )
+        }  # fmt: skip
+        self.page(
+            "front.html.jinja2", Path("index.html"), rooms=rooms, **entries,
+            summaries={name: Markup(inline(summary(name))) for name in MODULES},
+        )  # fmt: skip
+
+    def source(self, path):
+        """A file of the repository with its colours, or the list of those in a folder."""
+        page = place(path)
+        if (ROOT / path).is_dir():
+            files = sorted(p for p in (ROOT / path).iterdir() if p.suffix in (".py", ".cu", ".md"))
+            shown = set()
+            rows = [(link(page, file.relative_to(ROOT), shown), file.name) for file in files]
+            text = "".join(f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
+            text = f"<ul>{text}</ul>"
+            for file in shown:
+                self.source(file)
+        else:
+            code = (ROOT / path).read_text(encoding="utf-8")
+            text = coloured(code, path.name)
+        self.page(
+            "chapter.html.jinja2", page, title=path.as_posix(), lang="en",
+            text=Markup(f"<h1>{path.as_posix()}</h1>{text}"),
+        )  # fmt: skip
+
+
+def plain(text):
+    """HTML without its tags."""
+    return html.unescape(re.sub("<[^>]+>", "", text))
+
+
+def coloured(code, name):
+    lexer = CppLexer() if name.endswith(".cu") else get_lexer_for_filename(name)
+    return highlight(code, lexer, FORMATTER)
+
+
+def page_code(module):
+    """The code of a module, without the docstring that stands above it already."""
+    tree = ast.parse(module.source)
+    end = tree.body[0].end_lineno if ast.get_docstring(tree) else 0
+    code = "\n".join(module.source.splitlines()[end:]).strip("\n")
+    return Markup(coloured(code, "page.py")) if code else ""
+
+
+def dark_code():
+    """The colours of code for those who read light on dark."""
+    return HtmlFormatter(style="github-dark").get_style_defs(".pdoc-code")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", nargs="?", type=Path, default=Path("site"), help="default: site")
+    out = parser.parse_args().out
+    Site(out).build()
+    print(f"{sum(1 for _ in out.rglob('*.html'))} pages: open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
