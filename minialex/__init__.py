@@ -14,20 +14,6 @@ from minialex.attach import accelerate, plain
 from minialex.data import DataLoader, Drawings, ImageFolder
 from minialex.errors import MinialexError
 from minialex.gradient_check import gradcheck
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam
@@ -39,14 +25,18 @@ from minialex.train.model_file import load, save
 from minialex.use.predict import Predictor
 from minialex.use.summary import summary
 
+# isort: off
+from minialex.layers import (
+    AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU,
+    Sequential, Sigmoid, Tanh)  # fmt: skip
+
 __version__ = "0.3.0"
 __all__ = [
-    "SGD", "Adam", "AlexNet", "AvgPool2d", "Conv2d", "DataLoader", "Drawings", "Dropout",
-    "Flatten", "ImageFolder", "Layer", "Linear", "LocalResponseNorm", "MaxPool2d", "MinialexError",
+    "SGD", "Adam", "AlexNet", "AvgPool2d", "Conv2d", "DataLoader", "Drawings", "Dropout", "Flatten",
+    "ImageFolder", "Layer", "Linear", "LocalResponseNorm", "MaxPool2d", "MinialexError",
     "Predictor", "ReLU", "Sequential", "Sigmoid", "Tanh", "__version__", "accelerate", "evaluate",
-    "fit", "gradcheck", "layers", "load", "optim", "plain", "save", "seed",
-    "softmax_cross_entropy", "summary", "transforms", "zeros_like",
-]  # fmt: skip
+    "fit", "gradcheck", "layers", "load", "optim", "plain", "save", "seed", "softmax_cross_entropy",
+    "summary", "transforms", "zeros_like"]  # fmt: skip
 
 
 def __dir__() -> list[str]:

@@ -21,17 +21,8 @@ from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
 from minialex.fast.winograd_matrices import POINTS
 from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entropy
-from minialex.layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Layer,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-)
+from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
+from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
@@ -60,14 +51,14 @@ def accelerate(
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"unknown algorithm '{algorithm}'; choose {', '.join(ALGORITHMS)}")
     device, layers = device_of(model), list(family(model))
-    for layer in layers:
-        if page_of(layer) is Conv2d:
-            check_algorithm(layer, algorithm, device)
+    convolutions = [layer for layer in layers if page_of(layer) is Conv2d]
+    for layer in convolutions:
+        check_algorithm(layer, algorithm, device)
     plain(model, optimizer)
     for layer in layers:
         layer.__class__ = TWINS.get((type(layer), device), type(layer))
-        if page_of(layer) is Conv2d:
-            layer.algorithm = algorithm
+    for layer in convolutions:
+        layer.algorithm = algorithm
     if optimizer is not None:
         kind = type(optimizer)
         optimizer.__class__ = OPTIMIZER_TWINS.get((kind, device), kind)
@@ -102,9 +93,8 @@ def device_of(model: Layer) -> str:
 def first_layer(layer: Any) -> Any:
     """The layer inside that gets the images, and whose dx nobody but the caller sees."""
     page: Any = page_of(layer)
-    while page.backward is Sequential.backward and layer.children():  # AlexNet is one, too
-        layer = next(iter(layer.children().values()))
-        page = page_of(layer)
+    if page.backward is Sequential.backward and layer.children():  # AlexNet is one, too
+        return first_layer(next(iter(layer.children().values())))
     return layer
 
 
@@ -129,9 +119,8 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
         head = head_length(children)
-        convolves = any(
-            isinstance(part, Conv2d) for child in children[:head] for part in family(child)
-        )
+        parts = [part for child in children[:head] for part in family(child)]
+        convolves = any(isinstance(part, Conv2d) for part in parts)
         if type(layer) is not Sequential and convolves and not inside:
             layer.head, inside = head, True
         else:

@@ -1,5 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
+import math
+
 
 class MinialexError(Exception):
     """Base of all errors below; the commands print it as one line and exit with status 2."""
@@ -26,3 +28,8 @@ def check_sizes(name: str, least: int = 1, **sizes: object) -> None:
     for what, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size.__index__() < least:
             raise ValueError(f"{name}: {what} must be a whole number from {least} on, got {size!r}")
+
+
+def is_number(value: object, least: float = 0, below: float = math.inf) -> bool:
+    """Whether `value` is a number from `least` on and below `below`; a text or a NaN is none."""
+    return hasattr(value, "__float__") and least <= float(value) < below

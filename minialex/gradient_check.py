@@ -5,18 +5,25 @@ Near h = 1e-5 the error of that, from the series and from rounding, is a few 1e-
 float32 it would be 6e-3, and with the best h still 2e-5, which hides mistakes; so everything here
 is done in float64.  The layer computes where x is, the comparison is the CPU's.
 
+**h** is 1e-5 of the number v that is moved, or 1e-5 where |v| < 1.  Where that does not confirm the
+analytic value, other h are tried: smaller ones, for a kink that is near or a curve that is steep,
+1e-5 of a v near 0 (a logarithm), and 1e-5 of the largest output (where its rounding hides less).
+
 **The error** of an entry is |numeric - analytic| / max(|numeric|, a, 0.001), where a is the largest
 analytic value in the same array: an entry that is small by chance is measured by the size of its
-neighbours.
+neighbours.  Of several h the best counts: none of them confirms a wrong gradient.
+
+**All entries together.**  Of a large array only some entries are asked one by one.  But all are
+moved together, once by equal and once by random amounts, which costs two forward passes each and
+shows any that is wrong; halving the entries that are moved then finds it.
 
 **Kinks.**  A ReLU at 0 and a maximum of equal numbers have two slopes, to the right and to the
-left.  Where a kink is nearer than h, h is made smaller (twice, by ten).  Where v is on a kink,
-there is no derivative that a difference could confirm.  By the convention of this book the analytic
-value must then be one of the two slopes, for each output by itself.  (Half of one and half of the
-other, as where equal maxima share the gradient, is a subgradient as well: it equals the central
-difference, and `torch.amax` gives it.  But it is not our convention, and counts as an error of at
-least 1.)  And since two equal maxima that both get ALL of it pass that test one by one, all entries
-are also moved together: a maximum then moves smoothly, ties or not.
+left, and no derivative that a difference could confirm.  By the convention of this book the
+analytic value is then one of the two, for each output by itself.  A value between them, as where
+equal maxima share the gradient (`torch.amax` does that), is a subgradient as well: the report calls
+it another convention, and lets it pass.  Two equal maxima that both get ALL of it pass that test,
+too, one by one; but moved together by equal amounts they stay equal, and the maximum moves
+smoothly.
 
 Reference: Nocedal, Wright (2006), "Numerical Optimization", section 8.1: finite differences and the
 choice of h.
@@ -28,85 +35,90 @@ from typing import Any
 
 import numpy as np
 
-from minialex.gradient_report import GradReport, neither_slope
+from minialex.fast.threads import one_blas_thread
+from minialex.gradient_hints import hint
+from minialex.gradient_protocol import Found, behaviour, halves, not_finite, wrong_form
+from minialex.gradient_report import GradReport, Verdict
 from minialex.layers.layer import Layer
-from minialex.params import family, named_arrays, zeros_like
+from minialex.params import named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
-ROUNDING = 1e-9  # halves of a batch may differ so much from all of it, of the largest number
+ENOUGH = 20  # wrong entries, after which other h are tried no more
+
+Index = tuple[int, ...]
 
 
 def gradcheck(
     layer: Layer, x: Array, *, seed: int = 0, eps: float = 1e-5, tolerance: float = 1e-7,
-    max_entries: int | None = None,
+    max_entries: int | None = 500,
 ) -> GradReport:  # fmt: skip
     """Compare `layer.backward` at x with central differences, for x and for every parameter.
 
     x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters
     or buffers are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy
-    and, where `max_entries` is given, the entries checked of each array that has more of them (by
-    default all are).  `eps` is the h of this page, `tolerance` the largest error allowed.
+    (by a generator of another kind than NumPy's usual one: an x that was drawn with the same seed
+    holds other numbers) and, of each array that has more than `max_entries`, those that are asked
+    one by one; None asks all.  `eps` is the 1e-5 of this page, `tolerance` the largest error.
 
-    Also checked: shapes and dtypes of what comes back, that every gradient is written, that the
-    same x gives the same y, that forward and backward leave x, dy and the parameters as they are (a
-    ReLU that `accelerate` lets work in place may change x or dy), and, where `per_image` says that
-    images do not see each other, that two halves of the batch give what all of it gives.  Where
-    `accelerate` was told that nobody needs dx, only the parameters are checked.
+    Also checked: shapes and dtypes of what comes back, that every gradient is written, that float32
+    stays float32, that nothing kept on `self` changes y or dx, that forward and backward leave x,
+    dy, y, the cache and the parameters as they are (a ReLU that `accelerate` lets work in place may
+    change x or dy), and, where `per_image` says that images do not see each other, that two halves
+    of the batch give what all of it gives.  Where `accelerate` was told that nobody needs dx, only
+    the parameters are checked.  Raises TypeError where x is no array.
     """
-    originals = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
-    buffers = [
-        (part.buffers, key, array, array.copy())
-        for part in family(layer)
-        for key, array in part.buffers.items()
-    ]
-    counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
+    if not hasattr(x, "astype"):
+        raise TypeError(f"gradcheck: expected an array of floats as x, got {type(x).__name__}")
+    found = Found(layer)
     try:
-        for owner, key, array in originals:
-            owner[key] = array.astype(np.float64)
-        return _Check(layer, x.astype(np.float64), seed, eps, tolerance).run(max_entries)
+        found.use(np.float64)
+        # BLAS would wait for its threads longer than small products take; the report warns.
+        with one_blas_thread(), np.errstate(all="ignore"):
+            return Check(layer, x.astype(np.float64), seed, eps, tolerance).run(found, max_entries)
     finally:
-        for owner, key, array in originals:
-            owner[key] = array
-        for owner, key, array, copy in buffers:
-            array[...] = copy
-            owner[key] = array
-        for leaf, step in counts:
-            leaf.set_step(step)
+        found.put_back()
 
 
-class _Check:
-    """One run.  x and the parameters are copies in float64, which `slopes` moves in place."""
+class Check:
+    """One run.  x and the parameters are copies in float64, which `compare` moves in place."""
 
     def __init__(self, layer: Layer, x: Array, seed: int, eps: float, tolerance: float):
         self.layer, self.x, self.eps, self.tolerance = layer, x, eps, tolerance
         self.device = "cpu" if get_xp(x) is np else "gpu"
-        self.rng = np.random.default_rng(seed)
-        self.y = self.forward()
-        self.dy = self.rng.standard_normal(self.y.shape)
-        self.checked = self.kinks = 0
-        self.neither: list[str] = []  # of each entry on a kink with a gradient that is no slope
-        self.worst: tuple[float, str, tuple[int, ...], float, float] = (-1.0, "x", (), 0.0, 0.0)
+        self.rng = np.random.Generator(np.random.SFC64(seed))
+        self.worst: tuple[float, str, Index, float, float] = (-1.0, "x", (), 0.0, 0.0)
 
-    def run(self, max_entries: int | None) -> GradReport:
-        gradients = self.backward(self.dy)
-        problems = self.protocol() + self.halves(gradients)
-        for name, array in self.arrays():
-            analytic = gradients[name]
-            problem = self.form(name, array, analytic)
-            if problem:
-                problems.append(problem)
-            elif analytic is not None:
-                self.check_array(name, array, analytic, max_entries)
-        if not self.checked:
-            problems.append("there was nothing to compare")
+    def run(self, found: Found, max_entries: int | None) -> GradReport:
+        """All of it."""
+        verdicts: list[Verdict] = []
+        notes: list[str] = []
+        problems = not_finite(self.arrays())
+        if not problems:
+            self.y = self.forward()
+            self.dy = self.rng.standard_normal(self.y.shape)
+            self.largest = float(abs(self.y).max(initial=0))
+            problems = not_finite([("y", self.y)])
+        if not problems:
+            gradients = self.backward(self.dy)
+            problems, notes = behaviour(self, gradients, found)
+            problems += halves(self, gradients)
+            for name, array in self.arrays():
+                problem = wrong_form(self.layer, name, array, gradients[name])
+                if problem:
+                    problems.append(problem)
+                elif gradients[name] is not None:
+                    verdicts.append(self.check_array(name, array, gradients[name], max_entries))
+            if not any(verdict.checked for verdict in verdicts):
+                problems.append("there was nothing to compare")
         error, name, index, numeric, analytic = self.worst
         return GradReport(
             ok=error <= self.tolerance and not problems,
             error=max(error, 0.0), tolerance=self.tolerance, name=name, index=index,
-            numeric=numeric, analytic=analytic, checked=self.checked, kinks=self.kinks,
-            problems=(*problems, *self.neither[:1]),
+            numeric=numeric, analytic=analytic, checked=sum(v.checked for v in verdicts),
+            kinks=sum(v.kinks for v in verdicts), problems=tuple(problems), notes=tuple(notes),
+            arrays=tuple(verdicts),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
@@ -128,164 +140,166 @@ class _Check:
         return self.run_forward(x.copy(), first)
 
     def forward(self, images: slice | None = None) -> np.ndarray:
+        """y of all images or of some, on the host."""
         return to_cpu(self.forward_on(images)[0])
 
     def backward(self, dy: np.ndarray, images: slice | None = None) -> dict[str, Any]:
         """The analytic gradient of every array, by name.  What backward does not write is NaN."""
-        grad = zeros_like(self.layer.params)
-        places = [(owner[key], name) for owner, key, name in named_arrays(grad)]
-        for array, _ in places:
-            array[...] = math.nan
         _, cache = self.forward_on(images)
-        dx = self.layer.backward(to_device(dy.copy(), self.device), cache, grad)
-        return {"x": None if dx is None else to_cpu(dx)} | {
-            name: to_cpu(array) for array, name in places
-        }
+        return self.backward_from(cache, to_device(dy.copy(), self.device))[1]
 
-    # ------------------------------------------------------------------------- the protocol
-
-    def protocol(self) -> list[str]:
-        """What forward and backward do that they should not."""
-        xp = get_xp(self.x)
-        first, last = _ends(self.layer)
-        x, dy = self.x.copy(), to_device(self.dy.copy(), self.device)
+    def backward_from(self, cache: Any, dy: Array) -> tuple[Array, dict[str, Any]]:
+        """dx as it was returned, and all gradients on the host, from this cache."""
         grad = zeros_like(self.layer.params)
-        before = [(name, array, array.copy()) for name, array in self.arrays() if name != "x"]
-        y, cache = self.run_forward(x)
-        problems = []
-        if y.dtype != np.float64:
-            problems.append(f"forward returned {y.dtype} for float64")
-        if not (to_cpu(y) == self.y).all():
-            problems.append("forward gave two results for the same x")
+        places = [(owner, key, owner[key], name) for owner, key, name in named_arrays(grad)]
+        for _, _, array, _ in places:
+            array[...] = math.nan
         dx = self.layer.backward(dy, cache, grad)
-        for name, array in (("forward", y), ("backward", dx)):
-            if array is not None and get_xp(array) is not xp:
-                problems.append(f"{name} returned an array on another device than x")
-        if not (xp.array_equal(x, self.x) or getattr(first, "inplace", False)):
-            problems.append("forward or backward overwrote x")
-        if not (np.array_equal(to_cpu(dy), self.dy) or getattr(last, "inplace", False)):
-            problems.append("backward overwrote dy")
-        problems += [
-            f"{name} was changed" for name, array, copy in before if not xp.array_equal(array, copy)
-        ]
-        return problems
-
-    def halves(self, gradients: dict[str, Any]) -> list[str]:
-        """What two halves of the batch give otherwise than all of it, of a layer with per_image."""
-        N = len(self.x) if self.x.ndim and self.layer.per_image else 0
-        if N < 2:
-            return []
-        if self.y.shape[:1] != (N,):
-            return ["per_image is True, but y does not have one entry for each image"]
-        parts = [slice(0, N // 2), slice(N // 2, N)]
-        found = [self.backward(self.dy[part], part) for part in parts]
-        pairs = [("y", np.concatenate([self.forward(part) for part in parts]), self.y)]
-        for name, whole in gradients.items():
-            if whole is not None and all(half[name] is not None for half in found):
-                both = [half[name] for half in found]
-                halves = np.concatenate(both) if name == "x" else sum(both)
-                pairs.append((f"gradient of {name}", halves, whole))
-        return [
-            f"per_image is True, but halves of the batch give another {name}"
-            for name, halves, whole in pairs
-            if halves.shape != whole.shape
-            or not (abs(halves - whole) <= ROUNDING * max(abs(whole).max(), SMALLEST)).all()
-        ]
-
-    def form(self, name: str, array: Array, analytic: np.ndarray | None) -> str | None:
-        """A line where `analytic` cannot be the gradient of `array`; None where it can."""
-        if analytic is None:
-            meant = not getattr(_ends(self.layer)[0], "input_grad", True)
-            return None if meant else "backward returned no gradient of x"
-        if analytic.shape != array.shape or analytic.dtype != array.dtype:
-            expected = f"expected {array.shape} of {array.dtype}"
-            return f"the gradient of {name} is {analytic.shape} of {analytic.dtype}; {expected}"
-        if not np.isfinite(analytic).all():
-            return f"the gradient of {name} is not finite everywhere, or was not written"
-        return None
+        gradients: dict[str, Any] = {"x": None if dx is None else to_cpu(dx).copy()}
+        for owner, key, array, name in places:
+            new = owner[key] is not array
+            gradients[name] = (
+                f"backward replaced grad[{key!r}]; write into it" if new else to_cpu(array)
+            )
+        return dx, gradients
 
     # ------------------------------------------------------------------------- the comparison
 
     def check_array(
         self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None
-    ) -> None:
-        places, kinks = np.arange(array.size), self.kinks
+    ) -> Verdict:
+        """Some entries one by one, then all together."""
+        places, found = np.arange(array.size), Entries(array.shape, analytic)
         if max_entries is not None and max_entries < array.size:
             places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
-        size = float(abs(analytic).max()) if array.size else 0.0
         for i in places:
-            index = tuple(int(k) for k in np.unravel_index(i, array.shape))
-            self.check_entry(name, array, index, float(analytic[index]), size)
-        if self.kinks > kinks:
-            self.check_entry(name, array, (), float(analytic.sum()), float(abs(analytic).sum()))
+            self.check_entry(name, array, found, i)
+        together = not found.wrong and array.size > 1 and self.all_at_once(name, array, found)
+        text = hint(self, name, found.numeric, analytic) if found.wrong else ""
+        counts = found.checked, found.wrong, found.kinks, found.shared
+        return Verdict(name, array.size, *counts, together=together, hint=text)
 
-    def check_entry(
-        self, name: str, array: Array, index: tuple[int, ...], analytic: float, size: float
-    ) -> None:
-        """Compare at one index, or with () along all entries at once, which may say nothing."""
-        together, apart = not index and array.ndim > 0, 0.0
-        for h in (self.eps, self.eps / 10, self.eps / 100):
-            right, left = self.slopes(array, ... if together else index, h)
-            size_of_slopes = max(float(abs(right).max()), float(abs(left).max()), SMALLEST)
-            # A kink's two slopes stay apart as h shrinks, a smooth curve's approach each other.
-            bent = (abs(right - left) > BEND * h * size_of_slopes) & (abs(right - left) > apart / 2)
-            apart = abs(right - left)
-            numeric = float((self.dy * (right + left)).sum()) / 2
-            error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
-            if not bent.any() and error <= self.tolerance:
-                break
-        if bent.any():
-            if together:
-                return  # not smooth even so: this says nothing
-            tolerance = max(self.tolerance, BEND * h)
-            if self.is_slope(name, index, analytic, size, right, left, bent, tolerance):
-                self.kinks += 1
-                error = 0.0
-            else:  # nearly the central difference perhaps, but neither slope
-                error = max(error, 1.0)
-                sides = (float((self.dy * side).sum()) for side in (right, left))
-                self.neither.append(neither_slope(name, index, analytic, *sides))
-        self.checked += not together
-        error = math.inf if math.isnan(error) else error
+    def check_entry(self, name: str, array: Array, found: "Entries", i: int) -> None:
+        """Compare entry number i alone."""
+        index = tuple(int(k) for k in np.unravel_index(i, array.shape))
+        error, numeric, analytic, kind = self.compare(name, array, found, index, np.ones(()))
+        found.kinks, found.shared = found.kinks + (kind == 1), found.shared + (kind == 2)
+        found.checked, found.wrong = found.checked + 1, found.wrong + (error > self.tolerance)
+        found.numeric[index] = numeric
         if error > self.worst[0]:
             self.worst = (error, name, index, numeric, analytic)
 
-    def slopes(self, array: Array, where: Any, h: float) -> tuple[np.ndarray, np.ndarray]:
-        """How fast each output moves with array[where], to the right and to the left."""
-        old = array[where].copy()
-        array[where] = old + h
+    def all_at_once(self, name: str, array: Array, found: "Entries") -> bool:
+        """Whether all entries, moved together, show that some are wrong; then look for one."""
+        amounts = self.rng.uniform(0.5, 1, array.shape) * self.rng.choice([-1, 1], array.shape)
+        for u in (np.ones(array.shape), amounts):
+            error, numeric, analytic, _ = self.compare(name, array, found, ..., u)
+            if error > self.tolerance:
+                places = np.arange(array.size)
+                while len(places) > 1:
+                    half, part = places[: len(places) // 2], np.zeros(array.shape)
+                    part.flat[half] = amounts.flat[half]
+                    here = self.compare(name, array, found, ..., part)[0] > self.tolerance
+                    places = half if here else places[len(half) :]
+                self.check_entry(name, array, found, places[0])
+                if not found.wrong:
+                    self.worst = max(self.worst, (error, name, (), numeric, analytic))
+                return True
+        return False
+
+    def compare(
+        self, name: str, array: Array, found: "Entries", where: Any, u: np.ndarray
+    ) -> tuple[float, float, float, int]:
+        """Move array[where] along u: error, numeric and analytic slope, and the kind of kink.
+
+        The kind is 0 for none, else as in `kind_of_kink`; where all entries move, outputs at kinks
+        are left out.
+        """
+        together, v, best = where is ..., array[where].copy(), (math.inf, 0.0, 0.0)
+        kink: Any = None
+        for which, scale in enumerate(self.scales(abs(to_cpu(v)))):
+            length, apart = float(np.linalg.norm(u * scale)), 0.0
+            step = u * scale / length
+            for relative in self.eps * 0.1 ** np.arange(5):
+                right, left = self.slopes(array, where, v, relative * length, step)
+                size, noise = abs(np.stack((right, left))).max(), 1e-15 * abs(self.y)
+                # A kink's slopes stay apart as h shrinks, a smooth curve's approach each other.
+                gap = abs(right - left)
+                bent = gap > np.maximum(apart / 2, BEND * relative * max(size, SMALLEST))
+                bent &= gap > noise / (relative * length)
+                smooth, apart = self.dy * ~bent, gap
+                gradient = self.backward(smooth)[name] if bent.any() else found.analytic
+                terms, numeric = gradient[where] * step, float((smooth * (right + left)).sum()) / 2
+                size = max(float(np.linalg.norm(terms)), SMALLEST, 0 if together else found.size)
+                analytic = float(terms.sum())
+                result = relative_error(numeric, analytic, size), numeric, analytic
+                if not bent.any() or (together and not bent.all()):
+                    best = result if result[0] < best[0] / 2 else best
+                    kink = kink if which else None
+                    if result[0] <= self.tolerance or found.wrong >= ENOUGH:
+                        return (*result, 0)
+                elif which == 0:
+                    kink = result, right, left, bent, max(self.tolerance, BEND * relative)
+        if kink is None or together:
+            return (*(best if math.isfinite(best[0]) or not kink else kink[0]), 0)
+        (error, *_), right, left, bent, tolerance = kink
+        kind = self.kind_of_kink(name, where, right, left, bent, tolerance)
+        numeric = float((self.dy * (right + left)).sum()) / 2
+        return (error if kind else max(error, 1.0)), numeric, float(found.analytic[where]), kind
+
+    def slopes(
+        self, array: Array, where: Any, v: Array, h: float, step: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How fast each output moves as array[where] moves along `step` from v, right and left."""
+        change = to_device(h * step, self.device)
+        array[where] = v + change
         right = self.forward()
-        array[where] = old - h
+        array[where] = v - change
         left = self.forward()
-        array[where] = old
+        array[where] = v
         return (right - self.y) / h, (self.y - left) / h
 
-    def is_slope(
-        self, name: str, index: tuple[int, ...], analytic: float, size: float,
-        right: np.ndarray, left: np.ndarray, bent: np.ndarray, tolerance: float,
-    ) -> bool:  # fmt: skip
-        """Whether `analytic` is made of slopes, right or left, one for each output that is bent."""
-        for side in (right, left):
-            if abs(float((self.dy * side).sum()) - analytic) <= tolerance * max(size, SMALLEST):
-                return True
-        rest = analytic - float((self.dy * (right + left) * ~bent).sum()) / 2
-        for output in np.argwhere(bent):  # ask backward for each bent output alone
-            place = tuple(int(k) for k in output)
-            alone = np.zeros_like(self.dy)
+    def scales(self, v: np.ndarray) -> Iterator[np.ndarray]:
+        """The sizes that h is measured by where numbers of size v move, the best guess first."""
+        ordinary, small = np.maximum(1, v), (v > 0) & (v < 0.01)
+        yield ordinary
+        if small.any():
+            yield np.where(small, v, ordinary)
+        if self.largest > 100:
+            yield np.maximum(self.largest, ordinary)
+
+    def kind_of_kink(
+        self, name: str, index: Index, right: np.ndarray, left: np.ndarray, bent: np.ndarray,
+        tolerance: float,
+    ) -> int:  # fmt: skip
+        """Whether the gradient of each bent output is a slope, right or left (1 for all of them).
+
+        2 where some lie between the two, 0 where one lies beyond.
+        """
+        kind = 1
+        for output in np.argwhere(bent):  # ask backward for each of them alone
+            alone, place = np.zeros_like(self.dy), tuple(output)
             alone[place] = 1
             slope = float(self.backward(alone)[name][index])
-            sides = float(right[place]), float(left[place])
-            largest = max(*map(abs, sides), SMALLEST)
-            if min(abs(slope - side) for side in sides) > tolerance * largest:
-                return False
-            rest -= float(self.dy[place]) * slope
-        return abs(rest) <= tolerance * max(size, SMALLEST)
+            low, high = sorted((float(right[place]), float(left[place])))
+            margin = tolerance * max(abs(low), abs(high), SMALLEST)
+            if not low - margin <= slope <= high + margin:
+                return 0
+            kind = kind if min(slope - low, high - slope) <= margin else 2
+        return kind
 
 
-def _ends(layer: Layer) -> tuple[Layer, Layer]:
-    """The layers that see x and y, through all that contains them."""
-    leaves: list[Any] = [leaf for _, leaf in layer.leaves()]
-    first, last = leaves[0], leaves[-1]
-    first = _ends(first.layer)[0] if hasattr(first, "layer") else first  # a wrapper
-    last = _ends(last.layer)[1] if hasattr(last, "layer") else last
-    return first, last
+class Entries:
+    """What is known of the entries of an array: `numeric` is NaN where it was not asked."""
+
+    checked = wrong = kinks = shared = 0
+
+    def __init__(self, shape: Index, analytic: np.ndarray):
+        self.analytic, self.numeric = analytic, np.full(shape, math.nan)
+        self.size = float(abs(analytic).max(initial=0))
+
+
+def relative_error(numeric: float, analytic: float, size: float) -> float:
+    """The error of this page; infinite where there is no number."""
+    error = abs(numeric - analytic) / max(abs(numeric), size)
+    return math.inf if math.isnan(error) else error

@@ -4,11 +4,42 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What was found of one array."""
+
+    name: str  # "x", "weight", "0.bias" ...
+    size: int  # its entries
+    checked: int  # those that were compared one by one
+    wrong: int  # those that were wrong
+    kinks: int  # those on a kink, whose gradient was one of the two slopes
+    shared: int  # those on a kink, whose gradient lay between the two slopes
+    together: bool = False  # whether something is wrong where all entries are moved together
+    hint: str = ""  # what the wrong numbers look like
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gradient is right, by one convention or another."""
+        return not (self.wrong or self.together)
+
+    def __str__(self) -> str:
+        asked = f"{self.checked:,} of its {self.size:,} entries"
+        if self.together:
+            where = f"; {self.wrong} of them found" if self.wrong else ""
+            return f"{self.name}: some entries are wrong, as moving all together shows{where}"
+        if self.wrong:
+            count = f"{self.wrong:,} of its {self.size:,} entries are wrong"
+            if self.checked < self.size:
+                count = f"{self.wrong:,} are wrong of the {asked} that were asked"
+            return f"{self.name}: {count}" + (f"; {self.hint}" if self.hint else "")
+        return f"{self.name}: right" + (f" ({asked}, and all together)" if self.size else "")
+
+
+@dataclass(frozen=True)
 class GradReport:
     """What `gradcheck` found.  True where all is well; `str(report)` is one line a finding."""
 
     ok: bool
-    error: float  # the worst error of all entries, as defined on this page
+    error: float  # the worst error of all entries, as defined in gradient_check.py
     tolerance: float
     name: str  # the array of the worst entry: "x", "weight", "0.bias" ...
     index: tuple[int, ...]  # its place in that array; () for all entries moved together
@@ -17,32 +48,33 @@ class GradReport:
     checked: int  # entries compared, kinks included
     kinks: int  # entries on a kink, whose gradient was one of the two slopes
     problems: tuple[str, ...]  # other findings, such as "backward overwrote dy"
+    notes: tuple[str, ...] = ()  # what is no fault, but good to know
+    arrays: tuple[Verdict, ...] = ()  # a verdict on x and on each parameter
 
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
+        head = f"gradcheck {'passed' if self.ok else 'FAILED'}: "
+        if not self.arrays and len(self.problems) == 1:
+            return head + self.problems[0]
         index = ", ".join(map(str, self.index))
         place = f"{self.name}[{index}]" if self.index else f"{self.name} (all entries)"
         lines = [
-            f"gradcheck {'passed' if self.ok else 'FAILED'}: {self.checked} entries, "
-            f"{self.kinks} on kinks; worst error {self.error:.1e} (tolerance {self.tolerance:.0e}) "
-            f"at {place}: numeric {self.numeric:.12g}, analytic {self.analytic:.12g}"
+            f"{head}{self.checked:,} entries, {self.kinks} on kinks; worst error {self.error:.1e} "
+            f"(tolerance {self.tolerance:.0e}) at {place}: numeric {self.numeric:.12g}, "
+            f"analytic {self.analytic:.12g}"
         ]
-        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+        lines += [str(array) for array in self.arrays if not self.ok]
+        lines += [
+            f"{array.name}: at {array.shared} entries on kinks the gradient lies between the two"
+            " slopes, as where equal maxima share it: another convention than this book's"
+            for array in self.arrays
+            if array.shared
+        ]
+        return "\n  ".join([*lines, *self.problems, *self.notes])
 
     def raise_if_bad(self) -> None:
         """Raise AssertionError, with the text of the report, unless all is well."""
         if not self.ok:
             raise AssertionError(str(self))
-
-
-def neither_slope(
-    name: str, index: tuple[int, ...], analytic: float, right: float, left: float
-) -> str:
-    """The line for an entry on a kink, with these two slopes, whose gradient is none of them."""
-    place = f"{name}[{', '.join(map(str, index))}]"
-    return (
-        f"{place} is on a kink: to the right the slope is {right:.6g}, to the left {left:.6g}, and"
-        f" {analytic:.6g} is neither; gradients shared by equal maxima follow another convention"
-    )

@@ -31,6 +31,7 @@ Reference: Szegedy et al. (2016), "Rethinking the Inception Architecture for Com
 section 7: label smoothing.
 """
 
+from minialex.errors import is_number
 from minialex.xp import get_xp
 
 
@@ -45,7 +46,8 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
 
     labels (N,) are integers 0..C-1.  Raises ValueError for shapes that do not fit and for a label
     out of range, TypeError for other dtypes.  (On a GPU nobody looks at the labels, which would
-    mean to wait for the device; one that is out of range counts as no class.)
+    mean to wait for the device; one that is out of range counts as no class.  Training looks at
+    them before they go there.)
     """
     check(logits, labels, label_smoothing)
     xp, e = get_xp(logits), label_smoothing
@@ -54,23 +56,33 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # 1 at the label, else 0
     t = t * (1 - e) + e / C
     surprise = -(t * xp.where(t > 0, log_p, 0)).sum(axis=1)  # 0 times log 0 is to be 0
-    return surprise.mean(), (xp.exp(log_p) - t) * (1 / max(1, N))
+    return surprise.mean(), (xp.exp(log_p) - t) * (1 / N)
 
 
 def check(logits, labels, label_smoothing):
     """Raise TypeError or ValueError where `softmax_cross_entropy` cannot compute with these."""
     name = "softmax_cross_entropy"
+    for what, array in (("logits", logits), ("labels", labels)):
+        if not hasattr(array, "dtype"):
+            raise TypeError(f"{name}: expected {what} in an array, got {type(array).__name__}")
     if get_xp(logits) is not get_xp(labels):
         raise TypeError(f"{name}: logits and labels are on two devices; move one by to_device")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         found = f"got {logits.shape} and {labels.shape}"
         raise ValueError(f"{name}: expected logits (N, C) and labels (N,), {found}")
+    if not logits.size:
+        raise ValueError(f"{name}: there is nothing to score, got logits of {logits.shape}")
     if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
         found = f"got {logits.dtype} and {labels.dtype}"
         raise TypeError(f"{name}: expected float logits and integer labels, {found}")
-    if not 0 <= label_smoothing < 1:
+    if not is_number(label_smoothing, 0, 1):
         raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {label_smoothing}")
-    if get_xp(labels).__name__ == "numpy" and len(labels):
-        low, high, C = labels.min(), labels.max(), logits.shape[1]
-        if low < 0 or high >= C:
-            raise ValueError(f"{name}: labels must lie in 0..{C - 1}, got {low}..{high}")
+    if get_xp(labels).__name__ == "numpy":
+        check_labels(labels, logits.shape[1])
+
+
+def check_labels(labels, C):
+    """Raise ValueError unless the labels (N,), a NumPy array, lie in 0..C-1."""
+    if len(labels) and not 0 <= labels.min() <= labels.max() < C:
+        what = f"labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
+        raise ValueError(f"softmax_cross_entropy: {what}")

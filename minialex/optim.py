@@ -35,7 +35,7 @@ algorithm 1; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization";
 Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
 """
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, is_number
 from minialex.optimizer import Optimizer
 from minialex.schedules import constant, cosine, plateau, step_decay, warm_up
 from minialex.xp import get_xp
@@ -52,7 +52,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0):
-        if not 0 <= momentum < 1:
+        if not is_number(momentum, 0, 1):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
         super().__init__(model, lr, weight_decay, ("v",))
         self.momentum = momentum
@@ -72,7 +72,12 @@ class Adam(Optimizer):
     def __init__(
         self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
     ):
-        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1 and eps > 0):
+        fits = (
+            isinstance(betas, tuple | list)
+            and len(betas) == 2
+            and all(is_number(b, 0, 1) for b in betas)
+        )
+        if not (fits and is_number(eps) and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
         super().__init__(model, lr, weight_decay, ("m", "v"))
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
@@ -94,7 +99,7 @@ def clip_gradient_norm(g, max_norm):
 
     Raises ConfigError unless max_norm is positive.
     """
-    if not max_norm > 0:
+    if not (is_number(max_norm) and max_norm > 0):
         raise ConfigError(f"max_norm must be positive, got {max_norm}")
     xp = get_xp(g)
     norm = xp.sqrt(xp.vdot(g, g))

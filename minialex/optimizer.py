@@ -12,7 +12,7 @@ would move a vector that nobody reads.  So it looks before each step, and follow
 
 import operator
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, is_number
 from minialex.layers.layer import Layer
 from minialex.params import dict_like, flatten, named_arrays
 from minialex.xp import get_xp, to_device
@@ -29,8 +29,9 @@ class Optimizer:
     """
 
     def __init__(self, model, lr, weight_decay, state):
-        if lr < 0 or weight_decay < 0:
-            raise ConfigError(f"lr and weight_decay must not be negative: {lr}, {weight_decay}")
+        for what, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if not is_number(value):
+                raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
         if not (isinstance(model, Layer) or hasattr(model, "dtype")):
             name, found = type(self).__name__, type(model).__name__
             raise TypeError(f"{name}: expected a model, as in {name}(model, lr={lr}), got {found}")
@@ -50,14 +51,16 @@ class Optimizer:
         if not isinstance(self.model, Layer):
             return
         now = [owner[key] for owner, key, _ in named_arrays(self.model.params)]
-        if len(now) == len(self._views) and all(map(operator.is_, now, self._views)):
+        ours = len(now) == len(self._views) and all(map(operator.is_, now, self._views))
+        if ours and now[0].base is self.theta:  # which a copy of model and optimizer breaks
             return
-        old, self.theta = self.theta, flatten(self.model)
-        if old.shape != self.theta.shape:
+        old, theta = self.theta, flatten(self.model)
+        if old.shape != theta.shape:
             raise ValueError(
                 f"{type(self).__name__}: the model had {old.size:,} parameters and has"
-                f" {self.theta.size:,} now; make a new optimizer"
+                f" {theta.size:,} now; make a new optimizer"
             )
+        self.theta = theta
         self.state = {name: like(self.theta, vector) for name, vector in self.state.items()}
         self.g = get_xp(old).zeros_like(old) if self.g is None else self.g
         self.g = like(self.theta, self.g)
@@ -70,6 +73,10 @@ class Optimizer:
         A vector g (P,) in its place is left as it is.  Raises ValueError where it does not fit.
         """
         self.follow()
+        for own, key, name in named_arrays(self._grad):
+            if g is None and getattr(own[key], "base", None) is not self.g:
+                what = f"backward put another array in place of grad's {name}"
+                raise ValueError(f"{what}; write into it, as in grad[{key!r}][...] = ...")
         g = self.g if g is None else g
         if getattr(g, "shape", None) != self.theta.shape or g.dtype != self.theta.dtype:
             name, theta = type(self).__name__, self.theta

@@ -76,15 +76,13 @@ def flatten(model):
     """Move all parameters of `model` into one vector theta (P,); `params` become its views.
 
     Where they are such views already, theta is the vector that they are views of.
-    Raises ValueError where there are no parameters, or where their dtypes differ.
+    Raises ValueError where there are no parameters, where one is no array or stands at two places,
+    or where their dtypes differ.
     """
     arrays = [(owner, key) for owner, key, _ in named_arrays(model.params)]
     if not arrays:
         raise ValueError(f"{type(model).__name__} has no parameters to flatten")
-    dtypes = {owner[key].dtype for owner, key in arrays}
-    if len(dtypes) > 1:
-        found = " and ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"the parameters are of {found}; use model.to(dtype=...)")
+    check_arrays(model.params)
     owner, key = arrays[0]
     size, theta = count_parameters(model.params), owner[key].base
     if theta is not None and theta.shape == (size,) and theta.dtype == owner[key].dtype:
@@ -97,6 +95,23 @@ def flatten(model):
         view[name][...] = owner[key]
         owner[key] = view[name]
     return theta
+
+
+def check_arrays(params):
+    """Raise ValueError where `params` are not different arrays of one dtype."""
+    names, dtypes = dict[int, str](), set[str]()
+    for owner, key, name in named_arrays(params):
+        array, found = owner[key], type(owner[key]).__name__
+        if not hasattr(array, "dtype"):
+            raise ValueError(f"the parameter {name} is no array, but {found}")
+        if id(array) in names:  # only one of the two would be moved, by its own gradient alone
+            both = f"{name} and {names[id(array)]} are one array"
+            raise ValueError(f"the parameters {both}; give each layer its own")
+        names[id(array)] = name
+        dtypes.add(str(array.dtype))
+    if len(dtypes) > 1:
+        found = " and ".join(sorted(dtypes))
+        raise ValueError(f"the parameters are of {found}; use model.to(dtype=...)")
 
 
 def same_memory(a, b):

@@ -58,9 +58,8 @@ def plateau(
     Raises ConfigError for a `patience` below 1.
     """
     if patience < 1:
-        raise ConfigError(
-            f"a plateau schedule needs a patience of at least one epoch, got {patience}"
-        )
+        needs = "a patience of at least one epoch"
+        raise ConfigError(f"a plateau schedule needs {needs}, got {patience}")
 
     def schedule(step: int) -> float:
         best, waited, drops = math.inf, 0, 0
@@ -84,13 +83,9 @@ def warm_up(schedule: Schedule, steps: int) -> Schedule:
 
 
 def make_schedule(
-    name: str,
-    total: int,
-    warm_up_steps: int = 0,
-    *,
-    errors: Callable[[], Sequence[float]] = tuple,
-    patience: int = 5,
-) -> Schedule:
+    name: str, total: int, warm_up_steps: int = 0, *,
+    errors: Callable[[], Sequence[float]] = tuple, patience: int = 5,
+) -> Schedule:  # fmt: skip
     """The schedule of this name for `total` steps, after a warm-up.
 
     "constant"; "step", divided by 10 after each third of `total`; "cosine"; "plateau", see there

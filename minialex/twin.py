@@ -86,10 +86,8 @@ class OptimizerTwin:
 
 def refuse_cache(form: type) -> NoReturn:
     """Raise ValueError: `form` and the form of the layer that made a cache are two."""
-    raise ValueError(
-        f"{form.__name__}: this cache was made by another form of the layer; call forward again"
-        " after accelerate(), plain() or to()"
-    )
+    what = f"{form.__name__}: this cache was made by another form of the layer"
+    raise ValueError(f"{what}; call forward again after accelerate(), plain() or to()")
 
 
 def page_of(layer: Any) -> type:
@@ -97,13 +95,17 @@ def page_of(layer: Any) -> type:
     return getattr(type(layer), "page", type(layer))
 
 
+def _check_device(layer: Twin, name: str, x: Array) -> None:
+    if (get_xp(x) is np) != (layer.device == "cpu"):
+        what = f"this form is for the {layer.device}, where {name} is not"
+        raise TypeError(f"{type(layer).__name__}: {what}; use model.to(...)")
+
+
 def _seal(forward: Any) -> Any:
     @functools.wraps(forward)
     def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
         check_input(self, x)
-        if (get_xp(x) is np) != (self.device == "cpu"):
-            what = f"this form is for the {self.device}, where x is not"
-            raise TypeError(f"{type(self).__name__}: {what}; use model.to(...)")
+        _check_device(self, "x", x)
         y, cache = forward(self, x)
         return y, Sealed(self, x.shape, cache)
 
@@ -117,6 +119,7 @@ def _open(backward: Any) -> Any:
         if type(cache) is not Sealed or cache._form is not type(self):
             refuse_cache(type(self))
         check_gradient(self, dy, cache._x_shape, grad)
+        _check_device(self, "dy", dy)
         return backward(self, dy, cache._cache, grad)
 
     opened.__doc__ = Layer.backward.__doc__

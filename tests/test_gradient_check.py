@@ -144,7 +144,7 @@ def test_dropout_is_held_at_one_step_and_then_counts_on():
         (Function(lambda x: np.add(x, 1, out=x), lambda x: 1 + 0 * x), "overwrote x"),
         (Function(lambda x: x, lambda x: (1 + 0 * x).astype(np.complex128)), "expected"),
         (Function(lambda x: x, lambda x: np.nan + x), "not finite"),
-        (Function(lambda x: np.nan + x, lambda x: 1 + 0 * x), "two results"),
+        (Function(lambda x: np.nan + x, lambda x: 1 + 0 * x), "y[0, 0] is nan"),
     ],
 )
 def test_problems_are_named(layer, problem, x):
@@ -176,7 +176,7 @@ def test_a_gradient_that_is_added_instead_of_written_is_found(x):
             return dx
 
     report = gradcheck(on_device(Adds(3, 2, rng=np.random.default_rng(0))), x)
-    assert not report and "bias is not finite everywhere, or was not written" in str(report)
+    assert not report and "bias is not finite anywhere, or was not written" in str(report)
 
 
 # ------------------------------------------------------------------------------- per_image
@@ -257,13 +257,13 @@ ZEROS = on_device(np.array([[0.0, 1.5, -2.0], [1.0, 0.0, 0.0]]))
 
 
 def test_kinks_are_counted_and_both_slopes_allowed():
-    for layer in (ReLU(), Function(lambda x: np.maximum(x, 0), lambda x: 1.0 * (x >= 0))):
+    for layer in (ReLU(), Function(lambda x: np.maximum(x, 0), lambda x: x >= 0)):
         report = gradcheck(layer, ZEROS)
         assert report and report.kinks == 3 and report.checked == 6
 
 
-@pytest.mark.parametrize("at_zero", [0.5, -1, 2, 1.001, -0.001])
-def test_a_value_that_is_neither_slope_is_wrong(at_zero):
+@pytest.mark.parametrize("at_zero", [-1, 2, 1.001, -0.001])
+def test_a_value_beyond_both_slopes_is_wrong(at_zero):
     layer = Function(lambda x: np.maximum(x, 0), lambda x: np.where(x == 0, at_zero, x > 0))
     assert not gradcheck(layer, ZEROS)
 
@@ -313,24 +313,3 @@ def test_an_array_without_axes_and_a_dropout_in_use():
     cube = Function(lambda x: x**3, lambda x: 3 * x * x)
     assert gradcheck(cube, on_device(np.array(2.0))).checked == 1
     assert not math.isnan(gradcheck(Dropout(0.5).train(False), ZEROS).error)
-
-
-class SharedMaximum(Layer):
-    """The maximum of each row; equal maxima share its gradient, which is another convention."""
-
-    per_image = True
-
-    def forward(self, x):
-        return x.max(axis=1), x
-
-    def backward(self, dy, x, grad):
-        wins = x == x.max(axis=1, keepdims=True)
-        return dy[:, None] * wins / wins.sum(axis=1, keepdims=True)
-
-
-def test_a_gradient_shared_at_a_kink_is_called_neither_slope_not_a_wrong_number():
-    report = gradcheck(SharedMaximum(), on_device(np.array([[1.0, 1.0], [0.0, 2.0]])))
-    text = str(report)
-    assert not report and len(report.problems) == 1
-    assert "x[0, 0] is on a kink" in text and "is neither" in text and "another convention" in text
-    assert gradcheck(SharedMaximum(), on_device(np.array([[1.0, 1.5], [0.0, 2.0]])))

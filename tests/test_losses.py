@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from bad_input import refused
 from device import (
     DEVICE,
     assert_allclose,
@@ -131,17 +132,47 @@ def test_loss_function_is_the_page_where_it_is_asked_for():
     assert loss_function("gpu") is not softmax_cross_entropy
 
 
-def test_a_class_that_is_ruled_out_costs_nothing():
-    logits = on_device(np.array([[0, -np.inf, 1]]))
-    loss, dlogits = softmax_cross_entropy(logits, on_device(np.array([0])))
-    assert_allclose(loss, 1.3132616875182228, rtol=1e-12)
-    assert_allclose(dlogits, [[-0.7310585786, 0, 0.7310585786]], rtol=1e-9)
-    smoothed, _ = softmax_cross_entropy(logits, on_device(np.array([0])), 0.1)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_class_that_is_ruled_out_costs_nothing(loss_form, dtype):
+    digits = {np.float16: 2e-3, np.float32: 1e-6, np.float64: 1e-9}[dtype]
+    logits, label = on_device(np.array([[0, -np.inf, 1]], dtype)), on_device(np.array([0]))
+    loss, dlogits = loss_form(logits, label)
+    assert_allclose(loss, 1.3132616875182228, rtol=digits)
+    assert_allclose(dlogits, [[-0.7310585786, 0, 0.7310585786]], rtol=digits)
+    smoothed, _ = loss_form(logits, label, 0.1)
     assert float(smoothed) == np.inf  # 0.1/3 of the target stands where the network says never
+    ruled_out, dlogits = loss_form(logits, on_device(np.array([1])))
+    assert float(ruled_out) == np.inf and np.isfinite(dlogits).all()
 
 
-def test_a_large_batch_in_float16():
+def test_a_large_batch_in_float16(loss_form):
     logits, labels = on_device(np.zeros((70_000, 3), np.float16)), on_device(np.zeros(70_000, int))
-    loss, dlogits = softmax_cross_entropy(logits, labels)
+    loss, dlogits = loss_form(logits, labels)
     assert abs(float(loss) - np.log(3)) < 2e-3
     assert abs(float(abs(dlogits).max()) * 70_000 - 2 / 3) < 0.01
+
+
+def test_many_classes_in_float16(loss_form):
+    z = (3 * np.random.default_rng(0).standard_normal((50, 3000))).astype(np.float16)
+    labels = on_device(np.arange(50))
+    want, _ = softmax_cross_entropy(on_device(z.astype(np.float64)), labels)
+    assert abs(float(loss_form(on_device(z), labels)[0]) / float(want) - 1) < 1e-3
+
+
+@pytest.mark.parametrize("logits, labels, words", [
+    ([[0.0, 1.0]], np.array([0]), "logits in an array, got list"),
+    (np.zeros((1, 2)), [0], "labels in an array, got list"),
+    (None, None, "logits in an array, got NoneType"),
+])  # fmt: skip
+def test_what_is_no_array_is_refused_by_name(logits, labels, words, loss_form):
+    logits, labels = (on_device(a) if isinstance(a, np.ndarray) else a for a in (logits, labels))
+    with refused(TypeError, "softmax_cross_entropy: expected ", words):
+        loss_form(logits, labels)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_nothing_to_score_is_refused(shape, loss_form):
+    with refused(ValueError, "softmax_cross_entropy: there is nothing to score", shape):
+        loss_form(on_device(np.zeros(shape)), on_device(np.zeros(shape[0], int)))
+    with refused(ValueError, "label_smoothing", "nan"):
+        loss_form(on_device(np.zeros((1, 2))), on_device(np.zeros(1, int)), np.nan)

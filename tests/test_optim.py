@@ -269,3 +269,19 @@ def test_a_gradient_of_the_wrong_form(shape, dtype):
     with refused(ValueError, "Adam: expected a gradient (3,) of float32"):
         Adam(theta).step(on_device(np.ones(shape, dtype=dtype)))
     assert (theta == 1).all()
+
+
+@pytest.mark.parametrize("make", [
+    lambda model: SGD(model, lr=math.nan), lambda model: SGD(model, lr="0.1"),
+    lambda model: SGD(model, lr=math.inf), lambda model: SGD(model, lr=-1),
+    lambda model: Adam(model, lr=None), lambda model: Adam(model, weight_decay=math.nan),
+    lambda model: SGD(model, momentum=math.nan), lambda model: SGD(model, momentum="0.9"),
+    lambda model: Adam(model, betas=0.9), lambda model: Adam(model, betas=(0.9,)),
+    lambda model: Adam(model, betas=(0.9, math.nan)), lambda model: Adam(model, betas=("a", 0.9)),
+    lambda model: Adam(model, eps=None), lambda model: Adam(model, eps=0),
+    lambda model: clip_gradient_norm(on_device(np.ones(3)), None),
+    lambda model: clip_gradient_norm(on_device(np.ones(3)), math.nan),
+])  # fmt: skip
+def test_settings_that_cannot_work_are_one_line(make):
+    with refused(ConfigError, "must"):
+        make(model())

@@ -23,6 +23,7 @@ sqrt(lambda), which have no such problem: about 6 levels.)
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,22 +53,13 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        if (
-            not _is_list(rows)
-            or not rows
-            or not all(_is_list(row) and len(row) == 3 for row in rows)
-        ):
-            raise ConfigError(
-                f"ColourShift: components must be rows of three numbers, got {short(rows)}"
-            )
-        if (
-            not all(is_number(v) for v in (self.std, *(v for row in rows for v in row)))
-            or self.std < 0
-        ):
-            raise ConfigError(
-                "ColourShift: components must be numbers, and std a number of 0 or more"
-            )
-        set_field(self, "components", tuple(tuple(float(v) for v in row) for row in rows))
+        if not (_is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)):
+            rule = "components must be rows of three numbers"
+            raise ConfigError(f"ColourShift: {rule}, got {short(rows)}")
+        if not all(map(is_number, (self.std, *itertools.chain(*rows)))) or self.std < 0:
+            rule = "components must be numbers, and std a number of 0 or more"
+            raise ConfigError(f"ColourShift: {rule}")
+        set_field(self, "components", tuple(tuple(map(float, row)) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != 3 or x.dtype.kind != "f":

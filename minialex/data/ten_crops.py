@@ -24,19 +24,17 @@ def ten_crops(image: Image.Image, transform: Transform) -> list[np.ndarray]:
     """
     steps = list(getattr(transform, "transforms", ()))
     crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
-    where, size = crop_steps[-1] if crop_steps else (0, None)
-    if size is None:
-        raise CheckpointError(
-            "ten crops need a preprocessing with a CenterCrop; this checkpoint has none"
-        )
+    if not crop_steps:
+        needs = "a preprocessing with a CenterCrop"
+        raise CheckpointError(f"ten crops need {needs}; this checkpoint has none")
+    where, size = crop_steps[-1]
     for step in steps[:where]:
         image = step(image, None)
     h, w = (size, size) if isinstance(size, int) else size
     right, bottom = image.width - w, image.height - h
     centre = round(right / 2), round(bottom / 2)
-    crops = []
+    views = []
     for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom), centre):
         crop = image.crop((left, top, left + w, top + h))
-        for view in (crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
-            crops.append(Compose(tuple(steps[where + 1 :]))(view))
-    return crops
+        views += [crop, crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    return [Compose(tuple(steps[where + 1 :]))(view) for view in views]

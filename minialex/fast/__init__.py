@@ -1,7 +1,4 @@
 """The CPU's twins: one file per page, each derived from it; and what they share."""
 
+# ruff: noqa: F401 -- each of them registers its twins
 from minialex.fast import activations, conv, dropout, linear, lrn, optim, pool, sequential
-
-__all__ = [
-    "activations", "conv", "dropout", "linear", "lrn", "optim", "pool", "sequential",
-]  # fmt: skip

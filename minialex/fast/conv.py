@@ -22,15 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, scratch
+from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
-from minialex.fast.winograd import (
-    Plan,
-    make_plan,
-    transform_weight,
-    winograd_backward,
-    winograd_forward,
-)  # fmt: skip
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
@@ -43,22 +38,11 @@ CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method ma
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def pad(x: Array, P: int) -> Array:
-    """x (N, H, W, C) with P rows and columns of zeros on each side, in scratch memory."""
-    if P == 0:
-        return x
-    N, H, W, C = x.shape
-    padded = scratch(x, "pad", (N, H + 2 * P, W + 2 * P, C))
-    padded[:, :P], padded[:, P + H :] = 0, 0
-    padded[:, :, :P], padded[:, :, P + W :] = 0, 0
-    padded[:, P : P + H, P : P + W] = x
-    return padded
-
-
 def im2col(x: Array, K: int, S: int, P: int) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
-    x = pad(x, P)
     N, H, W, C = x.shape
+    H, W = H + 2 * P, W + 2 * P
+    x = on_canvas(x, "pad", (H, W), P) if P else x  # with P rows and columns of zeros on each side
     n, h, w, c = x.strides
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
     shape = (N, (H - K) // S + 1, (W - K) // S + 1, K, K, C)
@@ -97,7 +81,8 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         plan = self.plan(x.shape)
         if plan is not None:
             with one_blas_thread():
-                return winograd_forward(x, self.transformed(plan), bias, plan), (x, plan)
+                y = winograd.winograd_forward(x, self.transformed(plan), bias, plan)
+            return y, (x, plan)
         W = weight.reshape(-1, self.out_channels)  # (D, F)
         y = np.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         for images in self._pieces(x):
@@ -110,17 +95,18 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         (x, plan), F = cache, self.out_channels
+        K, S, P = self.kernel_size, self.stride, self.padding
         if plan is not None:
             with one_blas_thread():
                 U = self.transformed(plan) if self.input_grad else None
-                return winograd_backward(dy, x, U, grad, plan)
+                return winograd.winograd_backward(dy, x, U, grad, plan)
         W = self.params["weight"].reshape(-1, F)  # (D, F)
         dW = scratch(W, "dW", W.shape)
         dx = np.empty_like(x) if self.input_grad else None
         for images in self._pieces(x):
             dY = dy[images].reshape(-1, F)  # (M, F)
             for channels, filters in self.group_slices():
-                X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)
+                X = im2col(x[images][..., channels], K, S, P)
                 if images.start == 0:
                     product(X.T, dY[:, filters], out=dW[:, filters])
                 else:
@@ -128,25 +114,23 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 del X  # as large as dX
                 if dx is not None:
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
-                    col2im(
-                        dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding
-                    )
+                    col2im(dX, dx[images][..., channels], K, S, P)
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
         dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
-    def plan(self, shape: Shape) -> Plan | None:
+    def plan(self, shape: Shape) -> winograd.Plan | None:
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
         fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
         if self.algorithm == "im2col" or (self.algorithm == "auto" and not fits):
             return None
-        plan = make_plan(shape, self.params["weight"].shape, P, S, G)
+        plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
         faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)
         return plan if faster else None
 
-    def winograd_is_faster(self, shape: Shape, plan: Plan) -> bool:
+    def winograd_is_faster(self, shape: Shape, plan: winograd.Plan) -> bool:
         """By the count at the head of this page."""
         N, C, F, G = min(shape[0], GROUP), self.in_channels, self.out_channels, self.groups
         columns = plan.OH * plan.OW * self.kernel_size**2 * C
@@ -156,11 +140,11 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         moved = positions * (C + F) + n * C * F // G // N
         return positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
-    def transformed(self, plan: Plan) -> Array:
+    def transformed(self, plan: winograd.Plan) -> Array:
         """Winograd's U of the weights, for a plan."""
         if self.shared and plan.m in self.shared:
             return self.shared[plan.m]
-        return transform_weight(self.params["weight"], plan.m, self.stride)
+        return winograd.transform_weight(self.params["weight"], plan.m, self.stride)
 
     def share(self, shape: Shape) -> dict[Any, Array]:
         """{m: Winograd's U of the weights}, where inputs of `shape` (N, H, W, C) need it."""

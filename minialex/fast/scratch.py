@@ -25,16 +25,12 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     return buffer[:size].view(like.dtype).reshape(shape)
 
 
-def batch_slices(
-    x: Array, image_bytes: int | None = None, limit: int = CACHE_BYTES
-) -> Iterator[slice]:
+def batch_slices(x: Array, image_bytes: int = 0, limit: int = CACHE_BYTES) -> Iterator[slice]:
     """Slices of the batch x (N, ...), each of one image or of as many as take about `limit` bytes.
 
-    `image_bytes` is what an image takes, by default in x itself.
+    `image_bytes` is what an image takes; 0: what it takes in x itself.
     """
     N = len(x)
-    if image_bytes is None:
-        image_bytes = x.nbytes // max(1, N)
-    step = max(1, limit // max(1, image_bytes))
+    step = max(1, limit // max(1, image_bytes or x.nbytes // max(1, N)))
     for start in range(0, N, step):
         yield slice(start, start + step)

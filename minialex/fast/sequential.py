@@ -98,21 +98,18 @@ class Sequential(Twin, page.Sequential, device="cpu"):
 
     def _share(self, shape: Shape) -> list[tuple[Any, Any]]:
         """(layer, what it shares) of each layer that can share, for groups of `shape`."""
-        layers: list[Any] = []
-        shapes = []
+        wanted: list[tuple[Any, Shape]] = []
         for part in self.layers[: self.head]:
             for _, layer in part.leaves():
                 if hasattr(layer, "share"):
-                    layers.append(layer)
-                    shapes.append(shape)
+                    wanted.append((layer, shape))
                 try:
                     shape = (shape[0], *layer.output_shape(shape[1:]))
                 except ValueError:  # x is not of its form, as it will say itself
                     return []
         if 0 in shape:
             return []
-        values = map_threads(lambda i: layers[i].share(shapes[i]), range(len(layers)))
-        return list(zip(layers, values, strict=True))
+        return map_threads(lambda pair: (pair[0], pair[0].share(pair[1])), wanted)
 
 
 def groups_of(N: int) -> list[slice]:

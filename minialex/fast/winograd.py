@@ -108,9 +108,8 @@ class Plan(NamedTuple):
         """(images, their part of the last axis): as many images at once as the cache holds."""
         each = self.th * self.tw * channels
         step = max(1, BLOCK // each)
-        starts = range(0, N, step)
-        ends = [min(N, i + step) for i in starts]
-        return [(slice(i, j), slice(i * each, j * each)) for i, j in zip(starts, ends, strict=True)]
+        ends = [(i, min(N, i + step)) for i in range(0, N, step)]
+        return [(slice(i, j), slice(i * each, j * each)) for i, j in ends]
 
 
 def tile_size(r: int, OH: int, OW: int) -> Pair:
@@ -133,8 +132,7 @@ def products_of(m: Pair, r: int, OH: int, OW: int) -> int:
 
 def make_plan(
     shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
-    m: Pair | None = None,
-) -> Plan:  # fmt: skip
+    m: Pair | None = None) -> Plan:  # fmt: skip
     """The tiles for x of `shape` (N, H, W, C), of m[0] x m[1] outputs where m is given."""
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
@@ -170,9 +168,7 @@ def tiles(canvas: Array, size: Pair, plan: Plan) -> Array:
     return np.lib.stride_tricks.as_strided(canvas, shape, strides)
 
 
-def transform(
-    matrices: Matrices, images: Array, S: int, P: int, plan: Plan, name: str
-) -> Array:  # fmt: skip
+def transform(matrices: Matrices, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
     """`matrices` on both axes of every tile of the images: (n*n, R, S*S*C), in scratch memory.
 
     The tiles lie as on images with padding P, and with blocks of S x S pixels for pixels.
@@ -277,10 +273,7 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
         for channels, filters in groups:
             Vt = V[:, some, channels].transpose(0, 2, 1)
             products(Vt, dM[:, some, filters], out=part[:, :, filters])
-        if dU is None:
-            dU = part
-        else:
-            dU += part
+        dU = part if dU is None else np.add(dU, part, out=dU)
     return dU
 
 

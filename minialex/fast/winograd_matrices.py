@@ -38,15 +38,7 @@ import numpy as np
 
 from minialex.xp import Array
 
-POINTS = [
-    Fraction(0),
-    Fraction(1),
-    Fraction(-1),
-    Fraction(1, 2),
-    Fraction(-2),
-    Fraction(-1, 2),
-    Fraction(2),
-]
+POINTS = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")]
 
 
 def interpolation_points(n: int) -> list[Fraction]:
@@ -83,18 +75,11 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
-        raise ValueError(
-            f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand"
-        )
+        needs = f"F({m}, {r}) needs {n - 1} points"
+        raise ValueError(f"winograd: {needs}; from 2 to {len(POINTS)} are at hand")
     points = interpolation_points(n)
-    A, G, B = (
-        np.array(matrix, dtype=np.float64)
-        for matrix in (
-            vandermonde(points, m),
-            vandermonde(points, r),
-            inverse(vandermonde(points, n)),
-        )
-    )
+    V_m, V_r, V_n = (vandermonde(points, k) for k in (m, r, n))
+    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in (V_m, V_r, inverse(V_n)))
     scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
     return A, G * scale[:, None], B / scale
 

@@ -7,6 +7,7 @@ the result, because only reading forces them.  (cuRAND, which CuPy's own random 
 missing: those of minialex come from kernels, see philox.py.)
 """
 
+import contextlib
 import importlib
 from importlib import metadata
 from types import ModuleType
@@ -17,23 +18,19 @@ INSTALL = "pip install 'minialex[gpu]'"
 # Each of these distributions brings the same files, so only one may be installed.
 WHEELS = ("cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x", "cupy")
 # What CuPy's message says where one of them is missing; NVRTC's own begin with "nvrtc: error".
-LIBRARIES = {
-    "libnvrtc": "NVRTC",
-    "nvrtc64": "NVRTC",
-    "cublas": "cuBLAS",
-    "open source file": "the CUDA headers",
-}
+LIBRARIES = {"libnvrtc": "NVRTC", "nvrtc64": "NVRTC", "cublas": "cuBLAS",
+    "open source file": "the CUDA headers"}  # fmt: skip
 DRIVERS = "https://www.nvidia.com/drivers"
+NOT_VISIBLE = "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+OUT_OF_MEMORY = ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")  # in CuPy's exceptions
 
 
 def gpu_problem() -> str | None:
     """None where a GPU works; else one line: what is wrong and the command that fixes it."""
     wheels = installed_wheels()
     if len(wheels) > 1:
-        return (
-            f"{' and '.join(wheels)} are installed and overwrite each other; run: "
-            f"pip uninstall -y {' '.join(wheels)} && {INSTALL}"
-        )
+        what = f"{' and '.join(wheels)} are installed and overwrite each other"
+        return f"{what}; run: pip uninstall -y {' '.join(wheels)} && {INSTALL}"
     try:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # ImportError, or what the libraries raise that it loads
@@ -51,20 +48,16 @@ def installed_wheels() -> list[str]:
     """The distributions of CuPy that are installed."""
     found = []
     for name in WHEELS:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(name)
+            found.append(name)
     return found
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the memory of the GPU, or the pinned memory, is full."""
     text = f"{type(error).__name__} {error}"
-    return _is_cupys(error) and any(
-        word in text for word in ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")
-    )
+    return _is_cupys(error) and any(word in text for word in OUT_OF_MEMORY)
 
 
 def first_line(error: BaseException) -> str:
@@ -80,14 +73,10 @@ def _driver_problem(cupy: ModuleType) -> str | None:
     if driver == 0:
         return f"no NVIDIA driver was found; install it from {DRIVERS} or use --device cpu"
     if driver // 1000 < built_for // 1000:
-        instead = _older_cupy() if driver >= 12_000 else ""
-        return (
-            f"the NVIDIA driver is too old: it supports CUDA {_version(driver)}, CuPy needs"
-            f" {_version(built_for)}; update it from {DRIVERS}, or {instead or 'use --device cpu'}"
-        )
-    if runtime.getDeviceCount() == 0:
-        return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-    return None
+        versions = f"it supports CUDA {_version(driver)}, CuPy needs {_version(built_for)}"
+        instead = _older_cupy() if driver >= 12_000 else "use --device cpu"
+        return f"the NVIDIA driver is too old: {versions}; update it from {DRIVERS}, or {instead}"
+    return NOT_VISIBLE if runtime.getDeviceCount() == 0 else None
 
 
 def _library_problem(cupy: ModuleType) -> str | None:
@@ -100,7 +89,7 @@ def _library_problem(cupy: ModuleType) -> str | None:
 def _explain(error: Exception) -> str:
     text = str(error)
     if "NoDevice" in text:
-        return "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+        return NOT_VISIBLE
     if "DriverMismatch" in text or "CompatNotSupported" in text:
         what = "the NVIDIA driver does not fit its libraries, as after an update"
         return f"{what}; reboot, or use --device cpu"
@@ -111,11 +100,9 @@ def _explain(error: Exception) -> str:
         what = f"the GPU cannot be used ({first_line(error)})"
         return f"{what}; check it with nvidia-smi, or use --device cpu"
     if "--gpu-architecture" in text:
-        return f"the GPU is too old for this CuPy; {_older_cupy() or 'use --device cpu'}"
-    what = first_line(error)
-    for word, library in LIBRARIES.items():
-        if word in text:
-            what = f"{library} cannot be found"
+        return f"the GPU is too old for this CuPy; {_older_cupy()}"
+    missing = [library for word, library in LIBRARIES.items() if word in text]
+    what = f"{missing[-1]} cannot be found" if missing else first_line(error)
     command = libraries_command()
     return f"the GPU cannot be used ({what}); install the CUDA libraries with: {command}"
 
@@ -127,9 +114,10 @@ def libraries_command() -> str:
 
 
 def _older_cupy() -> str:
-    """How to change to the CuPy for CUDA 12, which takes older drivers and GPUs; or nothing."""
-    newer = "cupy-cuda13x" in installed_wheels()
-    return "run: pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'" if newer else ""
+    """How to change to the CuPy for CUDA 12, which takes older drivers and GPUs; else, the CPU."""
+    if "cupy-cuda13x" in installed_wheels():
+        return "run: pip uninstall -y cupy-cuda13x && pip install 'cupy-cuda12x[ctk]'"
+    return "use --device cpu"
 
 
 def _is_cupys(error: BaseException) -> bool:

@@ -35,9 +35,7 @@ class Kernel:
         largest = max(a.size for a in arguments if hasattr(a, "size"))
         index = "int" if max(largest, size or 0) <= LARGEST_INT32 else "long long"
         if index not in self._compiled:
-            kind = importlib.import_module("cupy").ElementwiseKernel
+            kind, name = importlib.import_module("cupy").ElementwiseKernel, f"minialex_{self.name}"
             code = f"typedef {index} Index;\n{self.functions}"
-            self._compiled[index] = kind(
-                *self.parameters, self.body, f"minialex_{self.name}", preamble=code
-            )
+            self._compiled[index] = kind(*self.parameters, self.body, name, preamble=code)
         self._compiled[index](*arguments, **({} if size is None else {"size": size}))

@@ -16,8 +16,11 @@ def softmax_cross_entropy(
 ) -> tuple[Array, Array]:
     """As losses.softmax_cross_entropy: the mean loss and dL/dlogits (N, C)."""
     check(logits, labels, label_smoothing)
+    if logits.dtype.itemsize < 4:  # the sum over many classes needs more digits than float16 has
+        results = softmax_cross_entropy(logits.astype("f4"), labels, label_smoothing)
+        return results[0].astype(logits.dtype), results[1].astype(logits.dtype)
     xp, (N, C), e = get_xp(logits), logits.shape, label_smoothing
     surprise = xp.empty(N, dtype=logits.dtype)
     dlogits = xp.empty((N, C), dtype=logits.dtype)
-    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, 1 / max(1, N), surprise, dlogits)
+    CROSS_ENTROPY(logits, labels, C, 1 - e + e / C, e / C, 1 / N, surprise, dlogits)
     return surprise.mean(), dlogits

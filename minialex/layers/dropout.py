@@ -43,7 +43,7 @@ class Dropout(Layer):
 
     def __init__(self, p=0.5, *, seed=None):
         super().__init__()
-        if not 0 <= p < 1:
+        if not (hasattr(p, "__float__") and 0 <= p < 1):
             raise ValueError(f"Dropout: p must be at least 0 and below 1, got {p}")
         self.p, (self.seed, self.stream) = min(round(p * 65536), 65535) / 65536, new_stream(seed)
 

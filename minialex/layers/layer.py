@@ -113,32 +113,34 @@ class Layer:
         return f"{type(self).__name__}()"
 
 
-def check_input(layer, x, form=None):
+def check_input(layer, x, form=None, what="an input"):
     """Raise TypeError unless x holds floats like the parameters, ValueError unless it has the form.
 
     `form` is the shape that `layer` expects, such as ("N", "H", "W", 3): a letter stands for any
-    size.
+    size.  `what` is how messages call x.
     """
     name, found = type(layer).__name__, getattr(x, "dtype", type(x).__name__)
     if getattr(found, "kind", "") != "f":
         raise TypeError(f"{name}: expected floating-point numbers in an array, got {found}")
-    if form:
+    if form is not None:
         fits = [isinstance(n, str) or n == size for n, size in zip(form, x.shape, strict=False)]
         if len(form) != x.ndim or not all(fits):
             form = str(form).replace("'", "")
-            raise ValueError(f"{name}: expected an input of shape {form}, got {x.shape}")
-        if min(len(x), *layer.output_shape(x.shape[1:])) < 1:
+            raise ValueError(f"{name}: expected {what} of shape {form}, got {x.shape}")
+        if what != "dy" and min(len(x), *layer.output_shape(x.shape[1:])) < 1:
             why = f"the window does not fit: {layer!r}" if len(x) else "the batch is empty"
             raise ValueError(f"{name}: an input of shape {x.shape}: {why}")
     for key, array in layer.params.items():
         if hasattr(array, "dtype") and (array.dtype, get_xp(array)) != (x.dtype, get_xp(x)):
-            raise TypeError(f"{name}: x and {key} differ in dtype or device; use model.to(...)")
+            raise TypeError(f"{name}: {what} and {key} of two dtypes or devices; use model.to(...)")
 
 
 def check_gradient(layer, dy, x_shape, grad):
-    """Raise ValueError unless dy has y's shape for x of `x_shape`, and grad all the parameters."""
-    name, shape = type(layer).__name__, (*x_shape[:1], *layer.output_shape(x_shape[1:]))
-    if (found := getattr(dy, "shape", type(dy).__name__)) != shape:
-        raise ValueError(f"{name}: expected dy of shape {shape}, like y, got {found}")
+    """Raise ValueError unless dy has y's shape for x of `x_shape`, and grad all the parameters.
+
+    Raises TypeError unless dy holds floats like the parameters.
+    """
+    check_input(layer, dy, (*x_shape[:1], *layer.output_shape(x_shape[1:])), "dy")
     for key in layer.params.keys() - grad.keys():
+        name = type(layer).__name__
         raise ValueError(f"{name}: grad has no {key!r}; make it with zeros_like(layer.params)")

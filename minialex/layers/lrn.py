@@ -34,6 +34,9 @@ over the same window as forward.
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 """
 
+import math
+
+from minialex.errors import check_sizes, is_number
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -49,12 +52,12 @@ class LocalResponseNorm(Layer):
 
     def __init__(self, size=5, alpha=1e-4, beta=0.75, k=2.0):
         super().__init__()
-        if size < 1 or size % 2 == 0:
+        check_sizes("LocalResponseNorm", size=size)
+        if size % 2 == 0:
             raise ValueError(f"LocalResponseNorm: size must be odd, got {size}")
-        if k <= 0 or alpha < 0:
-            raise ValueError(
-                f"LocalResponseNorm: k must be positive, alpha not negative: {k}, {alpha}"
-            )
+        if not (is_number(k) and k > 0 and is_number(alpha) and is_number(beta, -math.inf)):
+            found = f"k={k}, alpha={alpha}, beta={beta}"
+            raise ValueError(f"LocalResponseNorm: k must be positive, alpha not negative: {found}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x):

@@ -37,17 +37,10 @@ def up_to(most: int) -> Limits:
 
 
 def option(
-    default: Any,
-    group: str,
-    text: str,
-    *,
-    limits: Limits | None = None,
-    choices: Iterable[str] = (),
-    shown: str = "",
-    metavar: str | None = None,
-    parse: Callable[[str], Any] | None = None,
-    may_change: bool = False,
-) -> Any:
+    default: Any, group: str, text: str, *, limits: Limits | None = None,
+    choices: Iterable[str] = (), shown: str = "", metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None, may_change: bool = False,
+) -> Any:  # fmt: skip
     """A field of Config.
 
     text, group    what --help says, and where
@@ -60,10 +53,8 @@ def option(
                    device, be watched more closely or go on for longer; another learning rate, say,
                    would make it another run.
     """
-    about = {
-        "group": group, "text": text, "limits": limits, "choices": tuple(choices), "shown": shown,
-        "metavar": metavar, "parse": parse, "may_change": may_change,
-    }  # fmt: skip
+    about = dict(group=group, text=text, limits=limits, choices=tuple(choices), shown=shown,
+        metavar=metavar, parse=parse, may_change=may_change)  # fmt: skip
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -75,147 +66,100 @@ class Config:
     """
 
     # fmt: off
-    data: str = option(
-        "drawings", "data",
+    data: str = option("drawings", "data",
         "drawings; pets, photos that are downloaded once (about 800 MB); or a folder with"
         " train/<class>/ and test/<class>/, or with <class>/ alone",
-        shown="data/ where that has train/ and test/, else drawings",
-    )
-    limit: int | None = option(
-        None, "data", "the most images to use of each part", limits=TWO_OR_MORE, shown="all"
-    )
-    workers: int = option(
-        2, "data", "threads that load images", limits=ZERO_OR_MORE, may_change=True
-    )
-    cache: bool = option(
-        True, "data", "keep decoded images on the disk while the run lasts", may_change=True
-    )
+        shown="data/ where that has train/ and test/, else drawings")
+    limit: int | None = option(None, "data", "the most images to use of each part",
+        limits=TWO_OR_MORE, shown="all")
+    workers: int = option(2, "data", "threads that load images",
+        limits=ZERO_OR_MORE, may_change=True)
+    cache: bool = option(True, "data", "keep decoded images on the disk while the run lasts",
+        may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
-    lrn: bool | None = option(
-        None, "network", "local response normalisation", shown="yes with 2012, else no"
-    )
-    width: float = option(
-        1.0, "network", "scales the number of filters and hidden units", limits=up_to(4)
-    )
-    image_size: int | None = option(
-        None, "network", "side of the images in pixels", limits=ONE_OR_MORE, metavar="PIXELS",
-        shown="227; 224 with owt",
-    )
-    dropout: float = option(
-        0.5, "network", "share of the hidden units that is dropped in training", limits=SHARE
-    )
-    init: str = option(
-        "he", "network", "initial weights: he; glorot, for tanh and sigmoid; or paper",
-        choices=INITS,
-    )
+    lrn: bool | None = option(None, "network", "local response normalisation",
+        shown="yes with 2012, else no")
+    width: float = option(1.0, "network", "scales the number of filters and hidden units",
+        limits=up_to(4))
+    image_size: int | None = option(None, "network", "side of the images in pixels",
+        limits=ONE_OR_MORE, metavar="PIXELS", shown="227; 224 with owt")
+    dropout: float = option(0.5, "network", "share of the hidden units that is dropped in training",
+        limits=SHARE)
+    init: str = option("he", "network",
+        "initial weights: he; glorot, for tanh and sigmoid; or paper", choices=INITS)
     activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
-    pooling: str = option(
-        "max", "network", "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS
-    )
-    recipe: str = option(
-        "drawings", "training",
+    pooling: str = option("max", "network",
+        "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS)
+    recipe: str = option("drawings", "training",
         "settings that belong together, defaults of other options",
-        choices=RECIPES, shown="drawings for drawings, modern for photos",
-    )
-    epochs: int = option(
-        2, "training", "passes over the training images", limits=ONE_OR_MORE, may_change=True
-    )
-    patience: int | None = option(
-        None, "training", "end the run after so many epochs without a new best validation accuracy",
-        limits=ONE_OR_MORE, shown="never", metavar="EPOCHS", may_change=True,
-    )
-    batch_size: int = option(
-        32, "training", "images per step", limits=ONE_OR_MORE, metavar="IMAGES"
-    )
+        choices=RECIPES, shown="drawings for drawings, modern for photos")
+    epochs: int = option(2, "training", "passes over the training images",
+        limits=ONE_OR_MORE, may_change=True)
+    patience: int | None = option(None, "training",
+        "end the run after so many epochs without a new best validation accuracy",
+        limits=ONE_OR_MORE, shown="never", metavar="EPOCHS", may_change=True)
+    batch_size: int = option(32, "training", "images per step",
+        limits=ONE_OR_MORE, metavar="IMAGES")
     optimizer: str = option("adam", "training", "how steps are made", choices=OPTIMIZERS)
     lr: float = option(2e-4, "training", "learning rate", limits=FINITE)
-    weight_decay: float = option(
-        0.0, "training", "how strongly weights are drawn to 0", limits=FINITE
-    )
-    schedule: str = option(
-        "cosine", "training", "how the learning rate changes", choices=SCHEDULES
-    )
-    warm_up: int = option(
-        100, "training", "steps of rising learning rate, at most a tenth of all",
-        limits=ZERO_OR_MORE, metavar="STEPS",
-    )
-    plateau_patience: int = option(
-        5, "training", "epochs without a new best before --schedule plateau divides the rate by 10",
-        limits=ONE_OR_MORE, metavar="EPOCHS",
-    )
-    label_smoothing: float = option(
-        0.0, "training", "share of the certainty that labels give up", limits=SHARE
-    )
+    weight_decay: float = option(0.0, "training", "how strongly weights are drawn to 0",
+        limits=FINITE)
+    schedule: str = option("cosine", "training", "how the learning rate changes", choices=SCHEDULES)
+    warm_up: int = option(100, "training", "steps of rising learning rate, at most a tenth of all",
+        limits=ZERO_OR_MORE, metavar="STEPS")
+    plateau_patience: int = option(5, "training",
+        "epochs without a new best before --schedule plateau divides the rate by 10",
+        limits=ONE_OR_MORE, metavar="EPOCHS")
+    label_smoothing: float = option(0.0, "training",
+        "share of the certainty that labels give up", limits=SHARE)
     seed: int = option(0, "training", "of all random numbers", limits=ZERO_OR_MORE)
-    augment: str = option(
-        "none", "augmentation",
+    augment: str = option("none", "augmentation",
         "none; crop, the paper's random crops and mirror images; or full, with crops of random"
-        " size and shape",
-        choices=AUGMENTATIONS,
-    )
-    crop_scale: float = option(
-        0.35, "augmentation", "the smallest part of a photo's area that --augment full crops",
-        limits=up_to(1),
-    )
-    colour_shift: float = option(
-        0.0, "augmentation", "strength of the paper's random colours, 0.1 there", limits=FINITE
-    )
-    normalize: str = option(
-        "imagenet", "augmentation",
+        " size and shape", choices=AUGMENTATIONS)
+    crop_scale: float = option(0.35, "augmentation",
+        "the smallest part of a photo's area that --augment full crops", limits=up_to(1))
+    colour_shift: float = option(0.0, "augmentation",
+        "strength of the paper's random colours, 0.1 there", limits=FINITE)
+    normalize: str = option("imagenet", "augmentation",
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
-        choices=("imagenet", "mean"),
-    )
+        choices=("imagenet", "mean"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
-    device: str = option(
-        "auto", "machine", "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
-        choices=("cpu", "gpu", "auto"), may_change=True,
-    )
-    threads: int | None = option(
-        None, "machine", "cores to use", limits=ONE_OR_MORE, shown="all", may_change=True
-    )
-    memory_limit: int | None = option(
-        None, "machine", "memory of a training step, like 2GB; the batch is split to fit",
-        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True,
-    )
-    algorithm: str = option(
-        "auto", "machine",
+    device: str = option("auto", "machine",
+        "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
+        choices=("cpu", "gpu", "auto"), may_change=True)
+    threads: int | None = option(None, "machine", "cores to use",
+        limits=ONE_OR_MORE, shown="all", may_change=True)
+    memory_limit: int | None = option(None, "machine",
+        "memory of a training step, like 2GB; the batch is split to fit",
+        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True)
+    algorithm: str = option("auto", "machine",
         "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",
-        choices=ALGORITHMS, may_change=True,
-    )
-    tf32: bool = option(
-        False, "machine",
+        choices=ALGORITHMS, may_change=True)
+    tf32: bool = option(False, "machine",
         "products with 10 bits of precision on a GPU since 2020: faster, less exact",
-        may_change=True,
-    )
-    plain: bool = option(
-        False, "machine", "run the pages as they stand, without their fast twins: far slower",
-        may_change=True,
-    )
-    ten_crop: bool = option(
-        False, "run", "test on ten crops of each image as well", may_change=True
-    )
-    keep_last: bool = option(
-        False, "run",
+        may_change=True)
+    plain: bool = option(False, "machine",
+        "run the pages as they stand, without their fast twins: far slower", may_change=True)
+    ten_crop: bool = option(False, "run", "test on ten crops of each image as well",
+        may_change=True)
+    keep_last: bool = option(False, "run",
         "keep last.safetensors at the end, so that more --epochs go on from there to the bit",
-        may_change=True,
-    )
-    log_interval: int = option(
-        20, "run", "steps between updates of the loss shown in a log file or from a GPU",
-        limits=ONE_OR_MORE, metavar="STEPS", may_change=True,
-    )
+        may_change=True)
+    log_interval: int = option(20, "run",
+        "steps between updates of the loss shown in a log file or from a GPU",
+        limits=ONE_OR_MORE, metavar="STEPS", may_change=True)
     # fmt: on
 
     def __post_init__(self) -> None:
         if self.device == "cuda":
             object.__setattr__(self, "device", "gpu")
         for field in options():
-            value, (limits, choices) = getattr(self, field.name), _allowed(field)
+            name, value = flag(field.name), getattr(self, field.name)
+            limits, choices = field.metadata["limits"], field.metadata["choices"]
             if choices and value not in choices:
-                raise ConfigError(
-                    f"unknown {flag(field.name)} '{value}'; choose {', '.join(choices)}"
-                )
+                raise ConfigError(f"unknown {name} '{value}'; choose {', '.join(choices)}")
             if limits and value is not None and not limits[1](value):
-                raise ConfigError(f"{flag(field.name)} must be {limits[0]}, got {value}")
+                raise ConfigError(f"{name} must be {limits[0]}, got {value}")
         if self.plain and self.memory_limit is not None:
             raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
 
@@ -263,10 +207,8 @@ def change(config: Config, given: dict[str, Any]) -> Config:
     """
     _check_together(given)
     may_change = {field.name for field in options() if field.metadata["may_change"]}
-    if fixed := given.keys() - may_change:
-        raise ConfigError(
-            f"{flag(min(fixed))} cannot be changed when a run is resumed; leave it out"
-        )
+    if fixed := [flag(name) for name in given.keys() - may_change]:
+        raise ConfigError(f"{min(fixed)} cannot be changed when a run is resumed; leave it out")
     return dataclasses.replace(config, **given)
 
 
@@ -286,10 +228,6 @@ def from_settings(settings: Any) -> Config:
         if not isinstance(value, kind) and not (type(value) is int and isinstance(0.0, kind)):
             raise TypeError(f"{name} is {value!r}")
     return Config(**settings)
-
-
-def _allowed(field: dataclasses.Field) -> tuple[Limits | None, tuple[str, ...]]:
-    return field.metadata["limits"], field.metadata["choices"]
 
 
 def _check_together(given: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from minialex.attach import device_of
 from minialex.data import DataLoader
 from minialex.data.ten_crops import MIDDLE_CROP
 from minialex.layers import Layer
-from minialex.losses import check, log_softmax
+from minialex.losses import check, check_labels, log_softmax
 from minialex.params import family
 from minialex.train.prefetch import device_batches
 from minialex.xp import to_cpu
@@ -80,6 +80,7 @@ def tally(
             crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
             logits = model(crops)
             check(logits, labels.repeat(len(crops) // len(x)), label_smoothing=0)
+            check_labels(to_cpu(labels), logits.shape[1])
             log_p = to_cpu(log_softmax(logits)).astype(np.float64)
             answers = [log_p]
             if ten_crops:

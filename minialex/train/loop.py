@@ -31,12 +31,13 @@ from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
+from minialex.train.advice import advice
 from minialex.train.arguments import check_arguments
 from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate, evaluating
 from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
-from minialex.train.progress import Meter, Progress, advice, check_finite
+from minialex.train.progress import Meter, Progress, check_finite
 from minialex.train.saving import Saved
 from minialex.train.screen import Screen, epoch_line
 from minialex.train.stopping import Stop
@@ -210,12 +211,11 @@ class Training:
         """
         progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
         started = time.perf_counter() - progress.epoch_seconds
-        with (
-            contextlib.closing(
-                device_batches(self.loader, self.device, progress.epoch, start=progress.batch)
-            ) as batches,
-            self.screen.bar(name, len(self.loader.dataset), int(progress.sums[2])) as bar,
-        ):
+        images, done = len(self.loader.dataset), int(progress.sums[2])
+        batches = device_batches(
+            self.loader, self.device, progress.epoch, progress.batch, lambda: self.meter.classes
+        )
+        with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
                 yield x, labels
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
@@ -261,9 +261,8 @@ class Training:
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":
             self.screen.line(f"  lr {self.learning_rate():g} from now on: no new best for a while")
-        tip = "" if self.label_smoothing else advice(self.history, self.classes, self.optimizer)
-        if tip:
-            self.screen.line(tip)
+        for line in advice(self):
+            self.screen.line(line)
 
 
 def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) -> Any:

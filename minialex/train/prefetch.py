@@ -31,7 +31,8 @@ On a CPU there is nothing to copy, and batches come straight from the loader.
 """
 
 import contextlib
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,28 +40,41 @@ import numpy as np
 from minialex.data import DataLoader
 from minialex.data.loader import RawBatch
 from minialex.gpu.pixels import finish
+from minialex.losses import check_labels
 from minialex.xp import Array
 
 SLOTS = 2
 
 
 def device_batches(
-    loader: DataLoader, device: str, epoch: int, start: int = 0
-) -> Generator[tuple[Array, Array]]:
+    loader: DataLoader, device: str, epoch: int, start: int = 0,
+    classes: Callable[[], int] | None = None,
+) -> Generator[tuple[Array, Array]]:  # fmt: skip
     """The batches (x, labels) of `loader.epoch(epoch, start)` on "cpu" or "gpu".
 
-    On a GPU a batch is valid until the next one is asked for.
+    On a GPU a batch is valid until the next one is asked for.  The loss does not look at labels
+    there; so with `classes`, which says after the first batch how many there are, ValueError is
+    raised after a batch with others.
     """
     if device == "cpu":
         yield from loader.epoch(epoch, start)
         return
-    raw_batches = loader.raw_epoch(epoch, start)
-    with contextlib.closing(raw_batches), contextlib.closing(on_gpu(raw_batches)) as batches:
+    raw_batches, noted = loader.raw_epoch(epoch, start), deque[np.ndarray]()
+
+    def noting() -> Iterator[RawBatch]:
+        for batch in raw_batches:
+            noted.append(batch.labels)
+            yield batch
+
+    with contextlib.closing(raw_batches), contextlib.closing(on_gpu(noting())) as batches:
         for batch in batches:
             x = batch.images
             if loader.finishing is not None and x.dtype == np.uint8:
                 x = finish(loader.finishing, x, batch.colours)
             yield x, batch.labels
+            labels = noted.popleft()
+            if classes is not None:
+                check_labels(labels, classes())
 
 
 def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:

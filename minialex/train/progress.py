@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from minialex.errors import MinialexError
 from minialex.xp import Array, get_xp, to_cpu
@@ -59,12 +58,14 @@ class Meter:
     def __init__(self, theta: Array, most: int):
         self.log = get_xp(theta).zeros((most, 2), dtype=theta.dtype)
         self.images: list[int] = []  # of each row that was not read back yet
+        self.classes = 0  # of the logits that were added last
 
     def add(self, loss: Array, logits: Array, labels: Array) -> None:
         """Note the mean loss of some images, and how many of them have their right answer."""
         row = self.log[len(self.images)]
         row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
         self.images.append(len(labels))
+        self.classes = logits.shape[1]
 
     def read_back(self, progress: Progress) -> None:
         """Add to the sums of the epoch.  Raises TrainingError where a loss is not finite."""
@@ -83,15 +84,3 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
             f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
             " lower the learning rate (--lr) and start again"
         )
-
-
-def advice(history: list[dict[str, float]], classes: list[str] | None, optimizer: Any) -> str:
-    """A line where the network has learned nothing yet: it gives every image the same answer."""
-    chance = math.log(len(classes)) if classes and len(classes) > 1 else math.inf
-    if len(history) < 2 or abs(history[-1]["train_loss"] - chance) >= 0.01:
-        return ""
-    other = "" if hasattr(optimizer, "betas") else ", the optimizer Adam"
-    return (
-        f"  the loss stays at log({len(classes or [])}) = {chance:.3f}, as in guessing; try a"
-        f" learning rate of {optimizer.lr / 3:.1g}{other} or a larger batch"
-    )

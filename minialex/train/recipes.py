@@ -55,28 +55,18 @@ from minialex.errors import ConfigError
 from minialex.optim import SGD, Adam, Optimizer
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "drawings": {
-        "variant": "ungrouped", "augment": "none",
-        "optimizer": "adam", "lr": 2e-4, "batch_size": 32, "epochs": 2,
-    },
-    "modern": {
-        "variant": "owt", "augment": "full", "crop_scale": 0.25, "colour_shift": 0.1,
-        "label_smoothing": 0.1, "optimizer": "adamw", "lr": 2e-4, "weight_decay": 0.1,
-        "schedule": "cosine", "warm_up": 500, "batch_size": 32, "epochs": 60,
-    },
-    "paper": {
-        "variant": "2012", "augment": "crop", "colour_shift": 0.1, "normalize": "mean",
-        "init": "paper", "dropout": 0.5, "optimizer": "sgd", "lr": 0.01, "weight_decay": 5e-4,
-        "schedule": "plateau", "warm_up": 0, "plateau_patience": 10,
-        "batch_size": 128, "epochs": 90,
-    },
+    "drawings": dict(variant="ungrouped", augment="none",
+        optimizer="adam", lr=2e-4, batch_size=32, epochs=2),
+    "modern": dict(variant="owt", augment="full", crop_scale=0.25, colour_shift=0.1,
+        label_smoothing=0.1, optimizer="adamw", lr=2e-4, weight_decay=0.1,
+        schedule="cosine", warm_up=500, batch_size=32, epochs=60),
+    "paper": dict(variant="2012", augment="crop", colour_shift=0.1, normalize="mean",
+        init="paper", dropout=0.5, optimizer="sgd", lr=0.01, weight_decay=5e-4,
+        schedule="plateau", warm_up=0, plateau_patience=10, batch_size=128, epochs=90),
 }  # fmt: skip
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": Adam,
-    "adamw": partial(Adam, decoupled=True),
-    "sgd": SGD,
-}
+ADAMW = partial(Adam, decoupled=True)
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": ADAMW, "sgd": SGD}
 
 
 def recipe_for(data: str) -> str:

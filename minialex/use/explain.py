@@ -33,8 +33,7 @@ import numpy as np
 
 from minialex.attach import first_layer
 from minialex.errors import ConfigError
-from minialex.layers import Conv2d, Linear, ReLU, Sequential, Sigmoid, Tanh
-from minialex.layers.layer import Layer
+from minialex.layers import Conv2d, Layer, Linear, ReLU, Sequential, Sigmoid, Tanh
 from minialex.models import AlexNet
 from minialex.params import family, zeros_like
 from minialex.train.evaluation import evaluating
@@ -98,9 +97,8 @@ class Trace:
 
         `at` = -1 is the input itself.
         """
-        xp = get_xp(self.logits)
-        one_hot = xp.arange(self.logits.shape[1]) == xp.asarray(classes)[:, None]
-        dy = one_hot.astype(self.logits.dtype)
+        xp, y = get_xp(self.logits), self.logits
+        dy = (xp.arange(y.shape[1]) == xp.asarray(classes)[:, None]).astype(y.dtype)  # one-hot
         # Nobody asks for the gradient of the images in training, so an accelerated model may leave
         # it out (`input_grad`).
         first = first_layer(self.model)
@@ -142,11 +140,8 @@ def last_hidden(model: Layer, batches: Iterable[Array]) -> np.ndarray:
     `batches` yields the images, (N, H, W, C) at a time.  Raises ConfigError for a network without a
     Linear layer.
     """
-    parts = []
     with evaluating(model):
-        for x in batches:
-            parts.append(to_cpu(_before_the_last_linear(model, x)).copy())
-    return np.concatenate(parts)
+        return np.concatenate([to_cpu(_before_the_last_linear(model, x)).copy() for x in batches])
 
 
 def _before_the_last_linear(model: Layer, x: Array) -> Array:
@@ -168,7 +163,6 @@ def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.nda
     are Euclidean, by |q - p|^2 = |q|^2 + |p|^2 - 2 q p: one product, not Q P differences.
     """
     q, p = queries.astype(np.float64), points.astype(np.float64)
-    squares = (q**2).sum(axis=1)[:, None] + (p**2).sum(axis=1)
-    squares -= 2 * (q @ p.T)
+    squares = (q**2).sum(axis=1)[:, None] + (p**2).sum(axis=1) - 2 * (q @ p.T)
     chosen = np.argsort(squares, axis=1, kind="stable")[:, :count]
     return chosen, np.sqrt(np.maximum(np.take_along_axis(squares, chosen, axis=1), 0))

@@ -91,17 +91,13 @@ def summary(model: Layer, shape: Shape) -> str:
 
     table = [line(row) for row in rows]
     rule = "-" * max(map(len, table))
-    note = (
-        f"weights, gradient and Adam's two vectors: {show_bytes(4 * parameters * 4)};"
-        " kB are those of one image in float32"
-    )
+    adam = show_bytes(4 * parameters * 4)
+    note = f"weights, gradient and Adam's two vectors: {adam}; kB are those of one image in float32"
     buffers = sum(a.size for part in family(model) for a in getattr(part, "buffers", {}).values())
     if buffers:
         note += f"\nbuffers, which training does not change by gradients: {buffers:,} numbers"
     fixed = step_bytes(model, shape, 0)
-    each = step_bytes(model, shape, 1) - fixed
-    peak = (
-        f"peak of an accelerated training step with Adam: {show_bytes(fixed)} + {show_bytes(each)}"
-        " per image (1 MB = 10^6 bytes)"
-    )
+    each = show_bytes(step_bytes(model, shape, 1) - fixed)
+    step = f"{show_bytes(fixed)} + {each} per image (1 MB = 10^6 bytes)"
+    peak = f"peak of an accelerated training step with Adam: {step}"
     return "\n".join([table[0], rule, *table[1:-1], rule, table[-1], note, peak])

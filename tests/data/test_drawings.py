@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from minialex.data.drawings.parts import Look, draw_animal
-from minialex.data.drawings.scenes import Drawings, _draw, contact_sheet
+from minialex.data.drawings.scenes import Drawings, _draw
 from minialex.data.drawings.tools import View, grow, smooth
 from minialex.errors import DataError
 
@@ -170,15 +170,6 @@ def test_logistic_regression_on_thumbnails_stays_under_70_percent():
     # The same classifier does find a cue that a pixel's mean gives away: the test can fail.
     x[y == 1, :600] += 12
     assert best_linear_accuracy(x, y, 650) > 0.75
-
-
-def test_contact_sheet_places_the_drawings_in_reading_order():
-    drawings = Drawings(6, size=32)
-    sheet = contact_sheet(drawings, rows=2, columns=3, tile=32)
-    assert sheet.size == (96, 64)
-    assert np.array_equal(np.asarray(sheet)[32:, 32:64], pixels(drawings, 4))
-    with pytest.raises(IndexError):
-        contact_sheet(drawings, 3, 3)
 
 
 def test_hull_of_ellipses_is_convex_and_holds_each():

@@ -39,9 +39,9 @@ def change(state):
 if __name__ == "__main__":
     change(sys.argv[1])
     if sys.argv[2:] == ["doctor"]:
-        from minialex.commands import doctor
+        from minialex.commands.main import main
 
-        sys.exit(doctor.main(doctor.parser().parse_args([])))
+        sys.exit(main(["doctor"]))
     if len(sys.argv) > 2:
         os.environ["MINIALEX_TEST_DEVICE"] = "cpu"  # the emulated device is there already
         import tiny_run

@@ -10,6 +10,7 @@ import time
 
 import minialex as mx
 from device import DEVICE
+from minialex.train.checkpoint import state_dict
 from minialex.train.loop import Training
 from minialex.train.screen import Bar, Silent
 
@@ -108,6 +109,31 @@ def training(name, run=None, *, model=None, optimizer=None, loader=None, after=N
     options = {"epochs": 2, "val": val, "device": DEVICE, **options}
     screen = Steps() if after is None else Steps(after)
     return Training(model, loader or own, optimizer, run=run, screen=screen, **options)
+
+
+def rows(run):
+    """The history without its clock."""
+    return [{k: v for k, v in row.items() if k != "images_per_s"} for row in run.history]
+
+
+def ends(run):
+    """Train to the end; all that the model holds then, and the history."""
+    run.train()
+    return {name: array.tobytes() for name, array in state_dict(run.model).items()}, rows(run)
+
+
+def stop(run, step):
+    """Train until a Ctrl-C in step number `step` from now."""
+
+    def ask(n):
+        run.stop.asked = n >= step
+
+    run.screen.after = ask
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("nobody asked it to stop")
 
 
 def main(name, folder, pause=0):

@@ -16,6 +16,7 @@ from minialex.layers import (
     MaxPool2d,
     ReLU,
     Sequential,
+    Sigmoid,
 )
 from minialex.models import AlexNet
 from minialex.params import named_arrays, zeros_like
@@ -52,6 +53,19 @@ def test_a_closed_unit_gets_0_whatever_dy_is_and_a_nan_passes_dy(form, inplace, 
     assert y.dtype == dx.dtype == dtype
     np.testing.assert_array_equal(y, want_y)
     np.testing.assert_array_equal(dx, want)
+
+
+@BOTH
+@DTYPES
+def test_the_left_tail_of_the_sigmoid_and_its_gradient_keep_their_digits(form, dtype):
+    v = np.array([-1, -5, -17, -20, -40, -80], dtype)
+    want = np.exp(v.astype(np.float64)) / (1 + np.exp(v.astype(np.float64)))
+    layer = to_form(Sigmoid(), form)
+    y, cache = layer.forward(on_device(v))
+    dx = layer.backward(on_device(np.ones_like(v)), cache, {})
+    digits = 100 * np.finfo(dtype).eps  # exp() of -80 errs by 80 times what its argument does
+    np.testing.assert_allclose(on_host(y), want, rtol=digits)
+    np.testing.assert_allclose(on_host(dx), want * (1 - want), rtol=digits)
 
 
 def max_pool_by_definition(x, dy, K, S, P):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bad_input import refused
-from device import assert_array_equal, assert_on_device, on_device, on_host
+from device import DEVICE, assert_array_equal, assert_on_device, on_device, on_host
 from layer_cases import CASES, KINDS, Wrapper, make, to_form
+from minialex.attach import accelerate
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
@@ -21,6 +22,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.params import count_parameters, dict_like, flatten, named_arrays, zeros_like
+from minialex.twin import page_of
 from minialex.use.summary import multiply_adds
 
 
@@ -76,7 +78,15 @@ def test_inputs_are_left_alone_and_results_shared_with_nobody(kind, i):
         (lambda: AvgPool2d(2, 0), ValueError, "AvgPool2d: stride must .* got 0"),
         (lambda: MaxPool2d(3, padding=2), ValueError, "padding must be .* got 2"),
         (lambda: LocalResponseNorm(4), ValueError, "odd, got 4"),
-        (lambda: LocalResponseNorm(0), ValueError, "odd, got 0"),
+        (lambda: LocalResponseNorm(0), ValueError, "size must .* got 0"),
+        (lambda: LocalResponseNorm("5"), ValueError, "size must .* got '5'"),
+        (lambda: LocalResponseNorm(5.0), ValueError, "size must .* got 5.0"),
+        (lambda: LocalResponseNorm(alpha=np.nan), ValueError, "alpha not negative: .* alpha=nan"),
+        (lambda: LocalResponseNorm(alpha="a"), ValueError, "alpha not negative: .* alpha=a"),
+        (lambda: LocalResponseNorm(beta=np.nan), ValueError, "beta=nan"),
+        (lambda: LocalResponseNorm(k=np.inf), ValueError, "k=inf"),
+        (lambda: Dropout("0.5"), ValueError, "Dropout: p .* got 0.5"),
+        (lambda: Dropout(np.nan), ValueError, "Dropout: p .* got nan"),
         (lambda: LocalResponseNorm(k=0), ValueError, "k must be positive"),
         (lambda: LocalResponseNorm(alpha=-1), ValueError, "alpha not negative"),
         (lambda: Dropout(1), ValueError, "Dropout: p .* got 1"),
@@ -149,8 +159,11 @@ def test_a_wrong_dy_is_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form)
     y, cache = layer.forward(good_input(name))
     grad = zeros_like(layer.params)
-    for dy in (y[:2], y[..., :1], y[0], y.sum(), [1.0, 2.0], 3, None):
-        with refused(ValueError, f"{name}: ", str(y.shape)):
+    for dy in (y[:2], y[..., :1], y[0], y.sum()):
+        with refused(ValueError, f"{name}: expected dy of shape", str(y.shape)):
+            layer.backward(dy, cache, grad)
+    for dy in ([1.0, 2.0], 3, None, y.astype(int)):
+        with refused(TypeError, f"{name}: expected floating-point numbers", "got"):
             layer.backward(dy, cache, grad)
     layer.backward(np.ones_like(y), cache, grad)
 
@@ -174,6 +187,26 @@ def test_images_and_weights_of_different_dtypes_are_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form).to(dtype=np.float64)
     with refused(TypeError, f"{name}: ", "weight", "dtype", "model.to"):
         layer.forward(good_input(name))
+    y, cache = layer.forward(good_input(name).astype(np.float64))
+    with refused(TypeError, f"{name}: dy and weight", "dtype", "model.to"):
+        layer.backward(y.astype(np.float32), cache, zeros_like(layer.params))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_arrays_of_two_devices_are_one_line(name):
+    if DEVICE == "cpu":
+        pytest.skip("there is one device")
+    for here, there in ((on_device, on_host), (on_host, on_device)):
+        layer = LAYERS[name]().to("gpu" if here is on_device else "cpu")
+        layer = accelerate(layer).to("gpu" if here is on_device else "cpu")
+        if type(layer) is page_of(layer) and not layer.params:
+            continue  # such a page computes wherever its input is
+        x = here(on_host(good_input(name)))
+        with refused(TypeError, f"{name}: ", "use model.to(...)"):
+            layer.forward(there(x))
+        y, cache = layer.forward(x)
+        with refused(TypeError, f"{name}: ", "use model.to(...)"):
+            layer.backward(there(y), cache, zeros_like(layer.params))
 
 
 @pytest.mark.parametrize("form", ["plain", "auto"])

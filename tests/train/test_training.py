@@ -13,7 +13,7 @@ from minialex.train import loop
 from minialex.train.checkpoint import load_checkpoint, state_dict
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate
-from minialex.train.progress import TrainingError, advice
+from minialex.train.progress import TrainingError
 from minialex.train.run import COLUMNS, RunFolder
 from tiny_run import OPTIONS, last_weights, source, training
 
@@ -121,20 +121,6 @@ def test_learning_reduces_the_loss(tmp_path):
     run.train()
     assert abs(run.history[0]["train_loss"] - math.log(2)) < 0.3
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"] - 0.05
-
-
-def test_a_run_that_only_guesses_is_told_so_and_what_to_try(tmp_path):
-    history = []
-    # Not after the first epoch, nor when it has begun to learn.
-    for loss, warned in ((0.70, False), (0.69, True), (0.60, False)):
-        history.append({"train_loss": loss})
-        for name in ("adam", "sgd"):
-            optimizer = training(tmp_path / f"{name}{loss}", optimizer=name).optimizer
-            line = advice(history, ["cat", "dog"], optimizer)
-            assert bool(line) == warned
-            if warned:
-                assert "0.693, as in guessing" in line and "learning rate of 0.0003" in line
-                assert ("Adam" in line) == (name == "sgd")
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_checkpoint(tmp_path):

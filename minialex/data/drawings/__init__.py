@@ -1,5 +1,3 @@
 """Synthetic images of cats and dogs, drawn by the program: you can train without a download."""
 
-from minialex.data.drawings.scenes import Drawings
-
-__all__ = ["Drawings"]
+from minialex.data.drawings.scenes import Drawings as Drawings

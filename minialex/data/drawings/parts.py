@@ -19,31 +19,26 @@ import math
 import numpy as np
 from PIL import Image
 
-from minialex.data.drawings.tools import Brush, Colour, View, between, mix, pick, smooth, vary
+from minialex.data.drawings.tools import Brush, Point, View, between, mix, pick, smooth, vary
 
 # fmt: off
-COATS: list[Colour] = [
+COATS = [
     (40, 38, 42), (82, 80, 86), (128, 126, 132), (176, 176, 180), (240, 236, 228), (250, 246, 240),
     (118, 130, 148), (84, 54, 38), (130, 84, 52), (190, 110, 50), (222, 142, 64), (164, 120, 88),
-    (208, 168, 118), (226, 190, 140), (236, 214, 180), (244, 222, 184),
-]
-IRISES: list[Colour] = [
-    (150, 106, 56), (206, 150, 66), (200, 178, 90),
-    (150, 176, 100), (110, 156, 176), (120, 130, 200),
-]
-NOSES: list[Colour] = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (110, 62, 58)]
-COLLARS: list[Colour] = [
-    (206, 52, 50), (44, 96, 190), (40, 150, 90), (236, 180, 40), (150, 70, 170), (30, 30, 36),
-]
-PINK: Colour = (244, 178, 168)
+    (208, 168, 118), (226, 190, 140), (236, 214, 180), (244, 222, 184)]
+IRISES = [(150, 106, 56), (206, 150, 66), (200, 178, 90),
+    (150, 176, 100), (110, 156, 176), (120, 130, 200)]
+NOSES = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (110, 62, 58)]
+COLLARS = [(206, 52, 50), (44, 96, 190), (40, 150, 90),
+    (236, 180, 40), (150, 70, 170), (30, 30, 36)]
+PINK = (244, 178, 168)
 PATTERNS = ["plain", "stripes", "spots", "patch", "blaze", "mask"]
 
 # Outlines of one ear in head coordinates (x, y), right side, from the middle of the head outwards.
 CAT_EARS = [
     [(0.16, -0.74), (0.36, -1.15), (0.66, -1.62), (0.88, -1.12), (0.96, -0.40)],
     [(0.22, -0.74), (0.52, -1.12), (0.92, -1.45), (1.00, -0.95), (0.96, -0.30)],
-    [(0.12, -0.78), (0.30, -1.25), (0.52, -1.80), (0.80, -1.20), (0.92, -0.45)],
-]
+    [(0.12, -0.78), (0.30, -1.25), (0.52, -1.80), (0.80, -1.20), (0.92, -0.45)]]
 DOG_EARS = [
     # Three that hang before the skull: drop, long, folded over.
     [(0.36, -0.84), (0.86, -0.88), (1.20, -0.40), (1.34, 0.50), (1.06, 0.84), (0.78, 0.36),
@@ -53,8 +48,7 @@ DOG_EARS = [
     [(0.24, -0.84), (0.62, -1.24), (1.12, -1.06), (1.36, -0.40), (1.10, -0.20), (0.80, -0.52)],
     # Two that stand behind it: held out, upright with a round end.
     [(0.40, -0.86), (0.90, -1.00), (1.50, -0.60), (1.72, 0.00), (1.44, 0.18), (1.06, -0.20)],
-    [(0.16, -0.72), (0.36, -1.30), (0.66, -1.62), (1.02, -1.50), (1.08, -1.00), (0.94, -0.40)],
-]
+    [(0.16, -0.72), (0.36, -1.30), (0.66, -1.62), (1.02, -1.50), (1.08, -1.00), (0.94, -0.40)]]
 DOG_EAR_ODDS = [0.31, 0.28, 0.22, 0.13, 0.06]
 # fmt: on
 
@@ -69,8 +63,7 @@ class Look:
         scale = between(rng, 0.23, 0.29) if self.has_body else between(rng, 0.27, 0.35)
         x = 0.5 + between(rng, -1, 1) * (0.46 - 1.2 * scale)
         y = between(rng, 0.37, 0.51) if self.has_body else between(rng, 0.48, 0.62)
-        yaw = between(rng, -0.5, 0.5)
-        pitch = between(rng, 0.08, 0.34)
+        yaw, pitch = between(rng, -0.5, 0.5), between(rng, 0.08, 0.34)
         roll = between(rng, -0.3, 0.3)
         self.view = View((x * side, y * side), scale * side, yaw, pitch, roll)
         self.body_view = View((x * side, y * side), scale * side, 0.0, 0.0, 0.25 * roll)
@@ -99,10 +92,7 @@ def draw_animal(canvas: Image.Image, rng: np.random.Generator, look: Look, label
     if look.has_body:
         _tail(brush, rng, look, label)
         _body(brush, rng, look)
-    if label == 0:
-        _cat_head(brush, rng, look)
-    else:
-        _dog_head(brush, rng, look)
+    (_cat_head, _dog_head)[label](brush, rng, look)
 
 
 def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> None:
@@ -124,8 +114,7 @@ def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> Non
 
 def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     """A sitting body seen from the front, the same for both classes."""
-    view = look.body_view
-    fat = between(rng, 0.55, 0.8)
+    view, fat = look.body_view, between(rng, 0.55, 0.8)
     torso = view.hull((0, 0.7, 0, 0.5, 0.4), (0, 1.3, 0, fat, 0.5), (0, 2.3, 0, fat + 0.3, 0.6))
     brush.shape(look.coat, torso)
     _markings(brush, rng, look, view, torso, 1.9)
@@ -136,7 +125,7 @@ def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
         brush.shape(look.collar, view.hull(left, (0, 1.1, 0, 0.2, 0.12), right))
 
 
-def _jitter(rng: np.random.Generator, outline: list[tuple[float, float]]) -> np.ndarray:
+def _jitter(rng: np.random.Generator, outline: list[Point]) -> np.ndarray:
     """An ear of its own: the outline (k, 2) stretched a little about its root."""
     points = np.array(outline)
     root = points[[0, -1]].mean(axis=0)
@@ -147,11 +136,8 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     """A wide skull, two pointed ears, large eyes with slits, a small triangular nose, whiskers."""
     view, w = look.view, look.head_width
     ear = _jitter(rng, pick(rng, CAT_EARS))
-    skull = view.hull(
-        (0, -0.15, 0, 0.88 * w, 0.75),
-        (-0.3, 0.25, 0.1, 0.72 * w, 0.56),
-        (0.3, 0.25, 0.1, 0.72 * w, 0.56),
-    )
+    cheeks = [(x, 0.25, 0.1, 0.72 * w, 0.56) for x in (-0.3, 0.3)]
+    skull = view.hull((0, -0.15, 0, 0.88 * w, 0.75), *cheeks)
     inner = ear.mean(axis=0) + 0.6 * (ear - ear.mean(axis=0)) + [0, -0.06]
     for mirror in (1, _MIRROR):
         brush.shape(look.ear, view.pixels(ear * mirror))
@@ -160,8 +146,7 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     _markings(brush, rng, look, view, skull, 0.8)
 
     open_eye, slit = between(rng, 0.2, 0.26), between(rng, 0.04, 0.09)
-    for side in (-1, 1):
-        _eye(brush, look, side, (0.4, -0.12), open_eye, (slit, 0.85 * open_eye))
+    _eyes(brush, look, (0.4, -0.12), open_eye, (slit, 0.85 * open_eye))
     puffs = [view.ellipse(x, 0.42, 0.82, 0.23, 0.19) for x in (-0.17, 0.17)]
     brush.shape(look.muzzle, *puffs, share=0.4)
     nose = np.array([(-0.14, 0.2), (0.14, 0.2), (0.03, 0.34), (-0.03, 0.34)])
@@ -173,9 +158,8 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     length, droop = between(rng, 0.8, 1.2), between(rng, -0.15, 0.2)
     for side in (-1, 1):
         for k in (-1, 0, 1):
-            root = (0.26 * side, 0.4 + 0.07 * k)
-            tip = ((0.26 + length) * side, 0.4 + 0.2 * k + droop)
-            brush.stroke(view.pixels(np.array([root, tip]), 0.85), whisker, 0.6)
+            root, tip = (0.26, 0.4 + 0.07 * k), (0.26 + length, 0.4 + 0.2 * k + droop)
+            brush.stroke(view.pixels(np.array([root, tip]) * [side, 1], 0.85), whisker, 0.6)
 
 
 def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
@@ -199,8 +183,7 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
             brush.shape(look.ear, points, share=0.8)
 
     open_eye = between(rng, 0.12, 0.17)
-    for side in (-1, 1):
-        _eye(brush, look, side, (0.36, -0.2), open_eye, (0.8 * open_eye, 0.8 * open_eye))
+    _eyes(brush, look, (0.36, -0.2), open_eye, (0.8 * open_eye, 0.8 * open_eye))
     length, broad = between(rng, 0.35, 0.85), between(rng, 0.3, 0.4)
     end = 0.8 + length
     if rng.random() < 0.4:
@@ -215,36 +198,26 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     brush.fill(glint, mix(look.nose, (255, 255, 255), 0.6))
 
 
-def _eye(
-    brush: Brush,
-    look: Look,
-    side: int,
-    centre: tuple[float, float],
-    radius: float,
-    pupil: tuple[float, float],
-) -> None:
-    """One eye: iris, pupil and a glint; it narrows as the head turns it away from the viewer."""
-    view, (x, y) = look.view, centre
-    narrow = max(0.5, math.cos(view.yaw + 0.5 * side))
-    brush.shape(look.iris, view.ellipse(x * side, y, 0.72, radius * narrow, radius), share=0.7)
-    brush.fill(view.ellipse(x * side, y, 0.74, pupil[0] * narrow, pupil[1]), (16, 14, 18))
-    glint = view.ellipse(
-        x * side + 0.3 * radius, y - 0.35 * radius, 0.75, 0.22 * radius, 0.22 * radius
-    )
-    brush.fill(glint, (255, 255, 255))
+def _eyes(brush: Brush, look: Look, centre: Point, radius: float, pupil: Point) -> None:
+    """Iris, pupil and a glint of both; an eye narrows as the head turns it away from the viewer.
+
+    `centre` is that of the right one.
+    """
+    view, y, small = look.view, centre[1], 0.22 * radius
+    for side in (-1, 1):
+        x, narrow = centre[0] * side, max(0.5, math.cos(view.yaw + 0.5 * side))
+        brush.shape(look.iris, view.ellipse(x, y, 0.72, radius * narrow, radius), share=0.7)
+        brush.fill(view.ellipse(x, y, 0.74, pupil[0] * narrow, pupil[1]), (16, 14, 18))
+        glint = view.ellipse(x + 0.3 * radius, y - 0.35 * radius, 0.75, small, small)
+        brush.fill(glint, (255, 255, 255))
 
 
 def _markings(
-    brush: Brush,
-    rng: np.random.Generator,
-    look: Look,
-    view: View,
-    outline: np.ndarray,
-    height: float,
+    brush: Brush, rng: np.random.Generator, look: Look, view: View, area: np.ndarray, height: float
 ) -> None:
-    """Stripes, spots or patches of the second colour inside the outline.
+    """Stripes, spots or patches of the second colour inside an area.
 
-    The outline spans y = -height to height.
+    The outline of the area spans y = -height to height.
     """
     if look.pattern == "plain":
         return
@@ -257,25 +230,22 @@ def _markings(
         x, y = between(rng, -0.7, 0.7), between(rng, -0.6, 0.2)
         marks = [view.ellipse(x, y * height, 0.5, between(rng, 0.4, 0.7), between(rng, 0.4, 0.7))]
     elif look.pattern == "blaze":
-        width = between(rng, 0.1, 0.3)
-        marks = [view.hull((0, -height, 0.5, width, 0.3), (0, 0.8 * height, 0.6, 2 * width, 0.4))]
+        w = between(rng, 0.1, 0.3)
+        marks = [view.hull((0, -height, 0.5, w, 0.3), (0, 0.8 * height, 0.6, 2 * w, 0.4))]
     else:
         marks = [view.ellipse(0, between(rng, 0.3, 0.6) * height, 0.6, 0.8, 0.6)]
-    brush.inlay(look.second, outline, marks)
+    brush.inlay(look.second, area, marks)
 
 
 def _stripes(rng: np.random.Generator, view: View, height: float) -> list[np.ndarray]:
     """Tabby stripes: three on the forehead, the rest in from both sides."""
     thick = between(rng, 0.05, 0.09)
-    marks = [
-        view.hull((x, -height, 0.3, thick, 0.1), (0.6 * x, -0.5 * height, 0.6, thick, 0.1))
+    ends = [
+        ((x, -height, 0.3, thick, 0.1), (0.6 * x, -0.5 * height, 0.6, thick, 0.1))
         for x in (-0.35, 0, 0.35)
     ]
     for y in (-0.2, 0.15, 0.5):
         for side in (-1, 1):
-            ends = (
-                (1.1 * side, (y - 0.1) * height, 0.0, 0.2, thick),
-                (0.65 * side, y * height, 0.5, 0.1, thick),
-            )
-            marks.append(view.hull(*ends))
-    return marks
+            edge = (1.1 * side, (y - 0.1) * height, 0.0, 0.2, thick)
+            ends.append((edge, (0.65 * side, y * height, 0.5, 0.1, thick)))
+    return [view.hull(*pair) for pair in ends]

@@ -26,13 +26,10 @@ from minialex.errors import DataError
 
 _STREAM = 0xD0C5  # keeps these random numbers apart from those of other users of the same seed
 
-# fmt: off
-BACKDROPS: list[Colour] = [
+BACKDROPS = [
     (110, 150, 184), (84, 120, 160), (206, 172, 128), (196, 146, 108), (100, 120, 70),
     (150, 150, 84), (180, 104, 70), (146, 80, 60), (96, 74, 58), (60, 58, 66),
-    (226, 214, 190), (196, 136, 60), (140, 100, 112), (86, 100, 82),
-]
-# fmt: on
+    (226, 214, 190), (196, 136, 60), (140, 100, 112), (86, 100, 82)]  # fmt: skip
 
 
 class Drawings:
@@ -48,17 +45,11 @@ class Drawings:
     """
 
     def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
-        arguments = [
-            ("length", length, 1),
-            ("seed", seed, 0),
-            ("size", size, 16),
-            ("start", start, 0),
-        ]
-        for name, value, least in arguments:
+        given = {"length": length, "seed": seed, "size": size, "start": start}
+        for (name, value), least in zip(given.items(), (1, 0, 16, 0), strict=True):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise DataError(
-                    f"drawings: {name} must be a whole number of at least {least}, not {value!r}"
-                )
+                rule = f"{name} must be a whole number of at least {least}"
+                raise DataError(f"drawings: {rule}, not {value!r}")
         self.classes = ["cat", "dog"]
         self.length, self.seed = int(length), int(seed)
         self.size, self.start = int(size), int(start)
@@ -77,18 +68,6 @@ class Drawings:
     def __repr__(self) -> str:
         given = ("length", "seed", "size", "start")
         return f"Drawings({', '.join(f'{name}={getattr(self, name)}' for name in given)})"
-
-
-def contact_sheet(dataset: Drawings, rows: int, columns: int, tile: int = 128) -> Image.Image:
-    """The first rows * columns drawings side by side, each `tile` pixels wide and high.
-
-    Raises IndexError where the dataset has fewer.
-    """
-    sheet = Image.new("RGB", (columns * tile, rows * tile))
-    for i in range(rows * columns):
-        image = dataset[i][0].resize((tile, tile), Image.Resampling.LANCZOS)
-        sheet.paste(image, (i % columns * tile, i // columns * tile))
-    return sheet
 
 
 def _draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
@@ -110,8 +89,7 @@ def _backdrop(rng: np.random.Generator) -> Colour:
 
 def _background(rng: np.random.Generator, side: int) -> Image.Image:
     """A soft wash of colours with surroundings painted on it."""
-    cells = int(rng.integers(2, 6))
-    spread = between(rng, 8, 40)
+    cells, spread = int(rng.integers(2, 6)), between(rng, 8, 40)
     wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255)
     coarse = Image.fromarray(wash.astype(np.uint8))
     small = coarse.resize((side // 4, side // 4), Image.Resampling.BICUBIC)
@@ -149,9 +127,8 @@ def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
     for _ in range(int(rng.integers(1, 4))):
         x, y = between(rng, -0.1, 0.9) * side, between(rng, -0.1, 0.5) * side
         w, h = between(rng, 0.15, 0.4) * side, between(rng, 0.15, 0.4) * side
-        draw.rectangle(
-            (x, y, x + w, y + h), fill=_backdrop(rng), outline=_backdrop(rng), width=side // 50
-        )
+        inside, frame = _backdrop(rng), _backdrop(rng)
+        draw.rectangle((x, y, x + w, y + h), fill=inside, outline=frame, width=side // 50)
         if rng.random() < 0.5:
             draw.line((x + w / 2, y, x + w / 2, y + h), fill=(240, 236, 226), width=side // 80)
             draw.line((x, y + h / 2, x + w, y + h / 2), fill=(240, 236, 226), width=side // 80)
@@ -160,8 +137,7 @@ def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
 def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     for _ in range(int(rng.integers(4, 12))):
         x, y, r = between(rng, 0, side), between(rng, 0, side), between(rng, 0.03, 0.16) * side
-        corners = int(rng.integers(3, 9))
-        if corners < 7:
+        if (corners := int(rng.integers(3, 9))) < 7:
             turn = int(rng.integers(360))
             draw.regular_polygon((x, y, r), corners, rotation=turn, fill=_backdrop(rng))
         else:
@@ -185,11 +161,9 @@ def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -
 def _bars(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """A fence in front."""
     colour, width = _backdrop(rng), int(between(rng, 0.02, 0.05) * side)
-    slant = between(rng, -0.3, 0.3) * side
-    upright = rng.random() < 0.6
+    slant, upright = between(rng, -0.3, 0.3) * side, rng.random() < 0.6
     offset, step = between(rng, 0, 0.3) * side, between(rng, 0.25, 0.4) * side
-    for k in range(4):
-        at = offset + k * step
+    for at in (offset + k * step for k in range(4)):
         ends = (at, 0, at + slant, side) if upright else (0, at, side, at + slant)
         draw.line(ends, fill=colour, width=width)
 
@@ -209,9 +183,9 @@ def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
 
 def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
     """A box that hides a strip along one edge."""
-    depth, edge = between(rng, 0.08, 0.22) * side, int(rng.integers(3))
+    depth = between(rng, 0.08, 0.22) * side
     below, left = (0, side - depth, side, side), (0, 0, depth, side)
-    corners = (below, left, (side - depth, 0, side, side))[edge]
+    corners = (below, left, (side - depth, 0, side, side))[int(rng.integers(3))]
     draw.rectangle(corners, fill=_backdrop(rng), outline=_backdrop(rng), width=max(1, side // 60))
 
 
@@ -227,9 +201,8 @@ def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Contrast, brightness, colour cast, light from one side and grain, in one pass over pixels."""
-    width, height = image.size
-    contrast, brightness = between(rng, 0.85, 1.2), between(rng, 116, 160)
-    cast = rng.uniform(0.94, 1.06, 3)
+    (width, height), contrast = image.size, between(rng, 0.85, 1.2)
+    brightness, cast = between(rng, 116, 160), rng.uniform(0.94, 1.06, 3)
     # Rows of 3 * width numbers, because NumPy is slow where the innermost axis is only 3 long.
     across = np.repeat(np.linspace(*_fall(rng), width), 3)  # (3 * width,)
     down = np.linspace(*_fall(rng), height, dtype=np.float32)[:, None]  # (height, 1)

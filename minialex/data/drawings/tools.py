@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 Colour = tuple[int, int, int]
+Point = tuple[float, float]
 T = TypeVar("T")
 
 _ANGLES = np.linspace(0, 2 * math.pi, 32, endpoint=False)
@@ -69,20 +70,15 @@ def grow(points: np.ndarray, width: float) -> np.ndarray:
 class View:
     """Projects head coordinates on the canvas: a turn by yaw and pitch, then roll, scale, shift."""
 
-    def __init__(
-        self, centre: tuple[float, float], scale: float, yaw: float, pitch: float, roll: float
-    ) -> None:
+    def __init__(self, centre: Point, scale: float, yaw: float, pitch: float, roll: float) -> None:
         self.scale, self.yaw = scale, yaw
         cos, sin = math.cos(roll), math.sin(roll)
         self.flat = scale * np.array([[cos, sin], [-sin, cos]])  # (x, y) on the page -> pixels
-        self.turn = np.array(  # (x, y, z) -> (x, y) on the page; orthographic, so z is dropped
-            [
-                [math.cos(yaw), -math.sin(yaw) * math.sin(pitch)],
-                [0.0, math.cos(pitch)],
-                [math.sin(yaw), math.cos(yaw) * math.sin(pitch)],
-            ]
-        )
         self.centre = np.array(centre)
+        # (x, y, z) -> (x, y) on the page; orthographic, so z is dropped
+        x = [math.cos(yaw), -math.sin(yaw) * math.sin(pitch)]
+        z = [math.sin(yaw), math.cos(yaw) * math.sin(pitch)]
+        self.turn = np.array([x, [0.0, math.cos(pitch)], z])
 
     def flat_pixels(self, points: np.ndarray) -> np.ndarray:
         """Points (k, 2) on the page as pixels."""

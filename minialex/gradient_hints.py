@@ -1,0 +1,75 @@
+"""What a wrong gradient looks like: often it is the right one, but for one thing.
+
+gradcheck knows the numeric gradient, entry by entry, and the analytic one.  Here it asks what
+mistake would make one of the other: a factor, a sign, two axes exchanged, a sum left out.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+ALIKE = 1e-6  # of the largest number: so near are two arrays that are called the same
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether a and b agree in all but their last digits."""
+    return bool(abs(a - b).max(initial=0) <= ALIKE * abs(b).max(initial=0))
+
+
+def hint(check: Any, name: str, numeric: np.ndarray, analytic: np.ndarray) -> str:
+    """What the analytic gradient of array `name` looks like; "" where it looks like nothing known.
+
+    `numeric` is NaN where it is not known.
+    """
+    return next(hints(check, name, numeric, analytic), "")
+
+
+def hints(check: Any, name: str, numeric: np.ndarray, analytic: np.ndarray) -> Iterator[str]:
+    """All that fits, the most likely first."""
+    known = ~np.isnan(numeric)
+    n, a, shape = numeric[known], analytic[known], numeric.shape
+    if not a.any():
+        yield "the analytic gradient is 0 everywhere"
+        return
+    if same(check.backward(2 * check.dy)[name], analytic):
+        yield "the analytic gradient does not depend on dy"
+    if n.any() and same(a, (a @ n) / (n @ n) * n) and (len(a) > 1 or round_ratio(a[0] / n[0])):
+        yield factor(float((a @ n) / (n @ n)), check)
+    for i, j in combinations(range(numeric.ndim), 2):
+        if shape[i] == shape[j] and same(analytic.swapaxes(i, j)[known], n):
+            yield f"it would be right with its axes {i} and {j} exchanged (a missing transpose?)"
+    for axis in range(numeric.ndim):
+        if same(np.flip(analytic, axis)[known], n):
+            yield f"it would be right with axis {axis} reversed"
+    for axis in range(check.dy.ndim):
+        for which, index in (("first", 0), ("last", -1)):
+            if check.dy.shape[axis] > 1 and name != "x":
+                alone = np.zeros_like(check.dy)
+                place = (slice(None),) * axis + (index,)
+                alone[place] = check.dy[place]
+                if same(check.backward(alone)[name], analytic):
+                    yield f"only the {which} of axis {axis} of dy counts: is a sum left out?"
+
+
+def round_ratio(ratio: float) -> int:
+    """k where `ratio` is k or 1/k, a whole number with its sign; else 0."""
+    for value in (ratio, 1 / ratio):
+        if abs(value - round(value)) <= ALIKE * abs(value):
+            return round(value)
+    return 0
+
+
+def factor(ratio: float, check: Any) -> str:
+    """What a constant ratio of analytic to numeric means."""
+    k, sizes = round_ratio(ratio), {*check.x.shape, *check.y.shape, check.x.size, check.y.size}
+    if k == -1:
+        return "the analytic gradient has the wrong sign"
+    sign = " and has the wrong sign" if ratio < 0 else ""
+    times = f"1/{abs(k)} of" if k and abs(ratio) < 1 else f"{abs(ratio):.6g} times"
+    why = ""
+    if abs(k) > 1 and abs(k) in sizes:
+        where = "too many (a mean for a sum?)" if abs(ratio) < 1 else "missing (a sum for a mean?)"
+        why = f": is a 1/N {where}"
+    return f"the analytic gradient is {times} the numeric one{sign}{why}"

@@ -1,0 +1,216 @@
+"""What forward and backward promise beside right numbers, for gradcheck to hold them to it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minialex.layers.layer import Layer
+from minialex.params import family, named_arrays, zeros_like
+from minialex.xp import Array, get_xp, to_cpu, to_device
+
+ROUNDING = 1e-9  # two ways to the same sum may differ so much, of the largest number
+SMALLEST = 1e-3  # gradients are measured against at least this
+
+
+class Found:
+    """The parameters, buffers and counts of a layer as they were found, to be put back."""
+
+    def __init__(self, layer: Layer):
+        self.params = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
+        self.buffers = [
+            (part.buffers, key, array, array.copy())
+            for part in family(layer)
+            for key, array in part.buffers.items()
+        ]
+        self.counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
+
+    def use(self, dtype: Any) -> None:
+        """Let the layer have copies of the parameters in `dtype`."""
+        for owner, key, array in self.params:
+            owner[key] = array.astype(dtype)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        """The buffers as they were."""
+        for owner, key, array, copy in self.buffers:
+            array[...] = copy
+            owner[key] = array
+
+    def put_back(self) -> None:
+        """All as it was."""
+        self.reset_buffers()
+        for owner, key, array in self.params:
+            owner[key] = array
+        for leaf, step in self.counts:
+            leaf.set_step(step)
+
+
+def not_finite(arrays: Iterable[tuple[str, Array]]) -> list[str]:
+    """A line for the first number that is none."""
+    for name, array in arrays:
+        bad = np.argwhere(~np.isfinite(to_cpu(array)))
+        if len(bad):
+            index = tuple(int(i) for i in bad[0])
+            place = f"{name}[{', '.join(map(str, index))}]" if index else name
+            return [f"{place} is {float(array[index])}; a gradient needs finite numbers to check"]
+    return []
+
+
+def wrong_form(layer: Layer, name: str, array: Array, analytic: Any) -> str:
+    """A line where `analytic` cannot be the gradient of `array`; "" where it can."""
+    if analytic is None:
+        meant = not getattr(ends(layer)[0], "input_grad", True)
+        return "" if meant else "backward returned no gradient of x"
+    if isinstance(analytic, str):
+        return analytic
+    if analytic.shape != array.shape or analytic.dtype != array.dtype:
+        text = f"the gradient of {name} is {analytic.shape} of {analytic.dtype}; expected"
+        text += f" {array.shape} of {array.dtype}"
+        for i in reversed(range(analytic.ndim)):
+            if (*analytic.shape[:i], *analytic.shape[i + 1 :]) == array.shape:
+                return f"{text} (is a sum over axis {i} left out?)"
+        return text
+    if name != "x" and array.size and np.isnan(analytic).all():
+        return f"the gradient of {name} is not finite anywhere, or was not written"
+    bad = np.argwhere(~np.isfinite(analytic))
+    return f"the gradient of {name} is not finite at {bad[0].tolist()}" if len(bad) else ""
+
+
+def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
+    """What two halves of the batch give otherwise than all of it, of a layer with per_image."""
+    N = len(check.x) if check.x.ndim and check.layer.per_image else 0
+    if N < 2:
+        return []
+    if check.y.shape[:1] != (N,):
+        return ["per_image is True, but y does not have one entry for each image"]
+    parts = [slice(0, N // 2), slice(N // 2, N)]
+    found = [check.backward(check.dy[part], part) for part in parts]
+    pairs = [("y", np.concatenate([check.forward(part) for part in parts]), check.y)]
+    for name, whole in gradients.items():
+        both = [half[name] for half in found]
+        if all(isinstance(array, np.ndarray) for array in (whole, *both)):
+            total: Any = np.concatenate(both) if name == "x" else sum(both)
+            pairs.append((f"gradient of {name}", total, whole))
+    return [
+        f"per_image is True, but halves of the batch give another {name}"
+        for name, total, whole in pairs
+        if not alike(total, whole)
+    ]
+
+
+def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
+    """What forward and backward do that they should not; and what is no fault, but good to know."""
+    before, state = other_mode(check, found), kept(check.layer)
+    problems, notes = calls(check, gradients)
+    if not alike(other_mode(check, found), before):
+        names = changed(state, kept(check.layer))
+        problems.append(f"forward changes what later calls give{names}; keep it in self.buffers")
+    return problems + promoted(check, found), notes
+
+
+def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What two forward and three backward calls do to their arguments, their results, each other.
+
+    The second forward is of another input, though one that a logarithm would take as well.
+    """
+    xp, inplace = get_xp(check.x), [getattr(end, "inplace", False) for end in ends(check.layer)]
+    x, dy = check.x.copy(), to_device(check.dy.copy(), check.device)
+    params = [(name, array, array.copy()) for name, array in check.arrays() if name != "x"]
+    y, cache = check.run_forward(x)
+    y_found, state = y.copy(), kept(check.layer)
+    _, other = check.run_forward(0.75 * check.x)
+    names, y_kept = changed(state, kept(check.layer)), xp.array_equal(y, y_found)
+    dx, first = check.backward_from(cache, dy)
+    problems = {
+        f"forward returned {y.dtype} for float64": y.dtype != np.float64,
+        "forward gave two results for the same x": not np.array_equal(to_cpu(y_found), check.y),
+        "forward overwrote the y of an earlier call": not y_kept,
+        "forward or backward overwrote x": not (xp.array_equal(x, check.x) or inplace[0]),
+        "backward overwrote y": y_kept and not (xp.array_equal(y, y_found) or inplace[0]),
+        "backward overwrote dy": not (np.array_equal(to_cpu(dy), check.dy) or inplace[1]),
+        **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params},
+    }
+    notes, texts = [], "itself or a view of it: who changes one changes the other"
+    for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
+        if array is not None and get_xp(array) is not xp:
+            problems[f"{name} returned an array on another device than x"] = True
+        elif array is not None and not any(inplace):
+            shared = [of for of, other in others.items() if xp.may_share_memory(array, other)]
+            notes += [f"{name} returned {of} {texts}" for of in shared]
+    _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
+    check.backward_from(other, to_device(0.5 * check.dy, check.device))
+    if not all(alike(first[name], gradients[name]) for name in gradients):
+        problems[f"backward uses what the last forward left on self{names}, not its cache"] = True
+    elif not all(alike(first[name], second[name]) for name in gradients):
+        problems["backward overwrote its cache: a second call gives other gradients"] = True
+    elif dx is not None and not alike(to_cpu(dx), first["x"]):
+        problems["backward overwrote the dx of an earlier call"] = True
+    return [text for text, is_so in problems.items() if is_so], notes
+
+
+def promoted(check: Any, found: Found) -> list[str]:
+    """Whether float32 stays float32."""
+    found.use(np.float32)
+    try:
+        y, cache = check.run_forward(check.x.astype(np.float32))
+        result, name = y, "forward"
+        if y.dtype == np.float32:
+            dy, grad = check.dy.astype(np.float32), zeros_like(check.layer.params)
+            result = check.layer.backward(to_device(dy, check.device), cache, grad)
+            name = "backward"
+    except Exception as error:  # of a layer that is right in float64
+        return [f"in float32 there is an error: {str(error) or type(error).__name__}"]
+    finally:
+        found.use(np.float64)
+    stays = result is None or result.dtype == np.float32
+    return [] if stays else [f"{name} makes {result.dtype} of float32"]
+
+
+def other_mode(check: Any, found: Found) -> np.ndarray | None:
+    """y in evaluation for a layer in training, and the reverse; None where it cannot be had."""
+    layer, modes = check.layer, [(part, part.training) for part in family(check.layer)]
+    found.reset_buffers()
+    try:
+        return check.forward() if layer.train(not layer.training) else None
+    except Exception:  # such as "train me first"
+        return None
+    finally:
+        layer.train(modes[0][1])
+        for part, mode in modes:
+            part.training = mode
+        found.reset_buffers()
+
+
+def kept(layer: Layer) -> dict[str, np.ndarray]:
+    """Copies of the numbers and arrays that are kept on self, by class and name."""
+    return {
+        f"{type(part).__name__}.{name}": np.array(to_cpu(value) if array else value)
+        for part in family(layer)
+        for name, value in vars(part).items()
+        if (array := hasattr(value, "dtype")) or isinstance(value, int | float)
+    }
+
+
+def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> str:
+    """The names of what is not as it was, in brackets after a space; "" for none."""
+    names = [n for n in after if n not in before or not np.array_equal(after[n], before[n])]
+    names = [name for name in names if not name.endswith((".step", ".first", ".training"))]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two results are the same but for the order of sums."""
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape):
+        return type(a) is type(b) and getattr(a, "shape", None) == getattr(b, "shape", None)
+    near = abs(a - b) <= ROUNDING * max(abs(b).max(initial=0), SMALLEST)
+    return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())
+
+
+def ends(layer: Layer) -> tuple[Layer, Layer]:
+    """The layers that see x and y, through all that contains them."""
+    leaves: list[Any] = [leaf for _, leaf in layer.leaves()]
+    first, last = leaves[0], leaves[-1]
+    first = ends(first.layer)[0] if hasattr(first, "layer") else first  # a wrapper
+    last = ends(last.layer)[1] if hasattr(last, "layer") else last
+    return first, last
