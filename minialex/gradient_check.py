@@ -5,9 +5,10 @@ Near h = 1e-5 the error of that, from the series and from rounding, is a few 1e-
 float32 it would be 6e-3, and with the best h still 2e-5, which hides mistakes; so everything here
 is done in float64.  The layer computes where x is, the comparison is the CPU's.
 
-**h** is 1e-5 of the number v that is moved, or 1e-5 where |v| < 1.  Where that does not confirm the
-analytic value, other h are tried: smaller ones, for a kink that is near or a curve that is steep,
-1e-5 of a v near 0 (a logarithm), and 1e-5 of the largest output (where its rounding hides less).
+**The step** h is 1e-5 of the number v that is moved, or 1e-5 where |v| < 1.  Where that does not
+confirm the analytic value, other h are tried: smaller ones, for a kink that is near or a curve that
+is steep, 1e-5 of a v near 0 (a logarithm), and 1e-5 of the largest output (where its rounding hides
+less).
 
 **The error** of an entry is |numeric - analytic| / max(|numeric|, a, 0.001), where a is the largest
 analytic value in the same array: an entry that is small by chance is measured by the size of its
