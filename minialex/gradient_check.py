@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from minialex.fast.threads import one_blas_thread
-from minialex.gradient_hints import hint
+from minialex.gradient_hints import hints
 from minialex.gradient_protocol import Found, behaviour, not_finite, wrong_form
 from minialex.gradient_report import GradReport, Verdict
 from minialex.layers.layer import Layer
@@ -172,9 +172,9 @@ class Check:
         for i in places:
             self.check_entry(found, i)
         together = not found.wrong and size > 1 and self.all_at_once(found)
-        text = hint(self, found.name, found.numeric, found.analytic) if found.wrong else ""
+        looks = hints(self, found.name, found.numeric, found.analytic) if found.wrong else iter(())
         counts = found.checked, found.wrong, found.kinks, found.shared
-        return Verdict(found.name, size, *counts, together, text)
+        return Verdict(found.name, size, *counts, together, next(looks, ""))
 
     def check_entry(self, found: "Entries", i: int) -> None:
         """Compare entry number i alone."""

@@ -74,18 +74,16 @@ def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
     if check.y.shape[:1] != (N,):
         return ["per_image is True, but y does not have one entry for each image"]
     parts = [slice(0, N // 2), slice(N // 2, N)]
-    found = [check.backward(check.dy[part], part) for part in parts]
-    pairs = [("y", np.concatenate([check.forward(part) for part in parts]), check.y)]
-    for name, whole in gradients.items():
+    found = [{"y": check.forward(part), **check.backward(check.dy[part], part)} for part in parts]
+    problems = []
+    for name, whole in {"y": check.y, **gradients}.items():
         both = [half[name] for half in found]
         if all(isinstance(array, np.ndarray) for array in (whole, *both)):
-            total: Any = np.concatenate(both) if name == "x" else sum(both)
-            pairs.append((f"gradient of {name}", total, whole))
-    return [
-        f"per_image is True, but halves of the batch give another {name}"
-        for name, total, whole in pairs
-        if not alike(total, whole)
-    ]
+            total: Any = np.concatenate(both) if name in ("x", "y") else sum(both)
+            what = name if name == "y" else f"gradient of {name}"
+            if not alike(total, whole):
+                problems.append(f"per_image is True, but halves of the batch give another {what}")
+    return problems
 
 
 def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
@@ -119,21 +117,22 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
         "backward overwrote dy": not (np.array_equal(to_cpu(dy), check.dy) or inplace[1]),
         **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params},
     }
-    notes, texts = [], "itself or a view of it: who changes one changes the other"
+    notes = []
     for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
-        if array is not None and get_xp(array) is not xp:
-            problems[f"{name} returned an array on another device than x"] = True
-        elif array is not None and not any(inplace):
+        here = array is None or get_xp(array) is xp
+        problems[f"{name} returned an array on another device than x"] = not here
+        if here and array is not None and not any(inplace):
             shared = [of for of, other in others.items() if xp.may_share_memory(array, other)]
-            notes += [f"{name} returned {of} {texts}" for of in shared]
+            notes += [f"{name} returned {of} itself or a view of it" for of in shared]
     _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
     check.backward_from(other, to_device(0.5 * check.dy, check.device))
-    if not all(alike(first[name], gradients[name]) for name in gradients):
-        problems["backward uses what the last forward left on self, not its cache"] = True
-    elif not all(alike(first[name], second[name]) for name in gradients):
-        problems["backward overwrote its cache: a second call gives other gradients"] = True
-    elif dx is not None and not alike(to_cpu(dx), first["x"]):
-        problems["backward overwrote the dx of an earlier call"] = True
+    used = all(alike(first[name], gradients[name]) for name in gradients)
+    again = all(alike(first[name], second[name]) for name in gradients)
+    problems["backward uses what the last forward left on self, not its cache"] = not used
+    problems["backward overwrote its cache: a second call gives other gradients"] = not again
+    problems["backward overwrote the dx of an earlier call"] = (
+        again and dx is not None and not alike(to_cpu(dx), first["x"])
+    )
     return [text for text, is_so in problems.items() if is_so], notes
 
 
@@ -141,12 +140,11 @@ def promoted(check: Any, found: Found) -> list[str]:
     """Whether float32 stays float32."""
     found.use(np.float32)
     try:
-        y, cache = check.run_forward(check.x.astype(np.float32))
-        result, name = y, "forward"
-        if y.dtype == np.float32:
-            dy, grad = check.dy.astype(np.float32), zeros_like(check.layer.params)
-            result = check.layer.backward(to_device(dy, check.device), cache, grad)
-            name = "backward"
+        result, cache = check.run_forward(check.x.astype(np.float32))
+        name, dy = "forward", to_device(check.dy.astype(np.float32), check.device)
+        if result.dtype == np.float32:
+            name, grad = "backward", zeros_like(check.layer.params)
+            result = check.layer.backward(dy, cache, grad)
     except Exception as error:  # of a layer that is right in float64
         return [f"in float32 there is an error: {str(error) or type(error).__name__}"]
     finally:

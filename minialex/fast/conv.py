@@ -128,9 +128,8 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 del X  # as large as dX
                 if dx is not None:
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
-                    col2im(
-                        dX, dx[images][..., channels], self.kernel_size, self.stride, self.padding
-                    )
+                    into = dx[images][..., channels]
+                    col2im(dX, into, self.kernel_size, self.stride, self.padding)
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
         dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx

@@ -55,11 +55,8 @@ def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
     """
     (N, high, wide, _), S, P = deep.shape, stride, padding
     _, H, W, C = x.shape
-    pixels = (
-        deep.reshape(N, high, wide, S, S, C)
-        .transpose(0, 1, 3, 2, 4, 5)
-        .reshape(N, high * S, wide * S, C)
-    )
+    pixels = deep.reshape(N, high, wide, S, S, C).transpose(0, 1, 3, 2, 4, 5)
+    pixels = pixels.reshape(N, high * S, wide * S, C)
     part = pixels[:, P : P + H, P : P + W]
     h, w = part.shape[1:3]
     x[:, :h, :w] = part

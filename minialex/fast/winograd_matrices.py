@@ -38,15 +38,7 @@ import numpy as np
 
 from minialex.xp import Array
 
-POINTS = [
-    Fraction(0),
-    Fraction(1),
-    Fraction(-1),
-    Fraction(1, 2),
-    Fraction(-2),
-    Fraction(-1, 2),
-    Fraction(2),
-]
+POINTS = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")]
 
 
 def interpolation_points(n: int) -> list[Fraction]:
@@ -87,14 +79,8 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             f"winograd: F({m}, {r}) needs {n - 1} points; from 2 to {len(POINTS)} are at hand"
         )
     points = interpolation_points(n)
-    A, G, B = (
-        np.array(matrix, dtype=np.float64)
-        for matrix in (
-            vandermonde(points, m),
-            vandermonde(points, r),
-            inverse(vandermonde(points, n)),
-        )
-    )
+    exact = vandermonde(points, m), vandermonde(points, r), inverse(vandermonde(points, n))
+    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in exact)
     scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
     return A, G * scale[:, None], B / scale
 

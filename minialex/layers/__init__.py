@@ -15,16 +15,6 @@ from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.layers.sequential import Sequential
 
 __all__ = [
-    "AvgPool2d",
-    "Conv2d",
-    "Dropout",
-    "Flatten",
-    "Layer",
-    "Linear",
-    "LocalResponseNorm",
-    "MaxPool2d",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Tanh",
-]
+    "AvgPool2d", "Conv2d", "Dropout", "Flatten", "Layer", "Linear", "LocalResponseNorm",
+    "MaxPool2d", "ReLU", "Sequential", "Sigmoid", "Tanh",
+]  # fmt: skip
