@@ -12,8 +12,10 @@ from minialex import schedules
 from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.fast import optim as fast_optim
-from minialex.layers import Linear
+from minialex.layers import Linear, Sequential
+from minialex.losses import softmax_cross_entropy
 from minialex.optim import SGD, Adam, clip_gradient_norm
+from minialex.params import flatten
 from minialex.schedules import make_schedule
 from minialex.train.recipes import make_optimizer
 from minialex.twin import page_of
@@ -285,3 +287,24 @@ def test_a_gradient_of_the_wrong_form(shape, dtype):
 def test_settings_that_cannot_work_are_one_line(make):
     with refused(ConfigError, "must"):
         make(model())
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: flatten(model),
+    lambda model: model.to(dtype=np.float64),
+    lambda model: model.params["0"].update(weight=model[0].params["weight"].copy()),
+])  # fmt: skip
+def test_a_model_that_was_changed_after_its_optimizer_was_made_still_learns(change):
+    rng = np.random.default_rng(0)
+    model = on_device(Sequential(Linear(3, 2, rng=rng)))
+    optimizer = SGD(model, lr=0.5)
+    change(model)
+    x = rng.standard_normal((16, 3))
+    labels = on_device((x[:, 0] > 0).astype(int))
+    x = on_device(x.astype(model[0].params["weight"].dtype))
+    for _ in range(100):
+        logits, cache = model.forward(x)
+        loss, dlogits = softmax_cross_entropy(logits, labels)
+        model.backward(dlogits, cache, optimizer.grad)
+        optimizer.step()
+    assert float(loss) < 0.05
