@@ -106,7 +106,7 @@ def test_how_docstrings_are_rendered():
 
 def flat(text):
     """Text without what a rendering may change: blanks, dashes, and marks of code and bold."""
-    text = re.sub(r"(?<![\w*])\*\*?(\w[\w ,.?'’-]*[\w.?])\*\*?(?![\w*])", r"\1", text)
+    text = re.sub(r"(?<![\w*])\*\*?(\w(?:[\w ,.?'’-]*[\w.?])?)\*\*?(?![\w*])", r"\1", text)
     return re.sub(r"\s|`| \| |—|--|\|", "", text)
 
 
