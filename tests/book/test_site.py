@@ -135,6 +135,15 @@ def test_the_front_page_has_the_pages_in_the_order_of_the_readme(pages):
     assert {f"book/{path.stem.lower()}.html" for path in chapters} <= {*links}
 
 
+def test_each_main_page_leads_to_its_exercises(pages):
+    found = {
+        name
+        for name, page in pages.items()
+        if name.parts[0] == "minialex" and any("exercises.html#" in link for link in page.links)
+    }
+    assert len(found) >= 12 and Path("minialex/layers/conv.html") in found
+
+
 def test_the_search_knows_pages_and_chapters(site):
     text = (site / "search.js").read_text(encoding="utf-8")
     assert '"minialex.layers.conv"' in text and '"book/exercises"' in text
