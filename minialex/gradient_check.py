@@ -5,9 +5,10 @@ Near h = 1e-5 the error of that, from the series and from rounding, is a few 1e-
 float32 it would be 6e-3, and with the best h still 2e-5, which hides mistakes; so everything here
 is done in float64.  The layer computes where x is, the comparison is the CPU's.
 
-**h** is 1e-5 of the number v that is moved, or 1e-5 where |v| < 1.  Where that does not confirm the
-analytic value, other h are tried: smaller ones, for a kink that is near or a curve that is steep,
-1e-5 of a v near 0 (a logarithm), and 1e-5 of the largest output (where its rounding hides less).
+**The step** h is 1e-5 of the number v that is moved, or 1e-5 where |v| < 1.  Where that does not
+confirm the analytic value, other h are tried: smaller ones, for a kink that is near or a curve that
+is steep, 1e-5 of a v near 0 (a logarithm), and 1e-5 of the largest output (where its rounding hides
+less).
 
 **The error** of an entry is |numeric - analytic| / max(|numeric|, a, 0.001), where a is the largest
 analytic value in the same array: an entry that is small by chance is measured by the size of its
@@ -36,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from minialex.fast.threads import one_blas_thread
-from minialex.gradient_hints import hint
-from minialex.gradient_protocol import Found, behaviour, halves, not_finite, wrong_form
+from minialex.gradient_hints import hints
+from minialex.gradient_protocol import Found, behaviour, not_finite, wrong_form
 from minialex.gradient_report import GradReport, Verdict
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
@@ -78,7 +79,7 @@ def gradcheck(
         with one_blas_thread(), np.errstate(all="ignore"):
             return Check(layer, x.astype(np.float64), seed, eps, tolerance).run(found, max_entries)
     finally:
-        found.put_back()
+        found.use()
 
 
 class Check:
@@ -98,18 +99,16 @@ class Check:
         if not problems:
             self.y = self.forward()
             self.dy = self.rng.standard_normal(self.y.shape)
-            self.largest = float(abs(self.y).max(initial=0))
             problems = not_finite([("y", self.y)])
         if not problems:
             gradients = self.backward(self.dy)
             problems, notes = behaviour(self, gradients, found)
-            problems += halves(self, gradients)
             for name, array in self.arrays():
                 problem = wrong_form(self.layer, name, array, gradients[name])
-                if problem:
-                    problems.append(problem)
-                elif gradients[name] is not None:
-                    verdicts.append(self.check_array(name, array, gradients[name], max_entries))
+                if not problem and gradients[name] is not None:
+                    entries = Entries(name, array, gradients[name])
+                    verdicts.append(self.check_array(entries, max_entries))
+                problems += [problem] if problem else []
             if not any(verdict.checked for verdict in verdicts):
                 problems.append("there was nothing to compare")
         error, name, index, numeric, analytic = self.worst
@@ -165,91 +164,88 @@ class Check:
 
     # ------------------------------------------------------------------------- the comparison
 
-    def check_array(
-        self, name: str, array: Array, analytic: np.ndarray, max_entries: int | None
-    ) -> Verdict:
+    def check_array(self, found: "Entries", max_entries: int | None) -> Verdict:
         """Some entries one by one, then all together."""
-        places, found = np.arange(array.size), Entries(array.shape, analytic)
-        if max_entries is not None and max_entries < array.size:
-            places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
+        size = found.array.size
+        places = np.arange(size)
+        if max_entries is not None and max_entries < size:
+            places = np.sort(self.rng.choice(size, max_entries, replace=False))
         for i in places:
-            self.check_entry(name, array, found, i)
-        together = not found.wrong and array.size > 1 and self.all_at_once(name, array, found)
-        text = hint(self, name, found.numeric, analytic) if found.wrong else ""
+            self.check_entry(found, i)
+        together = not found.wrong and size > 1 and self.all_at_once(found)
+        looks = hints(self, found.name, found.numeric, found.analytic) if found.wrong else iter(())
         counts = found.checked, found.wrong, found.kinks, found.shared
-        return Verdict(name, array.size, *counts, together=together, hint=text)
+        return Verdict(found.name, size, *counts, together, next(looks, ""))
 
-    def check_entry(self, name: str, array: Array, found: "Entries", i: int) -> None:
+    def check_entry(self, found: "Entries", i: int) -> None:
         """Compare entry number i alone."""
-        index = tuple(int(k) for k in np.unravel_index(i, array.shape))
-        error, numeric, analytic, kind = self.compare(name, array, found, index, np.ones(()))
+        index = tuple(int(k) for k in np.unravel_index(i, found.array.shape))
+        error, numeric, analytic, kind = self.compare(found, index, np.ones(()))
         found.kinks, found.shared = found.kinks + (kind == 1), found.shared + (kind == 2)
         found.checked, found.wrong = found.checked + 1, found.wrong + (error > self.tolerance)
         found.numeric[index] = numeric
         if error > self.worst[0]:
-            self.worst = (error, name, index, numeric, analytic)
+            self.worst = (error, found.name, index, numeric, analytic)
 
-    def all_at_once(self, name: str, array: Array, found: "Entries") -> bool:
+    def all_at_once(self, found: "Entries") -> bool:
         """Whether all entries, moved together, show that some are wrong; then look for one."""
-        amounts = self.rng.uniform(0.5, 1, array.shape) * self.rng.choice([-1, 1], array.shape)
-        for u in (np.ones(array.shape), amounts):
-            error, numeric, analytic, _ = self.compare(name, array, found, ..., u)
+        shape, places = found.array.shape, np.arange(found.array.size)
+        amounts = self.rng.uniform(0.5, 1, shape) * self.rng.choice([-1, 1], shape)
+        for u in (np.ones(shape), amounts):
+            error, numeric, analytic, _ = self.compare(found, ..., u)
             if error > self.tolerance:
-                places = np.arange(array.size)
                 while len(places) > 1:
-                    half, part = places[: len(places) // 2], np.zeros(array.shape)
+                    half, part = places[: len(places) // 2], np.zeros(shape)
                     part.flat[half] = amounts.flat[half]
-                    here = self.compare(name, array, found, ..., part)[0] > self.tolerance
+                    here = self.compare(found, ..., part)[0] > self.tolerance
                     places = half if here else places[len(half) :]
-                self.check_entry(name, array, found, places[0])
+                self.check_entry(found, places[0])
                 if not found.wrong:
-                    self.worst = max(self.worst, (error, name, (), numeric, analytic))
+                    self.worst = max(self.worst, (error, found.name, (), numeric, analytic))
                 return True
         return False
 
     def compare(
-        self, name: str, array: Array, found: "Entries", where: Any, u: np.ndarray
+        self, found: "Entries", where: Any, u: np.ndarray
     ) -> tuple[float, float, float, int]:
         """Move array[where] along u: error, numeric and analytic slope, and the kind of kink.
 
         The kind is 0 for none, else as in `kind_of_kink`; where all entries move, outputs at kinks
         are left out.
         """
-        together, v, best = where is ..., array[where].copy(), (math.inf, 0.0, 0.0)
-        kink: Any = None
+        together, best, kink = where is ..., (math.inf, 0.0, 0.0), None
+        v = found.array[where].copy()
         for which, scale in enumerate(self.scales(abs(to_cpu(v)))):
             length, apart = float(np.linalg.norm(u * scale)), 0.0
             step = u * scale / length
-            for relative in self.eps * 0.1 ** np.arange(5):
-                right, left = self.slopes(array, where, v, relative * length, step)
-                size, noise = abs(np.stack((right, left))).max(), 1e-15 * abs(self.y)
+            for h in self.eps * 0.1 ** np.arange(5):
+                right, left = self.slopes(found.array, where, v, h * length, step)
+                steepest = max(abs(right).max(), abs(left).max(), SMALLEST)
                 # A kink's slopes stay apart as h shrinks, a smooth curve's approach each other.
                 gap = abs(right - left)
-                bent = gap > np.maximum(apart / 2, BEND * relative * max(size, SMALLEST))
-                bent &= gap > noise / (relative * length)
+                bent = gap > np.maximum(apart / 2, BEND * h * steepest)
+                bent &= gap > 1e-15 * abs(self.y) / (h * length)  # what rounding may do
                 smooth, apart = self.dy * ~bent, gap
-                gradient = self.backward(smooth)[name] if bent.any() else found.analytic
+                gradient = self.backward(smooth)[found.name] if bent.any() else found.analytic
                 terms, numeric = gradient[where] * step, float((smooth * (right + left)).sum()) / 2
-                size = max(float(np.linalg.norm(terms)), SMALLEST, 0 if together else found.size)
+                size = max(float(np.linalg.norm(terms)), 0 if together else found.size)
                 analytic = float(terms.sum())
                 result = relative_error(numeric, analytic, size), numeric, analytic
                 if not bent.any() or (together and not bent.all()):
                     best = result if result[0] < best[0] / 2 else best
                     kink = kink if which else None
                     if result[0] <= self.tolerance or found.wrong >= ENOUGH:
-                        return (*result, 0)
+                        return *result, 0
                 elif which == 0:
-                    kink = result, right, left, bent, max(self.tolerance, BEND * relative)
+                    kink = result, right, left, bent, max(self.tolerance, BEND * h)
         if kink is None or together:
-            return (*(best if math.isfinite(best[0]) or not kink else kink[0]), 0)
+            return *(kink[0] if kink and math.isinf(best[0]) else best), 0
         (error, *_), right, left, bent, tolerance = kink
-        kind = self.kind_of_kink(name, where, right, left, bent, tolerance)
+        kind = self.kind_of_kink(found.name, where, right, left, bent, tolerance)
         numeric = float((self.dy * (right + left)).sum()) / 2
-        return (error if kind else max(error, 1.0)), numeric, float(found.analytic[where]), kind
+        return error if kind else max(error, 1.0), numeric, float(found.analytic[where]), kind
 
-    def slopes(
-        self, array: Array, where: Any, v: Array, h: float, step: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def slopes(self, array: Array, where: Any, v: Array, h: float, step: np.ndarray) -> Any:
         """How fast each output moves as array[where] moves along `step` from v, right and left."""
         change = to_device(h * step, self.device)
         array[where] = v + change
@@ -265,13 +261,12 @@ class Check:
         yield ordinary
         if small.any():
             yield np.where(small, v, ordinary)
-        if self.largest > 100:
-            yield np.maximum(self.largest, ordinary)
+        if abs(self.y).max() > 100:
+            yield np.maximum(abs(self.y).max(), ordinary)
 
     def kind_of_kink(
-        self, name: str, index: Index, right: np.ndarray, left: np.ndarray, bent: np.ndarray,
-        tolerance: float,
-    ) -> int:  # fmt: skip
+        self, name: str, where: Index, right: Any, left: Any, bent: Any, tolerance: float
+    ) -> int:
         """Whether the gradient of each bent output is a slope, right or left (1 for all of them).
 
         2 where some lie between the two, 0 where one lies beyond.
@@ -280,7 +275,7 @@ class Check:
         for output in np.argwhere(bent):  # ask backward for each of them alone
             alone, place = np.zeros_like(self.dy), tuple(output)
             alone[place] = 1
-            slope = float(self.backward(alone)[name][index])
+            slope = float(self.backward(alone)[name][where])
             low, high = sorted((float(right[place]), float(left[place])))
             margin = tolerance * max(abs(low), abs(high), SMALLEST)
             if not low - margin <= slope <= high + margin:
@@ -294,12 +289,13 @@ class Entries:
 
     checked = wrong = kinks = shared = 0
 
-    def __init__(self, shape: Index, analytic: np.ndarray):
-        self.analytic, self.numeric = analytic, np.full(shape, math.nan)
+    def __init__(self, name: str, array: Array, analytic: np.ndarray):
+        self.name, self.array, self.analytic = name, array, analytic
+        self.numeric = np.full(array.shape, math.nan)
         self.size = float(abs(analytic).max(initial=0))
 
 
 def relative_error(numeric: float, analytic: float, size: float) -> float:
     """The error of this page; infinite where there is no number."""
-    error = abs(numeric - analytic) / max(abs(numeric), size)
+    error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
     return math.inf if math.isnan(error) else error

@@ -18,16 +18,11 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(abs(a - b).max(initial=0) <= ALIKE * abs(b).max(initial=0))
 
 
-def hint(check: Any, name: str, numeric: np.ndarray, analytic: np.ndarray) -> str:
-    """What the analytic gradient of array `name` looks like; "" where it looks like nothing known.
+def hints(check: Any, name: str, numeric: np.ndarray, analytic: np.ndarray) -> Iterator[str]:
+    """What the analytic gradient of array `name` looks like, the most likely first.
 
     `numeric` is NaN where it is not known.
     """
-    return next(hints(check, name, numeric, analytic), "")
-
-
-def hints(check: Any, name: str, numeric: np.ndarray, analytic: np.ndarray) -> Iterator[str]:
-    """All that fits, the most likely first."""
     known = ~np.isnan(numeric)
     n, a, shape = numeric[known], analytic[known], numeric.shape
     if not a.any():
@@ -63,13 +58,12 @@ def round_ratio(ratio: float) -> int:
 
 def factor(ratio: float, check: Any) -> str:
     """What a constant ratio of analytic to numeric means."""
-    k, sizes = round_ratio(ratio), {*check.x.shape, *check.y.shape, check.x.size, check.y.size}
-    if k == -1:
-        return "the analytic gradient has the wrong sign"
-    sign = " and has the wrong sign" if ratio < 0 else ""
-    times = f"1/{abs(k)} of" if k and abs(ratio) < 1 else f"{abs(ratio):.6g} times"
-    why = ""
-    if abs(k) > 1 and abs(k) in sizes:
-        where = "too many (a mean for a sum?)" if abs(ratio) < 1 else "missing (a sum for a mean?)"
-        why = f": is a 1/N {where}"
-    return f"the analytic gradient is {times} the numeric one{sign}{why}"
+    k, small = round_ratio(ratio), abs(ratio) < 1
+    times = f"1/{abs(k)} of" if k and small else f"{abs(ratio):.6g} times"
+    text = "the analytic gradient has the wrong sign"
+    if k != -1:
+        sign = " and has the wrong sign" if ratio < 0 else ""
+        text = f"the analytic gradient is {times} the numeric one{sign}"
+    if abs(k) > 1 and abs(k) in {*check.x.shape, *check.y.shape, check.x.size, check.y.size}:
+        text += f": is a 1/N {'too many' if small else 'missing'}?"
+    return text

@@ -14,7 +14,7 @@ SMALLEST = 1e-3  # gradients are measured against at least this
 
 
 class Found:
-    """The parameters, buffers and counts of a layer as they were found, to be put back."""
+    """The parameters, buffers and counts of a layer as they were found."""
 
     def __init__(self, layer: Layer):
         self.params = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
@@ -25,22 +25,12 @@ class Found:
         ]
         self.counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
 
-    def use(self, dtype: Any) -> None:
-        """Let the layer have copies of the parameters in `dtype`."""
+    def use(self, dtype: Any = None) -> None:
+        """Put all of it back, or copies of the parameters in `dtype` in the place of themselves."""
         for owner, key, array in self.params:
-            owner[key] = array.astype(dtype)
-        self.reset_buffers()
-
-    def reset_buffers(self) -> None:
-        """The buffers as they were."""
+            owner[key] = array.astype(dtype) if dtype else array
         for owner, key, array, copy in self.buffers:
             array[...] = copy
-            owner[key] = array
-
-    def put_back(self) -> None:
-        """All as it was."""
-        self.reset_buffers()
-        for owner, key, array in self.params:
             owner[key] = array
         for leaf, step in self.counts:
             leaf.set_step(step)
@@ -64,16 +54,15 @@ def wrong_form(layer: Layer, name: str, array: Array, analytic: Any) -> str:
         return "" if meant else "backward returned no gradient of x"
     if isinstance(analytic, str):
         return analytic
-    if analytic.shape != array.shape or analytic.dtype != array.dtype:
-        text = f"the gradient of {name} is {analytic.shape} of {analytic.dtype}; expected"
-        text += f" {array.shape} of {array.dtype}"
-        for i in reversed(range(analytic.ndim)):
-            if (*analytic.shape[:i], *analytic.shape[i + 1 :]) == array.shape:
-                return f"{text} (is a sum over axis {i} left out?)"
-        return text
-    if name != "x" and array.size and np.isnan(analytic).all():
-        return f"the gradient of {name} is not finite anywhere, or was not written"
+    shape = analytic.shape
+    if shape != array.shape or analytic.dtype != array.dtype:
+        left_out = [i for i in range(len(shape)) if shape[:i] + shape[i + 1 :] == array.shape]
+        text = f" (is a sum over axis {left_out[-1]} left out?)" if left_out else ""
+        text = f"expected {array.shape} of {array.dtype}{text}"
+        return f"the gradient of {name} is {shape} of {analytic.dtype}; {text}"
     bad = np.argwhere(~np.isfinite(analytic))
+    if len(bad) == array.size > 0 and name != "x":
+        return f"the gradient of {name} is not finite anywhere, or was not written"
     return f"the gradient of {name} is not finite at {bad[0].tolist()}" if len(bad) else ""
 
 
@@ -85,28 +74,25 @@ def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
     if check.y.shape[:1] != (N,):
         return ["per_image is True, but y does not have one entry for each image"]
     parts = [slice(0, N // 2), slice(N // 2, N)]
-    found = [check.backward(check.dy[part], part) for part in parts]
-    pairs = [("y", np.concatenate([check.forward(part) for part in parts]), check.y)]
-    for name, whole in gradients.items():
+    found = [{"y": check.forward(part), **check.backward(check.dy[part], part)} for part in parts]
+    problems = []
+    for name, whole in {"y": check.y, **gradients}.items():
         both = [half[name] for half in found]
         if all(isinstance(array, np.ndarray) for array in (whole, *both)):
-            total: Any = np.concatenate(both) if name == "x" else sum(both)
-            pairs.append((f"gradient of {name}", total, whole))
-    return [
-        f"per_image is True, but halves of the batch give another {name}"
-        for name, total, whole in pairs
-        if not alike(total, whole)
-    ]
+            total: Any = np.concatenate(both) if name in ("x", "y") else sum(both)
+            what = name if name == "y" else f"gradient of {name}"
+            if not alike(total, whole):
+                problems.append(f"per_image is True, but halves of the batch give another {what}")
+    return problems
 
 
 def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
     """What forward and backward do that they should not; and what is no fault, but good to know."""
-    before, state = other_mode(check, found), kept(check.layer)
+    before = other_mode(check, found)
     problems, notes = calls(check, gradients)
     if not alike(other_mode(check, found), before):
-        names = changed(state, kept(check.layer))
-        problems.append(f"forward changes what later calls give{names}; keep it in self.buffers")
-    return problems + promoted(check, found), notes
+        problems.append("forward changes what later calls give: what it keeps belongs in buffers")
+    return problems + promoted(check, found) + halves(check, gradients), notes
 
 
 def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -118,9 +104,9 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
     x, dy = check.x.copy(), to_device(check.dy.copy(), check.device)
     params = [(name, array, array.copy()) for name, array in check.arrays() if name != "x"]
     y, cache = check.run_forward(x)
-    y_found, state = y.copy(), kept(check.layer)
+    y_found = y.copy()
     _, other = check.run_forward(0.75 * check.x)
-    names, y_kept = changed(state, kept(check.layer)), xp.array_equal(y, y_found)
+    y_kept = xp.array_equal(y, y_found)
     dx, first = check.backward_from(cache, dy)
     problems = {
         f"forward returned {y.dtype} for float64": y.dtype != np.float64,
@@ -131,21 +117,22 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
         "backward overwrote dy": not (np.array_equal(to_cpu(dy), check.dy) or inplace[1]),
         **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params},
     }
-    notes, texts = [], "itself or a view of it: who changes one changes the other"
+    notes = []
     for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
-        if array is not None and get_xp(array) is not xp:
-            problems[f"{name} returned an array on another device than x"] = True
-        elif array is not None and not any(inplace):
+        here = array is None or get_xp(array) is xp
+        problems[f"{name} returned an array on another device than x"] = not here
+        if here and array is not None and not any(inplace):
             shared = [of for of, other in others.items() if xp.may_share_memory(array, other)]
-            notes += [f"{name} returned {of} {texts}" for of in shared]
+            notes += [f"{name} returned {of} itself or a view of it" for of in shared]
     _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
     check.backward_from(other, to_device(0.5 * check.dy, check.device))
-    if not all(alike(first[name], gradients[name]) for name in gradients):
-        problems[f"backward uses what the last forward left on self{names}, not its cache"] = True
-    elif not all(alike(first[name], second[name]) for name in gradients):
-        problems["backward overwrote its cache: a second call gives other gradients"] = True
-    elif dx is not None and not alike(to_cpu(dx), first["x"]):
-        problems["backward overwrote the dx of an earlier call"] = True
+    used = all(alike(first[name], gradients[name]) for name in gradients)
+    again = all(alike(first[name], second[name]) for name in gradients)
+    problems["backward uses what the last forward left on self, not its cache"] = not used
+    problems["backward overwrote its cache: a second call gives other gradients"] = not again
+    problems["backward overwrote the dx of an earlier call"] = (
+        again and dx is not None and not alike(to_cpu(dx), first["x"])
+    )
     return [text for text, is_so in problems.items() if is_so], notes
 
 
@@ -153,12 +140,11 @@ def promoted(check: Any, found: Found) -> list[str]:
     """Whether float32 stays float32."""
     found.use(np.float32)
     try:
-        y, cache = check.run_forward(check.x.astype(np.float32))
-        result, name = y, "forward"
-        if y.dtype == np.float32:
-            dy, grad = check.dy.astype(np.float32), zeros_like(check.layer.params)
-            result = check.layer.backward(to_device(dy, check.device), cache, grad)
-            name = "backward"
+        result, cache = check.run_forward(check.x.astype(np.float32))
+        name, dy = "forward", to_device(check.dy.astype(np.float32), check.device)
+        if result.dtype == np.float32:
+            name, grad = "backward", zeros_like(check.layer.params)
+            result = check.layer.backward(dy, cache, grad)
     except Exception as error:  # of a layer that is right in float64
         return [f"in float32 there is an error: {str(error) or type(error).__name__}"]
     finally:
@@ -170,7 +156,7 @@ def promoted(check: Any, found: Found) -> list[str]:
 def other_mode(check: Any, found: Found) -> np.ndarray | None:
     """y in evaluation for a layer in training, and the reverse; None where it cannot be had."""
     layer, modes = check.layer, [(part, part.training) for part in family(check.layer)]
-    found.reset_buffers()
+    found.use(np.float64)
     try:
         return check.forward() if layer.train(not layer.training) else None
     except Exception:  # such as "train me first"
@@ -179,24 +165,7 @@ def other_mode(check: Any, found: Found) -> np.ndarray | None:
         layer.train(modes[0][1])
         for part, mode in modes:
             part.training = mode
-        found.reset_buffers()
-
-
-def kept(layer: Layer) -> dict[str, np.ndarray]:
-    """Copies of the numbers and arrays that are kept on self, by class and name."""
-    return {
-        f"{type(part).__name__}.{name}": np.array(to_cpu(value) if array else value)
-        for part in family(layer)
-        for name, value in vars(part).items()
-        if (array := hasattr(value, "dtype")) or isinstance(value, int | float)
-    }
-
-
-def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> str:
-    """The names of what is not as it was, in brackets after a space; "" for none."""
-    names = [n for n in after if n not in before or not np.array_equal(after[n], before[n])]
-    names = [name for name in names if not name.endswith((".step", ".first", ".training"))]
-    return f" ({', '.join(names)})" if names else ""
+        found.use(np.float64)
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -16,22 +16,18 @@ class Verdict:
     together: bool = False  # whether something is wrong where all entries are moved together
     hint: str = ""  # what the wrong numbers look like
 
-    @property
-    def ok(self) -> bool:
-        """Whether the gradient is right, by one convention or another."""
-        return not (self.wrong or self.together)
-
     def __str__(self) -> str:
         asked = f"{self.checked:,} of its {self.size:,} entries"
         if self.together:
-            where = f"; {self.wrong} of them found" if self.wrong else ""
-            return f"{self.name}: some entries are wrong, as moving all together shows{where}"
-        if self.wrong:
-            count = f"{self.wrong:,} of its {self.size:,} entries are wrong"
-            if self.checked < self.size:
-                count = f"{self.wrong:,} are wrong of the {asked} that were asked"
-            return f"{self.name}: {count}" + (f"; {self.hint}" if self.hint else "")
-        return f"{self.name}: right" + (f" ({asked}, and all together)" if self.size else "")
+            return (
+                f"{self.name}: {self.wrong} wrong entry found by moving all together; {asked} asked"
+            )
+        if self.wrong and self.checked < self.size:
+            asked = f"{self.wrong:,} are wrong of the {asked} that were asked"
+        elif self.wrong:
+            asked = f"{self.wrong:,} of its {self.size:,} entries are wrong"
+        text = asked if self.wrong else f"right ({asked}, and all together)"
+        return f"{self.name}: {text}" + (f"; {self.hint}" if self.hint else "")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
     them before they go there.)
     """
     check(logits, labels, label_smoothing)
-    xp, e = get_xp(logits), label_smoothing
+    xp, e = get_xp(logits), float(label_smoothing)
     N, C = logits.shape
     log_p = log_softmax(logits)
     t = (labels[:, None] == xp.arange(C)).astype(logits.dtype)  # 1 at the label, else 0

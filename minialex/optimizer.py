@@ -56,10 +56,8 @@ class Optimizer:
             return
         old, theta = self.theta, flatten(self.model)
         if old.shape != theta.shape:
-            raise ValueError(
-                f"{type(self).__name__}: the model had {old.size:,} parameters and has"
-                f" {theta.size:,} now; make a new optimizer"
-            )
+            sizes = f"had {old.size:,} parameters and has {theta.size:,} now"
+            raise ValueError(f"{type(self).__name__}: the model {sizes}; make a new optimizer")
         self.theta = theta
         self.state = {name: like(self.theta, vector) for name, vector in self.state.items()}
         self.g = get_xp(old).zeros_like(old) if self.g is None else self.g
@@ -79,11 +77,9 @@ class Optimizer:
                 raise ValueError(f"{what}; write into it, as in grad[{key!r}][...] = ...")
         g = self.g if g is None else g
         if getattr(g, "shape", None) != self.theta.shape or g.dtype != self.theta.dtype:
-            name, theta = type(self).__name__, self.theta
             found = f"{g.shape} of {g.dtype}" if hasattr(g, "dtype") else type(g).__name__
-            raise ValueError(
-                f"{name}: expected a gradient {theta.shape} of {theta.dtype}, got {found}"
-            )
+            wanted = f"expected a gradient {self.theta.shape} of {self.theta.dtype}"
+            raise ValueError(f"{type(self).__name__}: {wanted}, got {found}")
         self.t += 1
         self.update(g, self.lr if lr is None else lr)
 

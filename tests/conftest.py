@@ -8,9 +8,9 @@ its own:
     pip install -e ".[test]" cupy-cuda13x==14.2.0
     pytest --device gpu
 
-All tests run on both devices; those that concern only files, photos or options do the same on both.
-Only fast/test_*.py are about the CPU alone, gpu/test_*.py compare the two devices, and
-cupyemu/test_*.py need the emulated one.
+Tests run on both devices, except that fast/, and what does the same on both (data/, examples/,
+benchmarks/, book/), run on the CPU alone; gpu/ compares the two devices, and cupyemu/ needs the
+emulated one.
 """
 
 import os
@@ -44,7 +44,8 @@ def pytest_report_header(config):
 
 def pytest_ignore_collect(collection_path, config):
     here, on_gpu = Path(__file__).parent, config.getoption("--device") == "gpu"
-    needs = {
+    needs = {here / name: not on_gpu for name in ("data", "examples", "benchmarks", "book")}
+    needs |= {
         here / "fast": not on_gpu,
         here / "gpu": on_gpu,
         here / "cupyemu": on_gpu and _emulator() is not None,

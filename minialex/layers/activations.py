@@ -24,7 +24,8 @@ steps against 48, not decided), and the Sigmoid never left the 50 % of a guess. 
 with `examples/improvements/improvements.py relu`; the numbers are in docs/improvements.md.
 
 The price: a unit that is negative for every input gets no gradient and stays so, a "dead" ReLU.  At
-x = 0 the ReLU has no derivative; by convention we take 0.
+x = 0 the ReLU has no derivative; by convention we take 0.  A closed unit passes 0 on whatever dy
+is, an infinity or a NaN too; a NaN in x is in y as well, and passes dy.
 
 The Sigmoid is computed with exp(-|x|), which cannot overflow: where x < 0, multiply numerator and
 denominator of 1 / (1 + exp(-x)) by exp(x).

@@ -28,7 +28,7 @@ input that it came from, a mean passes dy/K^2 to each:
 
 "+=" since windows may overlap.  Where several inputs of a window are equally large, as the zeros
 after a ReLU often are, the maximum has no derivative; by convention the first in scan order (row by
-row) gets all of dy.
+row) gets all of dy.  A NaN is larger than every number: the first of a window wins it.
 
 For the window 1 5 / 5 2 and dy = 8, dx is 0 8 / 0 0 with a maximum, 2 2 / 2 2 with a mean.
 
