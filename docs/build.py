@@ -150,7 +150,7 @@ class Site:
     """The pages of the site, written into the folder `out`."""
 
     def __init__(self, out):
-        self.out, self.shown, self.searched = out, set(), []
+        self.out, self.shown, self.searched, self.exercises = out, set(), [], {}
         self.order = reading_order()
         self.chapters, self.chinese, self.documents = (
             sorted(
@@ -169,6 +169,7 @@ class Site:
         self.env.filters["link_files"] = lambda text, page: Markup(
             link_files(str(text), Path(page), self.shown)
         )
+        self.env.globals["exercises"] = self.exercises
         self.env.globals |= {"order": self.order, "names": MODULES, "dark_code": dark_code()}
         self.env.globals["place_of"] = lambda name: f"{name.replace('.', '/')}.html"
         pdoc.search.to_html = docstring_html
@@ -213,6 +214,10 @@ class Site:
                     "kind": "chapter", "doc": re.sub(r"<img[^>]*>|</?a\b[^>]*>", "", body),
                 }
             )  # fmt: skip
+        if path == "docs/book/exercises.md":  # each section's title names its pages
+            for anchor, heading in contents:
+                for file in re.findall(r">([\w/]+)\.py<", heading):
+                    self.exercises[f"minialex.{file.replace('/', '.')}"] = anchor
         row = self.chinese if path in self.chinese else self.chapters
         row = [None, *row, None] if path in row else [None, path, None]
         i = row.index(path)

@@ -106,7 +106,7 @@ def test_how_docstrings_are_rendered():
 
 def flat(text):
     """Text without what a rendering may change: blanks, dashes, and marks of code and bold."""
-    text = re.sub(r"(?<![\w*])\*\*?(\w[\w ,.?'’-]*[\w.?])\*\*?(?![\w*])", r"\1", text)
+    text = re.sub(r"(?<![\w*])\*\*?(\w(?:[\w ,.?'’-]*[\w.?])?)\*\*?(?![\w*])", r"\1", text)
     return re.sub(r"\s|`| \| |—|--|\|", "", text)
 
 
@@ -133,6 +133,15 @@ def test_the_front_page_has_the_pages_in_the_order_of_the_readme(pages):
     assert order == [link for link in links if link in order] and len(order) == 20
     chapters = sorted((ROOT / "docs" / "book").glob("*.md"))
     assert {f"book/{path.stem.lower()}.html" for path in chapters} <= {*links}
+
+
+def test_each_main_page_leads_to_its_exercises(pages):
+    found = {
+        name
+        for name, page in pages.items()
+        if name.parts[0] == "minialex" and any("exercises.html#" in link for link in page.links)
+    }
+    assert len(found) >= 12 and Path("minialex/layers/conv.html") in found
 
 
 def test_the_search_knows_pages_and_chapters(site):
