@@ -10,6 +10,7 @@ from pathlib import Path
 import minialex
 from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
+from minialex.train.screen import silence
 
 COMMANDS = {  # each is a module beside this one, with parser() and main(options)
     "train": "train AlexNet on drawings or photos, or resume a run",
@@ -93,17 +94,22 @@ def run_main(main: Callable[[], int]) -> None:
 
     Any other error is a bug, and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # for names that the terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")
     try:
-        status = main()
+        status, line = main(), ""
+        if sys.stdout:
+            sys.stdout.flush()
     except MinialexError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
+        status, line = 2, f"error: {error}"
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stderr.close()
-        status = 1
+        status, line = 1, ""
+    except OSError as error:  # a disk, or a folder that may not be entered
+        name = "" if error.filename is None else f": {str(error.filename)!r}"
+        status, line = 2, f"error: {error.strerror or error}{name}"
     except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
-        print("interrupted", file=sys.stderr)
-        status = 130
+        status, line = 130, "interrupted"
     except Exception as error:
         if is_out_of_memory(error):
             line = "the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"
@@ -111,6 +117,12 @@ def run_main(main: Callable[[], int]) -> None:
             line = "out of memory; use a smaller --batch-size"
         else:
             raise
-        print(f"error: {line}", file=sys.stderr)
-        status = 2
+        status, line = 2, f"error: {line}"
+    try:
+        if line and sys.stderr:
+            print(line, file=sys.stderr)
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        silence(sys.stdout)
     sys.exit(status)

@@ -94,6 +94,8 @@ def one_blas_thread() -> Iterator[None]:
 def _forget_threads() -> None:
     """In the child of a fork, which has none of its parent's threads."""
     global _lock, _depth
+    if _depth:  # another thread of the parent's was at work
+        set_blas_threads(_before)
     _lock, _depth = threading.Lock(), 0
     _pool.cache_clear()
 
@@ -103,8 +105,10 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at once.
+def _pool(workers: int) -> ThreadPoolExecutor | None:
+    """The threads, warmed up; None where the system allows no more.
+
+    OpenBLAS takes a memory block for each product that runs at once.
 
     Its kernels seem to prefetch past the numbers that they use.  Where that memory was never
     touched, it has no pages yet, and each prefetch would search for them in vain: on an AMD Zen, a
@@ -120,7 +124,12 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         together.wait()  # all products at once, each in a block of its own
         warm_up_products()
 
-    list(pool.map(warm_up, range(workers)))
+    try:
+        list(pool.map(warm_up, range(workers)))
+    except RuntimeError:  # a browser has no threads, a container may limit them
+        together.abort()
+        pool.shutdown()
+        return None
     return pool
 
 
@@ -149,12 +158,13 @@ def _keep_memory() -> None:
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """[function(item) for item in items], thread t computing items t, t + threads, ...
 
-    `function` sees single-threaded matrix products.  With one thread, or inside another
-    `map_threads`, everything runs in the calling thread, in order.
+    `function` sees single-threaded matrix products.  With one thread, inside another `map_threads`,
+    and where no thread can be started, everything runs in the calling thread, in order.
     """
     items = list(items)
     count = min(cpu_count(), len(items))
-    if count <= 1 or getattr(_this_thread, "is_worker", False):
+    pool = None if count <= 1 or getattr(_this_thread, "is_worker", False) else _pool(count)
+    if pool is None:
         with one_blas_thread():
             return [function(item) for item in items]
     results: list[Any] = [None] * len(items)
@@ -164,7 +174,7 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
             results[i] = function(items[i])
 
     with one_blas_thread():
-        futures = [_pool(count).submit(run, worker) for worker in range(count)]
+        futures = [pool.submit(run, worker) for worker in range(count)]
         for future in futures:
             future.result()
     return results

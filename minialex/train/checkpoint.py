@@ -10,24 +10,24 @@ preprocessing.  `last.safetensors` holds the optimizer's vectors (`optimizer.m` 
 progress of the run as well.  It needs no random state: all random draws are functions of (seed,
 epoch, step), so the numbers of the epoch and the step ARE the random state.
 
-A crash in the middle of writing must not cost you the run.  So a file is written under a temporary
-name, forced to the disk, and only then renamed: at any moment there is either the old file or the
-new one.  The header carries a checksum of itself and of all tensors, which loading verifies.
+A file is written whole or not at all (`files.py`), and its header carries a checksum of itself and
+of all tensors, which loading verifies.
 """
 
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
+from minialex.train.files import reason, write_whole
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
@@ -107,56 +107,47 @@ def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]
-) -> None:
-    """Write tensors and a JSON header to `path`, atomically.
+    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any],
+    keep: Path | None = None,
+) -> None:  # fmt: skip
+    """Write tensors and a JSON header to `path`, atomically; the old file is `keep` afterwards.
 
-    Raises CheckpointError where the disk refuses.
+    Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    for name, array in tensors.items():
+        if array.dtype.kind not in "fiub" or array.itemsize > 8:
+            raise CheckpointError(f"{name} is of {array.dtype}, which no checkpoint holds")
     header = {"format": FORMAT, **header}
-    # One entry only: safetensors writes several in a random order, and equal runs should leave
-    # equal files.
-    metadata = {"minialex": json.dumps({**header, "checksum": _checksum(tensors, header)})}
-    try:
-        # A file of our own shows what the user's umask allows; safetensors allows the owner alone.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata)
-        temporary.chmod(mode)
-        replace_durably(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
-        ) from None
+    header["checksum"] = _checksum(tensors, header)
+    write_whole(path, _pieces(tensors, {"minialex": json.dumps(header)}), keep)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_checkpoint(
+    path: str | os.PathLike[str], ours: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a file written by `save_checkpoint`.
 
-    Raises CheckpointError where the file is missing, damaged, cut short, or not one of minialex's.
+    A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
+    where the file is missing, damaged, cut short, or not one of minialex's.
     """
-    if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} {what}; give a .safetensors file written by training"
-        )
+    _check_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if "minialex" not in metadata:
+            if "minialex" not in metadata and ours:
                 raise CheckpointError(
                     f"{str(path)!r} was not written by minialex; it has no minialex header"
                 )
-            header = json.loads(metadata["minialex"])
+            header = json.loads(metadata.get("minialex", "null"))
             names = file.keys()  # `file` is not a dict, and cannot be iterated over
             tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, ValueError) as error:
+    # A TypeError: numbers of a type that NumPy lacks.
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one"
+            f"{str(path)!r} is damaged or no checkpoint ({reason(error)}); use another one"
         ) from None
+    if "minialex" not in metadata:
+        return tensors, dict.fromkeys(("model", "classes", "transform"))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has another format than this version of minialex reads"
@@ -169,35 +160,48 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     return tensors, header
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a small text file atomically.  Raises CheckpointError where the disk refuses."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+def _check_file(path: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError for what is no file, cannot be read, or is PyTorch's own form."""
+    name, advice = repr(str(path)), "give a .safetensors file written by training"
+    if os.path.isdir(path):
+        raise CheckpointError(f"checkpoint {name} is a folder; {advice}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"checkpoint {name} is no regular file; {advice}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        replace_durably(temporary, path)
+        with open(path, "rb") as file:
+            begin = file.read(4)
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {name} does not exist; {advice}") from None
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
+    if begin.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise CheckpointError(
-            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
-        ) from None
+            f"{name} is a pickle of PyTorch's, which could run code; write the weights in PyTorch"
+            " by safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+        )
 
 
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path` once its content is on the disk, then force the name there too.
+def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:
+    """The bytes of a safetensors file: the length of its header, the header, and the numbers.
 
-    Without the first, a power cut could leave the new name with an empty file; without the second,
-    the old file.
+    Piece by piece, since `safetensors.numpy` would hold all numbers in memory once more.  `metadata`
+    has one entry only, so that equal runs leave equal files.
     """
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    header: dict[str, Any] = {"__metadata__": metadata}
+    names, end = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)), 0
+    for name in names:  # the widest first, so that each is aligned
+        array, start = tensors[name], end
+        kind = "BOOL" if array.dtype.kind == "b" else array.dtype.kind.upper()
+        end += array.nbytes
+        header[name] = {
+            "dtype": kind if kind == "BOOL" else f"{kind}{8 * array.itemsize}",
+            "shape": array.shape, "data_offsets": (start, end),
+        }  # fmt: skip
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        yield _bytes(tensors[name])
 
 
 def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
@@ -206,9 +210,11 @@ def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+        crc = zlib.crc32(_bytes(array), crc)
     return f"{crc:08x}"
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _bytes(array: np.ndarray) -> Any:
+    """The bytes of an array, the lowest of each number first."""
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return array.reshape(-1).view(np.uint8).data

@@ -36,7 +36,8 @@ from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate
 from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
-from minialex.train.progress import Meter, Progress, advice, check_finite
+from minialex.train.progress import Meter, Progress, advice, check_finite, check_loss
+from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
 from minialex.train.screen import Screen, epoch_line
 from minialex.train.stopping import Stop
@@ -55,7 +56,7 @@ class Training:
     optimizer: Optimizer
     epochs: int
     val: DataLoader | None = None
-    run: str | Path | None = None
+    run: str | Path | RunFolder | None = None
     device: str = "auto"
     schedule: str | Schedule = "constant"
     warm_up: int = 0
@@ -75,12 +76,13 @@ class Training:
 
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
-        self.keep_images()
-        with self.stop.on_signal(self.screen.line), self.in_training():
-            while self.progress.epoch < self.epochs and not self.seen_enough():
-                self.epoch()
-                self.end_epoch()
-        self.saved.finish()
+        with self.saved.writing():
+            self.keep_images()
+            with self.stop.on_signal(self.screen.line), self.in_training():
+                while self.progress.epoch < self.epochs and not self.seen_enough():
+                    self.epoch()
+                    self.end_epoch()
+            self.saved.finish()
         return self.progress.history
 
     def epoch(self) -> None:
@@ -133,7 +135,8 @@ class Training:
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
         if self.cache and folder is not None and left > 1 and not self.seen_enough():
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
-            line = keep_decoded([part for part in (self.loader, self.val) if part], folder.path)
+            parts = [part for part in (self.loader, self.val) if part]
+            line = keep_decoded(parts, folder.path, reserve=max(0, self.saved.needs(folder)))
             if line:
                 self.screen.line(line)
 
@@ -239,9 +242,8 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        best = self.val is None or row["val_acc"] > progress.best_acc
+        best = progress.is_best(row)
         if best:
-            progress.best_acc = row.get("val_acc", progress.best_acc)
             self.saved.best()
         progress.end_epoch(row)
         self.saved.last()
@@ -249,6 +251,8 @@ class Training:
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":
             self.screen.line(f"  lr {self.learning_rate():g} from now on: no new best for a while")
+        if line := check_loss(loss, self.meter.classes):
+            self.screen.line(line)
         tip = "" if self.label_smoothing else advice(self.history, self.classes, self.optimizer)
         if tip:
             self.screen.line(tip)
@@ -279,7 +283,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
     device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt: run the program again to
     resume.  Raises ConfigError for arguments that cannot work, CheckpointError where the folder
-    holds another run, TrainingError where the loss is not finite any more.
+    holds another run, or another program writes to it, TrainingError where the loss or the weights
+    are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 

@@ -21,7 +21,8 @@ class Progress:
     steps                     that the optimizer has made
     seconds, epoch_seconds    of training steps, loading included: in finished epochs, in this one
     history                   a row per finished epoch
-    best_acc                  the best validation accuracy
+    best_acc, best_epoch      the best validation accuracy, and when; of equal ones, that with the
+                              lowest validation loss
     """
 
     epoch: int = 0
@@ -32,6 +33,42 @@ class Progress:
     epoch_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_acc: float = -1.0
+    best_epoch: int = 0
+
+    @classmethod
+    def of(cls, saved: Any) -> "Progress":
+        """What `vars` of a progress became in a file.  Raises ValueError where it is no such thing.
+
+        Versions before 0.4 took the first of equal epochs.
+        """
+        try:
+            found = cls(**saved)
+            rows, others = found.history, dict(vars(found), sums=0, history=0).values()
+            numbers = [*others, *found.sums, *(value for row in rows for value in row.values())]
+            whole = (found.epoch, found.batch, found.steps, found.best_epoch)
+            right = (
+                len(found.sums) == 3
+                and all(type(number) in (int, float) for number in numbers)
+                and all(type(number) is int and number >= 0 for number in whole)
+                and [row["epoch"] for row in rows] == list(range(1, found.epoch + 1))
+                and all({"train_loss", "train_acc", "images_per_s"} <= row.keys() for row in rows)
+            )
+        except (TypeError, AttributeError, KeyError):
+            right = False
+        if not right:
+            raise ValueError("its progress is damaged")
+        if "best_epoch" not in saved:
+            accuracies = [row.get("val_acc", -1.0) for row in rows]
+            found.best_epoch = accuracies.index(max(accuracies)) + 1 if rows else 0
+        return found
+
+    @classmethod
+    def after(cls, rows: list[dict[str, float]]) -> "Progress":
+        """The progress of a run that has finished these epochs, as far as they tell it."""
+        found = cls()
+        for row in rows:
+            found.end_epoch(row)
+        return found
 
     def means(self) -> tuple[float, float]:
         """The loss and accuracy of this epoch so far."""
@@ -40,9 +77,24 @@ class Progress:
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Add a row to the history, and begin the next epoch."""
+        if self.is_best(row):
+            self.best_acc, self.best_epoch = row.get("val_acc", -1.0), len(self.history) + 1
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
         self.seconds, self.epoch_seconds = self.seconds + self.epoch_seconds, 0.0
+
+    def is_best(self, row: dict[str, float]) -> bool:
+        """Whether the epoch of `row` is the best so far; without validation, the last one is."""
+        if "val_acc" not in row or not self.best_epoch:
+            return True
+        best = self.history[self.best_epoch - 1]
+        return (row["val_acc"], -row["val_loss"]) > (best["val_acc"], -best["val_loss"])
+
+    def is_over(self, told: dict[str, Any]) -> bool:
+        """Whether a run that was told these "epochs" and "patience" ends here."""
+        epochs, patience = told.get("epochs"), told.get("patience")
+        enough = isinstance(patience, int) and self.waited() >= patience
+        return enough or (isinstance(epochs, int) and self.epoch >= epochs)
 
     def waited(self) -> int:
         """How many epochs have passed since the one with the best validation accuracy."""
@@ -59,9 +111,11 @@ class Meter:
     def __init__(self, theta: Array, most: int):
         self.log = get_xp(theta).zeros((most, 2), dtype=theta.dtype)
         self.images: list[int] = []  # of each row that was not read back yet
+        self.classes = 0  # that the network tells apart
 
     def add(self, loss: Array, logits: Array, labels: Array) -> None:
         """Note the mean loss of some images, and how many of them have their right answer."""
+        self.classes = logits.shape[1]
         row = self.log[len(self.images)]
         row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
         self.images.append(len(labels))
@@ -83,6 +137,17 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
             f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
             " lower the learning rate (--lr) and start again"
         )
+
+
+def check_loss(loss: float, classes: int) -> str:
+    """A line where a loss is far above that of guessing; else none."""
+    guessing = math.log(max(2, classes))
+    if loss <= 10 * guessing:
+        return ""
+    return (
+        f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
+        " the run diverges; lower the learning rate (--lr)"
+    )
 
 
 def advice(history: list[dict[str, float]], classes: list[str] | None, optimizer: Any) -> str:

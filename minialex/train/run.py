@@ -7,6 +7,7 @@ What the folder holds:
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
+    last-1.safetensors  the one before it, should it be damaged
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
@@ -14,50 +15,113 @@ What the folder holds:
     curves.png          the history as a picture, where matplotlib is installed
 """
 
+import contextlib
 import csv
 import io
+import itertools
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train.checkpoint import write_text
 from minialex.train.config import Config, from_settings
+from minialex.train.files import locked, read_text, reason, remove_temporary, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
+FILES = (
+    "config.json", "history.csv", "last.safetensors", "last-1.safetensors", "best.safetensors",
+    "result.json", "curves.png",
+)  # fmt: skip
 
 
-def free_path(config: Config) -> Path:
-    """The first runs/<data>-<variant>-<number> that does not exist."""
-    name = f"{Path(config.data).name or 'photos'}-{config.variant}"
-    numbers = (n for n in range(1, 10**6) if not Path(f"runs/{name}-{n}").exists())
-    return Path(f"runs/{name}-{next(numbers)}")
+def free_paths(config: Config) -> Iterator[Path]:
+    """Those of runs/<data>-<variant>-<number> that do not exist."""
+    name = f"{Path(config.data).name[:80] or 'photos'}-{config.variant}"
+    paths = (Path(f"runs/{name}-{n}") for n in itertools.count(1))
+    return (path for path in paths if not os.path.lexists(path))
 
 
 class RunFolder:
-    """The folder of a run, and what is written to it (each file whole or not at all)."""
+    """The folder of a run, and what is written to it (each file whole or not at all).
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.best, self.last = path / "best.safetensors", path / "last.safetensors"
-        self.result_file = path / "result.json"
+    Where it is `new`, and another program makes it first, the next of `others` is taken.  Raises
+    ConfigError for a path that names no folder of its own.
+    """
 
-    @classmethod
-    def create(cls, path: Path, settings: dict[str, Any]) -> "RunFolder":
-        """A new folder, with its config.json.
+    def __init__(self, path: str | Path, new: bool = False, others: Iterator[Path] = iter(())):
+        whole = Path(path).absolute()
+        if not str(path).strip() or whole == whole.parent:
+            raise ConfigError(f"{str(path)!r} cannot be the folder of a run; name another one")
+        self.path, self.new, self.others, self.is_mine = Path(path), new, others, False
 
-        Raises ConfigError where there is a run already, or the folder cannot be made.
+    @property
+    def best(self) -> Path:
+        """The best weights."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """All that it takes to go on."""
+        return self.path / "last.safetensors"
+
+    @property
+    def before(self) -> Path:
+        """The `last` before it."""
+        return self.path / "last-1.safetensors"
+
+    @property
+    def result_file(self) -> Path:
+        """The scores of a finished run."""
+        return self.path / "result.json"
+
+    def claim(self) -> None:
+        """Make the folder, or take one that is there and has none of our files.
+
+        Raises ConfigError where it has, or cannot be made.
         """
-        run = cls(path)
-        run.check_new()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the run folder {str(path)!r}: {error.strerror}"
-            ) from None
-        run.write_settings(settings)
-        return run
+        while True:
+            try:
+                return self.path.mkdir(parents=True)
+            except OSError as error:  # another program may have made it just now
+                other = next(self.others, None) if isinstance(error, FileExistsError) else None
+                if other is None and self.path.is_dir():
+                    return self.check_new()
+                if other is None:
+                    raise ConfigError(
+                        f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
+                    ) from None
+                self.path = other
+
+    def create(self, settings: dict[str, Any]) -> None:
+        """Begin a run: config.json, and no epoch in history.csv.
+
+        Raises ConfigError where another program was faster.
+        """
+        self.check_new()
+        self.write_settings(settings)
+        self.write_history([])
+        self.new = False
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes to the folder.  Raises CheckpointError where another program does."""
+        if self.is_mine:
+            yield
+            return
+        with locked(self.path):
+            self.is_mine = True
+            try:
+                remove_temporary(self.path, FILES)
+                yield
+            finally:
+                self.is_mine = False
+
+    def stamp(self) -> list[tuple[int, int]]:
+        """What changes when another program saves the run."""
+        found = (path.stat() for path in (self.best, self.last) if path.exists())
+        return [(about.st_ino, about.st_mtime_ns) for about in found]
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
@@ -78,22 +142,30 @@ class RunFolder:
             raise run.damaged(error) from None
 
     def check_new(self) -> None:
-        """Raise ConfigError where the folder holds a run."""
+        """Raise ConfigError where the folder holds a run, or other files of our names."""
         if (self.path / "config.json").exists():
             raise ConfigError(
                 f"{str(self.path)!r} holds a run already;"
                 f" continue it with --resume {self.path}, or choose another --out"
             )
+        if there := [name for name in FILES if os.path.lexists(self.path / name)]:
+            raise ConfigError(
+                f"{str(self.path)!r} holds a {there[0]}, which a run would overwrite; choose"
+                " another folder"
+            )
 
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
-            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            return json.loads(read_text(self.path / "config.json"))
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(
                 f"{str(self.path)!r} holds no run: it has no config.json"
             ) from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            file = str(self.path / "config.json")
+            raise CheckpointError(f"cannot read {file!r}: {reason(error)}") from None
+        except (ValueError, RecursionError) as error:
             raise self.damaged(error) from None
 
     def damaged(self, error: Exception) -> CheckpointError:
@@ -116,21 +188,18 @@ class RunFolder:
     def read_history(self) -> list[dict[str, float]]:
         """The rows of history.csv; without validation, they lack the keys of it.
 
-        Raises CheckpointError where there are none, or they cannot be read.
+        Raises CheckpointError where they cannot be read.
         """
         try:
-            with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
-                rows = [
-                    {name: float(row[name]) for name in COLUMNS if row[name] != ""}
-                    for row in csv.DictReader(file)
-                ]
-        except (OSError, UnicodeError, ValueError, KeyError, TypeError, csv.Error) as error:
+            rows = [
+                {name: float(row[name]) for name in COLUMNS if row[name] != ""}
+                for row in csv.DictReader(io.StringIO(read_text(self.path / "history.csv")))
+            ]
+            return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
             raise CheckpointError(
-                f"{str(self.path)!r} has no history.csv that can be read ({error})"
+                f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
             ) from None
-        if not rows:
-            raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
-        return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""

@@ -3,8 +3,10 @@
 With a folder, they are files (see `run.py`); without one, the best weights wait in memory.
 """
 
+import contextlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import numpy as np
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
 from minialex.train.memory import show_bytes
-from minialex.train.model_file import header_of
-from minialex.train.progress import Progress
+from minialex.train.model_file import header_of, load_weights
+from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import RunFolder
 from minialex.xp import to_cpu, to_device
 
@@ -30,88 +32,167 @@ class Saved:
         self.weights: dict[str, np.ndarray] | None = None
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
-        self.folder = None if run.run is None else RunFolder(Path(run.run))
+        given: Any = run.run
+        self.folder = given if given is None or isinstance(given, RunFolder) else RunFolder(given)
         if self.folder is not None:
             self.open(self.folder)
 
     def open(self, folder: RunFolder) -> None:
         """Begin a folder, or resume the run in it.
 
-        Raises CheckpointError where that is another run, or damaged.
+        Raises CheckpointError where that is another run, or damaged, or another program writes it.
         """
         settings = self.run.settings or {"fit": told(self.run)}
         self.check_disk(folder)
-        if not (folder.path / "config.json").exists():
-            RunFolder.create(folder.path, settings)
+        begins = folder.new or not (folder.path / "config.json").exists()
+        if begins:
+            self.take_weights(settings)  # before there is a folder, since the file may be wrong
+            folder.claim()
+        with folder.locked():
+            if begins:
+                folder.create(settings)
+            found = folder.settings()
+            if self.run.settings is None:
+                check_same(folder.path, found, settings["fit"])
+            if not self.resume(folder):
+                self.extend(folder, found)
+            if found != settings:
+                folder.write_settings(settings)
+            self.seen = folder.stamp()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """The folder is this run's alone.
+
+        Raises CheckpointError where it is not, or has not been since it was opened.
+        """
+        if self.folder is None:
+            yield
             return
-        found = folder.settings()
-        if self.run.settings is None:
-            check_same(folder.path, found, settings["fit"])
-        if folder.last.exists():
-            self.resume(folder)
-        elif (folder.path / "history.csv").exists():  # else it has not finished an epoch
-            self.extend(folder)
-        if found != settings:
-            folder.write_settings(settings)
+        with self.folder.locked():
+            if self.folder.stamp() != self.seen:
+                raise CheckpointError(
+                    f"another program has gone on with {str(self.folder.path)!r}; start again"
+                )
+            yield
+
+    def take_weights(self, settings: dict[str, Any]) -> bool:
+        """Begin with the weights of a file, where the settings name one; whether they do."""
+        file = settings.get("weights")
+        if file:
+            load_weights(self.run.model, file)
+        return file is not None
+
+    def needs(self, folder: RunFolder) -> int:
+        """The bytes of the disk that the run will take at the moments when it saves, beside others.
+
+        While one `last` is written, there is one other: the one before it goes first.
+        """
+        best = self.run.optimizer.theta.nbytes
+        last = best * (1 + len(self.run.optimizer.state))
+        paths = (folder.best, folder.last, folder.before)
+        return best + 2 * last - sum(path.stat().st_size for path in paths if path.is_file())
 
     def check_disk(self, folder: RunFolder) -> None:
-        """Say how much of the disk the run will take.  Raises ConfigError where that is not free.
-
-        While last.safetensors is replaced, it is there twice.
-        """
+        """Say how much of the disk the run will take.  Raises ConfigError where that is not free."""
         best = self.run.optimizer.theta.nbytes
         last = best * (1 + len(self.run.optimizer.state))
         after = best + last * self.run.keep_last
         if best >= SMALL:
-            self.run.screen.line(f"disk: {show(best + last)} while it runs, {show(after)} after it")
-        there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
+            during = show(best + 2 * last)
+            self.run.screen.line(f"disk: {during} while it runs, {show(after)} after it")
         parents = (folder.path, *folder.path.absolute().parents)
         free = shutil.disk_usage(next(path for path in parents if path.exists())).free
-        if free < best + 2 * last - there:
+        if free < self.needs(folder):
             raise ConfigError(
                 f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-                f" {show(best + 2 * last - there)} at the moments when it saves; free some, or"
-                " choose another folder"
+                f" {show(self.needs(folder))} at the moments when it saves; free some, or choose"
+                " another folder"
             )
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
         return header_of(self.run.model, self.run.classes, self.transform)
 
+    def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The tensors.  Raises TrainingError where they are not finite: the old files are better."""
+        for name, array in tensors.items():
+            if array.dtype.kind == "f" and array.size:
+                with np.errstate(invalid="ignore"):
+                    if not np.isfinite([array.min(), array.max()]).all():
+                        raise TrainingError(
+                            f"{name} is not finite any more in epoch {self.run.progress.epoch + 1},"
+                            " and was not saved; lower the learning rate (--lr) and start again"
+                        )
+        return tensors
+
     def best(self) -> None:
         """Keep the weights as they are now."""
-        if self.folder is not None:
-            save_checkpoint(self.folder.best, state_dict(self.run.model), self.header())
-        elif self.run.val is not None:
-            self.weights = state_dict(self.run.model)
+        if self.folder is None and self.run.val is None:
+            return
+        weights = self.finite(state_dict(self.run.model))
+        if self.folder is None:
+            self.weights = weights
+        else:
+            self.folder.before.unlink(missing_ok=True)  # room for two of the best
+            save_checkpoint(self.folder.best, weights, self.header())
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
         if self.folder is None:
             return
-        run = self.run
+        run, folder = self.run, self.folder
         tensors = state_dict(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
-        save_checkpoint(
-            self.folder.last, tensors, {**self.header(), "progress": vars(run.progress)}
-        )
-        self.folder.write_history(run.history)
+        self.finite(tensors)
+        folder.before.unlink(missing_ok=True)
+        header = {**self.header(), "progress": vars(run.progress)}
+        save_checkpoint(folder.last, tensors, header, keep=folder.before)
+        folder.write_history(run.history)
+        self.seen = folder.stamp()
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
             load_state_dict(self.run.model, load_checkpoint(self.folder.best)[0])
+            self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
+            self.seen = self.folder.stamp()
         elif self.weights is not None:
             load_state_dict(self.run.model, self.weights)
 
-    def resume(self, folder: RunFolder) -> None:
-        """Go on from `last`.  Raises CheckpointError where it is damaged or does not fit."""
-        run, name = self.run, repr(str(folder.last))
-        tensors, header = load_checkpoint(folder.last)
-        progress, own = header.get("progress"), self.header()
-        if header.get("model") is not None:  # version 0.1.0 named no layer: it knew AlexNet alone
+    def read_last(self, folder: RunFolder) -> tuple[Path, Any, Any] | None:
+        """The newest `last` that is whole: its path, tensors and header.  None where there is none.
+
+        Raises CheckpointError where all are damaged.
+        """
+        problem: CheckpointError | None = None
+        for path in (folder.last, folder.before):
+            if path.exists():
+                try:
+                    tensors, header = load_checkpoint(path)
+                except CheckpointError as error:
+                    problem = problem or error
+                    continue
+                if problem:
+                    self.run.screen.line(f"{problem}: the run goes on from {path.name} instead")
+                return path, tensors, header
+        if problem:
+            raise problem
+        return None
+
+    def resume(self, folder: RunFolder) -> bool:
+        """Go on from `last`, and say whether there is one.
+
+        Raises CheckpointError where it is damaged or does not fit.
+        """
+        found = self.read_last(folder)
+        if found is None:
+            return False
+        run, (path, tensors, header) = self.run, found
+        name, progress, own = repr(str(path)), header.get("progress"), self.header()
+        if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
         if progress is None or any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model, other classes or no run")
@@ -122,20 +203,36 @@ class Saved:
             if vector is None or vector.shape != theta.shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
-        run.progress = Progress(**progress)
+        try:
+            run.progress = Progress.of(progress)
+        except ValueError as error:
+            raise CheckpointError(f"{name} cannot be resumed: {error}") from None
         run.optimizer.t = run.progress.steps
+        if path != folder.last:
+            path.replace(folder.last)  # else the next to be saved would drop it
         folder.write_history(run.history)
+        return True
 
-    def extend(self, folder: RunFolder) -> None:
-        """Let a finished run go on: from its best weights, with an optimizer that begins anew."""
-        run = self.run
+    def extend(self, folder: RunFolder, found: Any) -> None:
+        """Without a `last`, let a finished run go on: from its best weights, by a new optimizer.
+
+        One that has not finished an epoch begins again.  Raises CheckpointError for others, which
+        lack their `last`.
+        """
+        run, history = self.run, folder.path / "history.csv"
+        rows = folder.read_history() if history.exists() or folder.best.exists() else []
+        if not rows:
+            if self.take_weights(found):
+                self.last()  # from now on, the file may change
+            return
+        progress = run.progress = Progress.after(rows)
+        if not progress.is_over(found.get("fit", found)):
+            raise CheckpointError(
+                f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
+                f" begin a new run with its weights: --weights {folder.best}"
+            )
         load_state_dict(run.model, load_checkpoint(folder.best)[0])
-        progress = run.progress
-        progress.history = [to_row(row) for row in folder.read_history()]
-        progress.epoch = len(progress.history)
-        progress.best_acc = max((row.get("val_acc", -1.0) for row in run.history), default=-1.0)
-        seconds = [row["images_per_s"] for row in run.history]
-        progress.seconds = sum(len(run.loader.dataset) / rate for rate in seconds)
+        progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():
             run.screen.line(f"{folder.path} goes on from its best weights, with a new optimizer")
             self.last()
@@ -146,11 +243,6 @@ class Saved:
 def show(count: int) -> str:
     """Bytes for a reader, such as "933 MB"."""
     return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
-
-
-def to_row(row: dict[str, float]) -> dict[str, float]:
-    """A row of history.csv as it was in memory: the epoch is a whole number."""
-    return {**row, "epoch": int(row["epoch"])}
 
 
 def told(run: Any) -> dict[str, Any]:
