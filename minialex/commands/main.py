@@ -3,11 +3,13 @@
 import argparse
 import importlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import minialex
+from minialex import startup
 from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.screen import silence
@@ -36,6 +38,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def run() -> None:
     """The program."""
+    if startup.WAITS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     run_main(lambda: main(sys.argv[1:]))
 
 

@@ -15,6 +15,7 @@ of all tensors, which loading verifies.
 """
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
@@ -31,6 +31,10 @@ from minialex.train.files import reason, write_whole
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
+BLOCK = 1 << 20  # bytes of numbers that are written at a time
+DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+DTYPES |= {f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
 def torch_axes(layer: Layer, key: str, array: Array) -> tuple[int, ...]:
@@ -59,11 +63,15 @@ def named_state(layer: Layer) -> list[tuple[str, Any, Params, str]]:
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
     """Copies of params and buffers by dotted name: NumPy arrays in PyTorch's axis order."""
-    result = {}
-    for name, layer, own, key in named_state(model):
-        axes = torch_axes(layer, key, own[key])
-        result[name] = np.array(to_cpu(own[key]).transpose(axes), order="C")
-    return result
+    return {name: np.array(view, order="C") for name, view in state_views(model).items()}
+
+
+def state_views(model: Layer) -> dict[str, np.ndarray]:
+    """As `state_dict`, but on a CPU no copies, which takes no memory."""
+    return {
+        name: np.asarray(to_cpu(own[key])).transpose(torch_axes(layer, key, own[key]))
+        for name, layer, own, key in named_state(model)
+    }
 
 
 def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
@@ -89,13 +97,13 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
             )
     for name, layer, own, key in named_state(model):
         array, axes = own[key], torch_axes(layer, key, own[key])
-        ours = tensors[name].transpose(np.argsort(axes)).astype(array.dtype)
+        ours = tensors[name].transpose(np.argsort(axes))
         if isinstance(array, np.ndarray):
             array[...] = ours
         elif isinstance(array, np.generic):  # a count, to which a layer added 1
-            own[key] = ours
+            own[key] = ours.astype(array.dtype)
         else:  # CuPy: one copy up
-            array.set(np.ascontiguousarray(ours))
+            array.set(np.ascontiguousarray(ours, array.dtype))
 
 
 def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
@@ -115,7 +123,7 @@ def save_checkpoint(
     Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
     """
     for name, array in tensors.items():
-        if array.dtype.kind not in "fiub" or array.itemsize > 8:
+        if array.dtype.newbyteorder("<") not in NAMES:
             raise CheckpointError(f"{name} is of {array.dtype}, which no checkpoint holds")
     header = {"format": FORMAT, **header}
     header["checksum"] = _checksum(tensors, header)
@@ -130,91 +138,95 @@ def load_checkpoint(
     A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
     where the file is missing, damaged, cut short, or not one of minialex's.
     """
-    _check_file(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "minialex" not in metadata and ours:
-                raise CheckpointError(
-                    f"{str(path)!r} was not written by minialex; it has no minialex header"
-                )
-            header = json.loads(metadata.get("minialex", "null"))
-            names = file.keys()  # `file` is not a dict, and cannot be iterated over
-            tensors = {name: file.get_tensor(name) for name in names}
-    # A TypeError: numbers of a type that NumPy lacks.
-    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{str(path)!r} is damaged or no checkpoint ({reason(error)}); use another one"
-        ) from None
-    if "minialex" not in metadata:
-        return tensors, dict.fromkeys(("model", "classes", "transform"))
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{str(path)!r} has another format than this version of minialex reads"
-        )
-    checksum = header.pop("checksum", None)
-    if checksum != _checksum(tensors, header):
-        raise CheckpointError(
-            f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint"
-        )
-    return tensors, header
-
-
-def _check_file(path: str | os.PathLike[str]) -> None:
-    """Raise CheckpointError for what is no file, cannot be read, or is PyTorch's own form."""
     name, advice = repr(str(path)), "give a .safetensors file written by training"
-    if os.path.isdir(path):
-        raise CheckpointError(f"checkpoint {name} is a folder; {advice}")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise CheckpointError(f"checkpoint {name} is no regular file; {advice}")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        what = "a folder" if os.path.isdir(path) else "no regular file"
+        raise CheckpointError(f"checkpoint {name} is {what}; {advice}")
     try:
-        with open(path, "rb") as file:
-            begin = file.read(4)
+        tensors, metadata = _read(path)
+        header = json.loads(metadata.get("minialex", "null"))
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {name} does not exist; {advice}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
-    if begin.startswith((b"PK\x03\x04", b"\x80\x02")):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{name} is a pickle of PyTorch's, which could run code; write the weights in PyTorch"
-            " by safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+            f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
+        ) from None
+    if header is None and not ours:
+        return tensors, dict.fromkeys(("model", "classes", "transform"))
+    if header is None:
+        raise CheckpointError(f"{name} was not written by minialex; it has no minialex header")
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"{name} has another format than this version of minialex reads")
+    checksum = header.pop("checksum", None)
+    if checksum != _checksum(tensors, header):
+        raise CheckpointError(
+            f"{name} is damaged: its checksum does not match; use another checkpoint"
         )
+    return tensors, header
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises ValueError, or what Python raises for keys and types that are not there, where it is none.
+    """
+    tensors, size = {}, os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+            raise ValueError(
+                "it is a pickle of PyTorch's, which could run code: write the weights there by"
+                " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+            )
+        begin = 8 + int.from_bytes(start, "little")
+        header = json.loads(file.read(min(begin, size) - 8))
+        metadata = header.pop("__metadata__", {})
+        for name, about in header.items():
+            dtype, (first, end) = np.dtype(DTYPES[about["dtype"]]), about["data_offsets"]
+            count = math.prod(about["shape"])
+            if not 0 <= first <= end <= size - begin or count * dtype.itemsize != end - first:
+                raise ValueError("it was cut short")
+            file.seek(begin + first)
+            tensors[name] = np.fromfile(file, dtype, count).reshape(about["shape"])
+    return tensors, metadata
 
 
 def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:
     """The bytes of a safetensors file: the length of its header, the header, and the numbers.
 
-    Piece by piece, since `safetensors.numpy` would hold all numbers in memory once more.  `metadata`
-    has one entry only, so that equal runs leave equal files.
+    Piece by piece, since the library safetensors would hold all numbers in memory once more.
     """
     header: dict[str, Any] = {"__metadata__": metadata}
     names, end = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)), 0
     for name in names:  # the widest first, so that each is aligned
         array, start = tensors[name], end
-        kind = "BOOL" if array.dtype.kind == "b" else array.dtype.kind.upper()
         end += array.nbytes
-        header[name] = {
-            "dtype": kind if kind == "BOOL" else f"{kind}{8 * array.itemsize}",
-            "shape": array.shape, "data_offsets": (start, end),
-        }  # fmt: skip
+        dtype = NAMES[array.dtype.newbyteorder("<")]
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in names:
-        yield _bytes(tensors[name])
+        yield from _blocks(tensors[name])
 
 
 def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     """CRC-32 over the header and the names, shapes and bytes of the tensors, in order of names."""
     crc = zlib.crc32(json.dumps(header).encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+        array = np.atleast_1d(tensors[name])
         crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = zlib.crc32(_bytes(array), crc)
+        for block in _blocks(array):
+            crc = zlib.crc32(block, crc)
     return f"{crc:08x}"
 
 
-def _bytes(array: np.ndarray) -> Any:
-    """The bytes of an array, the lowest of each number first."""
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return array.reshape(-1).view(np.uint8).data
+def _blocks(array: np.ndarray) -> Iterator[Any]:
+    """The bytes of an array, the lowest of each number first, in blocks that take little memory."""
+    rows = np.atleast_1d(array)
+    step = max(1, BLOCK // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), step):
+        block = np.ascontiguousarray(rows[start : start + step], array.dtype.newbyteorder("<"))
+        yield block.reshape(-1).view(np.uint8).data

@@ -112,6 +112,10 @@ class Config:
     pooling: str = option(
         "max", "network", "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS
     )
+    weights: str | None = option(
+        None, "network", "begin with the weights in this .safetensors file, of the same network",
+        shown="drawn by --init", metavar="FILE",
+    )
     recipe: str = option(
         "drawings", "training",
         "settings that belong together, defaults of other options",

@@ -34,7 +34,7 @@ from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate
-from minialex.train.memory import largest_chunk
+from minialex.train import memory
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, advice, check_finite, check_loss
 from minialex.train.run import RunFolder
@@ -146,8 +146,18 @@ class Training:
         if self.memory_limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
-        states = len(self.optimizer.state)
-        return largest_chunk(self.model, x.shape[1:], N, self.memory_limit, states=states)
+        outside = memory.outside_bytes(self.model, x.shape[1:], N, self.device)
+        return memory.largest_chunk(
+            self.model, x.shape[1:], N, self.memory_limit, states=len(self.optimizer.state),
+            outside=outside,
+        )  # fmt: skip
+
+    def check_memory(self) -> None:
+        """Say so, once, where the memory limit was not kept."""
+        taken = 0 if self.memory_limit is None else memory.peak_bytes(self.device)
+        if self.memory_limit and taken > self.memory_limit:
+            self.screen.line(f"--memory-limit is not kept: {memory.show_bytes(taken)} are taken")
+            self.memory_limit = None
 
     def make_schedule(self) -> Schedule:
         """The factor on the learning rate, as a function of the number of the step."""
@@ -212,6 +222,8 @@ class Training:
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
                 progress.epoch_seconds = time.perf_counter() - started
                 bar.update(len(x), **self.read_back(progress.batch))
+                if progress.batch == 1:
+                    self.check_memory()
                 if self.stop.asked:
                     self.meter.read_back(progress)
                     self.saved.last()
@@ -247,6 +259,7 @@ class Training:
             self.saved.best()
         progress.end_epoch(row)
         self.saved.last()
+        self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.train.checkpoint import (
+    load_checkpoint,
+    load_state_dict,
+    save_checkpoint,
+    state_dict,
+    state_views,
+)
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, load_weights
 from minialex.train.progress import Progress, TrainingError
@@ -128,21 +134,19 @@ class Saved:
 
     def best(self) -> None:
         """Keep the weights as they are now."""
-        if self.folder is None and self.run.val is None:
-            return
-        weights = self.finite(state_dict(self.run.model))
-        if self.folder is None:
-            self.weights = weights
-        else:
+        weights = self.finite(state_views(self.run.model))
+        if self.folder is not None:
             self.folder.before.unlink(missing_ok=True)  # room for two of the best
             save_checkpoint(self.folder.best, weights, self.header())
+        elif self.run.val is not None:
+            self.weights = state_dict(self.run.model)
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
         if self.folder is None:
             return
         run, folder = self.run, self.folder
-        tensors = state_dict(run.model)
+        tensors = state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
         folder.before.unlink(missing_ok=True)

@@ -2,13 +2,16 @@
 
 import contextlib
 import functools
+import io
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from minialex.train.files import write_whole
 from minialex.xp import Array, to_cpu
 
 TEXT = 13  # pixels: the size of text
@@ -25,8 +28,13 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
 
     `histories` are the rows of history.csv of one run or several, by name; a run without validation
     has no line for it.  Of several runs, each has a colour, and training is dashed.  Raises
-    ImportError where matplotlib is not installed (pip install 'minialex[plot]').
+    ImportError where matplotlib is not installed (pip install 'minialex[plot]'), CheckpointError
+    where the file cannot be written, ValueError for a name whose ending is no kind of picture.
     """
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError:  # MPLBACKEND names a window, such as a notebook's, that is not installed
+        del os.environ["MPLBACKEND"]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -51,7 +59,9 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
         axes.legend(fontsize="small")
         if what == "acc":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format=Path(path).suffix[1:] or "png")
+    write_whole(path, [picture.getvalue()])
 
 
 def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> Image.Image:
