@@ -10,7 +10,11 @@ experiment go on side by side, each a process with one thread.  No result depend
 once: a run depends on its settings and its seed alone.
 """
 
+import multiprocessing
+import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -245,14 +249,25 @@ def _seconds_each(work: Iterator[int], seconds: float) -> float:
     return (time.perf_counter() - began) / images
 
 
-def begin_process(threads: int, stop: Any) -> None:
+def begin_process(threads: int, stop: Any, folder: str) -> None:
     """What each process of the pool does first: take its share of the cores, and ignore Ctrl-C.
 
-    The parent handles Ctrl-C for all of them.
+    The parent handles Ctrl-C for all of them.  If it is killed, each of them ends, and removes its
+    `folder` of images.
     """
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
     if threads:
         limit_threads(threads)
     warm_up_products()
+
+
+def end_with_parent(folder: str) -> None:
+    """Wait until the parent process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)

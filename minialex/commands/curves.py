@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from minialex.commands.options import Formatter
-from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.errors import ConfigError, MinialexError
 from minialex.train.files import reason
 from minialex.train.run import RunFolder
 from minialex.use.pictures import plot_curves
@@ -37,9 +37,6 @@ def main(options: argparse.Namespace) -> int:
     """Draw the picture; returns 0."""
     runs = names(options.runs)
     histories = {name: RunFolder(path).read_history() for name, path in runs.items()}
-    for name, history in histories.items():
-        if not history:
-            raise CheckpointError(f"{name!r} has not finished an epoch yet")
     try:
         plot_curves(histories, options.out)
     except ImportError:

@@ -16,7 +16,7 @@ from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
-from minialex.train.files import read_text, reason
+from minialex.train.files import locked, read_text, reason
 from minialex.train.loop import Training
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
@@ -61,7 +61,7 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
             raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
         folder, before = RunFolder.open(resume)
         config = change(before, given)
-        return config, folder, folder.result_file.is_file() and not goes_on(before, config)
+        return config, folder, folder.result.is_file() and not goes_on(before, config)
     if "data" not in given:
         given["data"], line = default_data()
         say(line)
@@ -83,7 +83,7 @@ def goes_on(before: Config, now: Config) -> bool:
 
 def say_finished(folder: RunFolder, config: Config) -> None:
     """Say that there is nothing to resume, and what there is to do instead."""
-    result = read_text(folder.result_file)
+    result = read_text(folder.result)
     say(f"{folder.path} is finished: {result.strip()}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
@@ -107,18 +107,18 @@ def train(config: Config, folder: RunFolder) -> int:
         settings=dataclasses.asdict(config), **fit_options(config),
     )  # fmt: skip
     say(f"run folder: {folder.path}")
-    with folder.locked():
-        folder.result_file.unlink(missing_ok=True)  # of a run that goes on
-        try:
-            training.train()
-        except KeyboardInterrupt:
-            if not training.stop.asked:  # the second Ctrl-C, or outside a step
-                raise
-            say(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
-            return 130
+    folder.result.unlink(missing_ok=True)  # of a run that goes on
+    try:
+        training.train()
+    except KeyboardInterrupt:
+        if not training.stop.asked:  # the second Ctrl-C, or outside a step
+            raise
+        say(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
+        return 130
+    with locked(folder.path):
         # Before result.json, which marks a run as finished: else a crash could leave it without
         # curves.
-        draw_curves(training.history, folder.path / "curves.png")
+        draw_curves(training.history, folder.curves)
         finish(config, folder, training, test, screen)
     return 0
 
@@ -145,7 +145,7 @@ def finish(
     result = {
         **scores, "seconds": progress.seconds,
         "images_per_s": images / progress.seconds, "val_acc": progress.best_acc,
-        "best_epoch": progress.best_epoch,
+        "best_epoch": progress.best_epoch(),
     }  # fmt: skip
     folder.write_result(result)
     say(

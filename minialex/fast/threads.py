@@ -34,6 +34,7 @@ LEAST_WORK = 1 << 18  # multiply-adds at and above which a product is worth bein
 
 _this_thread = threading.local()
 _limit: int | None = None  # see `limit_threads`
+_spare = False  # see `spare_memory`
 _lock = threading.Lock()
 _depth = 0  # how many are inside `one_blas_thread`
 _before: dict[Any, int] = {}  # the threads of each library before the first came in
@@ -140,19 +141,28 @@ def warm_up_products() -> None:
         matrix @ matrix
 
 
+def spare_memory(spare: bool = True) -> None:
+    """Give freed memory back to the system at once; a process then takes no more than it holds."""
+    global _spare
+    _spare = spare
+    _keep_memory()
+
+
 def _keep_memory() -> None:
     """Let the C library keep freed memory for the next array, where it is glibc (Linux).
 
     By default it gives large arrays back to the operating system at once, and each new one is then
-    handed out, and filled with zeros, page by page: 5 % of a training step.
+    handed out, and filled with zeros, page by page: 5 % of a training step.  What it keeps has
+    gaps, though, so that a step takes up to twice its memory: see `spare_memory`.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_ARENA_MAX, 1)
-        if not mallopt(M_MMAP_THRESHOLD, 1 << 30):  # older versions refuse more than 32 MB
+        # Older versions refuse more than 32 MB.
+        if not mallopt(M_MMAP_THRESHOLD, 1 << (20 if _spare else 30)):
             mallopt(M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(M_TRIM_THRESHOLD, -1)
+        mallopt(M_TRIM_THRESHOLD, 1 << 20 if _spare else -1)
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

@@ -217,7 +217,8 @@ def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     crc = zlib.crc32(json.dumps(header).encode())
     for name in sorted(tensors):
         array = np.atleast_1d(tensors[name])
-        crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
+        dtype = array.dtype.newbyteorder("<")
+        crc = zlib.crc32(f"{name}{array.shape}{dtype}".encode(), crc)
         for block in _blocks(array):
             crc = zlib.crc32(block, crc)
     return f"{crc:08x}"

@@ -27,6 +27,7 @@ from typing import Any
 from minialex import attach
 from minialex.data import DataLoader, keep_decoded
 from minialex.errors import ConfigError
+from minialex.fast.threads import spare_memory
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
 from minialex.optimizer import Optimizer
@@ -114,6 +115,7 @@ class Training:
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
 
+        spare_memory(self.memory_limit is not None)
         number_streams(model.to(self.device))
         optimizer.follow()
         self.loss = attach.loss_function(self.device, fused=not self.plain)
@@ -146,11 +148,11 @@ class Training:
         if self.memory_limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
-        outside = memory.outside_bytes(self.model, x.shape[1:], N, self.device)
+        shape, states = x.shape[1:], len(self.optimizer.state)
+        outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
         return memory.largest_chunk(
-            self.model, x.shape[1:], N, self.memory_limit, states=len(self.optimizer.state),
-            outside=outside,
-        )  # fmt: skip
+            self.model, shape, N, self.memory_limit, states=states, outside=outside
+        )
 
     def check_memory(self) -> None:
         """Say so, once, where the memory limit was not kept."""

@@ -27,6 +27,8 @@ A limit is of all that the process takes, not of a step alone.  What there is be
 wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
 """
 
+import contextlib
+import ctypes
 import functools
 import importlib
 import math
@@ -40,6 +42,7 @@ from minialex.params import Shape, count_parameters
 FLOAT = 4  # bytes
 REST = 1 << 16
 WAITING = 7  # batches as bytes and as floats, beside those of the formula, see loader.py
+BESIDE = 32 * 10**6  # work space of matrix products, stacks of threads, gaps between arrays
 PYTHON = 150 * 10**6  # with its libraries, where the system does not tell
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -108,13 +111,13 @@ def largest_chunk(
     return min(batch_size - 1, 1 + (limit - needed(1)) // each)
 
 
-def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cpu") -> int:
+def outside_bytes(
+    model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *, states: int = 2
+) -> int:
     """Bytes of the memory of `device` that the process takes beside what `step_bytes` counts."""
-    theta = count_parameters(model.params) * FLOAT
-    if device == "gpu":
-        return max(0, held_bytes("gpu") - theta)
-    waiting = WAITING * batch_size * math.prod(shape)
-    return max(0, held_bytes("cpu") - theta) + waiting
+    vectors = (1 + states) * count_parameters(model.params) * FLOAT  # g is counted twice, to be safe
+    held = max(0, held_bytes(device) - vectors)
+    return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
 
 
 @functools.cache
@@ -123,6 +126,8 @@ def held_bytes(device: str) -> int:
 
     Not later: what runs have freed, Python and CuPy keep for the next.
     """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # of glibc
+        ctypes.CDLL(None).malloc_trim(0)
     return (system_bytes("self/status", "VmRSS") if device == "cpu" else 0) or peak_bytes(device)
 
 

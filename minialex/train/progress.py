@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from minialex.errors import MinialexError
+from minialex.errors import CheckpointError, MinialexError
 from minialex.xp import Array, get_xp, to_cpu
 
 
@@ -21,8 +21,7 @@ class Progress:
     steps                     that the optimizer has made
     seconds, epoch_seconds    of training steps, loading included: in finished epochs, in this one
     history                   a row per finished epoch
-    best_acc, best_epoch      the best validation accuracy, and when; of equal ones, that with the
-                              lowest validation loss
+    best_acc                  the best validation accuracy
     """
 
     epoch: int = 0
@@ -33,41 +32,25 @@ class Progress:
     epoch_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_acc: float = -1.0
-    best_epoch: int = 0
 
     @classmethod
-    def of(cls, saved: Any) -> "Progress":
-        """What `vars` of a progress became in a file.  Raises ValueError where it is no such thing.
+    def of(cls, saved: Any, name: str) -> "Progress":
+        """What `vars` of a progress became in the file `name`.
 
-        Versions before 0.4 took the first of equal epochs.
+        Raises CheckpointError where it is no such thing.
         """
         try:
             found = cls(**saved)
-            rows, others = found.history, dict(vars(found), sums=0, history=0).values()
-            numbers = [*others, *found.sums, *(value for row in rows for value in row.values())]
-            whole = (found.epoch, found.batch, found.steps, found.best_epoch)
-            right = (
-                len(found.sums) == 3
-                and all(type(number) in (int, float) for number in numbers)
-                and all(type(number) is int and number >= 0 for number in whole)
-                and [row["epoch"] for row in rows] == list(range(1, found.epoch + 1))
-                and all({"train_loss", "train_acc", "images_per_s"} <= row.keys() for row in rows)
-            )
+            numbers = [*found.sums, *(value for row in found.history for value in row.values())]
+            right = [row["epoch"] for row in found.history] == list(range(1, found.epoch + 1))
+            right &= min(found.batch, found.steps) >= 0 and len(found.sums) == 3
+            kinds = [type(value) for value in vars(found).values()]
+            right &= kinds == [type(value) for value in vars(cls()).values()]
+            right &= {type(number) for number in numbers} <= {int, float}
         except (TypeError, AttributeError, KeyError):
             right = False
         if not right:
-            raise ValueError("its progress is damaged")
-        if "best_epoch" not in saved:
-            accuracies = [row.get("val_acc", -1.0) for row in rows]
-            found.best_epoch = accuracies.index(max(accuracies)) + 1 if rows else 0
-        return found
-
-    @classmethod
-    def after(cls, rows: list[dict[str, float]]) -> "Progress":
-        """The progress of a run that has finished these epochs, as far as they tell it."""
-        found = cls()
-        for row in rows:
-            found.end_epoch(row)
+            raise CheckpointError(f"{name} is of no run that could go on")
         return found
 
     def means(self) -> tuple[float, float]:
@@ -77,18 +60,22 @@ class Progress:
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Add a row to the history, and begin the next epoch."""
-        if self.is_best(row):
-            self.best_acc, self.best_epoch = row.get("val_acc", -1.0), len(self.history) + 1
+        self.best_acc = max(self.best_acc, row.get("val_acc", -1.0))
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
         self.seconds, self.epoch_seconds = self.seconds + self.epoch_seconds, 0.0
 
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy; of equal ones, that of the lowest loss."""
+        best = max(self.history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+        return int(best["epoch"])
+
     def is_best(self, row: dict[str, float]) -> bool:
-        """Whether the epoch of `row` is the best so far; without validation, the last one is."""
-        if "val_acc" not in row or not self.best_epoch:
-            return True
-        best = self.history[self.best_epoch - 1]
-        return (row["val_acc"], -row["val_loss"]) > (best["val_acc"], -best["val_loss"])
+        """Whether the epoch of `row` is better than those before; without validation, always."""
+        return "val_acc" not in row or all(
+            (row["val_acc"], -row["val_loss"]) > (old["val_acc"], -old["val_loss"])
+            for old in self.history
+        )
 
     def is_over(self, told: dict[str, Any]) -> bool:
         """Whether a run that was told these "epochs" and "patience" ends here."""
@@ -142,12 +129,8 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
 def check_loss(loss: float, classes: int) -> str:
     """A line where a loss is far above that of guessing; else none."""
     guessing = math.log(max(2, classes))
-    if loss <= 10 * guessing:
-        return ""
-    return (
-        f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
-        " the run diverges; lower the learning rate (--lr)"
-    )
+    line = f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
+    return f"{line} the run diverges; lower the learning rate" if loss > 10 * guessing else ""
 
 
 def advice(history: list[dict[str, float]], classes: list[str] | None, optimizer: Any) -> str:

@@ -15,7 +15,6 @@ What the folder holds:
     curves.png          the history as a picture, where matplotlib is installed
 """
 
-import contextlib
 import csv
 import io
 import itertools
@@ -27,13 +26,14 @@ from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train.config import Config, from_settings
-from minialex.train.files import locked, read_text, reason, remove_temporary, write_text
+from minialex.train.files import read_text, reason, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
-FILES = (
-    "config.json", "history.csv", "last.safetensors", "last-1.safetensors", "best.safetensors",
-    "result.json", "curves.png",
-)  # fmt: skip
+NAMES = {
+    "config": "config.json", "history": "history.csv", "last": "last.safetensors",
+    "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
+    "curves": "curves.png",
+}  # fmt: skip
 
 
 def free_paths(config: Config) -> Iterator[Path]:
@@ -54,27 +54,13 @@ class RunFolder:
         whole = Path(path).absolute()
         if not str(path).strip() or whole == whole.parent:
             raise ConfigError(f"{str(path)!r} cannot be the folder of a run; name another one")
-        self.path, self.new, self.others, self.is_mine = Path(path), new, others, False
+        self.path, self.new, self.others = Path(path), new, others
 
-    @property
-    def best(self) -> Path:
-        """The best weights."""
-        return self.path / "best.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """All that it takes to go on."""
-        return self.path / "last.safetensors"
-
-    @property
-    def before(self) -> Path:
-        """The `last` before it."""
-        return self.path / "last-1.safetensors"
-
-    @property
-    def result_file(self) -> Path:
-        """The scores of a finished run."""
-        return self.path / "result.json"
+    def __getattr__(self, name: str) -> Path:
+        """The paths of the files of NAMES, such as `folder.best`."""
+        if name not in NAMES:
+            raise AttributeError(f"a RunFolder has no {name!r}")
+        return self.path / NAMES[name]
 
     def claim(self) -> None:
         """Make the folder, or take one that is there and has none of our files.
@@ -93,35 +79,6 @@ class RunFolder:
                         f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
                     ) from None
                 self.path = other
-
-    def create(self, settings: dict[str, Any]) -> None:
-        """Begin a run: config.json, and no epoch in history.csv.
-
-        Raises ConfigError where another program was faster.
-        """
-        self.check_new()
-        self.write_settings(settings)
-        self.write_history([])
-        self.new = False
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else writes to the folder.  Raises CheckpointError where another program does."""
-        if self.is_mine:
-            yield
-            return
-        with locked(self.path):
-            self.is_mine = True
-            try:
-                remove_temporary(self.path, FILES)
-                yield
-            finally:
-                self.is_mine = False
-
-    def stamp(self) -> list[tuple[int, int]]:
-        """What changes when another program saves the run."""
-        found = (path.stat() for path in (self.best, self.last) if path.exists())
-        return [(about.st_ino, about.st_mtime_ns) for about in found]
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
@@ -143,12 +100,12 @@ class RunFolder:
 
     def check_new(self) -> None:
         """Raise ConfigError where the folder holds a run, or other files of our names."""
-        if (self.path / "config.json").exists():
+        if self.config.exists():
             raise ConfigError(
                 f"{str(self.path)!r} holds a run already;"
                 f" continue it with --resume {self.path}, or choose another --out"
             )
-        if there := [name for name in FILES if os.path.lexists(self.path / name)]:
+        if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
             raise ConfigError(
                 f"{str(self.path)!r} holds a {there[0]}, which a run would overwrite; choose"
                 " another folder"
@@ -157,25 +114,23 @@ class RunFolder:
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
-            return json.loads(read_text(self.path / "config.json"))
+            return json.loads(read_text(self.config))
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(
                 f"{str(self.path)!r} holds no run: it has no config.json"
             ) from None
         except OSError as error:
-            file = str(self.path / "config.json")
-            raise CheckpointError(f"cannot read {file!r}: {reason(error)}") from None
+            raise CheckpointError(f"cannot read {str(self.config)!r}: {reason(error)}") from None
         except (ValueError, RecursionError) as error:
             raise self.damaged(error) from None
 
     def damaged(self, error: Exception) -> CheckpointError:
         """What to raise where config.json does not hold what it should."""
-        file = str(self.path / "config.json")
-        return CheckpointError(f"{file!r} is damaged ({error}); start a new run")
+        return CheckpointError(f"{str(self.config)!r} is damaged ({error}); start a new run")
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.json."""
-        write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")
+        write_text(self.config, json.dumps(settings, indent=2) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write history.csv anew: `rows` have the keys COLUMNS, or lack those of validation."""
@@ -183,24 +138,27 @@ class RunFolder:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.path / "history.csv", text.getvalue())
+        write_text(self.history, text.getvalue())
 
     def read_history(self) -> list[dict[str, float]]:
         """The rows of history.csv; without validation, they lack the keys of it.
 
-        Raises CheckpointError where they cannot be read.
+        Raises CheckpointError where there are none, or they cannot be read.
         """
         try:
             rows = [
                 {name: float(row[name]) for name in COLUMNS if row[name] != ""}
-                for row in csv.DictReader(io.StringIO(read_text(self.path / "history.csv")))
+                for row in csv.DictReader(io.StringIO(read_text(self.history)))
             ]
-            return [{**row, "epoch": int(row["epoch"])} for row in rows]
+            rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
         except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
             raise CheckpointError(
                 f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
             ) from None
+        if not rows:
+            raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
+        return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""
-        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+        write_text(self.result, json.dumps(result, indent=2) + "\n")

@@ -6,7 +6,6 @@ With a folder, they are files (see `run.py`); without one, the best weights wait
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from minialex.train.checkpoint import (
     state_dict,
     state_views,
 )
+from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, load_weights
 from minialex.train.progress import Progress, TrainingError
-from minialex.train.run import RunFolder
+from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
 SMALL = 10**7  # bytes of weights that are not worth a line
@@ -38,6 +38,7 @@ class Saved:
         self.weights: dict[str, np.ndarray] | None = None
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
+        self.last_bytes = run.optimizer.theta.nbytes * (1 + len(run.optimizer.state))
         given: Any = run.run
         self.folder = given if given is None or isinstance(given, RunFolder) else RunFolder(given)
         if self.folder is not None:
@@ -50,70 +51,51 @@ class Saved:
         """
         settings = self.run.settings or {"fit": told(self.run)}
         self.check_disk(folder)
-        begins = folder.new or not (folder.path / "config.json").exists()
+        begins = folder.new or not folder.config.exists()
+        saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
+        file = None if saved else settings.get("weights")
+        if file:
+            load_weights(self.run.model, file)
         if begins:
-            self.take_weights(settings)  # before there is a folder, since the file may be wrong
             folder.claim()
-        with folder.locked():
+        with locked(folder.path):
             if begins:
-                folder.create(settings)
+                folder.check_new()  # another program may have been faster
+                folder.write_settings(settings)
+            remove_temporary(folder.path, NAMES.values())
             found = folder.settings()
             if self.run.settings is None:
                 check_same(folder.path, found, settings["fit"])
-            if not self.resume(folder):
-                self.extend(folder, found)
+            if saved or folder.history.exists():
+                self.resume(folder) or self.extend(folder, found)
+            elif file:
+                self.last()  # from now on, that file may change
             if found != settings:
                 folder.write_settings(settings)
-            self.seen = folder.stamp()
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """The folder is this run's alone.
-
-        Raises CheckpointError where it is not, or has not been since it was opened.
-        """
-        if self.folder is None:
-            yield
-            return
-        with self.folder.locked():
-            if self.folder.stamp() != self.seen:
-                raise CheckpointError(
-                    f"another program has gone on with {str(self.folder.path)!r}; start again"
-                )
-            yield
-
-    def take_weights(self, settings: dict[str, Any]) -> bool:
-        """Begin with the weights of a file, where the settings name one; whether they do."""
-        file = settings.get("weights")
-        if file:
-            load_weights(self.run.model, file)
-        return file is not None
+    def writing(self) -> Any:
+        """A block in which no other program writes to the folder: see `locked`."""
+        return contextlib.nullcontext() if self.folder is None else locked(self.folder.path)
 
     def needs(self, folder: RunFolder) -> int:
-        """The bytes of the disk that the run will take at the moments when it saves, beside others.
-
-        While one `last` is written, there is one other: the one before it goes first.
-        """
-        best = self.run.optimizer.theta.nbytes
-        last = best * (1 + len(self.run.optimizer.state))
+        """The bytes that a save still needs: while one `last` is written, there is one other."""
         paths = (folder.best, folder.last, folder.before)
-        return best + 2 * last - sum(path.stat().st_size for path in paths if path.is_file())
+        there = sum(path.stat().st_size for path in paths if path.is_file())
+        return max(0, self.run.optimizer.theta.nbytes + 2 * self.last_bytes - there)
 
     def check_disk(self, folder: RunFolder) -> None:
         """Say how much of the disk the run will take.  Raises ConfigError where that is not free."""
-        best = self.run.optimizer.theta.nbytes
-        last = best * (1 + len(self.run.optimizer.state))
-        after = best + last * self.run.keep_last
+        best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
-            during = show(best + 2 * last)
-            self.run.screen.line(f"disk: {during} while it runs, {show(after)} after it")
+            during = show(best + 2 * self.last_bytes)
+            after = show(best + self.last_bytes * self.run.keep_last)
+            self.run.screen.line(f"disk: {during} while it runs, {after} after it")
         parents = (folder.path, *folder.path.absolute().parents)
         free = shutil.disk_usage(next(path for path in parents if path.exists())).free
-        if free < self.needs(folder):
+        if free < need:
             raise ConfigError(
                 f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-                f" {show(self.needs(folder))} at the moments when it saves; free some, or choose"
-                " another folder"
+                f" {show(need)} at the moments when it saves; free some, or choose another folder"
             )
 
     def header(self) -> dict[str, Any]:
@@ -122,30 +104,31 @@ class Saved:
 
     def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The tensors.  Raises TrainingError where they are not finite: the old files are better."""
-        for name, array in tensors.items():
-            if array.dtype.kind == "f" and array.size:
-                with np.errstate(invalid="ignore"):
-                    if not np.isfinite([array.min(), array.max()]).all():
-                        raise TrainingError(
-                            f"{name} is not finite any more in epoch {self.run.progress.epoch + 1},"
-                            " and was not saved; lower the learning rate (--lr) and start again"
-                        )
+        with np.errstate(invalid="ignore"):
+            for name, array in tensors.items():
+                if array.size and not np.isfinite([array.min(), array.max()]).all():
+                    raise TrainingError(
+                        f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
+                        " was not saved; lower the learning rate (--lr) and start again"
+                    )
         return tensors
 
     def best(self) -> None:
         """Keep the weights as they are now."""
-        weights = self.finite(state_views(self.run.model))
-        if self.folder is not None:
-            self.folder.before.unlink(missing_ok=True)  # room for two of the best
-            save_checkpoint(self.folder.best, weights, self.header())
-        elif self.run.val is not None:
-            self.weights = state_dict(self.run.model)
+        weights, folder = self.finite(state_views(self.run.model)), self.folder
+        if folder is None:
+            self.weights = state_dict(self.run.model) if self.run.val else None
+            return
+        if not folder.last.exists():
+            self.last()  # so that there are no best weights without it
+        folder.before.unlink(missing_ok=True)  # room for two of the best
+        save_checkpoint(folder.best, weights, self.header())
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
-        if self.folder is None:
-            return
         run, folder = self.run, self.folder
+        if folder is None:
+            return
         tensors = state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
@@ -153,7 +136,6 @@ class Saved:
         header = {**self.header(), "progress": vars(run.progress)}
         save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
-        self.seen = folder.stamp()
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
@@ -162,7 +144,6 @@ class Saved:
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
-            self.seen = self.folder.stamp()
         elif self.weights is not None:
             load_state_dict(self.run.model, self.weights)
 
@@ -172,16 +153,15 @@ class Saved:
         Raises CheckpointError where all are damaged.
         """
         problem: CheckpointError | None = None
-        for path in (folder.last, folder.before):
-            if path.exists():
-                try:
-                    tensors, header = load_checkpoint(path)
-                except CheckpointError as error:
-                    problem = problem or error
-                    continue
-                if problem:
-                    self.run.screen.line(f"{problem}: the run goes on from {path.name} instead")
-                return path, tensors, header
+        for path in filter(Path.exists, (folder.last, folder.before)):
+            try:
+                found = path, *load_checkpoint(path)
+            except CheckpointError as error:
+                problem = problem or error
+                continue
+            if problem:
+                self.run.screen.line(f"{problem}: the run goes on from {path.name}")
+            return found
         if problem:
             raise problem
         return None
@@ -195,11 +175,12 @@ class Saved:
         if found is None:
             return False
         run, (path, tensors, header) = self.run, found
-        name, progress, own = repr(str(path)), header.get("progress"), self.header()
+        name, own = repr(str(path)), self.header()
         if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
-        if progress is None or any(header.get(key) != own[key] for key in ("model", "classes")):
-            raise CheckpointError(f"{name} belongs to another model, other classes or no run")
+        if any(header.get(key) != own[key] for key in ("model", "classes")):
+            raise CheckpointError(f"{name} belongs to another model or other classes")
+        progress = Progress.of(header.get("progress"), name)
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         load_state_dict(run.model, tensors)
@@ -207,35 +188,26 @@ class Saved:
             if vector is None or vector.shape != theta.shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
-        try:
-            run.progress = Progress.of(progress)
-        except ValueError as error:
-            raise CheckpointError(f"{name} cannot be resumed: {error}") from None
-        run.optimizer.t = run.progress.steps
-        if path != folder.last:
-            path.replace(folder.last)  # else the next to be saved would drop it
+        run.progress, run.optimizer.t = progress, progress.steps
+        if path != folder.last:  # else the next to be saved would drop it
+            path.replace(folder.last)
         folder.write_history(run.history)
         return True
 
     def extend(self, folder: RunFolder, found: Any) -> None:
         """Without a `last`, let a finished run go on: from its best weights, by a new optimizer.
 
-        One that has not finished an epoch begins again.  Raises CheckpointError for others, which
-        lack their `last`.
+        Raises CheckpointError where it is not finished, and so lacks its `last`.
         """
-        run, history = self.run, folder.path / "history.csv"
-        rows = folder.read_history() if history.exists() or folder.best.exists() else []
-        if not rows:
-            if self.take_weights(found):
-                self.last()  # from now on, the file may change
-            return
-        progress = run.progress = Progress.after(rows)
+        run, rows = self.run, folder.read_history()
+        progress = run.progress = Progress(epoch=len(rows), history=rows)
         if not progress.is_over(found.get("fit", found)):
             raise CheckpointError(
                 f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
                 f" begin a new run with its weights: --weights {folder.best}"
             )
         load_state_dict(run.model, load_checkpoint(folder.best)[0])
+        progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():
             run.screen.line(f"{folder.path} goes on from its best weights, with a new optimizer")

@@ -9,9 +9,9 @@ from minialex.attach import device_of
 from minialex.data import DataLoader, Source
 from minialex.data.ten_crops import ten_crops
 from minialex.models import AlexNet
+from minialex.train import memory
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
-from minialex.train.memory import largest_chunk, outside_bytes
 from minialex.train.preprocessing import evaluation_transform, training_transform
 from minialex.train.screen import Screen
 
@@ -69,8 +69,8 @@ def final_scores(
     """
     N, shape = config.batch_size, model.input_shape
     if config.memory_limit:
-        outside = outside_bytes(model, shape, N, device_of(model))
-        N = largest_chunk(model, shape, N, config.memory_limit, outside=outside)
+        outside = memory.outside_bytes(model, shape, N, device_of(model))
+        N = memory.largest_chunk(model, shape, N, config.memory_limit, outside=outside)
     loader.batch_size = max(1, N // 10) if config.ten_crop else N
     if config.ten_crop:
         return evaluate_ten_crops(model, loader, screen=screen)
