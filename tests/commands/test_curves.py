@@ -56,7 +56,7 @@ def test_histories_that_cannot_be_read(runs, tmp_path):
 
 def test_places_that_cannot_be_written_and_a_missing_library(runs, tmp_path, monkeypatch):
     for name in ("missing/curves.png", "curves.xyz"):
-        with refused(ConfigError, "cannot write"):
+        with refused(MinialexError, "cannot write"):
             command("curves", runs[0], "--out", tmp_path / name, device=False)
     for module in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, module, None)
