@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import importlib
 import io
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,14 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
     ImportError where matplotlib is not installed (pip install 'minialex[plot]'), CheckpointError
     where the file cannot be written, ValueError for a name whose ending is no kind of picture.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ValueError:  # MPLBACKEND names a window, such as a notebook's, that is not installed
-        del os.environ["MPLBACKEND"]
+    if "matplotlib" not in sys.modules and "MPLBACKEND" in os.environ:
+        backend = os.environ.pop("MPLBACKEND")  # a notebook's, say: if it is not installed here,
+        try:  # the import would fail, and not only the window that it stands for
+            matplotlib = importlib.import_module("matplotlib")
+        finally:
+            os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
     from matplotlib.ticker import MaxNLocator, PercentFormatter
