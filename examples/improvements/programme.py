@@ -27,22 +27,24 @@ Report = Callable[[str], None]
 @contextlib.contextmanager
 def processes(
     jobs: int, threads: int, folder: str
-) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """A pool of processes, and an event that ends their runs after the step that they are in.
+) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
+    """A pool of processes, and a file that, once it is there, ends their runs after their step.
+
+    (An event would have a lock, and a process that is killed may hold it for ever.)
 
     Where the caller fails, the runs end in the same way; where it is killed, they die, and remove
     `folder`.  Raises ConfigError where one of them is killed before the first run.
     """
     # Not "fork", which would copy locks that other threads hold.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop, folder))
+    stop = Path(folder) / "stop"
+    pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
     try:
         yield pool, stop
     except BrokenProcessPool:
         raise ConfigError("a process was killed, perhaps for want of memory") from None
     except BaseException:
-        stop.set()
+        stop.touch()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -99,7 +101,7 @@ def run_programme(
             for _ in _train_all(arms, files, design, plan, jobs, deadline, pool, done, report):
                 keep(results())
         except KeyboardInterrupt:
-            stop.set()
+            stop.touch()
             report("stopped by Ctrl-C: what follows are the runs that were finished")
         except BrokenProcessPool:
             report("a process was killed: what follows are the runs that were finished")
