@@ -58,7 +58,7 @@ def title(settings: Row, rounds: int) -> str:
 
 
 def check_file(path: Path | None) -> None:
-    """Raise ConfigError where no file can be written at `path`; one that is there stays as it is."""
+    """Raise ConfigError where no file can be written; one that is there stays as it is."""
     if path:
         new = not path.exists()
         try:

@@ -25,9 +25,7 @@ Report = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def processes(
-    jobs: int, threads: int, folder: str
-) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
+def processes(jobs: int, threads: int, folder: str) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
     """A pool of processes, and a file that, once it is there, ends their runs after their step.
 
     (An event would have a lock, and a process that is killed may hold it for ever.)
@@ -58,7 +56,7 @@ def run_programme(
     design: Design,
     began: float,
     report: Report,
-    keep: Callable[[dict[str, Any]], None] = lambda results: None,
+    keep: Callable[[dict[str, Any]], Any] = lambda results: None,
 ) -> dict[str, Any]:
     """Train all arms of `experiments` with `seeds` seeds, within `budget` seconds from `began`.
 

@@ -101,14 +101,14 @@ def run_main(main: Callable[[], int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal has no letters for
             stream.reconfigure(errors="backslashreplace")
+    line = ""
     try:
-        status, line = main(), ""
-        if sys.stdout:
-            sys.stdout.flush()
+        status = main()
+        print(end="", flush=True)
     except MinialexError as error:
         status, line = 2, f"error: {error}"
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        status, line = 1, ""
+        status = 1
     except OSError as error:  # a disk, or a folder that may not be entered
         name = "" if error.filename is None else f": {str(error.filename)!r}"
         status, line = 2, f"error: {error.strerror or error}{name}"
@@ -125,8 +125,7 @@ def run_main(main: Callable[[], int]) -> None:
     try:
         if line and sys.stderr:
             print(line, file=sys.stderr)
-        if sys.stdout:
-            sys.stdout.flush()
+        print(end="", flush=True)
     except (OSError, ValueError):
         silence(sys.stdout)
     sys.exit(status)

@@ -68,8 +68,8 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     if "weights" in given:
         given["weights"] = str(find_checkpoint(given["weights"]).absolute())
     config = configure(given)
-    others = free_paths(config)
-    folder = RunFolder(next(others) if out is None else out, True, others if out is None else iter(()))
+    names = free_paths(config) if out is None else iter([out])
+    folder = RunFolder(next(names), True, names)
     folder.check_new()
     return config, folder, False
 

@@ -80,21 +80,14 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does
     not fit.
     """
-    shapes = state_dict_shapes(model)
-    for problem, names in (
-        ("lacks", shapes.keys() - tensors.keys()),
-        ("has unknown", tensors.keys() - shapes.keys()),
-    ):
-        if names:
-            raise CheckpointError(
-                f"the checkpoint does not fit this model: it {problem} {min(names)}"
-            )
+    line, shapes = "the checkpoint does not fit this model:", state_dict_shapes(model)
+    if lacking := shapes.keys() - tensors.keys():
+        raise CheckpointError(f"{line} it lacks {min(lacking)}")
+    if unknown := tensors.keys() - shapes.keys():
+        raise CheckpointError(f"{line} it has unknown {min(unknown)}")
     for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise CheckpointError(
-                "the checkpoint does not fit this model:"
-                f" {name} is {tensors[name].shape}, expected {shape}"
-            )
+        if (found := tensors[name].shape) != shape:
+            raise CheckpointError(f"{line} {name} is {found}, expected {shape}")
     for name, layer, own, key in named_state(model):
         array, axes = own[key], torch_axes(layer, key, own[key])
         ours = tensors[name].transpose(np.argsort(axes))
@@ -150,9 +143,8 @@ def load_checkpoint(
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
-        ) from None
+        line = f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
+        raise CheckpointError(line) from None
     if header is None and not ours:
         return tensors, dict.fromkeys(("model", "classes", "transform"))
     if header is None:
@@ -161,16 +153,15 @@ def load_checkpoint(
         raise CheckpointError(f"{name} has another format than this version of minialex reads")
     checksum = header.pop("checksum", None)
     if checksum != _checksum(tensors, header):
-        raise CheckpointError(
-            f"{name} is damaged: its checksum does not match; use another checkpoint"
-        )
+        line = "is damaged: its checksum does not match; use another checkpoint"
+        raise CheckpointError(f"{name} {line}")
     return tensors, header
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the metadata of a safetensors file.
 
-    Raises ValueError, or what Python raises for keys and types that are not there, where it is none.
+    Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
     tensors, size = {}, os.path.getsize(path)
     with open(path, "rb") as file:

@@ -19,14 +19,15 @@ from minialex.errors import CheckpointError
 
 # A file that is new: never one that is there, and never where a link of that name points to.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-for _flag in ("O_NOFOLLOW", "O_BINARY"):  # on POSIX, on Windows
-    NEW_FILE |= getattr(os, _flag, 0)
+NEW_FILE |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # of POSIX, of Windows
 # A temporary name of ours, of earlier versions, and of the library safetensors.
 TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
 
 
-def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None) -> None:
+def write_whole(
+    path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None
+) -> None:
     """Write `pieces`, bytes or arrays of them, to a file, atomically.
 
     The old file is `keep` afterwards, if that is given.  Raises CheckpointError where the disk
@@ -83,7 +84,8 @@ def remove_temporary(folder: Path, names: Iterable[str]) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Of all programs, only this block writes to `folder`; a process that dies lets go of it.
 
-    Raises CheckpointError where another one has it.  Disks that know no locks do without.
+    Raises CheckpointError where another one has it, OSError where the folder cannot be opened.
+    Disks that know no locks do without.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
@@ -91,25 +93,22 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows, which cannot lock a folder
         fcntl, windows = None, importlib.import_module("msvcrt")
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise CheckpointError(f"cannot open {str(folder)!r}: {reason(error)}") from None
     try:
-        try:
-            if fcntl:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                windows.locking(handle, windows.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno in TAKEN:
-                raise CheckpointError(
-                    f"another program is writing to {str(folder)!r}; wait until it has ended"
-                ) from None
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            windows.locking(handle, windows.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in TAKEN:
+            os.close(handle)
+            line = f"another program is writing to {str(folder)!r}; wait until it has ended"
+            raise CheckpointError(line) from None
+    try:
         yield
     finally:
         os.close(handle)
         if not fcntl:
-            with contextlib.suppress(OSError):  # another has it open
-                (folder / ".lock").unlink()
+            (folder / ".lock").unlink()
 
 
 def reason(error: BaseException) -> str:

@@ -33,9 +33,9 @@ from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
+from minialex.train import memory
 from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate
-from minialex.train import memory
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, advice, check_finite, check_loss
 from minialex.train.run import RunFolder

@@ -17,8 +17,8 @@ accelerated model holds
 in less memory by taking the batch in chunks, one after the other, whose gradients are added: one
 more vector.  The sums are the same but for their order.
 
-The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays; on
-a CPU, convolutions work on a few images at a time, and need less than this; LRN keeps one array
+The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays;
+on a CPU, convolutions work on a few images at a time, and need less than this; LRN keeps one array
 more.  Pages are written to be read, and take several times as much per image: `--plain` has no
 `--memory-limit`.
 
@@ -115,7 +115,9 @@ def outside_bytes(
     model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *, states: int = 2
 ) -> int:
     """Bytes of the memory of `device` that the process takes beside what `step_bytes` counts."""
-    vectors = (1 + states) * count_parameters(model.params) * FLOAT  # g is counted twice, to be safe
+    vectors = (
+        (1 + states) * count_parameters(model.params) * FLOAT
+    )  # g is counted twice, to be safe
     held = max(0, held_bytes(device) - vectors)
     return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
 

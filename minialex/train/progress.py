@@ -39,19 +39,15 @@ class Progress:
 
         Raises CheckpointError where it is no such thing.
         """
-        try:
-            found = cls(**saved)
-            numbers = [*found.sums, *(value for row in found.history for value in row.values())]
-            right = [row["epoch"] for row in found.history] == list(range(1, found.epoch + 1))
-            right &= min(found.batch, found.steps) >= 0 and len(found.sums) == 3
-            kinds = [type(value) for value in vars(found).values()]
-            right &= kinds == [type(value) for value in vars(cls()).values()]
-            right &= {type(number) for number in numbers} <= {int, float}
-        except (TypeError, AttributeError, KeyError):
-            right = False
-        if not right:
-            raise CheckpointError(f"{name} is of no run that could go on")
-        return found
+        kinds = {key: type(value) for key, value in vars(cls()).items()}
+        if isinstance(saved, dict) and {key: type(saved[key]) for key in saved} == kinds:
+            rows = [row if isinstance(row, dict) else {} for row in saved["history"]]
+            numbers = saved["sums"] + [value for row in rows for value in row.values()]
+            whole = [row.get("epoch") for row in rows] == [*range(1, saved["epoch"] + 1)]
+            whole &= len(saved["sums"]) == 3 and min(saved["batch"], saved["steps"]) >= 0
+            if whole and {type(number) for number in numbers} <= {int, float}:
+                return cls(**saved)
+        raise CheckpointError(f"{name} is of no run that could go on")
 
     def means(self) -> tuple[float, float]:
         """The loss and accuracy of this epoch so far."""
@@ -129,7 +125,9 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
 def check_loss(loss: float, classes: int) -> str:
     """A line where a loss is far above that of guessing; else none."""
     guessing = math.log(max(2, classes))
-    line = f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
+    line = (
+        f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
+    )
     return f"{line} the run diverges; lower the learning rate" if loss > 10 * guessing else ""
 
 

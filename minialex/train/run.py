@@ -20,7 +20,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,10 @@ class RunFolder:
     ConfigError for a path that names no folder of its own.
     """
 
-    def __init__(self, path: str | Path, new: bool = False, others: Iterator[Path] = iter(())):
-        whole = Path(path).absolute()
-        if not str(path).strip() or whole == whole.parent:
+    def __init__(self, path: str | Path, new: bool = False, others: Iterable[Path] = ()):
+        if not str(path).strip() or Path(path).absolute() == Path(path).absolute().parent:
             raise ConfigError(f"{str(path)!r} cannot be the folder of a run; name another one")
-        self.path, self.new, self.others = Path(path), new, others
+        self.path, self.new, self.others = Path(path), new, iter(others)
 
     def __getattr__(self, name: str) -> Path:
         """The paths of the files of NAMES, such as `folder.best`."""
@@ -70,15 +69,15 @@ class RunFolder:
         while True:
             try:
                 return self.path.mkdir(parents=True)
-            except OSError as error:  # another program may have made it just now
-                other = next(self.others, None) if isinstance(error, FileExistsError) else None
-                if other is None and self.path.is_dir():
+            except OSError as error:
+                line = f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
+                exists = self.path.is_dir()  # another program may have made it just now
+                if exists and (other := next(self.others, None)):
+                    self.path = other
+                elif exists:
                     return self.check_new()
-                if other is None:
-                    raise ConfigError(
-                        f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
-                    ) from None
-                self.path = other
+                else:
+                    raise ConfigError(line) from None
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
@@ -89,10 +88,8 @@ class RunFolder:
         run = cls(path)
         settings = run.settings()
         if isinstance(settings, dict) and "fit" in settings:
-            raise CheckpointError(
-                f"{str(path)!r} was made by a program of your own; run your program again to"
-                " resume it"
-            )
+            line = "was made by a program of your own; run your program again to resume it"
+            raise CheckpointError(f"{str(path)!r} {line}")
         try:
             return run, from_settings(settings)
         except TypeError as error:
@@ -106,19 +103,16 @@ class RunFolder:
                 f" continue it with --resume {self.path}, or choose another --out"
             )
         if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
-            raise ConfigError(
-                f"{str(self.path)!r} holds a {there[0]}, which a run would overwrite; choose"
-                " another folder"
-            )
+            line = f"holds a {there[0]}, which a run would overwrite; choose another folder"
+            raise ConfigError(f"{str(self.path)!r} {line}")
 
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
             return json.loads(read_text(self.config))
         except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(
-                f"{str(self.path)!r} holds no run: it has no config.json"
-            ) from None
+            line = f"{str(self.path)!r} holds no run: it has no config.json"
+            raise CheckpointError(line) from None
         except OSError as error:
             raise CheckpointError(f"cannot read {str(self.config)!r}: {reason(error)}") from None
         except (ValueError, RecursionError) as error:
@@ -146,15 +140,12 @@ class RunFolder:
         Raises CheckpointError where there are none, or they cannot be read.
         """
         try:
-            rows = [
-                {name: float(row[name]) for name in COLUMNS if row[name] != ""}
-                for row in csv.DictReader(io.StringIO(read_text(self.history)))
-            ]
+            found = csv.DictReader(io.StringIO(read_text(self.history)))
+            rows = [{name: float(row[name]) for name in COLUMNS if row[name]} for row in found]
             rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
         except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
-            raise CheckpointError(
-                f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
-            ) from None
+            line = f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
+            raise CheckpointError(line) from None
         if not rows:
             raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
         return rows

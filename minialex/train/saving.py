@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train.checkpoint import (
-    load_checkpoint,
-    load_state_dict,
-    save_checkpoint,
-    state_dict,
-    state_views,
-)
+from minialex.train import checkpoint
 from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, load_weights
@@ -67,7 +61,8 @@ class Saved:
             if self.run.settings is None:
                 check_same(folder.path, found, settings["fit"])
             if saved or folder.history.exists():
-                self.resume(folder) or self.extend(folder, found)
+                if not self.resume(folder):
+                    self.extend(folder, found)
             elif file:
                 self.last()  # from now on, that file may change
             if found != settings:
@@ -79,19 +74,18 @@ class Saved:
 
     def needs(self, folder: RunFolder) -> int:
         """The bytes that a save still needs: while one `last` is written, there is one other."""
-        paths = (folder.best, folder.last, folder.before)
-        there = sum(path.stat().st_size for path in paths if path.is_file())
-        return max(0, self.run.optimizer.theta.nbytes + 2 * self.last_bytes - there)
+        there = filter(Path.is_file, (folder.best, folder.last, folder.before))
+        all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes
+        return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
     def check_disk(self, folder: RunFolder) -> None:
-        """Say how much of the disk the run will take.  Raises ConfigError where that is not free."""
+        """Say how much of the disk the run takes.  Raises ConfigError where that is not free."""
         best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
-            during = show(best + 2 * self.last_bytes)
-            after = show(best + self.last_bytes * self.run.keep_last)
-            self.run.screen.line(f"disk: {during} while it runs, {after} after it")
-        parents = (folder.path, *folder.path.absolute().parents)
-        free = shutil.disk_usage(next(path for path in parents if path.exists())).free
+            during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
+            self.run.screen.line(f"disk: {show(during)} while it runs, {show(after)} after it")
+        parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
+        free = shutil.disk_usage(next(parents)).free
         if free < need:
             raise ConfigError(
                 f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
@@ -103,7 +97,7 @@ class Saved:
         return header_of(self.run.model, self.run.classes, self.transform)
 
     def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The tensors.  Raises TrainingError where they are not finite: the old files are better."""
+        """The tensors.  Raises TrainingError where they are not finite: then old files are better."""
         with np.errstate(invalid="ignore"):
             for name, array in tensors.items():
                 if array.size and not np.isfinite([array.min(), array.max()]).all():
@@ -115,66 +109,58 @@ class Saved:
 
     def best(self) -> None:
         """Keep the weights as they are now."""
-        weights, folder = self.finite(state_views(self.run.model)), self.folder
+        weights, folder = self.finite(checkpoint.state_views(self.run.model)), self.folder
         if folder is None:
-            self.weights = state_dict(self.run.model) if self.run.val else None
+            self.weights = checkpoint.state_dict(self.run.model) if self.run.val else None
             return
         if not folder.last.exists():
             self.last()  # so that there are no best weights without it
         folder.before.unlink(missing_ok=True)  # room for two of the best
-        save_checkpoint(folder.best, weights, self.header())
+        checkpoint.save_checkpoint(folder.best, weights, self.header())
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
         run, folder = self.run, self.folder
         if folder is None:
             return
-        tensors = state_views(run.model)
+        tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
         folder.before.unlink(missing_ok=True)
         header = {**self.header(), "progress": vars(run.progress)}
-        save_checkpoint(folder.last, tensors, header, keep=folder.before)
+        checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
-            load_state_dict(self.run.model, load_checkpoint(self.folder.best)[0])
+            checkpoint.load_state_dict(
+                self.run.model, checkpoint.load_checkpoint(self.folder.best)[0]
+            )
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
         elif self.weights is not None:
-            load_state_dict(self.run.model, self.weights)
-
-    def read_last(self, folder: RunFolder) -> tuple[Path, Any, Any] | None:
-        """The newest `last` that is whole: its path, tensors and header.  None where there is none.
-
-        Raises CheckpointError where all are damaged.
-        """
-        problem: CheckpointError | None = None
-        for path in filter(Path.exists, (folder.last, folder.before)):
-            try:
-                found = path, *load_checkpoint(path)
-            except CheckpointError as error:
-                problem = problem or error
-                continue
-            if problem:
-                self.run.screen.line(f"{problem}: the run goes on from {path.name}")
-            return found
-        if problem:
-            raise problem
-        return None
+            checkpoint.load_state_dict(self.run.model, self.weights)
 
     def resume(self, folder: RunFolder) -> bool:
-        """Go on from `last`, and say whether there is one.
+        """Go on from the newest `last` that is whole, and say whether there is one.
 
-        Raises CheckpointError where it is damaged or does not fit.
+        Raises CheckpointError where all are damaged, or it does not fit.
         """
-        found = self.read_last(folder)
-        if found is None:
+        run, problem = self.run, None
+        for path in filter(Path.exists, (folder.last, folder.before)):
+            try:
+                tensors, header = checkpoint.load_checkpoint(path)
+                break
+            except CheckpointError as error:
+                problem = problem or error
+        else:
+            if problem:
+                raise problem
             return False
-        run, (path, tensors, header) = self.run, found
+        if problem:
+            run.screen.line(f"{problem}: the run goes on from {path.name}")
         name, own = repr(str(path)), self.header()
         if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
@@ -183,7 +169,7 @@ class Saved:
         progress = Progress.of(header.get("progress"), name)
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
-        load_state_dict(run.model, tensors)
+        checkpoint.load_state_dict(run.model, tensors)
         for key, vector in moments.items():
             if vector is None or vector.shape != theta.shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
@@ -206,7 +192,7 @@ class Saved:
                 f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
                 f" begin a new run with its weights: --weights {folder.best}"
             )
-        load_state_dict(run.model, load_checkpoint(folder.best)[0])
+        checkpoint.load_state_dict(run.model, checkpoint.load_checkpoint(folder.best)[0])
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():
@@ -240,10 +226,8 @@ def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
     """Raise CheckpointError where a folder's run was told something else than this one."""
     before = found.get("fit") if isinstance(found, dict) else None
     if not isinstance(before, dict):
-        raise CheckpointError(
-            f"{str(path)!r} holds a run of `minialex train`; resume it with --resume, or choose"
-            " another folder"
-        )
+        line = "holds a run of `minialex train`; resume it with --resume, or choose another folder"
+        raise CheckpointError(f"{str(path)!r} {line}")
     for key in now.keys() - MAY_CHANGE:
         if before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"

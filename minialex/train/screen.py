@@ -142,7 +142,10 @@ def on_terminal(stream: Any) -> bool:
 
 def silence(stream: Any) -> None:
     """Let what is written to a stream of the system's from now on, and at the end, go nowhere."""
-    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
+    with (
+        contextlib.suppress(OSError, ValueError, AttributeError),
+        open(os.devnull, "wb") as nowhere,
+    ):
         os.dup2(nowhere.fileno(), stream.fileno())
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from bad_input import refused
 from minialex.commands import curves
 from minialex.commands.curves import names
-from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.errors import CheckpointError, MinialexError
 from minialex.train.run import COLUMNS, RunFolder
 from trained import command
 

@@ -79,7 +79,9 @@ def test_no_process_and_no_file_is_left(begun, name):
 
 def test_one_killed_worker_costs_no_finished_run(begun):
     process, folder, mark = begun
-    workers = [n for n in processes(mark) if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
+    workers = [
+        n for n in processes(mark) if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()
+    ]
     os.kill(workers[0], signal.SIGKILL)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors

@@ -94,7 +94,6 @@ def impose():
     memory.system_bytes = lambda *_: 0
 
 
-import concurrent.futures.thread  # noqa: E402 -- it asks for register_at_fork only where it is
 import tempfile  # noqa: E402, F401
 
 impose()

@@ -89,7 +89,7 @@ def test_a_crash_while_writing_keeps_the_old_file(model, saved, monkeypatch, cra
         save_checkpoint(saved, {"x": np.ones(3)}, {})
     with pytest.raises(CheckpointError, match="No space left on device"):
         write_text(saved, "text")
-    with pytest.raises(CheckpointError, match="No space left on device$"):  # there is no old file
+    with pytest.raises(CheckpointError, match=r"No space left on device$"):  # there is no old file
         write_text(saved.with_name("new"), "text")
     monkeypatch.undo()
     assert saved.read_bytes() == old
@@ -99,7 +99,8 @@ def test_a_crash_while_writing_keeps_the_old_file(model, saved, monkeypatch, cra
 NUMBERS = {
     "scalar": np.array(3), "empty": np.ones((2, 0), np.float16), "yes": np.array([True, False]),
     "bytes": np.arange(5, dtype=np.uint8), "turned": np.arange(6.0).reshape(2, 3).T,
-    "large": np.arange(400_000, dtype=np.float32).reshape(1000, 400).T, "big-endian": np.ones(3, ">i2"),
+    "large": np.arange(400_000, dtype=np.float32).reshape(1000, 400).T,
+    "big-endian": np.ones(3, ">i2"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Numbers that explode are not saved, and are said; of equal epochs the one with less loss is best."""
+"""Numbers that explode are said, and not saved; of equal epochs that with the lower loss is best."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_of_equal_epochs_that_with_the_lowest_loss_is_the_best(
     monkeypatch.setattr(loop, "evaluate", lambda *_: SCORES[epoch])
     where, weights, lines = tmp_path / "run" if folder else None, [], []
     run = training(where, lines=lines, epochs=5)
-    for epoch in range(5):  # noqa: B007 -- `evaluate` reads it
+    for epoch in range(5):
         if folder and epoch == stopped:
             run = training(where, lines=lines, epochs=5)
         run.epoch()

@@ -16,7 +16,15 @@ from minialex.train.stopping import Stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX, and its signals")
 PROGRAM = f"'{sys.executable}' '{Path(tiny_run.__file__)}' --out run --epochs=2"
-LOGS = ["> /dev/full", ">&-", "2>&-", ">&- 2>&-", "2>&1 | head -n 1", "2>&1 | true", "> /dev/full 2>&1"]
+LOGS = [
+    "> /dev/full",
+    ">&-",
+    "2>&-",
+    ">&- 2>&-",
+    "2>&1 | head -n 1",
+    "2>&1 | true",
+    "> /dev/full 2>&1",
+]
 
 
 @pytest.mark.parametrize("where", LOGS)
@@ -51,7 +59,9 @@ def test_a_screen_that_is_lost_stays_silent(monkeypatch, tmp_path):
 def test_letters_that_the_terminal_lacks_are_numbers(tmp_path):
     code = "from minialex.train.screen import Screen; Screen().line('caf\\u00e9 \\u732b')"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
     )
     assert (done.returncode, done.stdout) == (0, b"caf\xe9 \\u732b\n")
 

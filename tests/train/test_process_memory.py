@@ -1,4 +1,4 @@
-"""A memory limit is of the process, from its start to its end: its peak, as the system counts it."""
+"""A memory limit is of the process, from start to end: of its peak, as the system counts it."""
 
 import os
 import re
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this is Linux's /proc"),
     pytest.mark.skipif(DEVICE == "gpu", reason="of an emulated GPU, the memory is the computer's"),
 ]
-# What `minialex train` does, with a few drawings as all of its images; then the peak of the process.
+# What `minialex train` does, with a few drawings as all of its images; then the peak.
 PROGRAM = """
 import sys
 from minialex.commands import main as program
@@ -108,6 +108,9 @@ def test_what_stands_beside_the_step_counts():
     from minialex.models import AlexNet
 
     model = AlexNet(2, width=1 / 16, image_size=67)
-    shape, needed = (67, 67, 3), memory.step_bytes(AlexNet(2, width=1 / 16, image_size=67), (67, 67, 3), 8, 3)
+    shape, needed = (
+        (67, 67, 3),
+        memory.step_bytes(AlexNet(2, width=1 / 16, image_size=67), (67, 67, 3), 8, 3),
+    )
     assert largest_chunk(model, shape, 8, needed) == 3
     assert largest_chunk(model, shape, 8, needed + 10**9, outside=10**9) == 3

@@ -111,7 +111,13 @@ def test_a_killed_program_lets_go_of_its_run_and_its_leavings_go(tmp_path):
     process.kill()
     process.wait()
     ours = [".last.safetensors.0123abcd.tmp", ".history.csv.tmp", ".tmpAbc123"]
-    others = [".tmp", "mine.tmp", ".mine.csv.0123abcd.tmp", ".tmpAbc1234", ".last.safetensors.x.tmp"]
+    others = [
+        ".tmp",
+        "mine.tmp",
+        ".mine.csv.0123abcd.tmp",
+        ".tmpAbc1234",
+        ".last.safetensors.x.tmp",
+    ]
     for name in ours + others:
         (tmp_path / "run" / name).write_text(name)
     tiny_run.training(tmp_path / "run", epochs=1000)
