@@ -97,7 +97,7 @@ class Saved:
         return header_of(self.run.model, self.run.classes, self.transform)
 
     def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The tensors.  Raises TrainingError where they are not finite: then old files are better."""
+        """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
         with np.errstate(invalid="ignore"):
             for name, array in tensors.items():
                 if array.size and not np.isfinite([array.min(), array.max()]).all():

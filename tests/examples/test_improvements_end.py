@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="processes are found in /proc")
+from device import DEVICE
+
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are found in /proc"),
+    pytest.mark.skipif(DEVICE == "gpu", reason="the runs are on the CPU"),
+]
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys

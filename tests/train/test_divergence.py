@@ -1,4 +1,4 @@
-"""Numbers that explode are said, and not saved; of equal epochs that with the lower loss is best."""
+"""Numbers that explode are said, not saved; of equal epochs that with the lower loss is best."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The last two checkpoints: a damaged one costs little, a missing one is said; weights of others."""
+"""The last two checkpoints: a damaged one costs little, a missing one is said; weights."""
 
 import json
 import os
