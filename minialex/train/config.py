@@ -178,7 +178,7 @@ class Config:
         None, "machine", "cores to use", limits=ONE_OR_MORE, shown="all", may_change=True
     )
     memory_limit: int | None = option(
-        None, "machine", "memory of a training step, like 2GB; the batch is split to fit",
+        None, "machine", "most memory of the program, like 2GB; the batch is split to fit",
         limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True,
     )
     algorithm: str = option(

@@ -284,7 +284,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     schedule          of the learning rate: "constant", "cosine", "step", "plateau", or a function
                       from the step, 0 for the first, to a factor; `warm_up` steps come first
     label_smoothing   see losses.py
-    memory_limit      bytes of a training step; the batch is taken in parts that fit
+    memory_limit      bytes that the process may take; the batch is taken in parts that fit
     patience          ends the run after so many epochs without a new best
     plateau           the patience of the schedule "plateau", in epochs
     plain             compute by the pages alone, without their fast twins
