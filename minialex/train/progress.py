@@ -125,9 +125,7 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
 def check_loss(loss: float, classes: int) -> str:
     """A line where a loss is far above that of guessing; else none."""
     guessing = math.log(max(2, classes))
-    line = (
-        f"  the training loss {loss:.3g} is more than ten times that of guessing, {guessing:.3g}:"
-    )
+    line = f"  the training loss {loss:.3g} is above ten times that of guessing, {guessing:.3g}:"
     return f"{line} the run diverges; lower the learning rate" if loss > 10 * guessing else ""
 
 

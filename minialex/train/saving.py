@@ -98,13 +98,12 @@ class Saved:
 
     def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
-        with np.errstate(invalid="ignore"):
-            for name, array in tensors.items():
-                if array.size and not np.isfinite([array.min(), array.max()]).all():
-                    raise TrainingError(
-                        f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
-                        " was not saved; lower the learning rate (--lr) and start again"
-                    )
+        for name, array in tensors.items():
+            if array.size and not np.isfinite([array.min(), array.max()]).all():
+                raise TrainingError(
+                    f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
+                    " was not saved; lower the learning rate (--lr) and start again"
+                )
         return tensors
 
     def best(self) -> None:
@@ -134,9 +133,7 @@ class Saved:
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
-            checkpoint.load_state_dict(
-                self.run.model, checkpoint.load_checkpoint(self.folder.best)[0]
-            )
+            load_weights(self.run.model, self.folder.best)
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
@@ -192,7 +189,7 @@ class Saved:
                 f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
                 f" begin a new run with its weights: --weights {folder.best}"
             )
-        checkpoint.load_state_dict(run.model, checkpoint.load_checkpoint(folder.best)[0])
+        load_weights(run.model, folder.best)
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():

@@ -62,7 +62,7 @@ def test_a_loss_far_above_guessing_is_said(tmp_path):
     run = training(tmp_path / "run", lines=lines, optimizer="sgd", lr=0.2, warm_up=0, epochs=1)
     run.train()
     assert run.history[0]["train_loss"] > 10 * np.log(2)
-    (line,) = (line for line in lines if "more than ten times that of guessing, 0.693" in line)
+    (line,) = (line for line in lines if "above ten times that of guessing, 0.693" in line)
     assert "lower the learning rate" in line
     assert check_loss(6.9, 2) == check_loss(23, 10) == check_loss(5, 1) == ""
     assert check_loss(7, 2) and check_loss(23.1, 10)
