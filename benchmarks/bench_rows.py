@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minialex.errors import ConfigError
+from minialex.train.files import write_text
 from minialex.train.memory import show_bytes
 
 Row = dict[str, Any]
@@ -56,10 +57,19 @@ def title(settings: Row, rounds: int) -> str:
     ) + (f", minialex in {show_bytes(limit)}" if limit else "")
 
 
-def save(rows: list[Row], path: Path | None) -> None:
-    """The rows as JSON, where a file is asked for."""
+def check_file(path: Path | None) -> None:
+    """Raise ConfigError where no file can be written; one that is there stays as it is."""
     if path:
+        new = not path.exists()
         try:
-            path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            path.open("ab").close()
         except OSError as error:
             raise ConfigError(f"--json: {error.strerror}: {str(path)!r}") from None
+        if new:
+            path.unlink()
+
+
+def save(rows: list[Row], path: Path | None) -> None:
+    """The rows as JSON, where a file is asked for and there are any."""
+    if path and rows:
+        write_text(path, json.dumps(rows, indent=1) + "\n")

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench_children import BenchmarkError, Contender, in_turn, ours, running
 from bench_layers import layer_rows, layer_table
 from bench_machine import Speeds, description, measure
-from bench_rows import CASE, Row, result_lines, save, summary, title
+from bench_rows import CASE, Row, check_file, result_lines, save, summary, title
 from bench_scaling import all_series, draw, scaling, scaling_table
 from bench_trees import PAIRS, check_imports, problem, tree_comparison, tree_contenders, tree_table
 from minialex.commands.main import run_main
@@ -190,9 +190,10 @@ def cases(options: argparse.Namespace, settings: Row) -> Iterator[Row]:
             yield case
 
 
-def compare(options: argparse.Namespace, settings: Row, torch_python: str | None) -> list[Row]:
-    """Measure and print each case, minialex alone or beside PyTorch."""
-    rows = []
+def compare(
+    options: argparse.Namespace, settings: Row, torch_python: str | None, rows: list[Row]
+) -> None:
+    """Measure and print each case, minialex alone or beside PyTorch; adds to `rows`."""
     for case in cases(options, settings):
         chosen = contenders(case, torch_python)
         with running(chosen) as children:
@@ -200,20 +201,15 @@ def compare(options: argparse.Namespace, settings: Row, torch_python: str | None
         names = [contender.name for contender in chosen]
         rows.append(comparison(case, dict(zip(names, steps, strict=True))))
         print(table(rows[-1]), flush=True)
-        save(rows, options.json)  # now, lest a later case fail
-    return rows
 
 
-def compare_trees(options: argparse.Namespace, settings: Row) -> list[Row]:
-    """Measure and print each case, in this checkout and in another."""
-    rows = []
+def compare_trees(options: argparse.Namespace, settings: Row, rows: list[Row]) -> None:
+    """Measure and print each case, in this checkout and in another; adds to `rows`."""
     for case in cases(options, settings):
         with running(tree_contenders(case, options.against)) as children:
             steps = in_turn(children, options.rounds, swap=True)
         rows.append(tree_comparison(case, steps, options.against))
         print(tree_table(rows[-1]), flush=True)
-        save(rows, options.json)
-    return rows
 
 
 def time_layers(options: argparse.Namespace, settings: Row, speeds: Speeds) -> list[Row]:
@@ -233,7 +229,7 @@ def time_layers(options: argparse.Namespace, settings: Row, speeds: Speeds) -> l
 def main() -> int:
     options = parser().parse_args()
     settings = check(options)
-    save([], options.json)  # so that a path that cannot be written fails at once
+    check_file(options.json)  # now, not after all the work
     # As an exception, so that all processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     torch = options.against == "torch"
@@ -245,19 +241,23 @@ def main() -> int:
         print(f"{tree.name.removesuffix(' tree'):<10}{tree.root}")
     speeds = measure(options.threads)
     print(speeds, flush=True)
-    if options.scaling:
-        results = scaling(all_series(settings, options.phase), options.rounds, options.minutes * 60)
-        print(scaling_table(results))
-        if options.png:
-            draw(results, options.png)
-        rows = [row for done in results for row in done]
-    elif options.layers:
-        rows = time_layers(options, settings, speeds)
-    elif trees:
-        rows = compare_trees(options, settings)
-    else:
-        rows = compare(options, settings, torch_python)
-    save(rows, options.json)
+    rows: list[Row] = []
+    try:
+        if options.scaling:
+            seconds = options.minutes * 60
+            results = scaling(all_series(settings, options.phase), options.rounds, seconds)
+            print(scaling_table(results))
+            if options.png:
+                draw(results, options.png)
+            rows += [row for done in results for row in done]
+        elif options.layers:
+            rows += time_layers(options, settings, speeds)
+        elif trees:
+            compare_trees(options, settings, rows)
+        else:
+            compare(options, settings, torch_python, rows)
+    finally:
+        save(rows, options.json)  # those before a case that failed, too
     return 0
 
 

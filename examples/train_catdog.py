@@ -39,7 +39,7 @@ def main() -> int:
 
     # The training: epoch after epoch; at the end, the model has the weights of the best.
     settings = dataclasses.asdict(config)
-    mx.fit(model, train, optimizer, val=val, run=run.path, settings=settings, **fit_options(config))
+    mx.fit(model, train, optimizer, val=val, run=run, settings=settings, **fit_options(config))
 
     # The test: images that had no say in anything until now.
     scores = final_scores(config, model, test)

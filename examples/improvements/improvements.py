@@ -18,8 +18,8 @@ from claims import EXPERIMENTS
 from device_comparison import compare_devices
 from minialex.commands.main import run_main
 from minialex.errors import ConfigError
-from minialex.train.checkpoint import write_text
 from minialex.train.config import Config
+from minialex.train.files import write_text
 from plan import FULL, PHOTOS, SMALL
 from plots import draw
 from programme import run_programme
@@ -83,8 +83,11 @@ def main() -> int:
     options = parser().parse_args()
     if not 3 <= options.seeds <= 100 or not 0 < options.budget < 1e6:
         raise ConfigError("--seeds must be from 3 to 100, and --budget a number of minutes above 0")
-    # SIGTERM becomes an exception, so that all processes are ended on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # These become an exception, so that all processes are ended on the way out.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            number = getattr(signal, name)
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     design = FULL if options.full else SMALL if options.data == "drawings" else PHOTOS
     experiments = list(EXPERIMENTS) if options.experiment == "all" else [options.experiment]
     out = make_folder(options.out)
@@ -94,13 +97,20 @@ def main() -> int:
         results["gpu"] = compare_devices(Config(batch_size=128, workers=0))
         print(results["gpu"]["line"], flush=True)
     trained = [name for name in experiments if name != "gpu"]
+
+    def keep(found: dict[str, Any]) -> list[dict[str, Any]]:
+        """Write what there is so far; the rows of the table."""
+        rows, found = rows_of(trained, found["runs"]), results | found
+        text = json.dumps({"comparisons": rows, **found}, indent=1)
+        write_text(out / "results.json", text + "\n")
+        return rows
+
     if trained:
         results |= run_programme(
             trained, options.data, options.seeds, 60 * options.budget, design, began,
-            report=lambda line: print(line, flush=True),
+            report=lambda line: print(line, flush=True), keep=keep,
         )  # fmt: skip
-    rows = rows_of(trained, results["runs"])
-    write_text(out / "results.json", json.dumps({"comparisons": rows, **results}, indent=1) + "\n")
+    rows = keep(results)
     if rows:
         text = f"{table(rows)}\n\n{rule(rows)}\n"
         write_text(out / "table.md", text)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import runs
 from claims import SHARED, arms_of
 from minialex.data import open_source
+from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count
 from plan import Design, Plan, make_plan, run_in_time, with_images
 
@@ -23,19 +25,24 @@ Report = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def processes(jobs: int, threads: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """A pool of processes, and an event that ends their runs after the step that they are in.
+def processes(jobs: int, threads: int, folder: str) -> Iterator[tuple[ProcessPoolExecutor, Path]]:
+    """A pool of processes, and a file that, once it is there, ends their runs after their step.
 
-    Where the caller fails, the runs end in the same way.
+    (An event would have a lock, and a process that is killed may hold it for ever.)
+
+    Where the caller fails, the runs end in the same way; where it is killed, they die, and remove
+    `folder`.  Raises ConfigError where one of them is killed before the first run.
     """
     # Not "fork", which would copy locks that other threads hold.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    stop = Path(folder) / "stop"
     pool = ProcessPoolExecutor(jobs, context, runs.begin_process, (threads, stop))
     try:
         yield pool, stop
+    except BrokenProcessPool:
+        raise ConfigError("a process was killed, perhaps for want of memory") from None
     except BaseException:
-        stop.set()
+        stop.touch()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -49,11 +56,13 @@ def run_programme(
     design: Design,
     began: float,
     report: Report,
+    keep: Callable[[dict[str, Any]], Any] = lambda results: None,
 ) -> dict[str, Any]:
     """Train all arms of `experiments` with `seeds` seeds, within `budget` seconds from `began`.
 
     `began` is on time.time().  Returns what goes into results.json: {"data", "description",
-    "shared", "design", "plan", "runs", "seconds"}.
+    "shared", "design", "plan", "runs", "seconds"}.  `keep` gets the same after each run, with those
+    that are finished.
     """
     arms = arms_of(experiments)
     if data != "drawings":
@@ -63,7 +72,10 @@ def run_programme(
     # For the last evaluation, the pictures, and whatever else delays us.
     reserve = max(min(10, budget / 20), budget / 50)
     deadline = began + budget - reserve
-    with tempfile.TemporaryDirectory() as folder, processes(jobs, design.threads) as (pool, stop):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        processes(jobs, design.threads, folder) as (pool, stop),
+    ):
         # Seeds from 1 on, since the learning rate was chosen on seed 0 (claims.py).
         files = {seed: Path(folder) / f"{seed}.safetensors" for seed in range(1, seeds + 1)}
         ready = [
@@ -75,16 +87,23 @@ def run_programme(
         design = with_images(design, images, tests)
         plan = _planned(arms, files[1], design, seeds, jobs, deadline, pool, report)
         done: list[dict[str, Any]] = []
+
+        def results() -> dict[str, Any]:
+            return {
+                "data": data, "description": description, "shared": SHARED,
+                "design": asdict(design), "plan": asdict(plan), "seconds": time.time() - began,
+                "runs": sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"])),
+            }  # fmt: skip
+
         try:
-            _train_all(arms, files, design, plan, jobs, deadline, pool, done, report)
+            for _ in _train_all(arms, files, design, plan, jobs, deadline, pool, done, report):
+                keep(results())
         except KeyboardInterrupt:
-            stop.set()
+            stop.touch()
             report("stopped by Ctrl-C: what follows are the runs that were finished")
-    return {
-        "data": data, "description": description, "shared": SHARED, "design": asdict(design),
-        "plan": asdict(plan), "seconds": time.time() - began,
-        "runs": sorted(done, key=lambda run: (arms.index(run["arm"]), run["seed"])),
-    }  # fmt: skip
+        except BrokenProcessPool:
+            report("a process was killed: what follows are the runs that were finished")
+    return results()
 
 
 def _planned(
@@ -126,8 +145,8 @@ def _train_all(
     pool: ProcessPoolExecutor,
     done: list[dict[str, Any]],
     report: Report,
-) -> None:
-    """Add to `done` the runs that end in time.
+) -> Iterator[None]:
+    """Add to `done` the runs that end in time; yields after each.
 
     All arms of one seed come before the next seed, so that an early end leaves complete pairs.
     """
@@ -150,6 +169,7 @@ def _train_all(
             f" error {last['train_error']:.1%} training, {last['test_error']:.1%} test;"
             f" {run['seconds']:.0f} s"
         )
+        yield
     if len(done) < len(tasks):
         report(
             f"{len(tasks) - len(done)} of {len(tasks)} runs are missing:"

@@ -10,7 +10,11 @@ experiment go on side by side, each a process with one thread.  No result depend
 once: a run depends on its settings and its seed alone.
 """
 
+import multiprocessing
+import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +42,7 @@ from minialex.train.screen import Bar, Silent
 from minialex.train.setup import fit_options, make_loaders, make_model
 from plan import CHECKED, Design, Plan, Speed
 
-_stop: Any = None  # in a process of the pool: an event that ends its run
+_stop: Path | None = None  # in a process of the pool: a file that ends its run once it is there
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class Clock(Silent, Bar):
 
     def update(self, n: int, **values: str) -> None:
         """Give up where time is over."""
-        over = time.time() > self.deadline or (_stop is not None and _stop.is_set())
+        over = time.time() > self.deadline or (_stop is not None and _stop.exists())
         self.run.stop.asked = self.run.stop.asked or over
 
 
@@ -245,14 +249,25 @@ def _seconds_each(work: Iterator[int], seconds: float) -> float:
     return (time.perf_counter() - began) / images
 
 
-def begin_process(threads: int, stop: Any) -> None:
+def begin_process(threads: int, stop: Path) -> None:
     """What each process of the pool does first: take its share of the cores, and ignore Ctrl-C.
 
-    The parent handles Ctrl-C for all of them.
+    The parent handles Ctrl-C for all of them.  If it is killed, each of them ends, and removes the
+    folder with the images, in which `stop` would be.
     """
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, args=(stop.parent,), daemon=True).start()
     if threads:
         limit_threads(threads)
     warm_up_products()
+
+
+def end_with_parent(folder: Path) -> None:
+    """Wait until the parent process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)

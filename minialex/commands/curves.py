@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minialex.commands.options import Formatter
 from minialex.errors import ConfigError, MinialexError
+from minialex.train.files import reason
 from minialex.train.run import RunFolder
 from minialex.use.pictures import plot_curves
 
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
         raise MinialexError(
             "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
         ) from None
-    except (OSError, ValueError) as error:  # such as a folder that is missing, or "curves.xyz"
-        raise ConfigError(f"cannot write {str(options.out)!r}: {error}") from None
+    except ValueError as error:  # such as "curves.xyz"
+        raise ConfigError(f"cannot write {str(options.out)!r}: {reason(error)}") from None
     print(options.out)
     return 0

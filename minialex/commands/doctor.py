@@ -27,6 +27,7 @@ from minialex.fast.threads import cpu_count
 from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.train.memory import system_bytes
 from minialex.xp import to_device
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
@@ -71,12 +72,8 @@ def memory() -> str:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return "unknown"
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    text, meminfo = f"{total / 2**30:.1f} GiB", Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                text += f", {int(line.split()[1]) / 2**20:.1f} available"
-    return text
+    available = system_bytes("meminfo", "MemAvailable")
+    return f"{total / 2**30:.1f} GiB" + f", {available / 2**30:.1f} available" * (available > 0)
 
 
 def gpus(cupy: ModuleType) -> list[str]:

@@ -3,13 +3,16 @@
 import argparse
 import importlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import minialex
+from minialex import startup
 from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
+from minialex.train.screen import silence
 
 COMMANDS = {  # each is a module beside this one, with parser() and main(options)
     "train": "train AlexNet on drawings or photos, or resume a run",
@@ -35,6 +38,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def run() -> None:
     """The program."""
+    if startup.WAITS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     run_main(lambda: main(sys.argv[1:]))
 
 
@@ -93,17 +98,22 @@ def run_main(main: Callable[[], int]) -> None:
 
     Any other error is a bug, and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # for names that the terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")
+    line = ""
     try:
         status = main()
+        print(end="", flush=True)
     except MinialexError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 2
+        status, line = 2, f"error: {error}"
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        sys.stderr.close()
         status = 1
+    except OSError as error:  # a disk, or a folder that may not be entered
+        name = "" if error.filename is None else f": {str(error.filename)!r}"
+        status, line = 2, f"error: {error.strerror or error}{name}"
     except KeyboardInterrupt:  # before the first step, after the last one, or the second Ctrl-C
-        print("interrupted", file=sys.stderr)
-        status = 130
+        status, line = 130, "interrupted"
     except Exception as error:
         if is_out_of_memory(error):
             line = "the memory of the GPU is full; use a smaller --batch-size, or a --memory-limit"
@@ -111,6 +121,11 @@ def run_main(main: Callable[[], int]) -> None:
             line = "out of memory; use a smaller --batch-size"
         else:
             raise
-        print(f"error: {line}", file=sys.stderr)
-        status = 2
+        status, line = 2, f"error: {line}"
+    try:
+        if line and sys.stderr:
+            print(line, file=sys.stderr)
+        print(end="", flush=True)
+    except (OSError, ValueError):
+        silence(sys.stdout)
     sys.exit(status)

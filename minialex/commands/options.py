@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from minialex.commands.main import Formatter
@@ -54,7 +53,7 @@ def training_parser(description: str, examples: str = "") -> argparse.ArgumentPa
         text = f"{explain(field)} (default: {default(field)})"
         groups[about["group"]].add_argument(flag(field.name), help=text.replace("%", "%%"), **how)
     for name, text in FOLDERS.items():
-        groups["run"].add_argument(flag(name), type=Path, metavar="RUN", help=text)
+        groups["run"].add_argument(flag(name), metavar="RUN", help=text)
     return parser
 
 

@@ -8,8 +8,6 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
 from minialex.data import DataLoader, open_source
@@ -18,13 +16,15 @@ from minialex.errors import ConfigError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
+from minialex.train.files import locked, read_text, reason
 from minialex.train.loop import Training
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
-from minialex.train.run import RunFolder, free_path
+from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
 from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
 from minialex.use.pictures import plot_curves
+from minialex.use.predict import find_checkpoint
 
 say = Screen().line
 EXAMPLES = """\
@@ -61,12 +61,15 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
             raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
         folder, before = RunFolder.open(resume)
         config = change(before, given)
-        return config, folder, folder.result_file.exists() and not goes_on(before, config)
+        return config, folder, folder.result.is_file() and not goes_on(before, config)
     if "data" not in given:
         given["data"], line = default_data()
-        print(line)
+        say(line)
+    if "weights" in given:
+        given["weights"] = str(find_checkpoint(given["weights"]).absolute())
     config = configure(given)
-    folder = RunFolder(out or free_path(config))
+    names = free_paths(config) if out is None else iter([out])
+    folder = RunFolder(next(names), True, names)
     folder.check_new()
     return config, folder, False
 
@@ -80,12 +83,12 @@ def goes_on(before: Config, now: Config) -> bool:
 
 def say_finished(folder: RunFolder, config: Config) -> None:
     """Say that there is nothing to resume, and what there is to do instead."""
-    result = folder.result_file.read_text(encoding="utf-8")
-    print(f"{folder.path} is finished: {result.strip()}")
+    result = read_text(folder.result)
+    say(f"{folder.path} is finished: {result.strip()}")
     if config.ten_crop and "ten_crop_acc" not in result:
-        print(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
+        say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
     else:
-        print(f"to let it go on, add --epochs with more than {config.epochs}")
+        say(f"to let it go on, add --epochs with more than {config.epochs}")
 
 
 def train(config: Config, folder: RunFolder) -> int:
@@ -100,21 +103,23 @@ def train(config: Config, folder: RunFolder) -> int:
     config = measure_colours(config, source.train, model.image_size)
     loader, val, test = make_loaders(config, source, model)
     training = Training(
-        model, loader, optimizer, val=val, run=folder.path, screen=screen,
+        model, loader, optimizer, val=val, run=folder, screen=screen,
         settings=dataclasses.asdict(config), **fit_options(config),
     )  # fmt: skip
     say(f"run folder: {folder.path}")
-    folder.result_file.unlink(missing_ok=True)  # of a run that goes on
+    folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
         training.train()
     except KeyboardInterrupt:
         if not training.stop.asked:  # the second Ctrl-C, or outside a step
             raise
-        print(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
+        say(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
         return 130
-    # Before result.json, which marks a run as finished: else a crash could leave it without curves.
-    draw_curves(training.history, folder.path / "curves.png")
-    finish(config, folder, training, test, screen)
+    with locked(folder.path):
+        # Before result.json, which marks a run as finished: else a crash could leave it without
+        # curves.
+        draw_curves(training.history, folder.curves)
+        finish(config, folder, training, test, screen)
     return 0
 
 
@@ -140,7 +145,7 @@ def finish(
     result = {
         **scores, "seconds": progress.seconds,
         "images_per_s": images / progress.seconds, "val_acc": progress.best_acc,
-        "best_epoch": int(np.argmax([row["val_acc"] for row in progress.history])) + 1,
+        "best_epoch": progress.best_epoch(),
     }  # fmt: skip
     folder.write_result(result)
     say(
@@ -156,10 +161,10 @@ def finish(
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """curves.png, where matplotlib is installed."""
+    """curves.png, where matplotlib is installed.  Whatever goes wrong there, the result counts."""
     try:
         plot_curves({"": history}, path)
     except ImportError:
-        print("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
-    except OSError as error:
-        print(f"no curves.png: {error}")
+        say("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
+    except Exception as error:
+        say(f"no curves.png: {reason(error)}")

@@ -34,14 +34,15 @@ SEGMENT = 64 << 20
 class ImageCache:
     """`dataset`, with its images after the transform `fixed` kept in a nameless file in `folder`.
 
-    You get the same images, bit for bit.  One that no longer fits on the disk is decoded anew each
-    time.  Safe to use from several threads.
+    You get the same images, bit for bit.  Those that no longer fit on the disk, or into `most`
+    bytes, are decoded anew each time.  Safe to use from several threads.
     """
 
     def __init__(
-        self, dataset: Samples, folder: str | os.PathLike[str], fixed: Compose | None = None
-    ) -> None:
-        self.dataset, self.fixed = dataset, fixed or Compose(())
+        self, dataset: Samples, folder: str | os.PathLike[str], fixed: Compose | None = None,
+        most: float = math.inf,
+    ) -> None:  # fmt: skip
+        self.dataset, self.fixed, self._most = dataset, fixed or Compose(()), most
         if hasattr(dataset, "classes"):
             self.classes: list[str] = dataset.classes
         # Open for as long as this object lives, so no `with`.
@@ -74,13 +75,16 @@ class ImageCache:
     def _keep(self, index: int, image: Image.Image, label: int) -> None:
         pixels = image.tobytes()
         with self._lock:
+            if self._end + len(pixels) > self._most:
+                return
             try:
                 if self._end + len(pixels) > self._size:
                     self._grow(len(pixels))
                 self._file.seek(self._end)
                 # Not through the map: there, a full disk would kill the process.
                 written = self._file.write(pixels)
-            except OSError:  # the disk is full
+            except OSError:  # the disk is full: what room it still gets is not for us
+                self._most = 0
                 return
             if written == len(pixels):  # else the next image overwrites the part
                 start = self._end - self._segment_start
@@ -115,12 +119,14 @@ def is_ours(dataset: Samples) -> bool:
 
 
 def keep_decoded(
-    loaders: Sequence[DataLoader], folder: str | os.PathLike[str], only_ours: bool = False
-) -> str:
+    loaders: Sequence[DataLoader], folder: str | os.PathLike[str], only_ours: bool = False,
+    reserve: int = 0,
+) -> str:  # fmt: skip
     """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
 
-    The line is empty where there is nothing to decode: where a dataset's images are arrays.  With
-    `only_ours`, also where one is not of minialex: its images may differ from time to time.
+    They leave `reserve` bytes of the disk to others.  The line is empty where there is nothing to
+    decode: where a dataset's images are arrays.  With `only_ours`, also where one is not of
+    minialex: its images may differ from time to time.
     """
     datasets = [loader.dataset for loader in loaders]
     if only_ours and not all(map(is_ours, datasets)):
@@ -128,18 +134,19 @@ def keep_decoded(
     if not all(isinstance(dataset[0][0], Image.Image) for dataset in datasets):
         return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
-    need = sum(
+    needs = [
         cache_bytes(loader.dataset, fixed)
         for loader, (fixed, _) in zip(loaders, parts, strict=True)
-    )
-    free = shutil.disk_usage(folder).free
+    ]
+    need, free = sum(needs), max(0, shutil.disk_usage(folder).free - reserve)
     if need > free // 2:
         room = f"they need {need / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
+        room += " beside the run's files" * (reserve > 0)
         return f"decoded images are not kept: {room}"
     try:
         caches = [
-            ImageCache(loader.dataset, folder, fixed)
-            for loader, (fixed, _) in zip(loaders, parts, strict=True)
+            ImageCache(loader.dataset, folder, fixed, most=2 * own)  # the images may differ in size
+            for loader, (fixed, _), own in zip(loaders, parts, needs, strict=True)
         ]
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"

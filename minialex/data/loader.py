@@ -186,10 +186,18 @@ class DataLoader:
         under_way: deque[Future[RawBatch]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="minialex-data")
         try:
+            threads = True
             while waiting or under_way:
-                while waiting and len(under_way) < self.prefetch:
-                    under_way.append(pool.submit(self._load, epoch, waiting.popleft(), stop))
-                yield under_way.popleft().result()
+                while threads and waiting and len(under_way) < self.prefetch:
+                    try:
+                        under_way.append(pool.submit(self._load, epoch, waiting[0], stop))
+                        waiting.popleft()
+                    except RuntimeError:  # the system allows no more threads: load in this one
+                        threads = False
+                if under_way:
+                    yield under_way.popleft().result()
+                else:
+                    yield self._load(epoch, waiting.popleft(), None)
         finally:  # also when the caller leaves the loop, which closes this generator
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)

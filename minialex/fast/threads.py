@@ -34,6 +34,7 @@ LEAST_WORK = 1 << 18  # multiply-adds at and above which a product is worth bein
 
 _this_thread = threading.local()
 _limit: int | None = None  # see `limit_threads`
+_spare = False  # see `spare_memory`
 _lock = threading.Lock()
 _depth = 0  # how many are inside `one_blas_thread`
 _before: dict[Any, int] = {}  # the threads of each library before the first came in
@@ -94,6 +95,8 @@ def one_blas_thread() -> Iterator[None]:
 def _forget_threads() -> None:
     """In the child of a fork, which has none of its parent's threads."""
     global _lock, _depth
+    if _depth:  # another thread of the parent's was at work
+        set_blas_threads(_before)
     _lock, _depth = threading.Lock(), 0
     _pool.cache_clear()
 
@@ -103,8 +106,10 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """The threads, warmed up: OpenBLAS takes a memory block for each product that runs at once.
+def _pool(workers: int) -> ThreadPoolExecutor | None:
+    """The threads, warmed up; None where the system allows no more.
+
+    OpenBLAS takes a memory block for each product that runs at once.
 
     Its kernels seem to prefetch past the numbers that they use.  Where that memory was never
     touched, it has no pages yet, and each prefetch would search for them in vain: on an AMD Zen, a
@@ -120,7 +125,12 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         together.wait()  # all products at once, each in a block of its own
         warm_up_products()
 
-    list(pool.map(warm_up, range(workers)))
+    try:
+        list(pool.map(warm_up, range(workers)))
+    except RuntimeError:  # a browser has no threads, a container may limit them
+        together.abort()
+        pool.shutdown()
+        return None
     return pool
 
 
@@ -131,30 +141,40 @@ def warm_up_products() -> None:
         matrix @ matrix
 
 
+def spare_memory(spare: bool = True) -> None:
+    """Give freed memory back to the system at once; a process then takes no more than it holds."""
+    global _spare
+    _spare = spare
+    _keep_memory()
+
+
 def _keep_memory() -> None:
     """Let the C library keep freed memory for the next array, where it is glibc (Linux).
 
     By default it gives large arrays back to the operating system at once, and each new one is then
-    handed out, and filled with zeros, page by page: 5 % of a training step.
+    handed out, and filled with zeros, page by page: 5 % of a training step.  What it keeps has
+    gaps, though, so that a step takes up to twice its memory: see `spare_memory`.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_ARENA_MAX, 1)
-        if not mallopt(M_MMAP_THRESHOLD, 1 << 30):  # older versions refuse more than 32 MB
+        # Older versions refuse more than 32 MB.
+        if not mallopt(M_MMAP_THRESHOLD, 1 << (20 if _spare else 30)):
             mallopt(M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(M_TRIM_THRESHOLD, -1)
+        mallopt(M_TRIM_THRESHOLD, 1 << 20 if _spare else -1)
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """[function(item) for item in items], thread t computing items t, t + threads, ...
 
-    `function` sees single-threaded matrix products.  With one thread, or inside another
-    `map_threads`, everything runs in the calling thread, in order.
+    `function` sees single-threaded matrix products.  With one thread, inside another `map_threads`,
+    and where no thread can be started, everything runs in the calling thread, in order.
     """
     items = list(items)
     count = min(cpu_count(), len(items))
-    if count <= 1 or getattr(_this_thread, "is_worker", False):
+    pool = None if count <= 1 or getattr(_this_thread, "is_worker", False) else _pool(count)
+    if pool is None:
         with one_blas_thread():
             return [function(item) for item in items]
     results: list[Any] = [None] * len(items)
@@ -164,7 +184,7 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
             results[i] = function(items[i])
 
     with one_blas_thread():
-        futures = [_pool(count).submit(run, worker) for worker in range(count)]
+        futures = [pool.submit(run, worker) for worker in range(count)]
         for future in futures:
             future.result()
     return results

@@ -24,7 +24,7 @@ def choose_device(name: str) -> tuple[str, str]:
         model = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
         return "gpu", f"device: gpu ({model}, CuPy {cupy.__version__})"
     if name == "gpu":
-        raise DeviceError(f"--device gpu: {problem}")
+        raise DeviceError(f"--device gpu: {problem} (or compute by --device cpu)")
     return "cpu", f"device: cpu (auto: {problem})"
 
 

@@ -10,27 +10,31 @@ preprocessing.  `last.safetensors` holds the optimizer's vectors (`optimizer.m` 
 progress of the run as well.  It needs no random state: all random draws are functions of (seed,
 epoch, step), so the numbers of the epoch and the step ARE the random state.
 
-A crash in the middle of writing must not cost you the run.  So a file is written under a temporary
-name, forced to the disk, and only then renamed: at any moment there is either the old file or the
-new one.  The header carries a checksum of itself and of all tensors, which loading verifies.
+A file is written whole or not at all (`files.py`), and its header carries a checksum of itself and
+of all tensors, which loading verifies.
 """
 
 import json
+import math
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
+from minialex.train.files import reason, write_whole
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
+BLOCK = 1 << 20  # bytes of numbers that are written at a time
+DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
+DTYPES |= {f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
 def torch_axes(layer: Layer, key: str, array: Array) -> tuple[int, ...]:
@@ -59,11 +63,15 @@ def named_state(layer: Layer) -> list[tuple[str, Any, Params, str]]:
 
 def state_dict(model: Layer) -> dict[str, np.ndarray]:
     """Copies of params and buffers by dotted name: NumPy arrays in PyTorch's axis order."""
-    result = {}
-    for name, layer, own, key in named_state(model):
-        axes = torch_axes(layer, key, own[key])
-        result[name] = np.array(to_cpu(own[key]).transpose(axes), order="C")
-    return result
+    return {name: np.array(view, order="C") for name, view in state_views(model).items()}
+
+
+def state_views(model: Layer) -> dict[str, np.ndarray]:
+    """As `state_dict`, but on a CPU no copies, which takes no memory."""
+    return {
+        name: np.asarray(to_cpu(own[key])).transpose(torch_axes(layer, key, own[key]))
+        for name, layer, own, key in named_state(model)
+    }
 
 
 def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
@@ -72,30 +80,23 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does
     not fit.
     """
-    shapes = state_dict_shapes(model)
-    for problem, names in (
-        ("lacks", shapes.keys() - tensors.keys()),
-        ("has unknown", tensors.keys() - shapes.keys()),
-    ):
-        if names:
-            raise CheckpointError(
-                f"the checkpoint does not fit this model: it {problem} {min(names)}"
-            )
+    line, shapes = "the checkpoint does not fit this model:", state_dict_shapes(model)
+    if lacking := shapes.keys() - tensors.keys():
+        raise CheckpointError(f"{line} it lacks {min(lacking)}")
+    if unknown := tensors.keys() - shapes.keys():
+        raise CheckpointError(f"{line} it has unknown {min(unknown)}")
     for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise CheckpointError(
-                "the checkpoint does not fit this model:"
-                f" {name} is {tensors[name].shape}, expected {shape}"
-            )
+        if (found := tensors[name].shape) != shape:
+            raise CheckpointError(f"{line} {name} is {found}, expected {shape}")
     for name, layer, own, key in named_state(model):
         array, axes = own[key], torch_axes(layer, key, own[key])
-        ours = tensors[name].transpose(np.argsort(axes)).astype(array.dtype)
+        ours = tensors[name].transpose(np.argsort(axes))
         if isinstance(array, np.ndarray):
             array[...] = ours
         elif isinstance(array, np.generic):  # a count, to which a layer added 1
-            own[key] = ours
+            own[key] = ours.astype(array.dtype)
         else:  # CuPy: one copy up
-            array.set(np.asarray(ours, order="C"))
+            array.set(np.asarray(ours, array.dtype, order="C"))
 
 
 def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
@@ -107,98 +108,100 @@ def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]
-) -> None:
-    """Write tensors and a JSON header to `path`, atomically.
+    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any],
+    keep: Path | None = None,
+) -> None:  # fmt: skip
+    """Write tensors and a JSON header to `path`, atomically; the old file is `keep` afterwards.
 
-    Raises CheckpointError where the disk refuses.
+    Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    for name, array in tensors.items():
+        if array.dtype.newbyteorder("<") not in NAMES:
+            raise CheckpointError(f"{name} is of {array.dtype}, which no checkpoint holds")
     header = {"format": FORMAT, **header}
-    # One entry only: safetensors writes several in a random order, and equal runs should leave
-    # equal files.
-    header = {**header, "checksum": _checksum(tensors, header)}
-    metadata = {"minialex": json.dumps(header, default=plain_number)}
-    try:
-        # A file of our own shows what the user's umask allows; safetensors allows the owner alone.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata)
-        temporary.chmod(mode)
-        replace_durably(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
-        ) from None
+    header["checksum"] = _checksum(tensors, header)
+    text = json.dumps(header, default=plain_number)
+    write_whole(path, _pieces(tensors, {"minialex": text}), keep)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_checkpoint(
+    path: str | os.PathLike[str], ours: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The tensors and the header of a file written by `save_checkpoint`.
 
-    Raises CheckpointError where the file is missing, damaged, cut short, or not one of minialex's.
+    A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
+    where the file is missing, damaged, cut short, or not one of minialex's.
     """
-    if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} {what}; give a .safetensors file written by training"
-        )
+    name, advice = repr(str(path)), "give a .safetensors file written by training"
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        what = "a folder" if os.path.isdir(path) else "no regular file"
+        raise CheckpointError(f"checkpoint {name} is {what}; {advice}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "minialex" not in metadata:
-                raise CheckpointError(
-                    f"{str(path)!r} was not written by minialex; it has no minialex header"
-                )
-            header = json.loads(metadata["minialex"])
-            names = file.keys()  # `file` is not a dict, and cannot be iterated over
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"{str(path)!r} is damaged or no checkpoint ({_line(error)}); use another one"
-        ) from None
+        tensors, metadata = _read(path)
+        header = json.loads(metadata.get("minialex", "null"))
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {name} does not exist; {advice}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        line = f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
+        raise CheckpointError(line) from None
+    if header is None and not ours:
+        return tensors, dict.fromkeys(("model", "classes", "transform"))
+    if header is None:
+        raise CheckpointError(f"{name} was not written by minialex; it has no minialex header")
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{str(path)!r} has another format than this version of minialex reads"
-        )
+        raise CheckpointError(f"{name} has another format than this version of minialex reads")
     checksum = header.pop("checksum", None)
     if checksum != _checksum(tensors, header):
-        raise CheckpointError(
-            f"{str(path)!r} is damaged: its checksum does not match; use another checkpoint"
-        )
+        line = "is damaged: its checksum does not match; use another checkpoint"
+        raise CheckpointError(f"{name} {line}")
     return tensors, header
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a small text file atomically.  Raises CheckpointError where the disk refuses."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        replace_durably(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot write {str(path)!r}: {_line(error)}; the old file is kept"
-        ) from None
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
 
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path` once its content is on the disk, then force the name there too.
-
-    Without the first, a power cut could leave the new name with an empty file; without the second,
-    the old file.
+    Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    tensors, size = {}, os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+            raise ValueError(
+                "it is a pickle of PyTorch's, which could run code: write the weights there by"
+                " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+            )
+        begin = 8 + int.from_bytes(start, "little")
+        header = json.loads(file.read(min(begin, size) - 8))
+        metadata = header.pop("__metadata__", {})
+        for name, about in header.items():
+            dtype, (first, end) = np.dtype(DTYPES[about["dtype"]]), about["data_offsets"]
+            count = math.prod(about["shape"])
+            if not 0 <= first <= end <= size - begin or count * dtype.itemsize != end - first:
+                raise ValueError("it was cut short")
+            file.seek(begin + first)
+            tensors[name] = np.fromfile(file, dtype, count).reshape(about["shape"])
+    return tensors, metadata
+
+
+def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:
+    """The bytes of a safetensors file: the length of its header, the header, and the numbers.
+
+    Piece by piece, since the library safetensors would hold all numbers in memory once more.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    names, end = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)), 0
+    for name in names:  # the widest first, so that each is aligned
+        array, start = tensors[name], end
+        end += array.nbytes
+        dtype = NAMES[array.dtype.newbyteorder("<")]
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        yield from _blocks(tensors[name])
 
 
 def plain_number(value: Any) -> Any:
@@ -212,11 +215,18 @@ def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     """CRC-32 over the header and the names, shapes and bytes of the tensors, in order of names."""
     crc = zlib.crc32(json.dumps(header, default=plain_number).encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        crc = zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+        array = np.atleast_1d(tensors[name])
+        dtype = array.dtype.newbyteorder("<")
+        crc = zlib.crc32(f"{name}{array.shape}{dtype}".encode(), crc)
+        for block in _blocks(array):
+            crc = zlib.crc32(block, crc)
     return f"{crc:08x}"
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _blocks(array: np.ndarray) -> Iterator[Any]:
+    """The bytes of an array, the lowest of each number first, in blocks that take little memory."""
+    rows = np.atleast_1d(array)
+    step = max(1, BLOCK // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), step):
+        block = np.ascontiguousarray(rows[start : start + step], array.dtype.newbyteorder("<"))
+        yield block.reshape(-1).view(np.uint8).data

@@ -32,9 +32,8 @@ class Chunks:
         if whole:
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
-        theta = optimizer.theta
-        self.part: Any = get_xp(theta).zeros_like(theta) if self.most > 1 else None
-        self.part_grad = dict_like(model.params, self.part) if self.most > 1 else {}
+        self.model, self.part_grad = model, Params()
+        self.part: Any = None  # a vector as long as theta, made when it is needed
 
     def of(self, N: int) -> Generator[tuple[slice, float, Params]]:
         """(images, their share of the batch, the grad for backward to write to), part by part.
@@ -42,6 +41,9 @@ class Chunks:
         The gradient of the first part replaces the last batch's, those of the others are added to
         it when the next part is asked for.
         """
+        if self.part is None and self.size < N:
+            self.part = get_xp(self.optimizer.theta).zeros_like(self.optimizer.theta)
+            self.part_grad = dict_like(self.model.params, self.part)
         for start in range(0, N, self.size):
             images = slice(start, min(N, start + self.size))
             share = (images.stop - start) / N

@@ -90,6 +90,9 @@ class Config:
     activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
     pooling: str = option("max", "network",
         "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS)
+    weights: str | None = option(None, "network",
+        "begin with the weights in this .safetensors file, of the same network",
+        shown="drawn by --init", metavar="FILE")
     recipe: str = option("drawings", "training",
         "settings that belong together, defaults of other options",
         choices=RECIPES, shown="drawings for drawings, modern for photos")
@@ -130,7 +133,7 @@ class Config:
     threads: int | None = option(None, "machine", "cores to use",
         limits=ONE_OR_MORE, shown="all", may_change=True)
     memory_limit: int | None = option(None, "machine",
-        "memory of a training step, like 2GB; the batch is split to fit",
+        "most memory of the program, like 2GB; the batch is split to fit",
         limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True)
     algorithm: str = option("auto", "machine",
         "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",

@@ -26,18 +26,20 @@ from typing import Any
 
 from minialex import attach
 from minialex.data import DataLoader, keep_decoded
+from minialex.fast.threads import spare_memory
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
+from minialex.train import memory
 from minialex.train.advice import advice
 from minialex.train.arguments import check_arguments
 from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate, evaluating
-from minialex.train.memory import largest_chunk
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, check_finite
+from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
 from minialex.train.screen import Screen, epoch_line
 from minialex.train.stopping import Stop
@@ -56,7 +58,7 @@ class Training:
     optimizer: Optimizer
     epochs: int
     val: DataLoader | None = None
-    run: str | Path | None = None
+    run: str | Path | RunFolder | None = None
     device: str = "auto"
     schedule: str | Schedule = "constant"
     warm_up: int = 0
@@ -76,14 +78,15 @@ class Training:
 
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
-        with self.stop.on_signal(self.screen.line), self.in_training():
+        with self.saved.writing():
             self.keep_images()
-            while self.progress.epoch < self.epochs and not self.seen_enough():
-                self.epoch()
-                self.end_epoch()
-                if self.stop.asked:  # since the last step
-                    raise KeyboardInterrupt
-        self.saved.finish()
+            with self.stop.on_signal(self.screen.line), self.in_training():
+                while self.progress.epoch < self.epochs and not self.seen_enough():
+                    self.epoch()
+                    self.end_epoch()
+                    if self.stop.asked:  # since the last step
+                        raise KeyboardInterrupt
+            self.saved.finish()
         return self.progress.history
 
     def epoch(self) -> None:
@@ -112,6 +115,7 @@ class Training:
         self.device, chosen = choose_device(self.device)
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
+        spare_memory(self.memory_limit is not None)
         number_streams(self.model.to(self.device))
         self.optimizer.follow()
         self.loss = attach.loss_function(self.device, fused=not self.plain)
@@ -149,8 +153,10 @@ class Training:
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
         if self.cache is not False and folder and left > 1 and not self.seen_enough():
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
-            loaders = [part for part in (self.loader, self.val) if part]
-            line = keep_decoded(loaders, folder.path, only_ours=self.cache is None)
+            loaders, room = [part for part in (self.loader, self.val) if part], self.saved.needs
+            line = keep_decoded(
+                loaders, folder.path, self.cache is None, reserve=max(0, room(folder))
+            )
             if line:
                 self.screen.line(line)
 
@@ -160,8 +166,18 @@ class Training:
         if self.memory_limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
-        states = len(self.optimizer.state)
-        return largest_chunk(self.model, x.shape[1:], N, self.memory_limit, states=states)
+        shape, states = x.shape[1:], len(self.optimizer.state)
+        outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
+        return memory.largest_chunk(
+            self.model, shape, N, self.memory_limit, states=states, outside=outside
+        )
+
+    def check_memory(self) -> None:
+        """Say so, once, where the memory limit was not kept."""
+        taken = 0 if self.memory_limit is None else memory.peak_bytes(self.device)
+        if self.memory_limit and taken > self.memory_limit:
+            self.screen.line(f"--memory-limit is not kept: {memory.show_bytes(taken)} are taken")
+            self.memory_limit = None
 
     def make_schedule(self) -> Schedule:
         """The factor on the learning rate, as a function of the number of the step."""
@@ -221,6 +237,8 @@ class Training:
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
                 progress.epoch_seconds = time.perf_counter() - started
                 bar.update(len(x), **self.read_back(progress.batch))
+                if progress.batch == 1:
+                    self.check_memory()
                 if self.stop.asked:
                     self.meter.read_back(progress)
                     self.saved.last()
@@ -251,12 +269,12 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        best = self.val is None or row["val_acc"] > progress.best_acc
+        best = progress.is_best(row)
         if best:
-            progress.best_acc = row.get("val_acc", progress.best_acc)
             self.saved.best()
         progress.end_epoch(row)
         self.saved.last()
+        self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":
@@ -276,7 +294,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     schedule          of the learning rate: "constant", "cosine", "step", "plateau", or a function
                       from the step, 0 for the first, to a factor; `warm_up` steps come first
     label_smoothing   see losses.py
-    memory_limit      bytes of a training step; the batch is taken in parts that fit
+    memory_limit      bytes that the process may take; the batch is taken in parts that fit
     patience          ends the run after so many epochs without a new best
     plateau           the patience of the schedule "plateau", in epochs
     plain             compute by the pages alone, without their fast twins
@@ -291,7 +309,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
     device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt: run the program again to
     resume.  Raises ConfigError for arguments that cannot work, CheckpointError where the folder
-    holds another run, TrainingError where the loss is not finite any more.
+    holds another run, or another program writes to it, TrainingError where the loss or the weights
+    are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 

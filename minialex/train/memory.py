@@ -17,14 +17,23 @@ accelerated model holds
 in less memory by taking the batch in chunks, one after the other, whose gradients are added: one
 more vector.  The sums are the same but for their order.
 
-The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays, a
-CPU's the Python program; there, convolutions work on a few images at a time, and need less than
-this; LRN keeps one array more.  Pages are written to be read, and take several times as much per
-image: `--plain` has no `--memory-limit`.
+The formula counts arrays.  A GPU's memory also holds CuPy's kernels and its pool of freed arrays;
+on a CPU, convolutions work on a few images at a time, and need less than this; LRN keeps one array
+more.  Pages are written to be read, and take several times as much per image: `--plain` has no
+`--memory-limit`.
+
+A limit is of all that the process takes, not of a step alone.  What there is beside the step,
+`outside_bytes` measures and counts: Python with its libraries and your data, and the batches that
+wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
 """
 
+import contextlib
+import ctypes
+import functools
+import importlib
 import math
 import re
+from pathlib import Path
 
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d
@@ -32,6 +41,9 @@ from minialex.params import Shape, count_parameters
 
 FLOAT = 4  # bytes
 REST = 1 << 16
+WAITING = 7  # batches as bytes and as floats, beside those of the formula, see loader.py
+BESIDE = 32 * 10**6  # work space of matrix products, stacks of threads, gaps between arrays
+PYTHON = 150 * 10**6  # with its libraries, where the system does not tell
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -76,26 +88,69 @@ def step_bytes(
 
 
 def largest_chunk(
-    model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2
-) -> int:
+    model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2,
+    outside: int = 0,
+) -> int:  # fmt: skip
     """The most images at a time, at most the batch, with which a step stays within `limit` bytes.
 
-    Raises ConfigError where one image is too much.
+    `outside` bytes are taken beside the step.  Raises ConfigError where one image is too much.
     """
 
     def needed(chunk: int) -> int:
-        return step_bytes(model, shape, batch_size, chunk, states=states)
+        return outside + step_bytes(model, shape, batch_size, chunk, states=states)
 
     if limit is None or needed(batch_size) <= limit:
         return batch_size
     if needed(1) > limit:
         raise ConfigError(
-            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time a step"
-            f" takes {show_bytes(needed(1))}; raise it, or choose a smaller --width, --image-size"
-            " or --batch-size"
+            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time the"
+            f" program takes {show_bytes(needed(1))}; raise it, or choose a smaller --width,"
+            " --image-size or --batch-size"
         )
     each = needed(2) - needed(1) if batch_size > 2 else 1
     return min(batch_size - 1, 1 + (limit - needed(1)) // each)
+
+
+def outside_bytes(
+    model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *, states: int = 2
+) -> int:
+    """Bytes of the memory of `device` that the process takes beside what `step_bytes` counts."""
+    vectors = (
+        (1 + states) * count_parameters(model.params) * FLOAT
+    )  # g is counted twice, to be safe
+    held = max(0, held_bytes(device) - vectors)
+    return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
+
+
+@functools.cache
+def held_bytes(device: str) -> int:
+    """What the process holds of a device's memory when this is first asked for.
+
+    Not later: what runs have freed, Python and CuPy keep for the next.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # of glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    return (system_bytes("self/status", "VmRSS") if device == "cpu" else 0) or peak_bytes(device)
+
+
+def peak_bytes(device: str) -> int:
+    """The most that the process has held of a device's memory; a guess where nobody tells."""
+    if device == "gpu":
+        return importlib.import_module("cupy").get_default_memory_pool().total_bytes()
+    if found := system_bytes("self/status", "VmHWM"):
+        return found
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return PYTHON
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of macOS, in bytes
+
+
+def system_bytes(file: str, name: str) -> int:
+    """A number of Linux's /proc, such as VmRSS of self/status, in bytes; elsewhere 0."""
+    path = Path("/proc", file)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def parse_bytes(text: str) -> int:

@@ -113,7 +113,7 @@ def read_model(
     Its weights are copied into the network `into`, if one is given.  Raises CheckpointError where
     the file is missing or damaged, does not fit `into`, or describes no network.
     """
-    tensors, header = load_checkpoint(path)
+    tensors, header = load_checkpoint(path, ours=into is None)
     tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
     if into is None:
         description = header.get("model")
@@ -124,10 +124,23 @@ def read_model(
             )
         try:
             into = build(description)
-        except (TypeError, ValueError, AttributeError, MinialexError) as error:
+        except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:
             raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
     load_state_dict(into, tensors)
     return into, header
+
+
+def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
+    """Copy the weights of any .safetensors file with our, or PyTorch's, names into `model`.
+
+    Raises CheckpointError where the file is missing or damaged, or does not fit the model.
+    """
+    tensors, _ = load_checkpoint(path, ours=False)
+    weights = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
+    try:
+        load_state_dict(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

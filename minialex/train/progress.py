@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-from minialex.errors import MinialexError
+from minialex.errors import CheckpointError, MinialexError
 from minialex.xp import Array, get_xp, to_cpu
 
 
@@ -32,6 +33,22 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best_acc: float = -1.0
 
+    @classmethod
+    def of(cls, saved: Any, name: str) -> "Progress":
+        """What `vars` of a progress became in the file `name`.
+
+        Raises CheckpointError where it is no such thing.
+        """
+        kinds = {key: type(value) for key, value in vars(cls()).items()}
+        if isinstance(saved, dict) and {key: type(saved[key]) for key in saved} == kinds:
+            rows = [row if isinstance(row, dict) else {} for row in saved["history"]]
+            numbers = saved["sums"] + [value for row in rows for value in row.values()]
+            whole = [row.get("epoch") for row in rows] == [*range(1, saved["epoch"] + 1)]
+            whole &= len(saved["sums"]) == 3 and min(saved["batch"], saved["steps"]) >= 0
+            if whole and {type(number) for number in numbers} <= {int, float}:
+                return cls(**saved)
+        raise CheckpointError(f"{name} is of no run that could go on")
+
     def means(self) -> tuple[float, float]:
         """The loss and accuracy of this epoch so far."""
         loss, right, images = self.sums
@@ -39,9 +56,28 @@ class Progress:
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Add a row to the history, and begin the next epoch."""
+        self.best_acc = max(self.best_acc, row.get("val_acc", -1.0))
         self.history.append(row)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
         self.seconds, self.epoch_seconds = self.seconds + self.epoch_seconds, 0.0
+
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy; of equal ones, that of the lowest loss."""
+        best = max(self.history, key=lambda row: (row["val_acc"], -row["val_loss"]))
+        return int(best["epoch"])
+
+    def is_best(self, row: dict[str, float]) -> bool:
+        """Whether the epoch of `row` is better than those before; without validation, always."""
+        return "val_acc" not in row or all(
+            (row["val_acc"], -row["val_loss"]) > (old["val_acc"], -old["val_loss"])
+            for old in self.history
+        )
+
+    def is_over(self, told: dict[str, Any]) -> bool:
+        """Whether a run that was told these "epochs" and "patience" ends here."""
+        epochs, patience = told.get("epochs"), told.get("patience")
+        enough = isinstance(patience, int) and self.waited() >= patience
+        return enough or (isinstance(epochs, int) and self.epoch >= epochs)
 
     def waited(self) -> int:
         """How many epochs have passed since the one with the best validation accuracy."""
@@ -62,6 +98,7 @@ class Meter:
 
     def add(self, loss: Array, logits: Array, labels: Array) -> None:
         """Note the mean loss of some images, and how many of them have their right answer."""
+        self.classes = logits.shape[1]
         row = self.log[len(self.images)]
         row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
         self.images.append(len(labels))

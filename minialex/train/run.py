@@ -7,6 +7,7 @@ What the folder holds:
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
+    last-1.safetensors  the one before it, should it be damaged
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
@@ -16,48 +17,67 @@ What the folder holds:
 
 import csv
 import io
+import itertools
 import json
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train.checkpoint import write_text
 from minialex.train.config import Config, from_settings
+from minialex.train.files import read_text, reason, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
+NAMES = {
+    "config": "config.json", "history": "history.csv", "last": "last.safetensors",
+    "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
+    "curves": "curves.png",
+}  # fmt: skip
 
 
-def free_path(config: Config) -> Path:
-    """The first runs/<data>-<variant>-<number> that does not exist."""
-    name = f"{Path(config.data).name or 'photos'}-{config.variant}"
-    numbers = (n for n in range(1, 10**6) if not Path(f"runs/{name}-{n}").exists())
-    return Path(f"runs/{name}-{next(numbers)}")
+def free_paths(config: Config) -> Iterator[Path]:
+    """Those of runs/<data>-<variant>-<number> that do not exist."""
+    name = f"{Path(config.data).name[:80] or 'photos'}-{config.variant}"
+    paths = (Path(f"runs/{name}-{n}") for n in itertools.count(1))
+    return (path for path in paths if not os.path.lexists(path))
 
 
 class RunFolder:
-    """The folder of a run, and what is written to it (each file whole or not at all)."""
+    """The folder of a run, and what is written to it (each file whole or not at all).
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.best, self.last = path / "best.safetensors", path / "last.safetensors"
-        self.result_file = path / "result.json"
+    Where it is `new`, and another program makes it first, the next of `others` is taken.  Raises
+    ConfigError for a path that names no folder of its own.
+    """
 
-    @classmethod
-    def create(cls, path: Path, settings: dict[str, Any]) -> "RunFolder":
-        """A new folder, with its config.json.
+    def __init__(self, path: str | Path, new: bool = False, others: Iterable[Path] = ()):
+        if not str(path).strip() or Path(path).absolute() == Path(path).absolute().parent:
+            raise ConfigError(f"{str(path)!r} cannot be the folder of a run; name another one")
+        self.path, self.new, self.others = Path(path), new, iter(others)
 
-        Raises ConfigError where there is a run already, or the folder cannot be made.
+    def __getattr__(self, name: str) -> Path:
+        """The paths of the files of NAMES, such as `folder.best`."""
+        if name not in NAMES:
+            raise AttributeError(f"a RunFolder has no {name!r}")
+        return self.path / NAMES[name]
+
+    def claim(self) -> None:
+        """Make the folder, or take one that is there and has none of our files.
+
+        Raises ConfigError where it has, or cannot be made.
         """
-        run = cls(path)
-        run.check_new()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the run folder {str(path)!r}: {error.strerror}"
-            ) from None
-        run.write_settings(settings)
-        return run
+        while True:
+            try:
+                return self.path.mkdir(parents=True)
+            except OSError as error:
+                line = f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
+                exists = self.path.is_dir()  # another program may have made it just now
+                if exists and (other := next(self.others, None)):
+                    self.path = other
+                elif exists:
+                    return self.check_new()
+                else:
+                    raise ConfigError(line) from None
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
@@ -68,42 +88,43 @@ class RunFolder:
         run = cls(path)
         settings = run.settings()
         if isinstance(settings, dict) and "fit" in settings:
-            raise CheckpointError(
-                f"{str(path)!r} was made by a program of your own; run your program again to"
-                " resume it"
-            )
+            line = "was made by a program of your own; run your program again to resume it"
+            raise CheckpointError(f"{str(path)!r} {line}")
         try:
             return run, from_settings(settings)
         except TypeError as error:
             raise run.damaged(error) from None
 
     def check_new(self) -> None:
-        """Raise ConfigError where the folder holds a run."""
-        if (self.path / "config.json").exists():
+        """Raise ConfigError where the folder holds a run, or other files of our names."""
+        if self.config.exists():
             raise ConfigError(
                 f"{str(self.path)!r} holds a run already;"
                 f" continue it with --resume {self.path}, or choose another --out"
             )
+        if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
+            line = f"holds a {there[0]}, which a run would overwrite; choose another folder"
+            raise ConfigError(f"{str(self.path)!r} {line}")
 
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
-            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            return json.loads(read_text(self.config))
         except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(
-                f"{str(self.path)!r} holds no run: it has no config.json"
-            ) from None
-        except (OSError, ValueError) as error:
+            line = f"{str(self.path)!r} holds no run: it has no config.json"
+            raise CheckpointError(line) from None
+        except OSError as error:
+            raise CheckpointError(f"cannot read {str(self.config)!r}: {reason(error)}") from None
+        except (ValueError, RecursionError) as error:
             raise self.damaged(error) from None
 
     def damaged(self, error: Exception) -> CheckpointError:
         """What to raise where config.json does not hold what it should."""
-        file = str(self.path / "config.json")
-        return CheckpointError(f"{file!r} is damaged ({error}); start a new run")
+        return CheckpointError(f"{str(self.config)!r} is damaged ({error}); start a new run")
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.json."""
-        write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")
+        write_text(self.config, json.dumps(settings, indent=2) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write history.csv anew: `rows` have the keys COLUMNS, or lack those of validation."""
@@ -111,7 +132,7 @@ class RunFolder:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.path / "history.csv", text.getvalue())
+        write_text(self.history, text.getvalue())
 
     def read_history(self) -> list[dict[str, float]]:
         """The rows of history.csv; without validation, they lack the keys of it.
@@ -119,19 +140,16 @@ class RunFolder:
         Raises CheckpointError where there are none, or they cannot be read.
         """
         try:
-            with open(self.path / "history.csv", encoding="utf-8", newline="") as file:
-                rows = [
-                    {name: float(row[name]) for name in COLUMNS if row[name] != ""}
-                    for row in csv.DictReader(file)
-                ]
-        except (OSError, UnicodeError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise CheckpointError(
-                f"{str(self.path)!r} has no history.csv that can be read ({error})"
-            ) from None
+            found = csv.DictReader(io.StringIO(read_text(self.history)))
+            rows = [{name: float(row[name]) for name in COLUMNS if row[name]} for row in found]
+            rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
+            line = f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
+            raise CheckpointError(line) from None
         if not rows:
             raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
         return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""
-        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+        write_text(self.result, json.dumps(result, indent=2) + "\n")

@@ -3,6 +3,7 @@
 With a folder, they are files (see `run.py`); without one, the best weights wait in memory.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,17 +13,12 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train.checkpoint import (
-    load_checkpoint,
-    load_state_dict,
-    plain_number,
-    save_checkpoint,
-    state_dict,
-)
+from minialex.train import checkpoint
+from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
-from minialex.train.model_file import header_of
-from minialex.train.progress import Progress
-from minialex.train.run import RunFolder
+from minialex.train.model_file import header_of, load_weights
+from minialex.train.progress import Progress, TrainingError
+from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
 SMALL = 10**7  # bytes of weights that are not worth a line
@@ -37,112 +33,166 @@ class Saved:
         self.weights: dict[str, np.ndarray] | None = None
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
-        self.folder = None if run.run is None else RunFolder(Path(run.run))
+        self.last_bytes = run.optimizer.theta.nbytes * (1 + len(run.optimizer.state))
+        given: Any = run.run
+        self.folder = given if given is None or isinstance(given, RunFolder) else RunFolder(given)
         if self.folder is not None:
             self.open(self.folder)
 
     def open(self, folder: RunFolder) -> None:
         """Begin a folder, or resume the run in it.
 
-        Raises CheckpointError where that is another run, or damaged.
+        Raises CheckpointError where that is another run, or damaged, or another program writes it.
         """
         settings = self.run.settings or {"fit": told(self.run)}
         self.check_disk(folder)
-        if not (folder.path / "config.json").exists():
-            RunFolder.create(folder.path, settings)
-            return
-        found = folder.settings()
-        if self.run.settings is None:
-            check_same(folder.path, found, settings["fit"])
-        if folder.last.exists():
-            self.resume(folder)
-        elif (folder.path / "history.csv").exists():  # else it has not finished an epoch
-            self.extend(folder)
-        if found != settings:
-            folder.write_settings(settings)
+        begins = folder.new or not folder.config.exists()
+        saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
+        file = None if saved else settings.get("weights")
+        if file:
+            load_weights(self.run.model, file)
+        if begins:
+            folder.claim()
+        with locked(folder.path):
+            if begins:
+                folder.check_new()  # another program may have been faster
+                folder.write_settings(settings)
+            remove_temporary(folder.path, NAMES.values())
+            found = folder.settings()
+            if self.run.settings is None:
+                check_same(folder.path, found, settings["fit"])
+            if saved or folder.history.exists():
+                if not self.resume(folder):
+                    self.extend(folder, found)
+            elif file:
+                self.last()  # from now on, that file may change
+            if found != settings:
+                folder.write_settings(settings)
+
+    def writing(self) -> Any:
+        """A block in which no other program writes to the folder: see `locked`."""
+        return contextlib.nullcontext() if self.folder is None else locked(self.folder.path)
+
+    def needs(self, folder: RunFolder) -> int:
+        """The bytes that a save still needs: while one `last` is written, there is one other."""
+        there = filter(Path.is_file, (folder.best, folder.last, folder.before))
+        all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes
+        return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
     def check_disk(self, folder: RunFolder) -> None:
-        """Say how much of the disk the run will take.  Raises ConfigError where that is not free.
-
-        While last.safetensors is replaced, it is there twice.
-        """
-        best = self.run.optimizer.theta.nbytes
-        last = best * (1 + len(self.run.optimizer.state))
-        after = best + last * self.run.keep_last
+        """Say how much of the disk the run takes.  Raises ConfigError where that is not free."""
+        best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
-            self.run.screen.line(f"disk: {show(best + last)} while it runs, {show(after)} after it")
-        there = sum(path.stat().st_size for path in (folder.best, folder.last) if path.is_file())
-        parents = (folder.path, *folder.path.absolute().parents)
-        free = shutil.disk_usage(next(path for path in parents if path.exists())).free
-        if free < best + 2 * last - there:
+            during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
+            self.run.screen.line(f"disk: {show(during)} while it runs, {show(after)} after it")
+        parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
+        free = shutil.disk_usage(next(parents)).free
+        if free < need:
             raise ConfigError(
                 f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-                f" {show(best + 2 * last - there)} at the moments when it saves; free some, or"
-                " choose another folder"
+                f" {show(need)} at the moments when it saves; free some, or choose another folder"
             )
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
         return header_of(self.run.model, self.run.classes, self.transform)
 
+    def finite(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
+        for name, array in tensors.items():
+            if array.size and not np.isfinite([array.min(), array.max()]).all():
+                raise TrainingError(
+                    f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
+                    " was not saved; lower the learning rate (--lr) and start again"
+                )
+        return tensors
+
     def best(self) -> None:
         """Keep the weights as they are now."""
-        if self.folder is not None:
-            save_checkpoint(self.folder.best, state_dict(self.run.model), self.header())
-        elif self.run.val is not None:
-            self.weights = state_dict(self.run.model)
+        weights, folder = self.finite(checkpoint.state_views(self.run.model)), self.folder
+        if folder is None:
+            self.weights = checkpoint.state_dict(self.run.model) if self.run.val else None
+            return
+        if not folder.last.exists():
+            self.last()  # so that there are no best weights without it
+        folder.before.unlink(missing_ok=True)  # room for two of the best
+        checkpoint.save_checkpoint(folder.best, weights, self.header())
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
-        if self.folder is None:
+        run, folder = self.run, self.folder
+        if folder is None:
             return
-        run = self.run
-        tensors = state_dict(run.model)
+        tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
-        save_checkpoint(
-            self.folder.last, tensors, {**self.header(), "progress": vars(run.progress)}
-        )
-        self.folder.write_history(run.history)
+        self.finite(tensors)
+        folder.before.unlink(missing_ok=True)
+        header = {**self.header(), "progress": vars(run.progress)}
+        checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
+        folder.write_history(run.history)
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
-            load_state_dict(self.run.model, load_checkpoint(self.folder.best)[0])
+            load_weights(self.run.model, self.folder.best)
+            self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
         elif self.weights is not None:
-            load_state_dict(self.run.model, self.weights)
+            checkpoint.load_state_dict(self.run.model, self.weights)
 
-    def resume(self, folder: RunFolder) -> None:
-        """Go on from `last`.  Raises CheckpointError where it is damaged or does not fit."""
-        run, name = self.run, repr(str(folder.last))
-        tensors, header = load_checkpoint(folder.last)
-        progress, own = header.get("progress"), self.header()
-        if header.get("model") is not None:  # version 0.1.0 named no layer: it knew AlexNet alone
+    def resume(self, folder: RunFolder) -> bool:
+        """Go on from the newest `last` that is whole, and say whether there is one.
+
+        Raises CheckpointError where all are damaged, or it does not fit.
+        """
+        run, problem = self.run, None
+        for path in filter(Path.exists, (folder.last, folder.before)):
+            try:
+                tensors, header = checkpoint.load_checkpoint(path)
+                break
+            except CheckpointError as error:
+                problem = problem or error
+        else:
+            if problem:
+                raise problem
+            return False
+        if problem:
+            run.screen.line(f"{problem}: the run goes on from {path.name}")
+        name, own = repr(str(path)), self.header()
+        if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
-        if progress is None or any(header.get(key) != own[key] for key in ("model", "classes")):
-            raise CheckpointError(f"{name} belongs to another model, other classes or no run")
+        if any(header.get(key) != own[key] for key in ("model", "classes")):
+            raise CheckpointError(f"{name} belongs to another model or other classes")
+        progress = Progress.of(header.get("progress"), name)
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
-        load_state_dict(run.model, tensors)
+        checkpoint.load_state_dict(run.model, tensors)
         for key, vector in moments.items():
             if vector is None or vector.shape != theta.shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
-        run.progress = Progress(**progress)
-        run.optimizer.t = run.progress.steps
+        run.progress, run.optimizer.t = progress, progress.steps
+        if path != folder.last:  # else the next to be saved would drop it
+            path.replace(folder.last)
         folder.write_history(run.history)
+        return True
 
-    def extend(self, folder: RunFolder) -> None:
-        """Let a finished run go on: from its best weights, with an optimizer that begins anew."""
-        run = self.run
-        load_state_dict(run.model, load_checkpoint(folder.best)[0])
-        progress = run.progress
-        progress.history = [to_row(row) for row in folder.read_history()]
-        progress.epoch = len(progress.history)
-        progress.best_acc = max((row.get("val_acc", -1.0) for row in run.history), default=-1.0)
-        seconds = [row["images_per_s"] for row in run.history]
-        progress.seconds = sum(len(run.loader.dataset) / rate for rate in seconds)
+    def extend(self, folder: RunFolder, found: Any) -> None:
+        """Without a `last`, let a finished run go on: from its best weights, by a new optimizer.
+
+        Raises CheckpointError where it is not finished, and so lacks its `last`.
+        """
+        run, rows = self.run, folder.read_history()
+        progress = run.progress = Progress(epoch=len(rows), history=rows)
+        if not progress.is_over(found.get("fit", found)):
+            raise CheckpointError(
+                f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
+                f" begin a new run with its weights: --weights {folder.best}"
+            )
+        load_weights(run.model, folder.best)
+        progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
+        progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():
             run.optimizer.t = 0  # `fit` may have been called before, with the same one
             for vector in run.optimizer.state.values():
@@ -158,11 +208,6 @@ def show(count: int) -> str:
     return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
 
 
-def to_row(row: dict[str, float]) -> dict[str, float]:
-    """A row of history.csv as it was in memory: the epoch is a whole number."""
-    return {**row, "epoch": int(row["epoch"])}
-
-
 def told(run: Any) -> dict[str, Any]:
     """What `fit` was told, for config.json: what a run must have in common with its files."""
     loader = run.loader
@@ -176,17 +221,15 @@ def told(run: Any) -> dict[str, Any]:
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
         "epochs": run.epochs, "patience": run.patience,
     }  # fmt: skip
-    return json.loads(json.dumps(settings, default=plain_number))
+    return json.loads(json.dumps(settings, default=checkpoint.plain_number))
 
 
 def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
     """Raise CheckpointError where a folder's run was told something else than this one."""
     before = found.get("fit") if isinstance(found, dict) else None
     if not isinstance(before, dict):
-        raise CheckpointError(
-            f"{str(path)!r} holds a run of `minialex train`; resume it with --resume, or choose"
-            " another folder"
-        )
+        line = "holds a run of `minialex train`; resume it with --resume, or choose another folder"
+        raise CheckpointError(f"{str(path)!r} {line}")
     for key in now:
         if key not in MAY_CHANGE and before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"

@@ -4,6 +4,7 @@ A terminal has 80 columns, and a line that wraps makes a bar leave its remains b
 here is wider: where there is too much to say, the least important goes.
 """
 
+import contextlib
 import math
 import os
 import sys
@@ -64,19 +65,24 @@ class Screen(Silent):
     def line(self, text: str) -> None:
         """Print a line that stays, above the bar if there is one.
 
-        On a terminal, what is longer than its 80 columns goes on in another line.
+        On a terminal, what is longer than its 80 columns goes on in another line.  Where nothing
+        can be printed any more, since a disk is full or `head` has seen enough, nothing is.
         """
-        if sys.stdout.isatty():
+        if on_terminal(sys.stdout):
             text = textwrap.fill(
                 text, COLUMNS, subsequent_indent="    ", break_long_words=False,
                 break_on_hyphens=False,
             )  # fmt: skip
-        tqdm.write(text)
-        sys.stdout.flush()
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        try:
+            tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            sys.stdout.flush()
+        except (OSError, ValueError, AttributeError):
+            silence(sys.stdout)
 
     def bar(self, name: str, images: int, done: int = 0) -> Bar:
         """A bar for `images` images, `done` of which are done already."""
-        if sys.stderr.isatty():
+        if on_terminal(sys.stderr):
             return TerminalBar(name, images, done)
         return LogBar(self, name, images, done)
 
@@ -124,6 +130,23 @@ class LogBar(Bar):
             left = duration((self.images - self.done) / max(1e-9, rate))
             line = f"  {self.name}: {self.done:,}/{self.images:,}  {shown}"
             self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
+
+
+def on_terminal(stream: Any) -> bool:
+    """Whether a stream shows on a terminal; one that is closed, or None, does not."""
+    try:
+        return stream.isatty()
+    except (ValueError, AttributeError):
+        return False
+
+
+def silence(stream: Any) -> None:
+    """Let what is written to a stream of the system's from now on, and at the end, go nowhere."""
+    with (
+        contextlib.suppress(OSError, ValueError, AttributeError),
+        open(os.devnull, "wb") as nowhere,
+    ):
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def epoch_line(

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minialex.attach import device_of
 from minialex.data import DataLoader, Source
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
+from minialex.train import memory
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate, evaluate_ten_crops
-from minialex.train.memory import largest_chunk
 from minialex.train.preprocessing import evaluation_transform, training_transform
 from minialex.train.screen import Screen
 
@@ -67,10 +68,13 @@ def final_scores(
 
     As many images are evaluated at a time as the memory limit allows.
     """
-    try:
-        N = largest_chunk(model, model.input_shape, config.batch_size, config.memory_limit)
-    except ConfigError:  # it was enough for training, which needs no dx of the images
-        N = 1
+    N, shape = config.batch_size, model.input_shape
+    if config.memory_limit:
+        outside = memory.outside_bytes(model, shape, N, device_of(model))
+        try:
+            N = memory.largest_chunk(model, shape, N, config.memory_limit, outside=outside)
+        except ConfigError:  # it was enough for training, which needs no dx of the images
+            N = 1
     loader.batch_size = max(1, N // 10) if config.ten_crop else N
     if config.ten_crop:
         return evaluate_ten_crops(model, loader, screen=screen)

@@ -1,4 +1,8 @@
-"""Ctrl-C ends a run after the step that it is at, with a checkpoint; a second one, at once."""
+"""Ctrl-C ends a run after the step that it is at, with a checkpoint; a second one, at once.
+
+So does whoever ends the process by SIGTERM, and a terminal that is closed (SIGHUP, not on Windows),
+unless the program was started by nohup.
+"""
 
 import contextlib
 import signal
@@ -14,7 +18,7 @@ class Stop:
 
     @contextlib.contextmanager
     def on_signal(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM ask, while the block runs; `say` shows a line about it.
+        """Let Ctrl-C, SIGTERM and SIGHUP ask, while the block runs; `say` shows a line about it.
 
         Python takes signals in the main thread only; in others they stay as they are.
         """
@@ -23,6 +27,8 @@ class Stop:
             return
 
         def stop(number: int, frame: Any) -> None:
+            if self.asked and number == hang_up:
+                return  # a terminal may say it twice
             if self.asked:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt
@@ -30,9 +36,13 @@ class Stop:
             with contextlib.suppress(RuntimeError):  # it came in the middle of another print
                 say("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
 
-        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        hang_up = getattr(signal, "SIGHUP", None)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:
+            numbers.append(hang_up)
+        before = {n: signal.signal(n, stop) for n in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)

@@ -2,13 +2,18 @@
 
 import contextlib
 import functools
+import importlib
+import io
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from minialex.train.files import write_whole
 from minialex.xp import Array, to_cpu
 
 TEXT = 13  # pixels: the size of text
@@ -25,8 +30,17 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
 
     `histories` are the rows of history.csv of one run or several, by name; a run without validation
     has no line for it.  Of several runs, each has a colour, and training is dashed.  Raises
-    ImportError where matplotlib is not installed (pip install 'minialex[plot]').
+    ImportError where matplotlib is not installed (pip install 'minialex[plot]'), CheckpointError
+    where the file cannot be written, ValueError for a name whose ending is no kind of picture.
     """
+    if "matplotlib" not in sys.modules and "MPLBACKEND" in os.environ:
+        backend = os.environ.pop("MPLBACKEND")  # a notebook's, say: if it is not installed here,
+        try:  # the import would fail, and not only the window that it stands for
+            matplotlib = importlib.import_module("matplotlib")
+        finally:
+            os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -51,7 +65,9 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
         axes.legend(fontsize="small")
         if what == "acc":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format=Path(path).suffix[1:] or "png")
+    write_whole(path, [picture.getvalue()])
 
 
 def filter_sheet(weight: Array, scale: int = 4, columns: int | None = None) -> Image.Image:

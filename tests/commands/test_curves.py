@@ -1,5 +1,7 @@
 """minialex curves: runs side by side, names that tell them apart, what cannot be read."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from bad_input import refused
 from minialex.commands import curves
 from minialex.commands.curves import names
-from minialex.errors import CheckpointError, ConfigError, MinialexError
+from minialex.errors import CheckpointError, MinialexError
 from minialex.train.run import COLUMNS, RunFolder
 from trained import command
 
@@ -56,7 +58,7 @@ def test_histories_that_cannot_be_read(runs, tmp_path):
 
 def test_places_that_cannot_be_written_and_a_missing_library(runs, tmp_path, monkeypatch):
     for name in ("missing/curves.png", "curves.xyz"):
-        with refused(ConfigError, "cannot write"):
+        with refused(MinialexError, "cannot write"):
             command("curves", runs[0], "--out", tmp_path / name, device=False)
     for module in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -67,3 +69,38 @@ def test_places_that_cannot_be_written_and_a_missing_library(runs, tmp_path, mon
 def test_the_help_has_an_example():
     parser = curves.parser()
     assert f"  {parser.prog} runs/first" in parser.format_help()
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "module://matplotlib_inline.backend_inline"])
+def test_a_window_that_is_not_installed_costs_no_picture(runs, tmp_path, backend):
+    code = "import sys; from minialex.commands.main import run; sys.argv[0] = 'minialex'; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "curves", runs[0], "--out", tmp_path / "a.png"],
+        env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("place", ["", "/", "{w}", "{w}/" + 300 * "x" + ".png", "{w}/file/a.png"])
+def test_odd_places_are_one_line(runs, tmp_path, place, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with refused(MinialexError, "cannot write"):
+        command("curves", runs[0], "--out", place.format(w=tmp_path), device=False)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_in_place_of_a_history_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "history.csv")
+    with refused(CheckpointError, "no history.csv that can be read (it is no regular file)"):
+        command("curves", tmp_path, device=False)
+
+
+@pytest.mark.parametrize("epoch", ["nan", "inf", "1e999", "x"])
+def test_a_history_of_odd_numbers_is_one_line(tmp_path, epoch):
+    lines = [",".join(COLUMNS), f"{epoch},0.5,0.5,0.5,0.5,1"]
+    (tmp_path / "history.csv").write_text("\n".join(lines))
+    with refused(CheckpointError, "no history.csv that can be read"):
+        command("curves", tmp_path, device=False)

@@ -1,6 +1,7 @@
 """The program: which command runs, what is printed, and how it ends."""
 
 import importlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,9 @@ def test_a_command_to_type_is_one_that_works_here(monkeypatch, typed, command):
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 2, "error: out of memory; use a smaller --batch-size"),
         (DataError("no photos"), 2, "error: no photos"),
+        (PermissionError(13, "Permission denied", "a/b"), 2, "error: Permission denied: 'a/b'"),
+        (OSError(28, "No space left on device"), 2, "error: No space left on device"),
+        (OSError("no words"), 2, "error: no words"),
     ],
 )
 def test_ends_from_outside(capsys, error, status, line):
@@ -93,3 +97,58 @@ def test_the_doctor_needs_no_other_command():
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "minialex.commands.doctor minialex.commands.main"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    ("where", "status", "line"),
+    [
+        ("> /dev/full", 2, "error: No space left on device\n"), (">&-", 0, ""),
+        ("2>&-", 0, ""), (">&- 2>&-", 0, ""), ("> /dev/full 2>&-", 2, ""),
+        ("> /dev/full 2> /dev/full", 2, ""), ("| true", None, ""),
+    ],
+)  # fmt: skip
+def test_output_that_cannot_be_written_is_one_line(where, status, line):
+    command = f"set -o pipefail; '{sys.executable}' -m minialex --help {where}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stderr == line
+    assert done.returncode == status or status is None
+
+
+# Ctrl-C at the moment when a module is imported.
+INTERRUPTED = """
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("name", ["minialex.layers", "numpy", "minialex.train.loop"])
+def test_ctrl_c_while_the_program_is_read_in_ends_it_without_a_word(name):
+    code = INTERRUPTED + "sys.argv = ['/bin/minialex', 'NAME']\n".replace("NAME", name)
+    code += "from minialex.commands.main import run\nprint('too late')\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_while_a_command_is_read_in_is_a_word():
+    code = INTERRUPTED + "sys.argv = ['/bin/minialex', 'minialex.commands.doctor']\n"
+    code += "from minialex.commands import main\nsys.argv = ['minialex', 'doctor']\n"
+    code = code.replace("name == sys.argv[1]", "name == 'minialex.commands.doctor'") + "main.run()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_program_of_the_users_keeps_its_ctrl_c(tmp_path):
+    code = "import signal, minialex; print(signal.getsignal(2) is signal.default_int_handler)"
+    for arguments in (["-c", code], ["-m", "mine"]):
+        (tmp_path / "mine.py").write_text(code)
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.stdout == "True\n"

@@ -88,7 +88,7 @@ def test_the_page_is_the_file_in_docs():
 def test_options_that_are_not_given_stay_out():
     assert given() == {}
     assert given("--no-cache", "--lr", "0.5", "--out", "x") == {
-        "cache": False, "lr": 0.5, "out": Path("x"),
+        "cache": False, "lr": 0.5, "out": "x",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """`minialex train`: what it prints, writes and refuses; and the example that does the same."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ TINY = (
     "--width=0.02", "--image-size=67", "--batch-size=4", "--limit=12", "--workers=1",
     "--log-interval=1", "--device", DEVICE,
 )  # fmt: skip
+DRAW_CURVES = command.draw_curves
 NEW = (*TINY, "--data=drawings", "--out=run")
 
 
@@ -184,7 +186,51 @@ def test_a_run_killed_before_its_test_is_tested_when_it_is_resumed(monkeypatch):
     assert result()["best_epoch"] == 1 and result()["seconds"] > 0
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("odd"), KeyError("x")])
+def test_curves_that_fail_never_cost_a_result(monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(command, "draw_curves", DRAW_CURVES)
+    monkeypatch.setattr(command, "plot_curves", fail)
+    assert train([*NEW, "--epochs=1"]) == 0
+    assert "no curves.png: " in capsys.readouterr().out
+    assert "test_acc" in result()
+
+
 # ------------------------------------------------------------------------------------- refused
+
+
+def test_a_result_that_is_a_folder_is_one_line(capsys):
+    Path("run/result.json").mkdir(parents=True)
+    assert train([*NEW]) == 2
+    assert "holds a result.json, which a run would overwrite" in error_of(capsys)
+
+
+def test_settings_that_no_program_writes_are_one_line(capsys):
+    Path("run").mkdir()
+    for text in ("[" * 100_000, '{"a":' * 100_000, "\x00"):
+        Path("run/config.json").write_text(text)
+        assert train(["--resume=run"]) == 2
+        line = error_of(capsys)
+        assert "config.json' is damaged" in line and len(line.splitlines()) == 1
+    if hasattr(os, "mkfifo"):
+        Path("run/config.json").unlink()
+        os.mkfifo("run/config.json")
+        assert train(["--resume=run"]) == 2
+        assert "it is no regular file" in error_of(capsys)
+
+
+def test_a_run_on_a_gpu_resumed_without_one_names_the_cpu(capsys, monkeypatch):
+    if DEVICE == "gpu":
+        pytest.skip("there is a GPU")
+    assert train([*NEW, "--epochs=1", "--keep-last"]) == 0
+    settings = json.loads(Path("run/config.json").read_text()) | {"device": "gpu"}
+    Path("run/config.json").write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert train(["--resume=run", "--epochs=2"]) == 2
+    assert "(or compute by --device cpu)" in error_of(capsys)
+    assert train(["--resume=run", "--epochs=2", "--device=cpu"]) == 0
 
 
 def test_a_run_of_a_program_of_the_users_is_not_resumed_here(capsys):
@@ -217,7 +263,7 @@ def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, m
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
     best = sum(array.nbytes for array in tensors("run", "best").values())
     after = best * (2 + states) if keep else best
-    sizes = (saving.show(best * (2 + states)), saving.show(after))
+    sizes = (saving.show(best * (3 + 2 * states)), saving.show(after))
     assert line == "disk: {} while it runs, {} after it".format(*sizes)
     found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
     assert found == pytest.approx(after, rel=0.05)

@@ -1,14 +1,17 @@
 """Threads: the same results, however many threads there are and whatever their timing."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+import minialex as mx
 import tiny_run
 from minialex.fast import threads
 from minialex.fast.threads import map_threads, one_blas_thread, product, products
@@ -76,6 +79,79 @@ def test_a_child_of_a_fork_has_threads_of_its_own(three_threads):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert done and status == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_forked_child_predicts_and_trains(three_threads, tmp_path, busy):
+    """Also one that is forked while another thread is in the middle of a product."""
+    model = mx.accelerate(mx.AlexNet(2, width=1 / 16, image_size=67)).train(False)
+    x = np.ones((20, 67, 67, 3), np.float32)
+    expected, before = model(x), blas_threads()
+    inside, leave = threading.Event(), threading.Event()
+    other = threading.Thread(
+        target=map_threads, args=(lambda _: (inside.set(), leave.wait()), range(3))
+    )
+    if busy:
+        other.start()
+        inside.wait()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            np.testing.assert_array_equal(model(x), expected)
+            tiny_run.training(tmp_path / "run", epochs=1).train()
+            os._exit(0 if blas_threads() == before else 2)
+        os._exit(1)
+    leave.set()
+    for _ in range(3000):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done and status == 0
+    if busy:
+        other.join()
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_where_no_thread_can_be_started_the_caller_does_the_work(monkeypatch, tmp_path, most):
+    """As in a browser, or under a limit of processes: Python raises RuntimeError then."""
+    monkeypatch.setattr(threads, "_limit", 3)
+    threads._pool.cache_clear()
+    started, real = [], threading.Thread.start
+
+    def start(self):
+        if len(started) >= most:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        real(self)
+
+    whole = tiny_run.last_weights(tiny_run.training(tmp_path / "whole", epochs=1))
+    threads._pool.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    callers = map_threads(lambda i: threading.get_ident(), range(7))
+    assert callers == [threading.get_ident()] * 7
+    found = tiny_run.last_weights(tiny_run.training(tmp_path / "run", epochs=1))
+    np.testing.assert_array_equal(found, whole)
+    threads._pool.cache_clear()
+
+
+def test_after_answers_from_several_threads_products_have_their_threads_back(monkeypatch):
+    monkeypatch.setattr(threads, "_limit", None)
+    model = mx.accelerate(mx.AlexNet(2, width=1 / 16, image_size=67)).train(False)
+    x = np.ones((4, 67, 67, 3), np.float32)
+    threads.limit_threads(2)
+    assert blas_threads() == {2}
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: model(x), range(30)))
+    assert blas_threads() == {2}
+    for answer in answers:
+        np.testing.assert_array_equal(answer, answers[0])
+    threads.limit_threads(None)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3])
@@ -146,6 +222,10 @@ def test_freed_memory_is_kept_as_far_as_the_c_library_allows(monkeypatch, most):
 
     monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: Library)
     threads._keep_memory()
+    assert settings == {-8: 1, -3: most, -1: -1}
+    threads.spare_memory()
+    assert settings == {-8: 1, -3: 1 << 20, -1: 1 << 20}
+    threads.spare_memory(False)
     assert settings == {-8: 1, -3: most, -1: -1}
 
 

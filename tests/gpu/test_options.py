@@ -82,6 +82,6 @@ def test_a_memory_limit_that_nothing_fits_in_is_one_line(tmp_path):
     )
     assert status == 2 and len(err.splitlines()) == 1
     assert err.startswith(
-        "error: --memory-limit 1.0 MB is too little: with one image at a time a step takes"
+        "error: --memory-limit 1.0 MB is too little: with one image at a time the program takes"
     )
     assert not (tmp_path / "run").exists()

@@ -89,7 +89,7 @@ RUNS = [  # name, spoil, command line, words
     ("config empty", truncate("config.json", 0), RESUME, "config.json' is damaged"),
     ("config a list", replace("config.json", b"[1]"), RESUME, "it is no dictionary"),
     ("config not text", replace("config.json", b"\xff\xfe"), RESUME, "is damaged"),
-    ("config a folder", to_folder("config.json"), RESUME, "config.json' is damaged"),
+    ("config a folder", to_folder("config.json"), RESUME, "config.json': it is no regular file"),
     ("config with a new word", settings(colour="red"), RESUME, "'colour'"),
     ("config with text for a number", settings(epochs="3"), RESUME, "epochs is '3'"),
     ("config with a number for text", settings(data=7), RESUME, "data is 7"),

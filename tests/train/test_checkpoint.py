@@ -1,26 +1,31 @@
 """Checkpoints: PyTorch's names and axis order, written whole or not at all, refused if damaged."""
 
+import json
 import os
 import re
+import stat
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import load, load_file, save, save_file
 
 import minialex
 from device import assert_array_equal, on_device, on_host
 from minialex.errors import CheckpointError
 from minialex.models import AlexNet
 from minialex.params import flatten
-from minialex.train import checkpoint
+from minialex.train import files
 from minialex.train.checkpoint import (
     load_checkpoint,
     load_state_dict,
     save_checkpoint,
     state_dict,
-    write_text,
 )
+from minialex.train.files import write_text
 
 
 @pytest.fixture
@@ -71,23 +76,101 @@ def test_the_file_may_be_read_by_whom_the_umask_lets(saved, tmp_path):
     assert saved.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("crash", ["save_file", "fsync", "replace"])
+@pytest.mark.parametrize("crash", ["open", "fsync", "replace"])
 def test_a_crash_while_writing_keeps_the_old_file(model, saved, monkeypatch, crash):
     old = saved.read_bytes()
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint if crash == "save_file" else os, crash, fail)
+    monkeypatch.setattr(os, crash, fail)
     line = r"^cannot write .*No space left on device.*the old file is kept$"
     with pytest.raises(CheckpointError, match=line):
         save_checkpoint(saved, {"x": np.ones(3)}, {})
-    if crash != "save_file":
-        with pytest.raises(CheckpointError, match="No space left on device"):
-            write_text(saved, "text")
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        write_text(saved, "text")
+    with pytest.raises(CheckpointError, match=r"No space left on device$"):  # there is no old file
+        write_text(saved.with_name("new"), "text")
     monkeypatch.undo()
     assert saved.read_bytes() == old
     assert os.listdir(saved.parent) == [saved.name]
+
+
+NUMBERS = {
+    "scalar": np.array(3), "empty": np.ones((2, 0), np.float16), "yes": np.array([True, False]),
+    "bytes": np.arange(5, dtype=np.uint8), "turned": np.arange(6.0).reshape(2, 3).T,
+    "large": np.arange(400_000, dtype=np.float32).reshape(1000, 400).T,
+    "big-endian": np.ones(3, ">i2"),
+}  # fmt: skip
+
+
+def test_the_file_is_what_the_library_safetensors_writes_and_reads(tmp_path):
+    save_checkpoint(tmp_path / "ours", NUMBERS, {})
+    theirs = load_file(tmp_path / "ours")
+    (tmp_path / "theirs").write_bytes(
+        save({name: np.array(array, order="C") for name, array in NUMBERS.items()})
+    )
+    ours, _ = load_checkpoint(tmp_path / "theirs", ours=False)
+    for found in (theirs, ours, load_checkpoint(tmp_path / "ours")[0]):
+        assert found.keys() == NUMBERS.keys()
+        for name, array in NUMBERS.items():
+            assert found[name].dtype == array.dtype.newbyteorder("<")
+            assert found[name].shape == array.shape or name == "scalar"
+            np.testing.assert_array_equal(found[name], array)
+    only = {"x": np.ones((3, 4), np.float32)}
+    save_checkpoint(tmp_path / "again", only, {})
+    metadata = {"minialex": load_metadata(tmp_path / "again")}
+    assert (tmp_path / "again").read_bytes() == save(only, metadata)
+    assert load((tmp_path / "again").read_bytes()).keys() == {"x"}
+
+
+def load_metadata(path):
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata()["minialex"]
+
+
+def test_numbers_that_no_checkpoint_holds_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="x is of complex128, which no checkpoint holds"):
+        save_checkpoint(tmp_path / "a", {"x": np.ones(3, complex)}, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_takes_no_second_copy_of_the_numbers(tmp_path):
+    numbers = {"x": np.ones((1000, 5000), np.float32).T}
+    tracemalloc.start()
+    save_checkpoint(tmp_path / "a", numbers, {})
+    assert tracemalloc.get_traced_memory()[1] < 0.3 * numbers["x"].nbytes
+    tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="there are no links here")
+def test_a_link_in_place_of_a_file_or_of_a_temporary_one_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "mine").write_text("precious")
+    for name in (".run.00.tmp", "run"):
+        (tmp_path / name).symlink_to(tmp_path / "mine")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "00")
+    with pytest.raises(CheckpointError, match="File exists"):
+        write_text(tmp_path / "run", "text")
+    monkeypatch.undo()
+    write_text(tmp_path / "run", "text")
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert (tmp_path / "run").read_text() == "text"
+
+
+def test_a_folder_that_cannot_be_forced_to_the_disk_costs_nothing(tmp_path, monkeypatch):
+    def fsync(handle, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        real(handle)
+
+    def chmod(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "chmod", chmod)
+    save_checkpoint(tmp_path / "a.safetensors", {"x": np.ones(3)}, {})
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+    load_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_the_content_is_on_the_disk_before_the_new_name_is(model, saved, monkeypatch):
@@ -128,6 +211,60 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path):
     for path, words in ((tmp_path, "is a folder"), (tmp_path / "no", "does not exist")):
         with pytest.raises(CheckpointError, match=words):
             load_checkpoint(path)
+
+
+def file_of(header, numbers=bytes(16)):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + numbers
+
+
+def entry(dtype="F32", shape=(2, 2), offsets=(0, 16)):
+    return {"x": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+
+ODD = {
+    "a number of PyTorch's alone": (file_of(entry("BF16", (2, 4))), "'BF16'"),
+    "a negative side": (file_of(entry(shape=(-2, -2))), ""),
+    "a side that is text": (file_of(entry(shape=("2", 2))), ""),
+    "more numbers than there are": (file_of(entry(shape=(1 << 40, 1 << 40))), "cut short"),
+    "offsets beyond the end": (file_of(entry(offsets=(16, 32))), "cut short"),
+    "offsets before the beginning": (file_of(entry(offsets=(-16, 0))), "cut short"),
+    "a list": (file_of([]), ""),
+    "no dictionary": (file_of({"x": 3}), ""),
+    "metadata that are a list": (file_of({"__metadata__": []}), ""),
+    "a header of text": (file_of({"__metadata__": {"minialex": "[" * 100_000}}), ""),
+    "a deep header": (file_of(b"[" * 100_000), ""),
+    "a header that is a list": (file_of({"__metadata__": {"minialex": "[]"}}), "another format"),
+    "a header beyond the end": (struct.pack("<Q", 1 << 62) + b"{}", ""),
+    "a zip of PyTorch's": (b"PK\x03\x04" + bytes(30), "safetensors.torch.save_file"),
+    "a pickle of PyTorch's": (b"\x80\x02\x8a\x0a" + bytes(30), "safetensors.torch.save_file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_are_refused_in_a_line(tmp_path, name):
+    content, words = ODD[name]
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"^[^\n]*{words}[^\n]*$"):
+        load_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="is no regular file"):
+        load_checkpoint(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        files.read_text(tmp_path / "pipe")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(saved, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied", str(saved))
+
+    monkeypatch.setattr("builtins.open", denied)
+    with pytest.raises(CheckpointError, match=r"^cannot read '.*': Permission denied$"):
+        load_checkpoint(saved)
 
 
 @pytest.mark.parametrize("change", ["lacks", "unknown", "shape"])

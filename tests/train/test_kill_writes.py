@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import os
+import re
+import stat
 from pathlib import Path
 
 import pytest
 
 import tiny_run
 from minialex.commands import train as command
-from minialex.train import checkpoint
 from minialex.train.checkpoint import load_checkpoint
 
 
@@ -41,25 +42,43 @@ def quick(monkeypatch):
     monkeypatch.setattr(command, "draw_curves", lambda *_: None)
 
 
+def plain(path):
+    """The name of a file; of a temporary one, without its random part."""
+    return re.sub(r"\.[0-9a-f]{8}\.tmp$", ".tmp", Path(path).name)
+
+
 def die_at(patch, moment):
     """Raise Death at index `moment` of the list that this returns and a run fills.
 
     Its items are (what is done, the file).
     """
-    moments = []
-    save, rename, unlink = checkpoint.save_file, os.replace, Path.unlink
+    moments, opened = [], []
+    make, force, rename, unlink = os.open, os.fsync, os.replace, Path.unlink
+
+    def is_dead():
+        return moment is not None and len(moments) > moment
 
     def reached(what, path, damage=lambda: None):
-        moments.append((what, path.name))
+        moments.append((what, plain(path)))
         if len(moments) - 1 == moment:
             damage()
             raise Death
 
-    def watched_save(tensors, path, metadata):
-        reached("before saving", path)
-        save(tensors, path, metadata)
-        reached("half saved", path, lambda: os.truncate(path, path.stat().st_size // 2))
-        reached("saved", path)
+    def watched_open(path, flags, mode=0o777):
+        if Path(path).suffix != ".tmp":
+            return make(path, flags, mode)
+        reached("before opening", path)
+        handle = make(path, flags, mode)
+        opened.append(path)
+        reached("opened", path)
+        return handle
+
+    def watched_fsync(handle):
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            size = os.fstat(handle).st_size
+            reached("half written", opened[-1], lambda: os.ftruncate(handle, size // 2))
+            force(handle)
+            reached("written", opened[-1])
 
     def watched_rename(old, new):
         reached("before renaming", old)
@@ -67,14 +86,18 @@ def die_at(patch, moment):
         reached("renamed", old)
 
     def watched_unlink(path, missing_ok=False):
-        if path.name == "last.safetensors":
+        if is_dead():  # the dead do not tidy up
+            return
+        watched = path.exists() and path.suffix != ".tmp"
+        if watched:
             reached("before removing", path)
         unlink(path, missing_ok=missing_ok)
-        if path.name == "last.safetensors":
+        if watched:
             reached("removed", path)
 
     patch.setattr(Path, "unlink", watched_unlink)
-    patch.setattr(checkpoint, "save_file", watched_save)
+    patch.setattr(os, "open", watched_open)
+    patch.setattr(os, "fsync", watched_fsync)
     patch.setattr(os, "replace", watched_rename)
     return moments
 
@@ -106,6 +129,7 @@ def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path, keep):
     whole = outcome(tmp_path / "whole")
     files = ("config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json")
     assert {f".{name}.tmp" for name in files} == {file for _, file in moments if file[0] == "."}
+    assert ("renamed", "last.safetensors") in moments  # it became last-1
     assert sorted(name for name in files if keep or name[:4] != "last") == whole[-1]
 
     for moment, name in enumerate(moments):

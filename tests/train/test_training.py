@@ -103,8 +103,8 @@ def test_at_the_end_the_model_has_the_weights_of_its_best_epoch(tmp_path, monkey
     last = run.saved.last
     run.saved.last = lambda: (kept.append(run.optimizer.theta.copy()), last())
     run.train()
-    assert_array_equal(run.optimizer.theta, kept[1])
-    assert not np.array_equal(kept[1], kept[2])
+    assert_array_equal(run.optimizer.theta, kept[-2])
+    assert not np.array_equal(kept[-2], kept[-1])
     tensors, header = load_checkpoint(tmp_path / "run" / "last.safetensors")  # it was to be kept
     assert header["progress"]["best_acc"] == 0.75 and "optimizer.m" in tensors
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"^[^\n]*$"):
         training(tmp_path / "b", epochs=1, optimizer="sgd")
     with pytest.raises(ConfigError, match="holds a run already"):
-        RunFolder.create(tmp_path / "a", {})
+        RunFolder(tmp_path / "a").claim()
     with pytest.raises(CheckpointError, match="belongs to another model"):
         training(tmp_path / "a", epochs=1, activation="tanh")
 
