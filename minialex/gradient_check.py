@@ -38,23 +38,20 @@ import numpy as np
 
 from minialex.fast.threads import one_blas_thread
 from minialex.gradient_hints import hints
-from minialex.gradient_protocol import Found, behaviour, not_finite, wrong_form
+from minialex.gradient_protocol import SMALLEST, Found, behaviour, not_finite, wrong_form
 from minialex.gradient_report import GradReport, Verdict
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
-SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
 ENOUGH = 20  # wrong entries, after which other h are tried no more
 
 Index = tuple[int, ...]
 
 
-def gradcheck(
-    layer: Layer, x: Array, *, seed: int = 0, eps: float = 1e-5, tolerance: float = 1e-7,
-    max_entries: int | None = 500,
-) -> GradReport:  # fmt: skip
+def gradcheck(layer: Layer, x: Array, *, seed: int = 0, eps: float = 1e-5,
+    tolerance: float = 1e-7, max_entries: int | None = 500) -> GradReport:  # fmt: skip
     """Compare `layer.backward` at x with central differences, for x and for every parameter.
 
     x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters
@@ -112,13 +109,10 @@ class Check:
             if not any(verdict.checked for verdict in verdicts):
                 problems.append("there was nothing to compare")
         error, name, index, numeric, analytic = self.worst
-        return GradReport(
-            ok=error <= self.tolerance and not problems,
-            error=max(error, 0.0), tolerance=self.tolerance, name=name, index=index,
-            numeric=numeric, analytic=analytic, checked=sum(v.checked for v in verdicts),
-            kinks=sum(v.kinks for v in verdicts), problems=tuple(problems), notes=tuple(notes),
-            arrays=tuple(verdicts),
-        )  # fmt: skip
+        return GradReport(ok=error <= self.tolerance and not problems, error=max(error, 0.0),
+            tolerance=self.tolerance, name=name, index=index, numeric=numeric, analytic=analytic,
+            checked=sum(v.checked for v in verdicts), kinks=sum(v.kinks for v in verdicts),
+            problems=tuple(problems), notes=tuple(notes), arrays=tuple(verdicts))  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
 
@@ -156,10 +150,8 @@ class Check:
         dx = self.layer.backward(dy, cache, grad)
         gradients: dict[str, Any] = {"x": None if dx is None else to_cpu(dx).copy()}
         for owner, key, array, name in places:
-            new = owner[key] is not array
-            gradients[name] = (
-                f"backward replaced grad[{key!r}]; write into it" if new else to_cpu(array)
-            )
+            text = f"backward replaced grad[{key!r}]; write into it"
+            gradients[name] = to_cpu(array) if owner[key] is array else text
         return dx, gradients
 
     # ------------------------------------------------------------------------- the comparison
@@ -205,9 +197,8 @@ class Check:
                 return True
         return False
 
-    def compare(
-        self, found: "Entries", where: Any, u: np.ndarray
-    ) -> tuple[float, float, float, int]:
+    def compare(self, found: "Entries", where: Any,
+        u: np.ndarray) -> tuple[float, float, float, int]:  # fmt: skip
         """Move array[where] along u: error, numeric and analytic slope, and the kind of kink.
 
         The kind is 0 for none, else as in `kind_of_kink`; where all entries move, outputs at kinks
@@ -230,7 +221,8 @@ class Check:
                 terms, numeric = gradient[where] * step, float((smooth * (right + left)).sum()) / 2
                 size = max(float(np.linalg.norm(terms)), 0 if together else found.size)
                 analytic = float(terms.sum())
-                result = relative_error(numeric, analytic, size), numeric, analytic
+                error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
+                result = math.inf if math.isnan(error) else error, numeric, analytic
                 if not bent.any() or (together and not bent.all()):
                     best = result if result[0] < best[0] / 2 else best
                     kink = kink if which else None
@@ -264,9 +256,8 @@ class Check:
         if abs(self.y).max() > 100:
             yield np.maximum(abs(self.y).max(), ordinary)
 
-    def kind_of_kink(
-        self, name: str, where: Index, right: Any, left: Any, bent: Any, tolerance: float
-    ) -> int:
+    def kind_of_kink(self, name: str, where: Index, right: Any, left: Any, bent: Any,
+        tolerance: float) -> int:  # fmt: skip
         """Whether the gradient of each bent output is a slope, right or left (1 for all of them).
 
         2 where some lie between the two, 0 where one lies beyond.
@@ -293,9 +284,3 @@ class Entries:
         self.name, self.array, self.analytic = name, array, analytic
         self.numeric = np.full(array.shape, math.nan)
         self.size = float(abs(analytic).max(initial=0))
-
-
-def relative_error(numeric: float, analytic: float, size: float) -> float:
-    """The error of this page; infinite where there is no number."""
-    error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
-    return math.inf if math.isnan(error) else error

@@ -19,9 +19,8 @@ class Verdict:
     def __str__(self) -> str:
         asked = f"{self.checked:,} of its {self.size:,} entries"
         if self.together:
-            return (
-                f"{self.name}: {self.wrong} wrong entry found by moving all together; {asked} asked"
-            )
+            found = f"{self.wrong} wrong entry found by moving all together"
+            return f"{self.name}: {found}; {asked} asked"
         if self.wrong and self.checked < self.size:
             asked = f"{self.wrong:,} are wrong of the {asked} that were asked"
         elif self.wrong:
@@ -56,18 +55,13 @@ class GradReport:
             return head + self.problems[0]
         index = ", ".join(map(str, self.index))
         place = f"{self.name}[{index}]" if self.index else f"{self.name} (all entries)"
-        lines = [
-            f"{head}{self.checked:,} entries, {self.kinks} on kinks; worst error {self.error:.1e} "
-            f"(tolerance {self.tolerance:.0e}) at {place}: numeric {self.numeric:.12g}, "
-            f"analytic {self.analytic:.12g}"
-        ]
+        lines = [f"{head}{self.checked:,} entries, {self.kinks} on kinks; worst error "
+            f"{self.error:.1e} (tolerance {self.tolerance:.0e}) at {place}: "
+            f"numeric {self.numeric:.12g}, analytic {self.analytic:.12g}"]  # fmt: skip
         lines += [str(array) for array in self.arrays if not self.ok]
-        lines += [
-            f"{array.name}: at {array.shared} entries on kinks the gradient lies between the two"
-            " slopes, as where equal maxima share it: another convention than this book's"
-            for array in self.arrays
-            if array.shared
-        ]
+        lines += [f"{array.name}: at {array.shared} entries on kinks the gradient lies between the"
+            " two slopes, as where equal maxima share it: another convention than this book's"
+            for array in self.arrays if array.shared]  # fmt: skip
         return "\n  ".join([*lines, *self.problems, *self.notes])
 
     def raise_if_bad(self) -> None:

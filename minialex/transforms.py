@@ -2,19 +2,12 @@
 
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
+
+# isort: off
 from minialex.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CenterCrop,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-)
+    IMAGENET_MEAN, IMAGENET_STD, CenterCrop, Normalize, RandomCrop, RandomHorizontalFlip,
+    RandomResizedCrop, Resize, ToArray)  # fmt: skip
 
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "CenterCrop", "ColourShift", "Compose", "Normalize",
-    "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop", "Resize", "ToArray",
-]  # fmt: skip
+    "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop", "Resize", "ToArray"]  # fmt: skip

@@ -15,8 +15,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Loss and accuracy over the epochs, of one run or of several in one picture.",
         epilog="example:\n  %(prog)s runs/first runs/second --out both.png",
-        formatter_class=Formatter,
-    )
+        formatter_class=Formatter)  # fmt: skip
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")
     return parser
@@ -40,9 +39,8 @@ def main(options: argparse.Namespace) -> int:
     try:
         plot_curves(histories, options.out)
     except ImportError:
-        raise MinialexError(
-            "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
-        ) from None
+        text = "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
+        raise MinialexError(text) from None
     except ValueError as error:  # such as "curves.xyz"
         raise ConfigError(f"cannot write {str(options.out)!r}: {reason(error)}") from None
     print(options.out)

@@ -85,13 +85,10 @@ def gpus(cupy: ModuleType) -> list[str]:
         with cupy.cuda.Device(index):
             free, total = runtime.memGetInfo()
         used = " (the one that is used)" if index == 0 else ""
-        lines.append(
-            f"{about['name'].decode()}, compute capability {about['major']}.{about['minor']},"
-            f" {total / 2**30:.1f} GiB, {free / 2**30:.1f} free{used}"
-        )
-    driver, built_for = (
-        number // 1000 for number in (runtime.driverGetVersion(), runtime.runtimeGetVersion())
-    )
+        power = f"compute capability {about['major']}.{about['minor']}"
+        room = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
+        lines.append(f"{about['name'].decode()}, {power}, {room}{used}")
+    driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
     lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
     return lines + random_numbers(cupy)
 
@@ -112,13 +109,11 @@ def random_numbers(cupy: ModuleType) -> list[str]:
 
 def losses(device: str, steps: int = 3) -> list[float]:
     """The losses of a tiny AlexNet over a few training steps on four images of noise."""
-    model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
-    model.to(device)
+    model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0).to(device)
     adam = Adam(model, lr=1e-3)
     accelerate(model, adam)
     noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
-    x = to_device(noise, device)
-    labels = to_device(np.arange(4) % 2, device)
+    x, labels = to_device(noise, device), to_device(np.arange(4) % 2, device)
     found = []
     for _ in range(steps):
         logits, cache = model.forward(x)
@@ -162,8 +157,7 @@ def main(options: argparse.Namespace) -> int:
         show("gpu", line)
     on_gpu = losses("gpu")
     apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
-    verdict = "not those of the CPU; use --device cpu"
-    if apart < TOLERANCE:
-        verdict = f"as on the CPU (within {apart:.0e})"
+    same = f"as on the CPU (within {apart:.0e})"
+    verdict = same if apart < TOLERANCE else "not those of the CPU; use --device cpu"
     show("gpu", f"{describe(on_gpu)}: {verdict}")
     return 0 if healthy else 1

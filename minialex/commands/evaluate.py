@@ -28,20 +28,16 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
         "Loss and accuracy of a trained network, of each class, and what it takes for what.",
-        "runs/first", "runs/first --data my_photos --ten-crop",
+        "runs/first", "runs/first --data my_photos --ten-crop")  # fmt: skip
+    parser.add_argument("--data", help="drawings, pets, or a folder with test/<class>/, or with"
+        " <class>/, whose photos are then all looked at (default: the data of the run)"
     )  # fmt: skip
-    parser.add_argument(
-        "--data",
-        help="drawings, pets, or a folder with test/<class>/, or with <class>/, whose photos are"
-        " then all looked at (default: the data of the run)",
-    )
     parser.add_argument("--split", choices=("test", "val", "train"), help="default test")
     parser.add_argument("--ten-crop", action="store_true", help="by ten crops of each image, too")
     return parser
 
 
-def open_images(
-    spec: str | None, part: str | None, settings: dict[str, Any]
+def open_images(spec: str | None, part: str | None, settings: dict[str, Any]
 ) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.  `settings` are those of the run."""
     own = settings.get("data", "drawings")
@@ -62,9 +58,8 @@ def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
         predictor.classes = theirs
     if theirs != predictor.classes:
         has, knows = (", ".join(names[:5]) for names in (theirs, predictor.classes))
-        raise ConfigError(
-            f"{what} show {has}, but the network knows {knows}; choose other images by --data"
-        )
+        text = f"{what} show {has}, but the network knows {knows}; choose other images by --data"
+        raise ConfigError(text)
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
@@ -104,15 +99,14 @@ def main(options: argparse.Namespace) -> int:
     def crops(image: Any, rng: Any) -> np.ndarray:
         return np.stack(ten_crops(image, predictor.transform))
 
-    transform = crops if options.ten_crop else predictor.transform
-    loader = DataLoader(dataset, 4 if options.ten_crop else 32, transform, workers=2)
-    found = tally(
-        predictor.model, loader, predictor.device, screen(), "images", ten_crops=options.ten_crop
-    )
+    ten = options.ten_crop
+    transform = crops if ten else predictor.transform
+    loader = DataLoader(dataset, 4 if ten else 32, transform, workers=2)
+    found = tally(predictor.model, loader, predictor.device, screen(), "images", ten_crops=ten)
     print(shorten(f"{len(dataset):,} images: {what}", WIDTH))
     for name, one in zip(("one crop", "ten crops"), found, strict=False):
         right = f"{one.counts.trace():,} of {len(dataset):,}"
         text = f"loss {one.loss:.4f}  accuracy {one.accuracy:.1%}  ({right})"
-        print(f"{name + ':':<11}{text}" if options.ten_crop else text)
+        print(f"{name + ':':<11}{text}" if ten else text)
     print("\n".join(tables(found[-1].counts, predictor.classes)))
     return 0

@@ -68,22 +68,13 @@ def overview() -> str:
     """What `--help` prints."""
     program = command_line()
     lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        [
-            f"usage: {program} COMMAND ...",
-            "",
-            "AlexNet in NumPy and CuPy: trained, asked and looked into.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            f"{program} COMMAND --help lists the options of a command.",
-            "",
-            "example:",
-            f"  {program} train --out runs/first",
-            f"  {program} predict runs/first my_cat.jpg",
-        ]
-    )
+    return "\n".join([
+        f"usage: {program} COMMAND ...", "",
+        "AlexNet in NumPy and CuPy: trained, asked and looked into.", "",
+        "commands:", *lines, "",
+        f"{program} COMMAND --help lists the options of a command.", "", "example:",
+        f"  {program} train --out runs/first",
+        f"  {program} predict runs/first my_cat.jpg"])  # fmt: skip
 
 
 def command_line(*words: object) -> str:

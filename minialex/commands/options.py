@@ -20,8 +20,7 @@ METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 OF_NO_SURPRISE = (None, config.ZERO_OR_MORE, config.ONE_OR_MORE, config.FINITE)
 FOLDERS = {  # the two options that are no part of the settings
     "out": "folder of the new run (default: runs/<data>-<variant>-<number>)",
-    "resume": "go on with the run in this folder",
-}
+    "resume": "go on with the run in this folder"}  # fmt: skip
 
 PAGE_HEAD = """\
 # Options of a training run

@@ -38,20 +38,14 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
         "What a trained network looks for: activations.png, attention.png, neighbours.png and"
-        "\nfilters.png.",
-        "runs/first", "runs/first my_cat.jpg --out my_cat",
-    )  # fmt: skip
-    parser.add_argument(
-        "photos", type=Path, nargs="*", help="photos or folders of photos (default: test images)"
-    )
-    parser.add_argument(
-        "--data", help="drawings, pets or a folder, where neighbours are searched (default: the"
-        " data of the run)",
-    )  # fmt: skip
+        "\nfilters.png.", "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
+    parser.add_argument("photos", type=Path, nargs="*",
+        help="photos or folders of photos (default: test images)")  # fmt: skip
+    parser.add_argument("--data", help="drawings, pets or a folder, where neighbours are searched"
+        " (default: the data of the run)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="the most training images to search")
-    parser.add_argument(
-        "--out", type=Path, default=Path("pictures"), help="folder (default pictures)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("pictures"),
+        help="folder (default pictures)")  # fmt: skip
     return parser
 
 
@@ -101,14 +95,11 @@ def attention(predictor: Predictor, images: Images) -> Image.Image:
     photos = [predictor.crop(image) for image, _ in images]
     answers = [
         f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}"
-        for c, row, (_, truth) in zip(best, p, images, strict=True)
-    ]
+        for c, row, (_, truth) in zip(best, p, images, strict=True)]  # fmt: skip
     pixels = [pictures.map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
-    rows = [
-        ("what the network sees, and its answer", list(zip(photos, answers, strict=True))),
-        ("saliency: the brighter a pixel, the more its change would move the score of this answer",
-         [(m, "") for m in pixels]),
-    ]  # fmt: skip
+    rows = [("what the network sees, and its answer", list(zip(photos, answers, strict=True))), (
+        "saliency: the brighter a pixel, the more its change would move the score of this answer",
+        [(m, "") for m in pixels])]  # fmt: skip
     try:
         maps = zip(photos, grad_cam(predictor.model, x, best), strict=True)
         title = "Grad-CAM: the brighter, the more the last convolution sees this answer there"
@@ -163,9 +154,8 @@ def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
         title = f"what training changed in them (standard deviation {change.std():.4f})"
         sheets.append((title, change))
     scale = max(4, 44 // K)
-    return pictures.stack(
-        [(text, pictures.filter_sheet(w, scale, columns=16)) for text, w in sheets]
-    )
+    drawn = [(text, pictures.filter_sheet(w, scale, columns=16)) for text, w in sheets]
+    return pictures.stack(drawn)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -173,10 +163,8 @@ def main(options: argparse.Namespace) -> int:
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     settings = run_settings(predictor.path)
     source = functools.cache(lambda: find_source(options, settings))
-    if options.photos:
-        images = some_photos(options.photos, predictor.classes)
-    else:
-        images = some_test_images(source())
+    photos = options.photos
+    images = some_photos(photos, predictor.classes) if photos else some_test_images(source())
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -185,8 +173,7 @@ def main(options: argparse.Namespace) -> int:
         "activations": lambda: activations(predictor, images[0][0]),
         "attention": lambda: attention(predictor, images),
         "neighbours": lambda: neighbours(predictor, images, source()),
-        "filters": lambda: filters(predictor.model, settings),
-    }
+        "filters": lambda: filters(predictor.model, settings)}  # fmt: skip
     for name, draw in drawings.items():
         path = options.out / f"{name}.png"
         try:

@@ -102,10 +102,8 @@ def train(config: Config, folder: RunFolder) -> int:
     optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
     config = measure_colours(config, source.train, model.image_size)
     loader, val, test = make_loaders(config, source, model)
-    training = Training(
-        model, loader, optimizer, val=val, run=folder, screen=screen,
-        settings=dataclasses.asdict(config), **fit_options(config),
-    )  # fmt: skip
+    training = Training(model, loader, optimizer, val=val, run=folder, screen=screen,
+        settings=dataclasses.asdict(config), **fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
     folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
@@ -135,28 +133,21 @@ def prepare_machine(config: Config) -> None:
         say("--tf32 is for GPUs; on the CPU products are exact to float32")
 
 
-def finish(
-    config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
-) -> None:
+def finish(config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
+) -> None:  # fmt: skip
     """Test the best weights once, write result.json, and say what came out."""
     progress = training.progress
     scores = final_scores(config, training.model, test, screen)
     images = len(training.loader.dataset) * len(progress.history)
     result = {
-        **scores, "seconds": progress.seconds,
-        "images_per_s": images / progress.seconds, "val_acc": progress.best_acc,
-        "best_epoch": progress.best_epoch(),
-    }  # fmt: skip
+        **scores, "seconds": progress.seconds, "images_per_s": images / progress.seconds,
+        "val_acc": progress.best_acc, "best_epoch": progress.best_epoch()}  # fmt: skip
     folder.write_result(result)
-    say(
-        f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
-        f" (weights of epoch {result['best_epoch']})"
-    )
+    say(f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
+        f" (weights of epoch {result['best_epoch']})")  # fmt: skip
     if config.ten_crop:
-        say(
-            f"with ten crops: accuracy {result['ten_crop_acc']:.1%},"
-            f" loss {result['ten_crop_loss']:.4f}"
-        )
+        accuracy, loss = f"{result['ten_crop_acc']:.1%}", f"{result['ten_crop_loss']:.4f}"
+        say(f"with ten crops: accuracy {accuracy}, loss {loss}")
     say(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
 
 

@@ -38,10 +38,8 @@ class ImageCache:
     bytes, are decoded anew each time.  Safe to use from several threads.
     """
 
-    def __init__(
-        self, dataset: Samples, folder: str | os.PathLike[str], fixed: Compose | None = None,
-        most: float = math.inf,
-    ) -> None:  # fmt: skip
+    def __init__(self, dataset: Samples, folder: str | os.PathLike[str],
+        fixed: Compose | None = None, most: float = math.inf) -> None:  # fmt: skip
         self.dataset, self.fixed, self._most = dataset, fixed or Compose(()), most
         if hasattr(dataset, "classes"):
             self.classes: list[str] = dataset.classes
@@ -118,10 +116,8 @@ def is_ours(dataset: Samples) -> bool:
     return type(dataset) in (ImageFolder, Drawings)
 
 
-def keep_decoded(
-    loaders: Sequence[DataLoader], folder: str | os.PathLike[str], only_ours: bool = False,
-    reserve: int = 0,
-) -> str:  # fmt: skip
+def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],
+    only_ours: bool = False, reserve: int = 0) -> str:  # fmt: skip
     """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
 
     They leave `reserve` bytes of the disk to others.  The line is empty where there is nothing to
@@ -134,10 +130,7 @@ def keep_decoded(
     if not all(isinstance(dataset[0][0], Image.Image) for dataset in datasets):
         return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
-    needs = [
-        cache_bytes(loader.dataset, fixed)
-        for loader, (fixed, _) in zip(loaders, parts, strict=True)
-    ]
+    needs = [cache_bytes(one, fixed) for one, (fixed, _) in zip(datasets, parts, strict=True)]
     need, free = sum(needs), max(0, shutil.disk_usage(folder).free - reserve)
     if need > free // 2:
         room = f"they need {need / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
@@ -145,9 +138,8 @@ def keep_decoded(
         return f"decoded images are not kept: {room}"
     try:
         caches = [
-            ImageCache(loader.dataset, folder, fixed, most=2 * own)  # the images may differ in size
-            for loader, (fixed, _), own in zip(loaders, parts, needs, strict=True)
-        ]
+            ImageCache(one, folder, fixed, most=2 * own)  # the images may differ in size
+            for one, (fixed, _), own in zip(datasets, parts, needs, strict=True)]  # fmt: skip
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):

@@ -14,24 +14,16 @@ from typing import Any
 import numpy as np
 
 from minialex.data.colour import ColourShift
-from minialex.data.transforms import (
-    CenterCrop,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    Transform,
-    set_field,
-    short,
-)
 from minialex.errors import ConfigError
 
+# isort: off
+from minialex.data.transforms import (
+    CenterCrop, Normalize, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize, ToArray,
+    Transform, set_field, short)  # fmt: skip
+
 _CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
-_BY_NAME: dict[str, type] = {
-    cls.__name__: cls for cls in (*_CROPS, ToArray, ColourShift, Normalize)
-}
+_STEPS: tuple[type, ...] = (*_CROPS, ToArray, ColourShift, Normalize)
+_BY_NAME = {step.__name__: step for step in _STEPS}
 
 
 @dataclass(frozen=True)
@@ -66,9 +58,8 @@ class Compose:
         config = []
         for transform in self.transforms:
             if type(transform) not in _BY_NAME.values():
-                raise ConfigError(
-                    f"Compose: cannot write down {transform!r}; use the transforms of minialex.data"
-                )
+                text = f"Compose: cannot write down {transform!r}"
+                raise ConfigError(f"{text}; use the transforms of minialex.data")
             plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(transform).items()}
             config.append({"name": type(transform).__name__, **plain})
         return config
@@ -90,11 +81,9 @@ def _check_transform(transform: object) -> None:
             raise TypeError
         inspect.signature(transform).bind(None, None)
     except TypeError:
-        raise ConfigError(
-            f"a transform is called as transform(image, rng), and {short(transform)}"
-            " cannot be; for a list write Compose([...]), for a function f of the image alone"
-            " lambda image, rng: f(image)"
-        ) from None
+        text = f"a transform is called as transform(image, rng), and {short(transform)} cannot be"
+        fix = "for a function f of the image alone lambda image, rng: f(image)"
+        raise ConfigError(f"{text}; for a list write Compose([...]), {fix}") from None
     except ValueError:  # something built in, which does not tell
         return
 
@@ -103,18 +92,14 @@ def _from_entry(entry: dict[str, Any]) -> Transform:
     name = entry.get("name")
     kind = _BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ConfigError(
-            f"preprocessing: unknown transform {short(name)}; known are {', '.join(_BY_NAME)}"
-        )
+        text = f"preprocessing: unknown transform {short(name)}"
+        raise ConfigError(f"{text}; known are {', '.join(_BY_NAME)}")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
     known = dataclasses.fields(kind)
     unknown = sorted(map(str, given.keys() - {f.name for f in known}))
     missing = [f.name for f in known if f.default is dataclasses.MISSING and f.name not in given]
     if unknown or missing:
-        what = (
-            f"unknown argument {short(unknown[0])}"
-            if unknown
-            else f"argument '{missing[0]}' is missing"
-        )
+        what = f"unknown argument {short(unknown[0])}" if unknown else ""
+        what = what or f"argument '{missing[0]}' is missing"
         raise ConfigError(f"preprocessing: {name}: {what}")
     return kind(**given)

@@ -15,13 +15,9 @@ from PIL import Image
 from minialex.data.image import open_rgb
 from minialex.errors import ConfigError, DataError
 
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif", "gif", "bmp", "dib"),
-        *("tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga", "jp2", "mpo"),
-    )
-)
+EXTENSIONS = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".mpo"))  # fmt: skip
 
 _STREAM = 0x5B17  # keeps the draws of `split` apart from those of other users of the same seed
 
@@ -71,19 +67,16 @@ class ImageFolder:
 
     def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = 256) -> None:
         if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
-            raise ConfigError(
-                f"ImageFolder: shorter_side must be a positive whole number, got {shorter_side!r}"
-            )
+            text = f"shorter_side must be a positive whole number, got {shorter_side!r}"
+            raise ConfigError(f"ImageFolder: {text}")
         self.root, self.shorter_side = Path(root), shorter_side
         self.classes = class_names(self.root)
         self.samples: list[tuple[str, int]] = []
         for label, name in enumerate(self.classes):
             paths = _images_below(self.root / name)
             if not paths:
-                raise DataError(
-                    f"class folder {str(self.root / name)!r} has no images;"
-                    " add some or remove the folder"
-                )
+                text = f"class folder {str(self.root / name)!r} has no images"
+                raise DataError(f"{text}; add some or remove the folder")
             self.samples += [(path, label) for path in paths]
         self.labels = np.array([label for _, label in self.samples], dtype=np.int64)
 
@@ -138,9 +131,8 @@ def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset,
     for label, name in enumerate(dataset.classes):
         members = np.flatnonzero(np.asarray(dataset.labels) == label)
         if len(members) < 2:
-            raise DataError(
-                f"class '{name}' has {len(members)} images; at least 2 are needed to split some off"
-            )
+            has = f"class '{name}' has {len(members)} images"
+            raise DataError(f"{has}; at least 2 are needed to split some off")
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         part.append(np.random.default_rng([seed, label, _STREAM]).permutation(members)[:count])
     taken = np.zeros(len(dataset), dtype=bool)
@@ -155,23 +147,19 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
     """
     folder = Path(root)
     if not folder.exists():
-        raise DataError(
-            f"there is no folder {str(root)!r}; expected one with a folder of images for each class"
-        )
+        text = f"there is no folder {str(root)!r}"
+        raise DataError(f"{text}; expected one with a folder of images for each class")
     if not folder.is_dir():
-        raise DataError(
-            f"{str(root)!r} is a file; expected a folder with a folder of images for each class"
-        )
+        text = f"{str(root)!r} is a file; expected a folder with a folder of images for each class"
+        raise DataError(text)
     try:
-        names = sorted(
-            e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")
-        )
+        folders = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+        names = sorted(name for name in folders if not name.startswith("."))
     except OSError as error:
         raise DataError(f"cannot list folder {str(root)!r}: {error.strerror}") from None
     if not names:
-        raise DataError(
-            f"folder {str(root)!r} has no class folders; expected {Path(root).name}/<class>/<photo>"
-        )
+        form = f"{Path(root).name}/<class>/<photo>"
+        raise DataError(f"folder {str(root)!r} has no class folders; expected {form}")
     return names
 
 

@@ -57,33 +57,25 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
             image.load()
             return _to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(
-            f"cannot open image {name}: it has more than {MAX_PIXELS:,} pixels; make it smaller"
-        ) from None
+        text = f"it has more than {MAX_PIXELS:,} pixels; make it smaller"
+        raise DataError(f"cannot open image {name}: {text}") from None
     except Image.UnidentifiedImageError:
-        raise DataError(
-            f"cannot open image {name}: it is not an image, or of a format unknown to Pillow"
-        ) from None
+        text = "it is not an image, or of a format unknown to Pillow"
+        raise DataError(f"cannot open image {name}: {text}") from None
     except Exception as error:
         # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
-        raise DataError(
-            f"cannot read image {name}: the file is damaged or cut short ({_first_line(error)});"
-            " delete it or fetch it again"
-        ) from None
+        text = f"the file is damaged or cut short ({_first_line(error)})"
+        raise DataError(f"cannot read image {name}: {text}; delete it or fetch it again") from None
 
 
 def pixels_of(image: Any) -> np.ndarray:
     """What `ToArray` scales: uint8 or floats (H, W, C), of an image or an array (see there)."""
     if isinstance(image, Image.Image) and image.mode in ("RGB", "L"):
         image = np.asarray(image)
-    if not isinstance(image, np.ndarray) or not (
-        image.dtype == np.uint8 or image.dtype.kind == "f"
-    ):
+    if not (isinstance(image, np.ndarray) and (image.dtype == np.uint8 or image.dtype.kind == "f")):
         found = getattr(image, "mode", None) or getattr(image, "dtype", type(image).__name__)
-        raise ConfigError(
-            "ToArray: expected a Pillow image of mode RGB or L, or an array of uint8 or floats,"
-            f" got {found}"
-        )
+        text = "expected a Pillow image of mode RGB or L, or an array of uint8 or floats"
+        raise ConfigError(f"ToArray: {text}, got {found}")
     return image[..., None] if image.ndim == 2 else image
 
 
@@ -119,13 +111,8 @@ def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
     low, high = float(x.min()), float(x.max())
     sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if low >= 0 and (sixteen_bits or high <= 65535):
-        low = 0.0
-        if sixteen_bits or high > 255:
-            high = 65535.0
-        elif image.mode == "F" and high <= 1:
-            high = 1.0
-        else:
-            high = 255.0
+        small = 1.0 if image.mode == "F" and high <= 1 else 255.0
+        low, high = 0.0, 65535.0 if sixteen_bits or high > 255 else small
     scale = 255 / (high - low) if high > low else 0.0
     return Image.fromarray(np.rint((x - low) * scale).astype(np.uint8))
 

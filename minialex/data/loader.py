@@ -75,37 +75,21 @@ class DataLoader:
     dataset.
     """
 
-    def __init__(
-        self,
-        dataset: Samples,
-        batch_size: int,
-        transform: Transform | None = None,
-        *,
-        shuffle: bool = False,
-        drop_last: bool = False,
-        seed: int = 0,
-        workers: int = 0,
-        prefetch: int = 4,
-    ) -> None:
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("workers", workers, 0),
-            ("prefetch", prefetch, 1),
-        ):
-            _check_int(name, value, least)
+    def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
+        shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
+        prefetch: int = 4) -> None:  # fmt: skip
+        _check_int("batch_size", batch_size, 1)
+        _check_int("seed", seed, 0)
+        _check_int("workers", workers, 0)
+        _check_int("prefetch", prefetch, 1)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise DataError(
-                "expected a dataset with len(dataset) and dataset[i] -> (image, label),"
-                f" got {type(dataset).__name__}; a list of pairs is one"
-            )
+            text = "expected a dataset with len(dataset) and dataset[i] -> (image, label)"
+            raise DataError(f"{text}, got {type(dataset).__name__}; a list of pairs is one")
         if len(dataset) == 0:
             raise DataError("the dataset is empty; there is nothing to load")
         if drop_last and len(dataset) < batch_size:
-            raise ConfigError(
-                f"batch_size {batch_size} with drop_last leaves no batch of {len(dataset)} samples;"
-                " use a smaller one"
-            )
+            text = f"batch_size {batch_size} with drop_last leaves no batch of {len(dataset)}"
+            raise ConfigError(f"{text} samples; use a smaller one")
         self.batch_size = batch_size
         self.read_from(dataset, ToArray() if transform is None else transform)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
@@ -124,15 +108,11 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __repr__(self) -> str:
-        samples, batches = len(self.dataset), len(self)
+        samples, size = f"{len(self.dataset):,} samples", self.batch_size
         order = f"shuffled by seed {self.seed}" if self.shuffle else f"in order, seed {self.seed}"
         data = "a list" if isinstance(self.dataset, list) else repr(self.dataset)
-        return (
-            f"DataLoader: {samples:,} samples in {batches:,} batches of {self.batch_size}, {order},"
-            f" {self.workers} workers\n"
-            f"  dataset    {data}\n"
-            f"  transform  {self.transform!r}"
-        )
+        order += f", {self.workers} workers\n  dataset    {data}\n  transform  {self.transform!r}"
+        return f"DataLoader: {samples} in {len(self):,} batches of {size}, {order}"
 
     def __iter__(self) -> Generator[Batch]:
         """The batches of the next epoch."""
@@ -161,10 +141,8 @@ class DataLoader:
         _check_int("start", start, 0)
         if start > len(self):
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
-        order = self.order(epoch)
-        parts = [
-            order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(start, len(self))
-        ]
+        order, n = self.order(epoch), self.batch_size
+        parts = [order[k * n : (k + 1) * n] for k in range(start, len(self))]
         if self.workers == 0:
             return (self._load(epoch, part, None) for part in parts)
         return self._load_ahead(epoch, parts)
@@ -215,10 +193,8 @@ class DataLoader:
                 colours = None if colour is None else np.empty((N, 3), dtype=np.float32)
             elif (sample.shape, sample.dtype) != (images.shape[1:], images.dtype):
                 one, other = (f"{a.dtype} {a.shape}" for a in (images[0], sample))
-                raise ConfigError(
-                    f"samples of one batch differ in shape or type, {one} and {other};"
-                    " let the transform crop"
-                )
+                text = f"samples of one batch differ in shape or type, {one} and {other}"
+                raise ConfigError(f"{text}; let the transform crop")
             images[k] = sample
             if colours is not None:
                 colours[k] = colour
@@ -229,18 +205,15 @@ class DataLoader:
         item = self.dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
             size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-            raise DataError(
-                f"dataset[{index}] must be a pair (image, label), got {type(item).__name__}{size};"
-                " list(zip(images, labels)) makes pairs of two arrays"
-            )
+            text = f"must be a pair (image, label), got {type(item).__name__}{size}"
+            fix = "list(zip(images, labels)) makes pairs of two arrays"
+            raise DataError(f"dataset[{index}] {text}; {fix}")
         try:
             return item[0], operator.index(item[1])
         except TypeError:
             found = " ".join(short(item[1]).split())
-            raise DataError(
-                f"dataset[{index}]: the label must be a whole number, the index of a class,"
-                f" got {found}"
-            ) from None
+            text = f"dataset[{index}]: the label must be a whole number, the index of a class"
+            raise DataError(f"{text}, got {found}") from None
 
     def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes of a sample and its random colour; or float32, see RawBatch."""
@@ -248,9 +221,8 @@ class DataLoader:
             return self._parts[0](image, rng)
         sample = self.transform(image, rng)
         if not isinstance(sample, np.ndarray):
-            raise ConfigError(
-                f"the transform must return an array, got {type(sample).__name__}; add ToArray()"
-            )
+            text = f"the transform must return an array, got {type(sample).__name__}"
+            raise ConfigError(f"{text}; add ToArray()")
         return sample.astype(np.float32, copy=False), None
 
 

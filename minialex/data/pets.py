@@ -28,8 +28,7 @@ PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 ADDRESS = PAGE + "data/"
 MD5 = {  # of the two archives, 19 and 792 MB, as torchvision checks them too
     "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
-    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
-}
+    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c"}  # fmt: skip
 
 SPECIES = {"1": "cat", "2": "dog"}  # the third column of annotations/trainval.txt and test.txt
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -47,13 +46,9 @@ _AGAIN = "run the same command again to continue"
 Progress = Callable[..., Any]  # tqdm, or anything that is called and used like it
 
 
-def download_pets(
-    root: str | os.PathLike[str],
-    base_url: str = ADDRESS,
-    md5: dict[str, str] | None = None,
-    progress: Progress | None = None,
-    timeout: float = 30.0,
-) -> Path:
+def download_pets(root: str | os.PathLike[str], base_url: str = ADDRESS,
+    md5: dict[str, str] | None = None, progress: Progress | None = None, timeout: float = 30.0
+) -> Path:  # fmt: skip
     """Make root/pets/{train,test}/{cat,dog}/*.jpg unless it exists; returns the path of root/pets.
 
     About 810 MB are downloaded to root/pets-download and deleted once the photos are arranged, so
@@ -103,9 +98,8 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
             have = 0  # the server sends the whole file whatever was asked for
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else None
-        bar = progress and progress(
-            total=total, initial=have, desc=path.name, unit="B", unit_scale=True, disable=None
-        )
+        bar = progress and progress(total=total, initial=have, desc=path.name,
+            unit="B", unit_scale=True, disable=None)  # fmt: skip
         try:
             with part.open("ab" if have else "wb") as file:
                 have += _copy(response, file, url, bar)
@@ -113,9 +107,8 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
             if bar is not None:
                 bar.close()
     if total is not None and have < total:
-        raise DataError(
-            f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}"
-        )
+        text = f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}"
+        raise DataError(text)
     part.replace(path)
 
 
@@ -154,19 +147,15 @@ def _network_errors(url: str) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
-        raise DataError(
-            f"the server refused {url} (HTTP {error.code} {_line(error.reason)}); try again later,"
-            f" or put {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
-        ) from None
-    except TimeoutError:
-        raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
+        put = f"put {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
+        text = f"the server refused {url} (HTTP {error.code} {_line(error.reason)})"
+        raise DataError(f"{text}; try again later, or {put}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
-        raise DataError(
-            f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
-        ) from None
+        text = f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
+        raise DataError(text) from None
 
 
 def _verify(path: Path, expected: str) -> None:
@@ -174,10 +163,9 @@ def _verify(path: Path, expected: str) -> None:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != expected:
         path.unlink()
-        raise DataError(
-            f"{path.name} was damaged on its way (md5 {found}, expected {expected});"
-            " it was deleted: run the same command again to download it anew"
-        )
+        text = f"{path.name} was damaged on its way (md5 {found}, expected {expected})"
+        again = "it was deleted: run the same command again to download it anew"
+        raise DataError(f"{text}; {again}")
 
 
 # ---------------------------------------------------------------------------------------- arranging
@@ -194,9 +182,8 @@ def _arrange(store: Path, target: Path) -> None:
             (unfinished / folder).mkdir(parents=True)
         _unpack(store / "images.tar.gz", folders, unfinished)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"the archives in {str(store)!r} cannot be unpacked ({_line(error)}); delete them"
-        ) from None
+        text = f"the archives in {str(store)!r} cannot be unpacked ({_line(error)}); delete them"
+        raise DataError(text) from None
     (unfinished / "README.txt").write_text(_README, encoding="utf-8")
     unfinished.rename(target)
 
@@ -211,18 +198,14 @@ def _read_lists(archive: Path) -> dict[str, str]:
         for split, list_name in _LISTS.items():
             file = tar.extractfile(list_name) if list_name in tar.getnames() else None
             if file is None:
-                raise DataError(
-                    f"{archive.name} has no {list_name}; it is not the archive that was expected"
-                )
+                text = f"{archive.name} has no {list_name}"
+                raise DataError(f"{text}; it is not the archive that was expected")
             for line in file.read().decode("utf-8").splitlines():
                 if not line.strip() or line.startswith("#"):
                     continue
                 columns = line.split()
-                if (
-                    len(columns) != 4
-                    or columns[2] not in SPECIES
-                    or not re.fullmatch(r"[\w-]+", columns[0])
-                ):
+                if (len(columns) != 4 or columns[2] not in SPECIES
+                        or not re.fullmatch(r"[\w-]+", columns[0])):  # fmt: skip
                     raise DataError(f"{list_name} has a line of an unknown form: {line[:60]!r}")
                 folders[f"images/{columns[0]}.jpg"] = f"{split}/{SPECIES[columns[2]]}"
     return folders
@@ -242,9 +225,8 @@ def _unpack(archive: Path, folders: dict[str, str], root: Path) -> None:
                     shutil.copyfileobj(file, copy)
                 missing.remove(member.name)
     if missing:
-        raise DataError(
-            f"{archive.name} lacks {len(missing)} of the listed photos, among them {min(missing)}"
-        )
+        lack = f"lacks {len(missing)} of the listed photos, among them {min(missing)}"
+        raise DataError(f"{archive.name} {lack}")
 
 
 def _disk_problem(error: OSError, root: Path) -> str:

@@ -57,14 +57,11 @@ class Finish:
         N, H, W, C = pixels.shape
         # Rows of W * C numbers, because NumPy is slow where the last axis is only 3 long.
         y = xp.empty((N, H, W * C), dtype=np.float32)
-        mean, std = (
-            xp.asarray(np.tile(np.asarray(v, np.float32), W)) for v in (self.mean, self.std)
-        )
+        mean, std = (xp.asarray(np.tile(np.asarray(v, "f4"), W)) for v in (self.mean, self.std))
         for images in pieces(y):
             part = y[images]
-            xp.divide(
-                pixels[images].reshape(part.shape), np.float32(255), out=part, dtype=np.float32
-            )
+            p = pixels[images].reshape(part.shape)
+            xp.divide(p, np.float32(255), out=part, dtype=np.float32)
             if colours is not None:
                 part += xp.tile(colours[images], W)[:, None]
             part -= mean
@@ -84,9 +81,8 @@ class ToBytes:
     shift: ColourShift | None
     rest: Compose
 
-    def __call__(
-        self, image: Any, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(self, image: Any,
+        rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
         image = self.crops(image, rng)
         pixels = pixels_of(image)
         if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):

@@ -43,16 +43,10 @@ class Source:
     messages: list[str] = field(default_factory=list)
 
 
-def open_source(
-    spec: str | os.PathLike[str],
-    *,
-    seed: int,
-    limit: int | None = None,
-    data_root: str | os.PathLike[str] | None = None,
-    length: int | None = None,
-    progress: Progress | None = tqdm,
-    report: Callable[[str], None] = print,
-) -> Source:
+def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = None,
+    data_root: str | os.PathLike[str] | None = None, length: int | None = None,
+    progress: Progress | None = tqdm, report: Callable[[str], None] = print
+) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, `length` of them for training (default
@@ -83,9 +77,8 @@ def open_source(
         root = download_root() if data_root is None else Path(data_root)
         if not (root / "pets").is_dir():
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
-        return _photos(
-            download_pets(root, progress=progress), "Oxford-IIIT Pet photos", seed, limit
-        )
+        pets = download_pets(root, progress=progress)
+        return _photos(pets, "Oxford-IIIT Pet photos", seed, limit)
     folder = Path(spec)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
@@ -130,12 +123,10 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
     lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
     starts = (TRAIN_START, VAL_START, TEST_START)
     most = limit or length + VAL_DRAWINGS + TEST_DRAWINGS
-    train, val, test = (
-        Drawings(min(n, most), seed=seed, start=at) for n, at in zip(lengths, starts, strict=True)
-    )
-    return Source(
-        train, val, test, train.classes, _describe(f"drawings (seed {seed})", train, val, test)
-    )
+    train, val, test = (Drawings(min(n, most), seed=seed, start=at)
+        for n, at in zip(lengths, starts, strict=True))  # fmt: skip
+    text = _describe(f"drawings (seed {seed})", train, val, test)
+    return Source(train, val, test, train.classes, text)
 
 
 def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
@@ -148,40 +139,30 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
         _same_classes(folder, train.classes, test.classes)
         others = [name for name in class_names(folder) if name not in ("train", "test")]
         if others:
-            messages.append(
-                f"not used: {', '.join(others)} in {str(folder)!r}, beside train and test"
-            )
+            unused = f"{', '.join(others)} in {str(folder)!r}"
+            messages.append(f"not used: {unused}, beside train and test")
     elif has_train or has_test:
         found, missing = ("train", "test") if has_train else ("test", "train")
-        raise DataError(
-            f"{str(folder)!r} has a folder {found} but no {missing}; add {missing}/<class>/, or"
-            f" give {str(folder / found)!r} to split its photos"
-        )
+        remedy = f"add {missing}/<class>/, or give {str(folder / found)!r} to split its photos"
+        raise DataError(f"{str(folder)!r} has a folder {found} but no {missing}; {remedy}")
     else:
         train, test = split(ImageFolder(folder), TEST_SHARE, seed)
-        messages.append(
-            f"{str(folder)!r} has no train and test folders: a random {TEST_SHARE:.0%} of each"
-            f" class (seed {seed}) became the test photos"
-        )
+        how = f"a random {TEST_SHARE:.0%} of each class (seed {seed}) became the test photos"
+        messages.append(f"{str(folder)!r} has no train and test folders: {how}")
     if len(train.classes) < 2:
-        raise DataError(
-            f"{str(folder)!r} has photos of one class only, {train.classes[0]!r};"
-            " add a second class"
-        )
+        only = f"photos of one class only, {train.classes[0]!r}"
+        raise DataError(f"{str(folder)!r} has {only}; add a second class")
     train, val = (_at_most(limit, part, seed) for part in split(train, VAL_SHARE, seed))
     test = _at_most(limit, test, seed)
     return Source(train, val, test, train.classes, _describe(what, train, val, test), messages)
 
 
 def _same_classes(folder: Path, train: list[str], test: list[str]) -> None:
-    for name, has, lacks in (("train", train, test), ("test", test, train)):
+    for name, other, has, lacks in (("train", "test", train, test), ("test", "train", test, train)):
         extra = [c for c in has if c not in lacks]
         if extra:
-            other = "test" if name == "train" else "train"
-            raise DataError(
-                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {name} but not in"
-                f" {other}; both need the same class folders"
-            )
+            text = f"class {', '.join(map(repr, extra))} is in {name} but not in {other}"
+            raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
 
 
 def _at_most(limit: int | None, dataset: LabelledDataset, seed: int) -> LabelledDataset:

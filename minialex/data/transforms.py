@@ -94,9 +94,8 @@ class RandomCrop:
     def __post_init__(self) -> None:
         set_field(self, "size", _size("RandomCrop", self.size))
         if type(self.padding) is not int or self.padding < 0:
-            raise ConfigError(
-                f"RandomCrop: padding must be a whole number of 0 or more, got {self.padding!r}"
-            )
+            text = "RandomCrop: padding must be a whole number of 0 or more"
+            raise ConfigError(f"{text}, got {self.padding!r}")
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         pad = self.padding
@@ -134,9 +133,8 @@ class RandomResizedCrop:
         box = self.draw_box(*_size_of("RandomResizedCrop", image), rng)
         return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
-    def draw_box(
-        self, width: int, height: int, rng: np.random.Generator
-    ) -> tuple[int, int, int, int]:
+    def draw_box(self, width: int, height: int,
+        rng: np.random.Generator) -> tuple[int, int, int, int]:  # fmt: skip
         """(left, top, right, bottom) of the part, in pixels of an image of width x height."""
         low, high = self.ratio
         for _ in range(_ATTEMPTS):
@@ -199,27 +197,19 @@ class Normalize:
         for name in ("mean", "std"):
             value = getattr(self, name)
             if not isinstance(value, Sequence) or not value or not all(is_number(v) for v in value):
-                raise ConfigError(
-                    f"Normalize: {name} must be one number for each channel, got {value!r}"
-                )
+                text = f"Normalize: {name} must be one number for each channel"
+                raise ConfigError(f"{text}, got {value!r}")
             set_field(self, name, tuple(float(v) for v in value))
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ConfigError(
-                "Normalize: needs as many std as mean, all std positive,"
-                f" got {self.mean} and {self.std}"
-            )
+            text = "Normalize: needs as many std as mean, all std positive"
+            raise ConfigError(f"{text}, got {self.mean} and {self.std}")
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if (
-            not isinstance(x, np.ndarray)
-            or x.ndim != 3
-            or x.shape[2] != len(self.mean)
-            or x.dtype.kind != "f"
-        ):
-            found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ConfigError(
-                f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}"
-            )
+        form = (x.dtype.kind, x.ndim, *x.shape[2:]) if isinstance(x, np.ndarray) else ()
+        if form != ("f", 3, len(self.mean)):
+            found = f"{x.dtype} {x.shape}" if form else type(x).__name__
+            text = f"Normalize: expected a float array (H, W, {len(self.mean)})"
+            raise ConfigError(f"{text}, got {found}")
         # Rows of W * C numbers, because NumPy is slow where the innermost axis is only 3 long.
         H, W, C = x.shape
         y = x.reshape(H, W * C) - np.tile(np.asarray(self.mean, x.dtype), W)
@@ -252,9 +242,8 @@ def is_number(value: object) -> bool:
 def _size(owner: str, size: Any) -> Size:
     sides = tuple(size) if isinstance(size, list | tuple) else (size,)
     if len(sides) > 2 or not sides or any(type(side) is not int or side <= 0 for side in sides):
-        raise ConfigError(
-            f"{owner}: size must be a positive whole number or (height, width), got {short(size)}"
-        )
+        text = f"{owner}: size must be a positive whole number or (height, width)"
+        raise ConfigError(f"{text}, got {short(size)}")
     return sides if len(sides) == 2 else sides[0]
 
 
@@ -264,9 +253,8 @@ def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float
         if 0 < low <= high <= most:
             return low, high
     limit = "" if most == math.inf else f" <= {most:g}"
-    raise ConfigError(
-        f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}, got {short(value)}"
-    )
+    text = f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}"
+    raise ConfigError(f"{text}, got {short(value)}")
 
 
 def _pair(size: Size) -> tuple[int, int]:
@@ -278,18 +266,14 @@ def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple
     (h, w), (width, height) = _pair(size), _size_of(owner, image)
     if height + 2 * padding < h or width + 2 * padding < w:
         border = f" with a border of {padding}" if padding else ""
-        raise DataError(
-            f"{owner}: cannot cut {w}x{h} pixels from an image of"
-            f" {width}x{height}{border}; put a Resize before it"
-        )
+        text = f"{owner}: cannot cut {w}x{h} pixels from an image of {width}x{height}{border}"
+        raise DataError(f"{text}; put a Resize before it")
     return h, w
 
 
 def _size_of(owner: str, image: Any) -> tuple[int, int]:
     """(width, height) of a Pillow image; ConfigError, in the name of `owner`, for anything else."""
     if not isinstance(image, Image.Image):
-        raise ConfigError(
-            f"{owner}: expected a Pillow image, got {type(image).__name__};"
-            " Image.fromarray makes one of an array"
-        )
+        text = f"{owner}: expected a Pillow image, got {type(image).__name__}"
+        raise ConfigError(f"{text}; Image.fromarray makes one of an array")
     return image.size

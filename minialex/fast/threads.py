@@ -174,9 +174,6 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
     items = list(items)
     count = min(cpu_count(), len(items))
     pool = None if count <= 1 or getattr(_this_thread, "is_worker", False) else _pool(count)
-    if pool is None:
-        with one_blas_thread():
-            return [function(item) for item in items]
     results: list[Any] = [None] * len(items)
 
     def run(worker: int) -> None:
@@ -184,6 +181,8 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
             results[i] = function(items[i])
 
     with one_blas_thread():
+        if pool is None:
+            return [function(item) for item in items]
         futures = [pool.submit(run, worker) for worker in range(count)]
         for future in futures:
             future.result()
@@ -210,16 +209,18 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
         out = np.empty((M, N), dtype=np.result_type(a, b))
     count = min(8, max(2, M * K * N >> 28))  # more for larger ones, as each costs a little
-    edges = [M * i // count for i in range(count + 1)]
-    pieces = [slice(i, j) for i, j in itertools.pairwise(edges)]
-    map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), pieces)
+    map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), _pieces(M, count))
     return out
 
 
 def products(a: Array, b: Array, out: Array) -> Array:
     """out[i] (M, N) = a[i] (M, K) b[i] (K, N) for all i."""
     count = cpu_count() if a.size * b.shape[2] >= LEAST_WORK else 1
-    edges = [len(a) * i // count for i in range(count + 1)]
-    some = [slice(i, j) for i, j in itertools.pairwise(edges)]
-    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), some)
+    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), _pieces(len(a), count))
     return out
+
+
+def _pieces(length: int, count: int) -> list[slice]:
+    """`length` rows in `count` pieces, as even as can be."""
+    edges = [length * i // count for i in range(count + 1)]
+    return [slice(i, j) for i, j in itertools.pairwise(edges)]

@@ -6,9 +6,8 @@ from minialex.params import Params
 from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
-BACKWARD = Kernel(
-    "activations.cu", "relu_backward", "T y, T dy", "T dx", "dx = relu_backward(y, dy)"
-)
+BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
+    "dx = relu_backward(y, dy)")  # fmt: skip
 
 
 class ReLU(Twin, page.ReLU, device="gpu"):

@@ -13,14 +13,10 @@ from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-IM2COL = Kernel(
-    "conv.cu", "im2col", f"raw T x, {SIZES}", "T X",
-    "X = im2col<T>(x, Index(i), H, W, C, OH, OW, K, S, P)",
-)  # fmt: skip
-COL2IM = Kernel(
-    "conv.cu", "col2im", f"raw T dX, {SIZES}", "T dx",
-    "dx = col2im<T>(dX, Index(i), H, W, C, OH, OW, K, S, P)",
-)  # fmt: skip
+IM2COL = Kernel("conv.cu", "im2col", f"raw T x, {SIZES}", "T X",
+    "X = im2col<T>(x, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
+COL2IM = Kernel("conv.cu", "col2im", f"raw T dX, {SIZES}", "T dx",
+    "dx = col2im<T>(dX, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
 
 
 def im2col(x: Array, K: int, S: int, P: int) -> Array:

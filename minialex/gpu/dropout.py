@@ -9,11 +9,9 @@ from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
 PLACE = "int64 first, uint32 step0, uint32 step1, uint32 stream, uint32 key0, uint32 key1"
-DROPOUT = Kernel(
-    "dropout.cu", "dropout", f"T x, {PLACE}, uint32 threshold, T keep", "T y, T m",
+DROPOUT = Kernel("dropout.cu", "dropout", f"T x, {PLACE}, uint32 threshold, T keep", "T y, T m",
     "m = philox(first + i, step0, step1, stream, key0, key1) >= threshold ? T(T(1) / keep) : T(0);"
-    " y = x * m",
-)  # fmt: skip
+    " y = x * m")  # fmt: skip
 
 
 class Dropout(Twin, page.Dropout, device="gpu"):

@@ -4,16 +4,13 @@ from minialex.gpu.kernel import Kernel
 from minialex.losses import check
 from minialex.xp import Array, get_xp
 
-CROSS_ENTROPY = Kernel(
-    "losses.cu", "cross_entropy", "raw T z, L label, int32 C, T right, T wrong, T share",
-    "T surprise, raw T dz",
-    "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, share, dz)",
-)  # fmt: skip
+CROSS_ENTROPY = Kernel("losses.cu", "cross_entropy",
+    "raw T z, L label, int32 C, T right, T wrong, T share", "T surprise, raw T dz",
+    "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, share, dz)")  # fmt: skip
 
 
-def softmax_cross_entropy(
-    logits: Array, labels: Array, label_smoothing: float = 0.0
-) -> tuple[Array, Array]:
+def softmax_cross_entropy(logits: Array, labels: Array,
+    label_smoothing: float = 0.0) -> tuple[Array, Array]:  # fmt: skip
     """As losses.softmax_cross_entropy: the mean loss and dL/dlogits (N, C)."""
     check(logits, labels, label_smoothing)
     if logits.dtype.itemsize < 4:  # the sum over many classes needs more digits than float16 has

@@ -9,14 +9,12 @@ from minialex.params import Params
 from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
-FORWARD = Kernel(
-    "lrn.cu", "lrn_forward", "raw T x, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
-    "lrn_forward(x, Index(i), C, half, alpha, beta, k, s, y)",
-)  # fmt: skip
-BACKWARD = Kernel(
-    "lrn.cu", "lrn_backward", "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta",
-    "T dx", "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)",
-)  # fmt: skip
+FORWARD = Kernel("lrn.cu", "lrn_forward",
+    "raw T x, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
+    "lrn_forward(x, Index(i), C, half, alpha, beta, k, s, y)")  # fmt: skip
+BACKWARD = Kernel("lrn.cu", "lrn_backward",
+    "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta", "T dx",
+    "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)")  # fmt: skip
 
 
 class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):

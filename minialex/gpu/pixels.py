@@ -7,10 +7,8 @@ from minialex.gpu.kernel import Kernel
 from minialex.xp import Array, get_xp
 
 NUMBERS = ", ".join(f"float32 {name}{channel}" for name in ("mean", "std") for channel in range(3))
-FINISH = Kernel(
-    "pixels.cu", "finish", f"uint8 p, float32 colour, {NUMBERS}", "float32 y",
-    "y = finish(p, colour, i % 3, mean0, mean1, mean2, std0, std1, std2)",
-)  # fmt: skip
+FINISH = Kernel("pixels.cu", "finish", f"uint8 p, float32 colour, {NUMBERS}", "float32 y",
+    "y = finish(p, colour, i % 3, mean0, mean1, mean2, std0, std1, std2)")  # fmt: skip
 
 
 def finish(form: Finish, pixels: Array, colours: Array | None = None) -> Array:

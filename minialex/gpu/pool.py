@@ -10,14 +10,10 @@ from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-FORWARD = Kernel(
-    "pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "T y, I winner",
-    "maxpool_forward(x, Index(i), H, W, C, OH, OW, K, S, P, y, winner)",
-)  # fmt: skip
-BACKWARD = Kernel(
-    "pool.cu", "maxpool_backward", f"raw T dy, raw I winner, {SIZES}", "T dx",
-    "dx = maxpool_backward<T>(dy, winner, Index(i), H, W, C, OH, OW, K, S, P)",
-)  # fmt: skip
+FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "T y, I winner",
+    "maxpool_forward(x, Index(i), H, W, C, OH, OW, K, S, P, y, winner)")  # fmt: skip
+BACKWARD = Kernel("pool.cu", "maxpool_backward", f"raw T dy, raw I winner, {SIZES}", "T dx",
+    "dx = maxpool_backward<T>(dy, winner, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):

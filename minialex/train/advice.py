@@ -35,11 +35,9 @@ from minialex.xp import Array, to_cpu
 
 IMAGES = 64  # at most so many are looked at
 CLOSE = 0.01  # so near to the loss of guessing is a guess
-BY_HEART = (
-    "the training loss falls, but validation stays at chance: the network learns its images by"
-    " heart; do the labels fit them, or were they shuffled? Else: more images, --augment, or a"
-    " smaller network"
-)
+BY_HEART = ("the training loss falls, but validation stays at chance: the network learns its images"
+    " by heart; do the labels fit them, or were they shuffled? Else: more images, --augment,"
+    " or a smaller network")  # fmt: skip
 
 
 def advice(run: Any) -> list[str]:
@@ -104,10 +102,8 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
     first = next((size for leaf, _, size, _ in notes if leaf.params), 1.0)
     mean, deviation = float(x.mean()), float(x.std())
     if abs(mean) > 3 * deviation or deviation < 0.03 or first > 30:
-        yield (
-            f"inputs of mean {mean:.3g} and deviation {deviation:.3g}: normalize them to about 0"
-            " and 1 (--normalize, or Normalize in your transform)"
-        )
+        fix = "normalize them to about 0 and 1 (--normalize, or Normalize in your transform)"
+        yield f"inputs of mean {mean:.3g} and deviation {deviation:.3g}: {fix}"
     for name, layer in run.model.leaves():
         units = [alive for leaf, *_, alive in notes if leaf is layer and page_of(leaf) is ReLU]
         dead = 1 - float(np.any(units, axis=0).mean()) if units else 0.0

@@ -16,17 +16,14 @@ def check_arguments(run: Any) -> None:
     loaders = {"loader": run.loader} if run.val is None else {"loader": run.loader, "val": run.val}
     for name, found in loaders.items():
         if not isinstance(found, DataLoader):
-            raise ConfigError(
-                f"fit: {name} must be a DataLoader, got {type(found).__name__}; make it as"
-                " DataLoader(dataset, batch_size)"
-            )
-    for name, least in {**COUNTS, **COUNTS_OR_NONE}.items():
-        count = getattr(run, name)
-        try:
-            if not (count is None and name in COUNTS_OR_NONE):
-                check_sizes("fit", least, **{name: count})
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+            line = f"fit: {name} must be a DataLoader, got {type(found).__name__}"
+            raise ConfigError(f"{line}; make it as DataLoader(dataset, batch_size)")
+    given = {name: n for name, n in COUNTS_OR_NONE.items() if getattr(run, name) is not None}
+    try:
+        for name, least in {**COUNTS, **given}.items():
+            check_sizes("fit", least, **{name: getattr(run, name)})
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     share = run.label_smoothing
     if not (hasattr(share, "__float__") and 0 <= share < 1):
         raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {share!r}")

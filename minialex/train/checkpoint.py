@@ -54,8 +54,7 @@ def named_state(layer: Layer) -> list[tuple[str, Any, Params, str]]:
     found = [(key, layer, own, key) for own, key in own_arrays(layer)]
     for name, child in layer.children().items():
         found += [(f"{name}.{inner}", *rest) for inner, *rest in named_state(child)]
-    lost = {name for _, _, name in named_arrays(layer.params)} - {name for name, *_ in found}
-    if lost:
+    if lost := {name for _, _, name in named_arrays(layer.params)} - {name for name, *_ in found}:
         kind = type(layer).__name__
         raise ValueError(f"{kind}: children() must name the layer that {min(lost)!r} belongs to")
     return found
@@ -68,10 +67,8 @@ def state_dict(model: Layer) -> dict[str, np.ndarray]:
 
 def state_views(model: Layer) -> dict[str, np.ndarray]:
     """As `state_dict`, but on a CPU no copies, which takes no memory."""
-    return {
-        name: np.asarray(to_cpu(own[key])).transpose(torch_axes(layer, key, own[key]))
-        for name, layer, own, key in named_state(model)
-    }
+    return {name: np.asarray(to_cpu(own[key])).transpose(torch_axes(layer, key, own[key]))
+            for name, layer, own, key in named_state(model)}  # fmt: skip
 
 
 def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
@@ -80,7 +77,10 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
     Raises CheckpointError, and changes nothing, where a name is missing or unknown or a shape does
     not fit.
     """
-    line, shapes = "the checkpoint does not fit this model:", state_dict_shapes(model)
+    line = "the checkpoint does not fit this model:"
+    # In PyTorch's axis order, without copying any array.
+    shapes = {name: tuple(own[key].shape[axis] for axis in torch_axes(layer, key, own[key]))
+              for name, layer, own, key in named_state(model)}  # fmt: skip
     if lacking := shapes.keys() - tensors.keys():
         raise CheckpointError(f"{line} it lacks {min(lacking)}")
     if unknown := tensors.keys() - shapes.keys():
@@ -99,18 +99,8 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
             array.set(np.asarray(ours, array.dtype, order="C"))
 
 
-def state_dict_shapes(model: Layer) -> dict[str, tuple[int, ...]]:
-    """Name -> shape in PyTorch's axis order, without copying any array."""
-    return {
-        name: tuple(own[key].shape[axis] for axis in torch_axes(layer, key, own[key]))
-        for name, layer, own, key in named_state(model)
-    }
-
-
-def save_checkpoint(
-    path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any],
-    keep: Path | None = None,
-) -> None:  # fmt: skip
+def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray],
+                    header: dict[str, Any], keep: Path | None = None) -> None:  # fmt: skip
     """Write tensors and a JSON header to `path`, atomically; the old file is `keep` afterwards.
 
     Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
@@ -124,9 +114,8 @@ def save_checkpoint(
     write_whole(path, _pieces(tensors, {"minialex": text}), keep)
 
 
-def load_checkpoint(
-    path: str | os.PathLike[str], ours: bool = True
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """The tensors and the header of a file written by `save_checkpoint`.
 
     A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
@@ -152,8 +141,7 @@ def load_checkpoint(
         raise CheckpointError(f"{name} was not written by minialex; it has no minialex header")
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{name} has another format than this version of minialex reads")
-    checksum = header.pop("checksum", None)
-    if checksum != _checksum(tensors, header):
+    if header.pop("checksum", None) != _checksum(tensors, header):
         line = "is damaged: its checksum does not match; use another checkpoint"
         raise CheckpointError(f"{name} {line}")
     return tensors, header
@@ -168,10 +156,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
     with open(path, "rb") as file:
         start = file.read(8)
         if start.startswith((b"PK\x03\x04", b"\x80\x02")):
-            raise ValueError(
-                "it is a pickle of PyTorch's, which could run code: write the weights there by"
-                " safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-            )
+            line = "it is a pickle of PyTorch's, which could run code: write the weights there by"
+            how = "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+            raise ValueError(f"{line} {how}")
         begin = 8 + int.from_bytes(start, "little")
         header = json.loads(file.read(min(begin, size) - 8))
         metadata = header.pop("__metadata__", {})
@@ -216,8 +203,7 @@ def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
     crc = zlib.crc32(json.dumps(header, default=plain_number).encode())
     for name in sorted(tensors):
         array = np.atleast_1d(tensors[name])
-        dtype = array.dtype.newbyteorder("<")
-        crc = zlib.crc32(f"{name}{array.shape}{dtype}".encode(), crc)
+        crc = zlib.crc32(f"{name}{array.shape}{array.dtype.newbyteorder('<')}".encode(), crc)
         for block in _blocks(array):
             crc = zlib.crc32(block, crc)
     return f"{crc:08x}"

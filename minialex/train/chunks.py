@@ -28,8 +28,7 @@ class Chunks:
     """
 
     def __init__(self, model: Layer, optimizer: Optimizer, size: int, batch_size: int):
-        whole = list(mixers(model)) if size < batch_size else []
-        if whole:
+        if size < batch_size and (whole := list(mixers(model))):
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
         self.model, self.part_grad = model, Params()

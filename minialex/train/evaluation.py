@@ -58,10 +58,8 @@ def evaluating(model: Layer, training: bool = False) -> Iterator[None]:
             layer.training = mode
 
 
-def tally(
-    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
-    name: str = "validation", ten_crops: bool = False,
-) -> list[Tally]:  # fmt: skip
+def tally(model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
+          name: str = "validation", ten_crops: bool = False) -> list[Tally]:  # fmt: skip
     """What `model` answers over epoch 0 of `loader`, in evaluation mode.
 
     With `ten_crops`, samples are the ten crops of an image, (N, 10, H, W, 3), and there are two
@@ -71,11 +69,8 @@ def tally(
     tallies: list[Tally] = []
     images = len(loader.dataset) if screen else 0
     batches = device_batches(loader, device or device_of(model), epoch=0)
-    with (
-        evaluating(model),
-        contextlib.closing(batches),
-        screen.bar(name, images) if screen else contextlib.nullcontext() as bar,
-    ):
+    with (evaluating(model), contextlib.closing(batches),
+          screen.bar(name, images) if screen else contextlib.nullcontext() as bar):  # fmt: skip
         for x, labels in batches:
             crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
             logits = model(crops)
@@ -90,16 +85,13 @@ def tally(
             for one, answer in zip(tallies, answers, strict=True):
                 one.add(answer, to_cpu(labels))
             if bar:
-                bar.update(
-                    len(x), loss=f"{tallies[-1].loss:.4f}", acc=f"{tallies[-1].accuracy:.1%}"
-                )
+                last = tallies[-1]
+                bar.update(len(x), loss=f"{last.loss:.4f}", acc=f"{last.accuracy:.1%}")
     return tallies
 
 
-def evaluate(
-    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
-    name: str = "validation",
-) -> tuple[float, float]:  # fmt: skip
+def evaluate(model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
+             name: str = "validation") -> tuple[float, float]:  # fmt: skip
     """Mean loss and accuracy of `model`, in evaluation mode, over epoch 0 of `loader`.
 
     The model is back in the mode it was found in when this returns or raises.  `device` None is
@@ -109,16 +101,13 @@ def evaluate(
     return found.loss, found.accuracy
 
 
-def evaluate_ten_crops(
-    model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None
-) -> dict[str, float]:
+def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str | None = None,
+                       screen: Any = None) -> dict[str, float]:  # fmt: skip
     """As `evaluate`, for a loader whose samples are the ten crops of an image, (N, 10, H, W, 3).
 
     "ten_crop_loss" and "ten_crop_acc" are those of the mean of the ten probabilities (section 4.1
     of the paper), "test_loss" and "test_acc" those of the middle crop alone.
     """
     middle, ten = tally(model, loader, device, screen, "test", ten_crops=True)
-    return {
-        "test_loss": middle.loss, "test_acc": middle.accuracy,
-        "ten_crop_loss": ten.loss, "ten_crop_acc": ten.accuracy,
-    }  # fmt: skip
+    return {"test_loss": middle.loss, "test_acc": middle.accuracy,
+            "ten_crop_loss": ten.loss, "ten_crop_acc": ten.accuracy}  # fmt: skip

@@ -25,9 +25,8 @@ TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
 
 
-def write_whole(
-    path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None
-) -> None:
+def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None
+) -> None:  # fmt: skip
     """Write `pieces`, bytes or arrays of them, to a file, atomically.
 
     The old file is `keep` afterwards, if that is given.  Raises CheckpointError where the disk
@@ -50,14 +49,14 @@ def write_whole(
     except OSError as error:
         kept = "; the old file is kept" if os.path.lexists(path) else ""
         raise CheckpointError(f"cannot write {str(path)!r}: {reason(error)}{kept}") from None
-    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
-        # Else a power cut could leave the old file.  Some network disks cannot do it, and need not.
-        with contextlib.suppress(OSError):
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    # Else a power cut could leave the old file.  Windows cannot open a folder; some network disks
+    # cannot do it, and need not.
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

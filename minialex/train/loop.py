@@ -153,11 +153,8 @@ class Training:
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
         if self.cache is not False and folder and left > 1 and not self.seen_enough():
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
-            loaders, room = [part for part in (self.loader, self.val) if part], self.saved.needs
-            line = keep_decoded(
-                loaders, folder.path, self.cache is None, reserve=max(0, room(folder))
-            )
-            if line:
+            loaders, room = [*filter(None, (self.loader, self.val))], self.saved.needs(folder)
+            if line := keep_decoded(loaders, folder.path, self.cache is None, reserve=room):
                 self.screen.line(line)
 
     def largest_chunk(self) -> int:
@@ -168,9 +165,8 @@ class Training:
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
         shape, states = x.shape[1:], len(self.optimizer.state)
         outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
-        return memory.largest_chunk(
-            self.model, shape, N, self.memory_limit, states=states, outside=outside
-        )
+        return memory.largest_chunk(self.model, shape, N, self.memory_limit, states=states,
+                                    outside=outside)  # fmt: skip
 
     def check_memory(self) -> None:
         """Say so, once, where the memory limit was not kept."""
@@ -184,10 +180,9 @@ class Training:
         if callable(self.schedule):
             return warm_up(self.schedule, self.warm_up)
         total = self.epochs * len(self.loader)
-        return make_schedule(
-            self.schedule, total, min(self.warm_up, total // 10),
-            errors=lambda: [1 - row["val_acc"] for row in self.history], patience=self.plateau,
-        )  # fmt: skip
+        return make_schedule(self.schedule, total, min(self.warm_up, total // 10),
+            errors=lambda: [1 - row["val_acc"] for row in self.history],
+            patience=self.plateau)  # fmt: skip
 
     @contextlib.contextmanager
     def in_training(self) -> Generator[None]:
@@ -228,9 +223,8 @@ class Training:
         progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
         started = time.perf_counter() - progress.epoch_seconds
         images, done = len(self.loader.dataset), int(progress.sums[2])
-        batches = device_batches(
-            self.loader, self.device, progress.epoch, progress.batch, lambda: self.meter.classes
-        )
+        batches = device_batches(self.loader, self.device, progress.epoch, progress.batch,
+                                 lambda: self.meter.classes)  # fmt: skip
         with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
                 yield x, labels
@@ -269,8 +263,7 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        best = progress.is_best(row)
-        if best:
+        if best := progress.is_best(row):
             self.saved.best()
         progress.end_epoch(row)
         self.saved.last()

@@ -50,11 +50,9 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 def kept_bytes(layer: Layer, shape: Shape) -> int:
     """Bytes that `layer` makes in forward, for backward, of one image of `shape`."""
     numbers = math.prod(layer.output_shape(shape))
-    if getattr(layer, "inplace", False):
+    if getattr(layer, "inplace", False) or (isinstance(layer, Dropout) and not layer.p):
         return 0
-    if isinstance(layer, Dropout):
-        return 2 * numbers * FLOAT if layer.p else 0
-    if isinstance(layer, LocalResponseNorm | Flatten):
+    if isinstance(layer, Dropout | LocalResponseNorm | Flatten):
         return 2 * numbers * FLOAT
     return numbers * (FLOAT + isinstance(layer, MaxPool2d))
 
@@ -69,9 +67,8 @@ def work_bytes(layer: Layer, shape: Shape) -> int:
     return (dx + math.prod(output) + columns) * FLOAT
 
 
-def step_bytes(
-    model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *, states: int = 2
-) -> int:
+def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *,
+               states: int = 2) -> int:  # fmt: skip
     """Bytes at the peak of a training step on images of `shape` (H, W, C).
 
     `chunk` of the batch are at work at a time; `states` is the number of the optimizer's vectors.
@@ -87,10 +84,8 @@ def step_bytes(
     return vectors * count_parameters(model.params) * FLOAT + images + chunk * (kept + work) + REST
 
 
-def largest_chunk(
-    model: Layer, shape: Shape, batch_size: int, limit: int | None, *, states: int = 2,
-    outside: int = 0,
-) -> int:  # fmt: skip
+def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None, *,
+                  states: int = 2, outside: int = 0) -> int:  # fmt: skip
     """The most images at a time, at most the batch, with which a step stays within `limit` bytes.
 
     `outside` bytes are taken beside the step.  Raises ConfigError where one image is too much.
@@ -102,22 +97,18 @@ def largest_chunk(
     if limit is None or needed(batch_size) <= limit:
         return batch_size
     if needed(1) > limit:
-        raise ConfigError(
-            f"--memory-limit {show_bytes(limit)} is too little: with one image at a time the"
-            f" program takes {show_bytes(needed(1))}; raise it, or choose a smaller --width,"
-            " --image-size or --batch-size"
-        )
+        line = f"--memory-limit {show_bytes(limit)} is too little: with one image at a time the"
+        line += f" program takes {show_bytes(needed(1))}; raise it, or choose a smaller --width,"
+        raise ConfigError(f"{line} --image-size or --batch-size")
     each = needed(2) - needed(1) if batch_size > 2 else 1
     return min(batch_size - 1, 1 + (limit - needed(1)) // each)
 
 
-def outside_bytes(
-    model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *, states: int = 2
-) -> int:
+def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *,
+                  states: int = 2) -> int:  # fmt: skip
     """Bytes of the memory of `device` that the process takes beside what `step_bytes` counts."""
-    vectors = (
-        (1 + states) * count_parameters(model.params) * FLOAT
-    )  # g is counted twice, to be safe
+    # g is counted twice, to be safe.
+    vectors = (1 + states) * count_parameters(model.params) * FLOAT
     held = max(0, held_bytes(device) - vectors)
     return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
 

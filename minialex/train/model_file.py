@@ -21,24 +21,17 @@ import numpy as np
 
 from minialex import layers
 from minialex.attach import plain
-from minialex.data.compose import Compose
-from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform
+from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Transform
 from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
 from minialex.twin import page_of
 
-TABLE: dict[str, type] = {
-    name: getattr(layers, name) for name in layers.__all__ if name not in ("Layer", "Sequential")
-}
+TABLE: dict[str, type] = {name: getattr(layers, name) for name in layers.__all__
+                          if name not in ("Layer", "Sequential")}  # fmt: skip
 FIXED = (Resize, CenterCrop, ToArray, Normalize)  # transforms that give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
-
-
-def arguments(kind: type) -> list[str]:
-    """The names of a layer's arguments that its attributes of the same names hold."""
-    return [name for name in inspect.signature(kind).parameters if name not in DRAWN]
 
 
 def describe(model: Layer) -> dict[str, Any] | None:
@@ -51,7 +44,9 @@ def describe(model: Layer) -> dict[str, Any] | None:
         return None if None in inside else {"layer": "Sequential", "layers": inside}
     if kind not in TABLE.values():
         return None
-    return {"layer": kind.__name__, **{name: getattr(model, name) for name in arguments(kind)}}
+    # Its attributes of the same names hold the arguments.
+    names = [name for name in inspect.signature(kind).parameters if name not in DRAWN]
+    return {"layer": kind.__name__, **{name: getattr(model, name) for name in names}}
 
 
 def build(description: dict[str, Any]) -> Layer:
@@ -79,10 +74,8 @@ class _Zeros:
         return np.zeros(shape, dtype=dtype)
 
 
-def save(
-    path: str | os.PathLike[str], model: Layer, *, classes: list[str] | None = None,
-    transform: Transform | None = None,
-) -> None:  # fmt: skip
+def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | None = None,
+         transform: Transform | None = None) -> None:  # fmt: skip
     """Write `model` to a .safetensors file, with its class names and preprocessing if given.
 
     The weights stand under PyTorch's names and in its axis order.  Raises CheckpointError where the
@@ -91,9 +84,8 @@ def save(
     save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
 
 
-def header_of(
-    model: Layer, classes: list[str] | None = None, transform: Transform | None = None
-) -> dict[str, Any]:
+def header_of(model: Layer, classes: list[str] | None = None,
+              transform: Transform | None = None) -> dict[str, Any]:  # fmt: skip
     """What a user of the weights must know: the network, its classes, its preprocessing.
 
     The preprocessing is None where it holds a transform that is not one of ours, or that draws
@@ -105,9 +97,8 @@ def header_of(
     return {"model": describe(model), "classes": classes, "transform": steps}
 
 
-def read_model(
-    path: str | os.PathLike[str], into: Layer | None = None
-) -> tuple[Layer, dict[str, Any]]:
+def read_model(path: str | os.PathLike[str], into: Layer | None = None
+) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
     """The network in a file, and the header beside it: "model", "classes", "transform".
 
     Its weights are copied into the network `into`, if one is given.  Raises CheckpointError where
@@ -116,12 +107,9 @@ def read_model(
     tensors, header = load_checkpoint(path, ours=into is None)
     tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
     if into is None:
-        description = header.get("model")
-        if description is None:
-            raise CheckpointError(
-                f"{str(path)!r} holds a network with a layer of your own; make it in your program"
-                " and load the file with mx.load(path, into=model)"
-            )
+        if (description := header.get("model")) is None:
+            raise CheckpointError(f"{str(path)!r} holds a network with a layer of your own; make"
+                " it in your program and load the file with mx.load(path, into=model)")  # fmt: skip
         try:
             into = build(description)
         except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:

@@ -37,8 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.data import DataLoader
-from minialex.data.loader import RawBatch
+from minialex.data.loader import DataLoader, RawBatch
 from minialex.gpu.pixels import finish
 from minialex.losses import check_labels
 from minialex.xp import Array
@@ -46,10 +45,8 @@ from minialex.xp import Array
 SLOTS = 2
 
 
-def device_batches(
-    loader: DataLoader, device: str, epoch: int, start: int = 0,
-    classes: Callable[[], int] | None = None,
-) -> Generator[tuple[Array, Array]]:  # fmt: skip
+def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0,
+    classes: Callable[[], int] | None = None) -> Generator[tuple[Array, Array]]:  # fmt: skip
     """The batches (x, labels) of `loader.epoch(epoch, start)` on "cpu" or "gpu".
 
     On a GPU a batch is valid until the next one is asked for.  The loss does not look at labels
@@ -167,8 +164,7 @@ def unpack(memory: Array, batch: RawBatch) -> RawBatch:
     for array in batch:
         if array is None:
             views.append(None)
-        else:
-            view = memory[start : start + array.nbytes].view(array.dtype)
-            views.append(view.reshape(array.shape))
-            start += array.nbytes
+            continue
+        views.append(memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape))
+        start += array.nbytes
     return RawBatch(*views)

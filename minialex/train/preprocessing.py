@@ -3,21 +3,12 @@
 import dataclasses
 from typing import Any
 
-from minialex.data import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CenterCrop,
-    ColourShift,
-    Compose,
-    Dataset,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    colour_statistics,
-)  # fmt: skip
+# isort: off
+from minialex.data import (IMAGENET_MEAN, IMAGENET_STD, CenterCrop, ColourShift, Compose, Dataset,
+    Normalize, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize, ToArray,
+    colour_statistics)  # fmt: skip
+
+# isort: on
 from minialex.errors import ConfigError
 from minialex.train.config import Config
 
@@ -50,16 +41,14 @@ def training_transform(side: int, config: Config) -> Compose:
     crops of config.crop_scale to all of the photo's area, scaled, and mirror images (Szegedy et
     al. 2014, section 6).
     """
-    crops: tuple[Any, ...]
     if config.augment == "none":
-        crops = (*square(side)[:1], CenterCrop(side))
+        crops: tuple[Any, ...] = (*square(side)[:1], CenterCrop(side))
     elif config.augment == "crop":
         crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
     else:
         crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
-    shift: tuple[Any, ...] = ()
-    if config.colour_shift:
-        shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
+    std = config.colour_shift
+    shift = [ColourShift(_measured(config, "components"), std)] if std else []
     return Compose((*crops, ToArray(), *shift, _normalize(config)))
 
 

@@ -63,15 +63,12 @@ class Progress:
 
     def best_epoch(self) -> int:
         """The epoch with the best validation accuracy; of equal ones, that of the lowest loss."""
-        best = max(self.history, key=lambda row: (row["val_acc"], -row["val_loss"]))
-        return int(best["epoch"])
+        return int(max(self.history, key=lambda row: (row["val_acc"], -row["val_loss"]))["epoch"])
 
     def is_best(self, row: dict[str, float]) -> bool:
         """Whether the epoch of `row` is better than those before; without validation, always."""
-        return "val_acc" not in row or all(
-            (row["val_acc"], -row["val_loss"]) > (old["val_acc"], -old["val_loss"])
-            for old in self.history
-        )
+        return "val_acc" not in row or all((row["val_acc"], -row["val_loss"])
+            > (old["val_acc"], -old["val_loss"]) for old in self.history)  # fmt: skip
 
     def is_over(self, told: dict[str, Any]) -> bool:
         """Whether a run that was told these "epochs" and "patience" ends here."""
@@ -98,7 +95,6 @@ class Meter:
 
     def add(self, loss: Array, logits: Array, labels: Array) -> None:
         """Note the mean loss of some images, and how many of them have their right answer."""
-        self.classes = logits.shape[1]
         row = self.log[len(self.images)]
         row[0], row[1] = loss, (logits.argmax(axis=1) == labels).sum()
         self.images.append(len(labels))
@@ -117,7 +113,5 @@ class Meter:
 def check_finite(value: float, name: str, progress: Progress) -> None:
     """Raise TrainingError where a loss is infinite or not a number."""
     if not math.isfinite(value):
-        raise TrainingError(
-            f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
-            " lower the learning rate (--lr) and start again"
-        )
+        line = f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
+        raise TrainingError(f"{line} lower the learning rate (--lr) and start again")

@@ -29,18 +29,15 @@ from minialex.train.config import Config, from_settings
 from minialex.train.files import read_text, reason, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
-NAMES = {
-    "config": "config.json", "history": "history.csv", "last": "last.safetensors",
-    "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
-    "curves": "curves.png",
-}  # fmt: skip
+NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
+         "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
+         "curves": "curves.png"}  # fmt: skip
 
 
 def free_paths(config: Config) -> Iterator[Path]:
     """Those of runs/<data>-<variant>-<number> that do not exist."""
-    name = f"{Path(config.data).name[:80] or 'photos'}-{config.variant}"
-    paths = (Path(f"runs/{name}-{n}") for n in itertools.count(1))
-    return (path for path in paths if not os.path.lexists(path))
+    name = f"runs/{Path(config.data).name[:80] or 'photos'}-{config.variant}"
+    return itertools.filterfalse(os.path.lexists, (Path(f"{name}-{n}") for n in itertools.count(1)))
 
 
 class RunFolder:
@@ -71,13 +68,11 @@ class RunFolder:
                 return self.path.mkdir(parents=True)
             except OSError as error:
                 line = f"cannot make the run folder {str(self.path)!r}: {reason(error)}"
-                exists = self.path.is_dir()  # another program may have made it just now
-                if exists and (other := next(self.others, None)):
-                    self.path = other
-                elif exists:
-                    return self.check_new()
-                else:
+                if not self.path.is_dir():  # else another program may have made it just now
                     raise ConfigError(line) from None
+                if not (other := next(self.others, None)):
+                    return self.check_new()
+                self.path = other
 
     @classmethod
     def open(cls, path: Path) -> tuple["RunFolder", Config]:
@@ -98,10 +93,8 @@ class RunFolder:
     def check_new(self) -> None:
         """Raise ConfigError where the folder holds a run, or other files of our names."""
         if self.config.exists():
-            raise ConfigError(
-                f"{str(self.path)!r} holds a run already;"
-                f" continue it with --resume {self.path}, or choose another --out"
-            )
+            line = f"holds a run already; continue it with --resume {self.path}"
+            raise ConfigError(f"{str(self.path)!r} {line}, or choose another --out")
         if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
             line = f"holds a {there[0]}, which a run would overwrite; choose another folder"
             raise ConfigError(f"{str(self.path)!r} {line}")

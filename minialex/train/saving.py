@@ -48,8 +48,7 @@ class Saved:
         self.check_disk(folder)
         begins = folder.new or not folder.config.exists()
         saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
-        file = None if saved else settings.get("weights")
-        if file:
+        if file := None if saved else settings.get("weights"):
             load_weights(self.run.model, file)
         if begins:
             folder.claim()
@@ -61,9 +60,8 @@ class Saved:
             found = folder.settings()
             if self.run.settings is None:
                 check_same(folder.path, found, settings["fit"])
-            if saved or folder.history.exists():
-                if not self.resume(folder):
-                    self.extend(folder, found)
+            if (saved or folder.history.exists()) and not self.resume(folder):
+                self.extend(folder, found)
             elif file:
                 self.last()  # from now on, that file may change
             if found != settings:
@@ -88,10 +86,9 @@ class Saved:
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
-            raise ConfigError(
-                f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-                f" {show(need)} at the moments when it saves; free some, or choose another folder"
-            )
+            line = f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
+            line += f" {show(need)} at the moments when it saves; free some"
+            raise ConfigError(f"{line}, or choose another folder")
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
@@ -101,10 +98,9 @@ class Saved:
         """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
         for name, array in tensors.items():
             if array.size and not np.isfinite([array.min(), array.max()]).all():
-                raise TrainingError(
-                    f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
-                    " was not saved; lower the learning rate (--lr) and start again"
-                )
+                line = f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
+                line += " was not saved; lower the learning rate (--lr)"
+                raise TrainingError(f"{line} and start again")
         return tensors
 
     def best(self) -> None:
@@ -186,10 +182,8 @@ class Saved:
         run, rows = self.run, folder.read_history()
         progress = run.progress = Progress(epoch=len(rows), history=rows)
         if not progress.is_over(found.get("fit", found)):
-            raise CheckpointError(
-                f"{str(folder.path)!r} lacks last.safetensors, without which it cannot go on;"
-                f" begin a new run with its weights: --weights {folder.best}"
-            )
+            raise CheckpointError(f"{str(folder.path)!r} lacks last.safetensors, without which it"
+        f" cannot go on; begin a new run with its weights: --weights {folder.best}")  # fmt: skip
         load_weights(run.model, folder.best)
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
@@ -211,17 +205,15 @@ def show(count: int) -> str:
 def told(run: Any) -> dict[str, Any]:
     """What `fit` was told, for config.json: what a run must have in common with its files."""
     loader = run.loader
-    settings = {
-        "model": re.sub(r"  # .*", "", repr(run.model)),  # without the forms that run
-        "optimizer": run.optimizer.settings(),
-        "images": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": loader.shuffle,
-        "seed": loader.seed, "drop_last": loader.drop_last,
+    # The model is told without the forms that run.
+    return json.loads(json.dumps({"model": re.sub(r"  # .*", "", repr(run.model)),
+        "optimizer": run.optimizer.settings(), "images": len(loader.dataset),
+        "batch_size": loader.batch_size, "shuffle": loader.shuffle, "seed": loader.seed,
+        "drop_last": loader.drop_last,
         "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(loader.transform)),
         "schedule": run.schedule if isinstance(run.schedule, str) else "a function",
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
-        "epochs": run.epochs, "patience": run.patience,
-    }  # fmt: skip
-    return json.loads(json.dumps(settings, default=checkpoint.plain_number))
+    "epochs": run.epochs, "patience": run.patience}, default=checkpoint.plain_number))  # fmt: skip
 
 
 def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import os
 import sys
 import textwrap
 import time
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -36,12 +35,7 @@ class Bar:
     def __enter__(self) -> "Bar":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -69,10 +63,8 @@ class Screen(Silent):
         can be printed any more, since a disk is full or `head` has seen enough, nothing is.
         """
         if on_terminal(sys.stdout):
-            text = textwrap.fill(
-                text, COLUMNS, subsequent_indent="    ", break_long_words=False,
-                break_on_hyphens=False,
-            )  # fmt: skip
+            text = textwrap.fill(text, COLUMNS, subsequent_indent="    ",
+                break_long_words=False, break_on_hyphens=False)  # fmt: skip
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         try:
             tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -94,10 +86,9 @@ class TerminalBar(Bar):
         columns = min(terminal_columns(), COLUMNS) - 1  # in the last one, some terminals wrap
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
         self.name, self.values = shorten(name, self.most // 2), ""
-        self.tqdm = tqdm(
-            desc=self.name, total=images, initial=done, unit="img", leave=False, ncols=columns,
-            miniters=1, bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left",
-        )  # fmt: skip
+        form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
+        self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
+            ncols=columns, miniters=1, bar_format=form)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
         first = not self.values
@@ -142,16 +133,12 @@ def on_terminal(stream: Any) -> bool:
 
 def silence(stream: Any) -> None:
     """Let what is written to a stream of the system's from now on, and at the end, go nowhere."""
-    with (
-        contextlib.suppress(OSError, ValueError, AttributeError),
-        open(os.devnull, "wb") as nowhere,
-    ):
-        os.dup2(nowhere.fileno(), stream.fileno())
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), stream.fileno())
 
 
-def epoch_line(
-    row: dict[str, Any], epochs: int, left_seconds: float | None = None, best: bool = False
-) -> str:
+def epoch_line(row: dict[str, Any], epochs: int, left_seconds: float | None = None,
+    best: bool = False) -> str:  # fmt: skip
     """A row of the history as a line of at most 80 columns.
 
     `left_seconds` is how long the run will still take, None or 0 where that need not be said;

@@ -1,5 +1,6 @@
 """From the options of a run to what it trains, how, and how well: network, loaders, scores."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,51 +20,35 @@ from minialex.train.screen import Screen
 
 def make_model(config: Config, classes: int) -> AlexNet:
     """The network, with initial weights."""
-    return AlexNet(
-        classes, config.variant, lrn=config.lrn, dropout=config.dropout, width=config.width,
-        image_size=config.image_size, init=config.init, activation=config.activation,
-        pooling=config.pooling, seed=config.seed,
-    )  # fmt: skip
+    return AlexNet(classes, config.variant, lrn=config.lrn, dropout=config.dropout,
+        width=config.width, image_size=config.image_size, init=config.init,
+        activation=config.activation, pooling=config.pooling, seed=config.seed)  # fmt: skip
 
 
-def make_loaders(
-    config: Config, source: Source, model: AlexNet
-) -> tuple[DataLoader, DataLoader, DataLoader]:
+def make_loaders(config: Config, source: Source, model: AlexNet
+) -> tuple[DataLoader, DataLoader, DataLoader]:  # fmt: skip
     """Batches of training, validation and test images; the latter are ten crops each on request."""
-    side = model.image_size
+    side, N = model.image_size, config.batch_size
     middle = evaluation_transform(side, config)
-
-    def load(dataset: Any, transform: Any, batch: int, shuffle: bool = False) -> DataLoader:
-        return DataLoader(
-            dataset, batch, transform, shuffle=shuffle, seed=config.seed, workers=config.workers
-        )
+    load = functools.partial(DataLoader, seed=config.seed, workers=config.workers)
 
     def all_crops(image: Image.Image, rng: Any) -> np.ndarray:
         return np.stack(ten_crops(image, middle))
 
-    N = config.batch_size
-    train = load(source.train, training_transform(side, config), N, shuffle=True)
-    return (
-        train,
-        load(source.val, middle, N),
-        load(source.test, all_crops if config.ten_crop else middle, N),
-    )
+    train = load(source.train, N, training_transform(side, config), shuffle=True)
+    test = load(source.test, N, all_crops if config.ten_crop else middle)
+    return train, load(source.val, N, middle), test
 
 
 def fit_options(config: Config) -> dict[str, Any]:
     """What the options tell `fit`."""
-    return {
-        "epochs": config.epochs, "device": config.device, "schedule": config.schedule,
-        "warm_up": config.warm_up, "label_smoothing": config.label_smoothing,
-        "memory_limit": config.memory_limit, "patience": config.patience,
-        "plateau": config.plateau_patience, "plain": config.plain, "algorithm": config.algorithm,
-        "log_interval": config.log_interval, "keep_last": config.keep_last, "cache": config.cache,
-    }  # fmt: skip
+    same = ("epochs", "device", "schedule", "warm_up", "label_smoothing", "memory_limit",
+            "patience", "plain", "algorithm", "log_interval", "keep_last", "cache")  # fmt: skip
+    return {"plateau": config.plateau_patience, **{name: getattr(config, name) for name in same}}
 
 
-def final_scores(
-    config: Config, model: Any, loader: DataLoader, screen: Screen | None = None
-) -> dict[str, float]:
+def final_scores(config: Config, model: Any, loader: DataLoader,
+                 screen: Screen | None = None) -> dict[str, float]:  # fmt: skip
     """ "test_loss" and "test_acc" over the test images; of ten crops as well, if asked for.
 
     As many images are evaluated at a time as the memory limit allows.

@@ -21,8 +21,7 @@ TEXT = 13  # pixels: the size of text
 FONTS = (
     "msyh.ttc", "simsun.ttc", "PingFang.ttc", "Hiragino Sans GB.ttc", "STHeiti Medium.ttc",
     "NotoSansCJK-Regular.ttc", "SourceHanSansCN-Regular.otf", "wqy-zenhei.ttc", "wqy-microhei.ttc",
-    "uming.ttc", "malgun.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf",
-)  # fmt: skip
+    "uming.ttc", "malgun.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf")  # fmt: skip
 
 
 def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
@@ -196,9 +195,8 @@ def different(maps: np.ndarray, count: int) -> list[int]:
     return chosen
 
 
-def activation_sheet(
-    photo: Image.Image, layers: list[np.ndarray], columns: int = 10
-) -> Image.Image:
+def activation_sheet(photo: Image.Image, layers: list[np.ndarray], columns: int = 10
+) -> Image.Image:  # fmt: skip
     """A photo, and of each layer's maps (H, W, C) `columns` that `different` chooses.
 
     Each map is scaled to its own maximum.

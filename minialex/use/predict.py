@@ -29,10 +29,8 @@ class Predictor:
     on.  Raises CheckpointError where the file is missing, damaged or holds another kind of model.
     """
 
-    def __init__(
-        self, checkpoint: str | Path, device: str = "cpu", into: Layer | None = None,
-        transform: Transform | None = None,
-    ):  # fmt: skip
+    def __init__(self, checkpoint: str | Path, device: str = "cpu", into: Layer | None = None,
+        transform: Transform | None = None):  # fmt: skip
         self.path, self.device, self._transform = find_checkpoint(checkpoint), device, transform
         self.model, header = read_model(self.path, into)
         try:
@@ -48,10 +46,9 @@ class Predictor:
     def transform(self) -> Transform:
         """The preprocessing of a photo.  Raises CheckpointError where nobody knows it."""
         if self._transform is None:
-            raise CheckpointError(
-                f"{str(self.path)!r} has no preprocessing for photos; train with"
-                " val=DataLoader(..., transform=...) made of mx.transforms, or give it to Predictor"
-            )
+            how = "train with val=DataLoader(..., transform=...) made of mx.transforms, or give it"
+            text = f"{str(self.path)!r} has no preprocessing for photos"
+            raise CheckpointError(f"{text}; {how} to Predictor")
         return self._transform
 
     def probabilities(self, image: Image.Image, ten_crop: bool = False) -> np.ndarray:
@@ -87,10 +84,8 @@ class Predictor:
             raise DataError(f"the network cannot take images {x.shape[1:]}: {error}") from None
         self.classes = self.classes or [str(c) for c in range(p.shape[1])]
         if p.shape[1] != len(self.classes):
-            raise CheckpointError(
-                f"{str(self.path)!r} names {len(self.classes)} classes, but its network has"
-                f" {p.shape[1]} scores"
-            )
+            text = f"names {len(self.classes)} classes, but its network has {p.shape[1]} scores"
+            raise CheckpointError(f"{str(self.path)!r} {text}")
         return p
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -110,10 +105,8 @@ class Predictor:
         p = self.probabilities(open_rgb(path), ten_crop)
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
-        return {
-            "file": str(path), "class": self.classes[best], "probability": float(p[best]),
-            "probabilities": probabilities,
-        }  # fmt: skip
+        answer = {"file": str(path), "class": self.classes[best], "probability": float(p[best])}
+        return {**answer, "probabilities": probabilities}
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -123,9 +116,8 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir() and not (path / "best.safetensors").is_file():
-        raise CheckpointError(
-            f"folder {str(path)!r} has no best.safetensors; give a run's folder, or a checkpoint"
-        )
+        what = "has no best.safetensors; give a run's folder, or a checkpoint"
+        raise CheckpointError(f"folder {str(path)!r} {what}")
     return path / "best.safetensors" if path.is_dir() else path
 
 
