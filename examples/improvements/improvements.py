@@ -7,6 +7,8 @@ which needs a budget of many hours.
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import signal
 import sys
@@ -54,11 +56,14 @@ def make_folder(path: Path | None) -> Path:
 
     Raises ConfigError where it holds some already, or cannot be made.
     """
-    numbered = (Path(f"runs/improvements-{n}") for n in range(1, 10**6))
-    path = path or next(folder for folder in numbered if not folder.exists())
-    if (path / "results.json").exists():
-        raise ConfigError(f"{str(path)!r} holds results already; choose another --out")
+    numbers = itertools.count(1)
+    while path is None:
+        with contextlib.suppress(FileExistsError):  # another program may be as fast
+            Path(folder := f"runs/improvements-{next(numbers)}").mkdir(parents=True)
+            path = Path(folder)
     try:
+        if (path / "results.json").exists():
+            raise ConfigError(f"{str(path)!r} holds results already; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the folder {str(path)!r}: {error.strerror}") from None

@@ -25,6 +25,7 @@ from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
+from minialex.train.files import reason
 from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
 from minialex.use.predict import Predictor, find_photos, run_settings
@@ -179,6 +180,6 @@ def main(options: argparse.Namespace) -> int:
         try:
             draw().save(path)
             print(path)
-        except (ConfigError, DataError) as error:
-            print(f"no {name}.png: {error}")
+        except (ConfigError, DataError, OSError) as error:
+            print(f"no {name}.png: {reason(error)}")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 from minialex.commands.options import Formatter
 from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
-from minialex.train.screen import Screen, Silent
+from minialex.train.screen import Screen, Silent, on_terminal
 from minialex.use.predict import Predictor, find_photos
 
 
@@ -25,7 +25,7 @@ def checkpoint_parser(what: str, *examples: str) -> argparse.ArgumentParser:
 
 def screen() -> Silent:
     """Bars on a terminal, and nothing elsewhere."""
-    return Screen() if sys.stderr.isatty() else Silent()
+    return Screen() if on_terminal(sys.stderr) else Silent()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -160,7 +160,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
             how = "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
             raise ValueError(f"{line} {how}")
         begin = 8 + int.from_bytes(start, "little")
-        header = json.loads(file.read(min(begin, size) - 8))
+        if begin > size:
+            raise ValueError("it was cut short")
+        header = json.loads(file.read(begin - 8))
         metadata = header.pop("__metadata__", {})
         for name, about in header.items():
             dtype, (first, end) = np.dtype(DTYPES[about["dtype"]]), about["data_offsets"]

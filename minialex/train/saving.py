@@ -22,6 +22,7 @@ from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
 SMALL = 10**7  # bytes of weights that are not worth a line
+OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
 MAY_CHANGE = {"epochs", "patience"}  # of what `fit` was told, when a run is resumed
 
 
@@ -74,7 +75,7 @@ class Saved:
     def needs(self, folder: RunFolder) -> int:
         """The bytes that a save still needs: while one `last` is written, there is one other."""
         there = filter(Path.is_file, (folder.best, folder.last, folder.before))
-        all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes
+        all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes + OTHERS
         return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
     def check_disk(self, folder: RunFolder) -> None:

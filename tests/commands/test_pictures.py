@@ -92,6 +92,12 @@ def test_truths_and_choices(folder, capsys):
     assert [truth for _, truth in chosen] == [None]
 
 
+def test_a_picture_that_cannot_be_written_costs_no_other(folder, tmp_path, capsys):
+    (tmp_path / "out" / "activations.png").mkdir(parents=True)
+    names, lines = drawn(capsys, tmp_path / "out", folder / "run")
+    assert names == ALL[1:] and lines == ["no activations.png: Is a directory"]
+
+
 def test_a_folder_that_cannot_be_made(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with refused(ConfigError, "cannot make"):

@@ -12,7 +12,6 @@ import pytest
 
 import tiny_run
 from bad_input import refused, snapshot
-from device import DEVICE
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train import files
 from minialex.train.config import Config
@@ -20,7 +19,7 @@ from minialex.train.run import NAMES, RunFolder, free_paths
 
 TINY = [
     "--data=drawings", "--width=0.02", "--image-size=67", "--batch-size=4", "--limit=12",
-    "--epochs=1", "--workers=0", "--device", DEVICE,
+    "--epochs=1", "--workers=0", "--device=cpu",
 ]  # fmt: skip
 TINY_RUN = [sys.executable, str(Path(tiny_run.__file__))]
 
