@@ -27,7 +27,8 @@ import numpy as np
 
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.pixels import Finish, split_transform
+from minialex.data.image import naming
+from minialex.data.pixels import Finish, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform, short
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
@@ -113,10 +114,14 @@ class DataLoader:
         self._next_epoch = 0
 
     def read_from(self, dataset: Samples, transform: Transform) -> None:
-        """Load from `dataset` by `transform` in the epochs that start from now on."""
-        self.dataset = dataset
+        """Load from `dataset` by `transform` in the epochs that start from now on.
+
+        Photos of an ImageFolder are decoded as large as `transform` needs them.
+        """
+        self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
         self._parts = split_transform(self.transform)
+        self._path_of = getattr(self.dataset, "path_of", lambda index: None)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -200,8 +205,9 @@ class DataLoader:
         for k, i in enumerate(indices.tolist()):
             if stop is not None and stop.is_set():
                 break  # nobody will look at this batch
-            image, labels[k] = self._item(i)
-            sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
+            with naming(self._path_of(i)):
+                image, labels[k] = self._item(i)
+                sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
                 colours = None if colour is None else np.empty((N, 3), dtype=np.float32)

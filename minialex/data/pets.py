@@ -67,7 +67,7 @@ def download_pets(
     """
     root = Path(root)
     target, store = root / "pets", root / "pets-download"
-    if target.is_dir():
+    if has_pets(root):
         return target
     sums = MD5 if md5 is None else md5
     try:
@@ -82,6 +82,11 @@ def download_pets(
         # The network's errors have become DataError in `_network_errors`, so this is the disk.
         raise DataError(_disk_problem(error, root)) from None
     return target
+
+
+def has_pets(root: str | os.PathLike[str]) -> bool:
+    """Whether root/pets is there, and not empty."""
+    return any(Path(root, "pets").glob("*"))
 
 
 # ----------------------------------------------------------------------------------------- download

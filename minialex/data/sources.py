@@ -5,16 +5,18 @@ And what it means where you leave it out, and where a download goes.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
-from minialex.data.pets import Progress, download_pets
+from minialex.data.files import left_out_line
+from minialex.data.folder import Dataset, LabelledDataset, at_most, split, without
+from minialex.data.layout import find_layout
+from minialex.data.pets import Progress, download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
@@ -24,8 +26,6 @@ TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
 VAL_SHARE = 0.1  # of the training photos
 TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
 
-_STREAM = 0x11A1  # keeps the draws of `_at_most` apart from those of other users of the same seed
-
 
 @dataclass(frozen=True)
 class Source:
@@ -33,6 +33,8 @@ class Source:
 
     description   one line: what was found and how much of it
     messages      notes for the user, one line each: decisions that were made for them
+    folder        where the photos are; None for drawings
+    unused        the files of photos beyond the limit
     """
 
     train: Dataset
@@ -41,6 +43,8 @@ class Source:
     classes: list[str]
     description: str
     messages: list[str] = field(default_factory=list)
+    folder: Path | None = None
+    unused: set[str] = field(default_factory=set)
 
 
 def open_source(
@@ -52,6 +56,8 @@ def open_source(
     length: int | None = None,
     progress: Progress | None = tqdm,
     report: Callable[[str], None] = print,
+    by_position: bool = False,
+    leave_out: Container[str] = (),
 ) -> Source:
     """The training, validation and test images that `spec` names.
 
@@ -59,14 +65,16 @@ def open_source(
                  TRAIN_DRAWINGS)
     "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
                  `download_root()`)
-    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which a seeded
-                 TEST_SHARE becomes the test photos.  If your folder is itself called drawings or
-                 pets, write ./drawings.
+    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which about
+                 TEST_SHARE become the test photos; `layout.py` has all forms.  If your folder is
+                 itself called drawings or pets, write ./drawings.
 
-    For photos, validation is a seeded VAL_SHARE of the training photos, class by class.  `limit`
-    is the most images to keep of each of the three, chosen by the seed, each class in its
-    proportion.  Before a download, `report` is called with a line that says where to and how
-    large; `progress`, of the download, is tqdm or None.
+    For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
+    is a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is
+    the most images to keep, of drawings of each of the three, of photos of each folder before
+    parts are split off.  The photos in the files `leave_out` count as not there.  With
+    `by_position`, parts are chosen as version 0.3.0 did.  Before a download, `report` is called
+    with a line that says where to and how large; `progress`, of the download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -81,16 +89,16 @@ def open_source(
         raise ConfigError("length applies to the drawings only; use limit for photos")
     if spec == "pets":
         root = download_root() if data_root is None else Path(data_root)
-        if not (root / "pets").is_dir():
+        if not has_pets(root):
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
-        return _photos(
-            download_pets(root, progress=progress), "Oxford-IIIT Pet photos", seed, limit
-        )
+        folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
+        return _photos(folder, what, seed, limit, by_position, leave_out)
     folder = Path(spec)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    if not os.fspath(spec) or not folder.is_dir():
+        what = "is a file" if os.path.isfile(spec) else "does not exist"
         raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
-    return _photos(folder, f"photos in {str(folder)!r}", seed, limit)
+    what = f"photos in {str(folder)!r}"
+    return _photos(folder, what, seed, limit, by_position, leave_out)
 
 
 def default_data() -> tuple[str, str]:
@@ -109,7 +117,7 @@ def download_root() -> Path:
     The clone is the current folder, or the one that minialex is imported from.  Photos that are in
     data/ here already stay in use.
     """
-    if Path("data/pets").is_dir():
+    if has_pets(Path("data")):
         return Path("data")
     for clone in (Path(), Path(__file__).parents[2]):
         if (clone / "pyproject.toml").is_file() and (clone / "minialex/data/sources.py").is_file():
@@ -134,70 +142,81 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
         Drawings(min(n, most), seed=seed, start=at) for n, at in zip(lengths, starts, strict=True)
     )
     return Source(
-        train, val, test, train.classes, _describe(f"drawings (seed {seed})", train, val, test)
+        train, val, test, train.classes, describe(f"drawings (seed {seed})", train, val, test)
     )
 
 
-def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
-    messages: list[str] = []
-    train: LabelledDataset
-    test: LabelledDataset
-    has_train, has_test = (folder / "train").is_dir(), (folder / "test").is_dir()
-    if has_train and has_test:
-        train, test = ImageFolder(folder / "train"), ImageFolder(folder / "test")
-        _same_classes(folder, train.classes, test.classes)
-        others = [name for name in class_names(folder) if name not in ("train", "test")]
-        if others:
-            messages.append(
-                f"not used: {', '.join(others)} in {str(folder)!r}, beside train and test"
-            )
-    elif has_train or has_test:
-        found, missing = ("train", "test") if has_train else ("test", "train")
-        raise DataError(
-            f"{str(folder)!r} has a folder {found} but no {missing}; add {missing}/<class>/, or"
-            f" give {str(folder / found)!r} to split its photos"
-        )
-    else:
-        train, test = split(ImageFolder(folder), TEST_SHARE, seed)
-        messages.append(
-            f"{str(folder)!r} has no train and test folders: a random {TEST_SHARE:.0%} of each"
-            f" class (seed {seed}) became the test photos"
-        )
+def _photos(
+    folder: Path, what: str, seed: int, limit: int | None, by_position: bool,
+    leave_out: Container[str],
+) -> Source:  # fmt: skip
+    layout = find_layout(folder)
+    messages = [*layout.messages, *filter(None, [left_out_line(layout.left_out)])]
+    train = without(layout.train, leave_out)
+    val, test = (part and without(part, leave_out) for part in (layout.val, layout.test))
+    if by_position:  # version 0.3.0 knew no folders for validation
+        val = None
     if len(train.classes) < 2:
         raise DataError(
             f"{str(folder)!r} has photos of one class only, {train.classes[0]!r};"
             " add a second class"
         )
-    train, val = (_at_most(limit, part, seed) for part in split(train, VAL_SHARE, seed))
-    test = _at_most(limit, test, seed)
-    return Source(train, val, test, train.classes, _describe(what, train, val, test), messages)
+    for name, part in (("validation", val), ("test", test)):
+        if part is not None:
+            _same_classes(folder, train.classes, part.classes, name)
+    pieces = 1 + (val is None) + (test is None)
+    check_counts(train, pieces)
+    everything = [part for part in (train, val, test) if part is not None]
+    if not by_position:
+        train = at_most(limit, train, seed, pieces)
+        val, test = (part and at_most(limit, part, seed) for part in (val, test))
+    used = [part for part in (train, val, test) if part is not None]
+    if test is None:
+        train, test = split(train, TEST_SHARE, seed, "test", by_position)
+        messages.append(
+            f"{str(folder)!r} has no test folder: about {TEST_SHARE:.0%} of each class, chosen by"
+            f" their names and seed {seed}, became the test photos"
+        )
+    if val is None:
+        train, val = split(train, VAL_SHARE, seed, "val", by_position)
+    if by_position:
+        train, val, test = (
+            at_most(limit, part, seed, by_position=True) for part in (train, val, test)
+        )
+    return Source(
+        train, val, test, train.classes, describe(what, train, val, test), messages, folder,
+        paths_of(everything) - paths_of(used),
+    )  # fmt: skip
 
 
-def _same_classes(folder: Path, train: list[str], test: list[str]) -> None:
-    for name, has, lacks in (("train", train, test), ("test", test, train)):
-        extra = [c for c in has if c not in lacks]
-        if extra:
-            other = "test" if name == "train" else "train"
+def paths_of(parts: Iterable[Any]) -> set[str]:
+    """The files of the photos of some datasets."""
+    return {path for part in parts for path, _ in part.samples}
+
+
+def check_counts(photos: LabelledDataset, pieces: int) -> None:
+    """Raise DataError where a class has fewer photos than the `pieces` it will be split into."""
+    for label, name in enumerate(photos.classes):
+        count = int((photos.labels == label).sum())
+        if count < pieces:
+            what = ("training", "validation", "testing")[:pieces]
             raise DataError(
-                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {name} but not in"
-                f" {other}; both need the same class folders"
+                f"class {name!r} has {count} photos; at least {pieces} are needed, for"
+                f" {' and '.join(what)}"
             )
 
 
-def _at_most(limit: int | None, dataset: LabelledDataset, seed: int) -> LabelledDataset:
-    """`limit` samples, every class in its proportion, and one of each before any class has two."""
-    if limit is None or len(dataset) <= limit:
-        return dataset
-    # A shuffled class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
-    turn = np.empty(len(dataset), dtype=np.float64)
-    for label in range(len(dataset.classes)):
-        members = np.flatnonzero(dataset.labels == label)
-        rng = np.random.default_rng([seed, label, _STREAM])
-        turn[members] = rng.permutation(len(members)) / len(members)
-    chosen = np.argsort(turn, kind="stable")[:limit]
-    return Subset(dataset, np.sort(chosen))
+def _same_classes(folder: Path, train: list[str], other: list[str], name: str) -> None:
+    for here, has, there, lacks in (("train", train, name, other), (name, other, "train", train)):
+        extra = [c for c in has if c not in lacks]
+        if extra:
+            raise DataError(
+                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {here} but not in"
+                f" {there}; both need the same class folders"
+            )
 
 
-def _describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
+def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
+    """One line: what was found and how much of it."""
     counts = f"{len(train):,} for training, {len(val):,} for validation, {len(test):,} for testing"
     return f"{what}: {counts}; classes: {', '.join(train.classes)}"

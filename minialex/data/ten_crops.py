@@ -29,8 +29,7 @@ def ten_crops(image: Image.Image, transform: Transform) -> list[np.ndarray]:
         raise CheckpointError(
             "ten crops need a preprocessing with a CenterCrop; this checkpoint has none"
         )
-    for step in steps[:where]:
-        image = step(image, None)
+    image = Compose(tuple(steps[:where]))(image)
     h, w = (size, size) if isinstance(size, int) else size
     right, bottom = image.width - w, image.height - h
     centre = round(right / 2), round(bottom / 2)

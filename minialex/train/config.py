@@ -7,6 +7,7 @@ docs/options.md are made from that.  A new option is one more field.
 
 import dataclasses
 import math
+import os
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -78,11 +79,15 @@ class Config:
     data: str = option(
         "drawings", "data",
         "drawings; pets, photos that are downloaded once (about 800 MB); or a folder with"
-        " train/<class>/ and test/<class>/, or with <class>/ alone",
+        " train/<class>/ and test/<class>/, perhaps val/<class>/, or with <class>/ alone",
         shown="data/ where that has train/ and test/, else drawings",
     )
     limit: int | None = option(
-        None, "data", "the most images to use of each part", limits=TWO_OR_MORE, shown="all"
+        None, "data", "the most images to use of each folder, before parts are split off; of"
+        " drawings, of each part", limits=TWO_OR_MORE, shown="all",
+    )
+    skip_damaged: bool = option(
+        False, "data", "go on without photos that cannot be read", may_change=True
     )
     workers: int = option(
         2, "data", "threads that load images", limits=ZERO_OR_MORE, may_change=True
@@ -165,6 +170,7 @@ class Config:
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"),
     )
+    by_position: bool = False  # whether photos are split as before this was written down
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     device: str = option(
         "auto", "machine", "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
@@ -253,6 +259,8 @@ def configure(given: dict[str, Any]) -> Config:
     sgd = settings.get("optimizer") == "sgd"
     if "lr" not in given and sgd != (recipe.get("optimizer") == "sgd"):
         settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
+    if settings.get("data") not in (None, "", "drawings", "pets"):
+        settings["data"] = os.path.abspath(settings["data"])  # the run may go on elsewhere
     return Config(**settings)
 
 
@@ -280,6 +288,7 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
+    settings = {"by_position": True, **settings}  # version 0.3.0 did not write it down
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)

@@ -26,7 +26,7 @@ from typing import Any
 
 from minialex import attach
 from minialex.data import DataLoader, keep_decoded
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
 from minialex.optimizer import Optimizer
@@ -169,6 +169,10 @@ class Training:
                 what = "overflow|invalid value|divide by zero"
                 warnings.filterwarnings("ignore", what, RuntimeWarning)
                 yield
+        except DataError:  # a photo cannot be read: no step until here is lost
+            self.meter.read_back(self.progress)
+            self.saved.last()
+            raise
         finally:
             self.model.train(found)
             if not self.plain:  # backward passes dx on again
@@ -200,7 +204,7 @@ class Training:
         started = time.perf_counter() - progress.epoch_seconds
         with (
             contextlib.closing(
-                device_batches(self.loader, self.device, progress.epoch, start=progress.batch)
+                device_batches(self.loader, self.device, progress.epoch, start=self.first_batch())
             ) as batches,
             self.screen.bar(name, len(self.loader.dataset), int(progress.sums[2])) as bar,
         ):
@@ -214,6 +218,10 @@ class Training:
                     self.saved.last()
                     raise KeyboardInterrupt
             self.meter.read_back(progress)
+
+    def first_batch(self) -> int:
+        """Where the rest of the epoch begins, which may have lost a damaged photo since."""
+        return min(self.progress.batch, len(self.loader))
 
     def read_back(self, batch: int) -> dict[str, str]:
         """Loss and accuracy of the epoch so far; nothing where a GPU would have to be waited for.

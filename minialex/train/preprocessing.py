@@ -18,6 +18,7 @@ from minialex.data import (
     ToArray,
     colour_statistics,
 )  # fmt: skip
+from minialex.data.pixels import decoded_for, square_side
 from minialex.errors import ConfigError
 from minialex.train.config import Config
 
@@ -30,7 +31,8 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
     if not config.needs_colours or config.colours is not None:
         return config
     to_pixels = Compose((*square(side), ToArray()))
-    return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
+    photos = decoded_for(dataset, to_pixels)
+    return dataclasses.replace(config, colours=colour_statistics(photos, to_pixels, config.seed))
 
 
 def evaluation_transform(side: int, config: Config) -> Compose:
@@ -61,11 +63,6 @@ def training_transform(side: int, config: Config) -> Compose:
     if config.colour_shift:
         shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
     return Compose((*crops, ToArray(), *shift, _normalize(config)))
-
-
-def square_side(side: int) -> int:
-    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
-    return round(side * 256 / 227)
 
 
 def square(side: int) -> tuple[Resize, CenterCrop]:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from minialex.data import DataLoader, Source
+from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import ten_crops
 from minialex.models import AlexNet
 from minialex.train.config import Config
@@ -40,11 +41,12 @@ def make_loaders(
         return np.stack(ten_crops(image, middle))
 
     N = config.batch_size
+    test = decoded_for(source.test, middle)  # of `all_crops` no loader knows what it needs
     train = load(source.train, training_transform(side, config), N, shuffle=True)
     return (
         train,
         load(source.val, middle, N),
-        load(source.test, all_crops if config.ten_crop else middle, N),
+        load(test, all_crops if config.ten_crop else middle, N),
     )
 
 
