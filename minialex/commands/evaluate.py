@@ -14,13 +14,13 @@ import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import DataLoader, Dataset
-from minialex.data.layout import find_layout
+from minialex.data.layout import find_parts
 from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.train.evaluation import tally
-from minialex.train.photos import run_source, same_folder
+from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
 from minialex.use.predict import Predictor, run_settings
 
@@ -50,12 +50,12 @@ def open_images(
 
     `settings` are those of the run in the folder `run`.
     """
-    own = settings.get("data", "drawings")
+    own = data_of(run or Path(), settings) or "drawings"
     folder = Path(spec or own)
-    if part is None and folder.is_dir() and not same_folder(str(folder), own):
-        layout = find_layout(folder)
-        if layout.test is None and layout.val is None:
-            return layout.train, f"all photos in {spec!r}"
+    if part is None and folder.is_dir() and folder.resolve() != Path(own).resolve():
+        parts, _ = find_parts(folder)
+        if len(parts) == 1:
+            return parts["train"], f"all photos in {spec!r}"
     part = part or "test"
     source = run_source(run or Path(), {"data": own, **settings}, spec, part)
     return getattr(source, part), f"the {part} images of {spec or own!r}"

@@ -7,6 +7,7 @@ JSON can hold.
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,24 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minialex.data import transforms as steps
 from minialex.data.colour import ColourShift
-from minialex.data.transforms import (
-    CenterCrop,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    Transform,
-    pair,
-    set_field,
-    short,
-)
+from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field, short
 from minialex.errors import ConfigError
 
-CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
-_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in (*CROPS, ToArray, ColourShift, Normalize)}
+CROPS = (
+    Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop, steps.RandomHorizontalFlip
+)  # fmt: skip
+_ALL = (*CROPS, steps.ToArray, ColourShift, steps.Normalize)
+_BY_NAME: dict[str, type] = {cls.__name__: cls for cls in _ALL}
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Compose:
         set_field(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
-        for step, after in zip(self.transforms, (*self.transforms[1:], None), strict=True):
+        for step, after in itertools.zip_longest(self.transforms, self.transforms[1:]):
             if isinstance(step, Resize) and isinstance(after, CenterCrop):
                 image = _resize_middle(image, step, after)
             else:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,12 @@ from typing import Any
 from minialex.data.image import PhotoError, fingerprint
 from minialex.errors import DataError
 
-EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "avif", "gif", "bmp", "dib"),
-        *("tif", "tiff", "ppm", "pgm", "pbm", "pnm", "tga", "jp2", "mpo"),
-    )
-)
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".mpo",
+})  # fmt: skip
 # Photos of cameras and phones that Pillow alone does not read.
-OTHER_PHOTOS = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"})
+OTHER_PHOTOS = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
 # Folders that other programs leave: thumbnails of network drives, macOS's half of archives, bins.
 JUNK = frozenset({"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found"})
 
@@ -41,12 +38,8 @@ def folders_in(folder: str | os.PathLike[str]) -> list[str]:
 
     Raises DataError where it cannot be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_dir() and not _is_junk(e.name)]
-    except OSError as error:
-        raise _cannot_list(error) from None
-    return sorted(names, key=plain_name)
+    _, folders, _ = next(_walk(folder))
+    return sorted((name for name in folders if not _is_junk(name)), key=plain_name)
 
 
 def photos_below(
@@ -56,44 +49,39 @@ def photos_below(
 
     What is no photo is counted in `left_out`.  Raises DataError where a folder cannot be listed.
     """
-    found: list[str] = []
-    left_out = Counter() if left_out is None else left_out
-    for parent, names in _walk(folder, left_out) if deep else _top(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            if kind := _kind(path, name):
-                left_out[kind] += kind != "-"
-            else:
-                found.append(path)
-    return sorted(found, key=plain_name)
+    return sorted(
+        _photos(folder, Counter() if left_out is None else left_out, deep), key=plain_name
+    )
 
 
 def has_photos(folder: str | os.PathLike[str]) -> bool:
     """Whether there is a photo in `folder` or below it."""
-    files = ((parent, name) for parent, names in _walk(folder, Counter()) for name in names)
-    return any(not _kind(os.path.join(parent, name), name) for parent, name in files)
+    return next(_photos(folder, Counter()), None) is not None
 
 
 def left_out_line(left_out: Counter[str]) -> str:
     """What was left out, by kind, in one line; "" for nothing."""
-    kinds = [f"{count:,} {kind}" for kind, count in sorted(left_out.items()) if count]
-    hint = ""
-    if any(kind in OTHER_PHOTOS for kind in left_out):
-        hint = "; make JPEGs of HEIC photos, for example with pillow-heif"
-    return f"left out: {', '.join(kinds)}{hint}" if kinds else ""
+    kinds = {kind: f"{count:,} {kind}" for kind, count in sorted(left_out.items()) if count}
+    hint = "; make JPEGs of HEIC photos, for example with pillow-heif"
+    hint *= not OTHER_PHOTOS.isdisjoint(kinds)
+    return f"left out: {', '.join(kinds.values())}{hint}" if kinds else ""
 
 
-def look_at(paths: Iterable[str], screen: Any = None) -> dict[str, str | PhotoError]:
-    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar."""
+def look_at(
+    paths: Iterable[str], screen: Any = None, decode: Container[str] = ()
+) -> dict[str, str | PhotoError]:
+    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar.
+
+    Those in `decode` are decoded as well.
+    """
 
     def look(path: str) -> str | PhotoError:
         try:
-            return fingerprint(path)
+            return fingerprint(path, path in decode)
         except PhotoError as error:
             return error
 
-    paths = list(paths)
-    found: dict[str, str | PhotoError] = {}
+    paths, found = list(paths), dict[str, str | PhotoError]()
     with (
         ThreadPoolExecutor(THREADS, thread_name_prefix="minialex-look") as pool,
         screen.bar("looking at photos", len(paths)) if screen else contextlib.nullcontext() as bar,
@@ -101,56 +89,47 @@ def look_at(paths: Iterable[str], screen: Any = None) -> dict[str, str | PhotoEr
         for start in range(0, len(paths), SOME):
             some = paths[start : start + SOME]
             try:
-                results: Iterable[str | PhotoError] = pool.map(look, some)
+                found.update(zip(some, pool.map(look, some), strict=True))
             except RuntimeError:  # no thread can be started
-                results = map(look, some)
-            found.update(zip(some, results, strict=True))
+                found.update((path, look(path)) for path in some)
             if bar:
                 bar.update(len(some))
     return found
 
 
-def _kind(path: str, name: str) -> str:
-    """Of what kind a file is that is left out; "-" for one not worth a word, "" for a photo."""
-    ending = os.path.splitext(name)[1].lower()
-    if name.startswith("."):
-        return "hidden" if ending in EXTENSIONS else "-"
-    if os.path.islink(path) and not os.path.exists(path):
-        return "dead links"
-    return "" if ending in EXTENSIONS else ending or "without an ending"
+def _photos(
+    folder: str | os.PathLike[str], left_out: Counter[str], deep: bool = True
+) -> Iterator[str]:
+    seen: set[str] = set()
+    for parent, folders, files in _walk(folder):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link that leads back up would go round for ever
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in folders if deep else ():
+            if name.lower() in JUNK:
+                inside = os.walk(os.path.join(parent, name))
+                left_out[f"in {name}"] += sum(len(names) for *_, names in inside)
+        folders[:] = sorted(name for name in folders if deep and not _is_junk(name))
+        for name in files:
+            path, ending = os.path.join(parent, name), os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                left_out["hidden"] += ending in EXTENSIONS
+            elif os.path.islink(path) and not os.path.exists(path):
+                left_out["dead links"] += 1
+            elif ending in EXTENSIONS:
+                yield path
+            else:
+                left_out[ending or "without an ending"] += 1
+
+
+def _walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot list folder {error.filename!r}: {error.strerror}") from None
+
+    return os.walk(folder, followlinks=True, onerror=refuse)
 
 
 def _is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
-
-
-def _top(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str]]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield os.fspath(folder), [e.name for e in entries if not e.is_dir()]
-    except OSError as error:
-        raise _cannot_list(error) from None
-
-
-def _walk(
-    folder: str | os.PathLike[str], left_out: Counter[str]
-) -> Iterator[tuple[str, list[str]]]:
-    def refuse(error: OSError) -> None:
-        raise _cannot_list(error) from None
-
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        if os.path.realpath(parent) in seen:  # a link that leads back up would go round for ever
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(parent))
-        for name in folders:
-            if name.lower() in JUNK:
-                inside = (len(names) for *_, names in os.walk(os.path.join(parent, name)))
-                left_out[f"in {name}"] += sum(inside)
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
-        yield parent, files
-
-
-def _cannot_list(error: OSError) -> DataError:
-    return DataError(f"cannot list folder {error.filename!r}: {error.strerror}")

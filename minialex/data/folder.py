@@ -60,21 +60,23 @@ class Photos:
 
     classes   list[str]; the label of a photo is the index of its class in this list
     samples   list[(path, label)]
-    names     list[str]: what each photo is called, whatever the machine; see `share`
+    names     list[str]: what each photo is called, whatever the machine, see `share`; their paths,
+              unless you give others
     labels    int64 (len,)
 
     `photos[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`.
     """
 
     def __init__(
-        self, classes: list[str], samples: list[tuple[str, int]], names: list[str],
+        self, classes: list[str], samples: list[tuple[str, int]], names: Sequence[str] = (),
         shorter_side: int | None = None,
     ) -> None:  # fmt: skip
         if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
             raise ConfigError(
                 f"ImageFolder: shorter_side must be a positive whole number, got {shorter_side!r}"
             )
-        self.classes, self.samples, self.names = classes, samples, names
+        self.classes, self.samples = classes, samples
+        self.names = list(names) or [plain_name(path) for path, _ in samples]
         self.shorter_side = shorter_side
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
 
@@ -231,41 +233,38 @@ def split(
 
 
 def at_most(
-    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 1,
+    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
     by_position: bool = False,
 ) -> LabelledDataset:  # fmt: skip
     """`limit` samples: those of the smallest `share`, every class in its proportion.
 
-    `least` of each class come first.  Raises ConfigError where not even these fit.
+    `least` of each class come first.  Raises DataError where a class has not so many, ConfigError
+    where they are more than the limit.
     """
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if counts.min() < least:
+        name = dataset.classes[counts.argmin()]
+        raise DataError(
+            f"class {name!r} has {counts.min()} photos; at least {least} are needed, one for each"
+            " of training, validation and test that has no folder of its own"
+        )
     if limit is None or len(dataset) <= limit:
         return dataset
-    if limit < least * len(dataset.classes) and not by_position:
-        raise ConfigError(
-            f"--limit {limit} is too small for {len(dataset.classes)} classes, of which each needs"
-            f" {least} photos; raise it to {least * len(dataset.classes)} or more"
-        )
+    if limit < (needed := least * len(counts)):
+        raise ConfigError(f"limit {limit} is too small, {len(counts)} classes need {needed} photos")
     # A class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
     turn = np.empty(len(dataset), dtype=np.float64)
-    for label in range(len(dataset.classes)):
+    for label, count in enumerate(counts.tolist()):
         order, _ = _turns(dataset, label, seed, "limit", _LIMIT if by_position else None)
-        turn[order] = np.arange(len(order)) / max(1, len(order))
-        if not by_position:
-            turn[order[:least]] = -1
+        turn[order] = np.arange(count) / max(1, count)
+        turn[order[:least]] = -1
     return Subset(dataset, np.sort(np.argsort(turn, kind="stable")[:limit]))
 
 
-def without(dataset: LabelledDataset, paths: Container[str]) -> LabelledDataset:
-    """`dataset` less the photos in the files `paths`.  Raises DataError where a class has none."""
-    samples: Any = getattr(dataset, "samples", ())
-    kept = [i for i, (path, _) in enumerate(samples) if path not in paths]
-    if len(kept) == len(dataset):
-        return dataset
-    found = Subset(dataset, kept)
-    for label, name in enumerate(dataset.classes):
-        if label not in found.labels:
-            raise DataError(f"class '{name}' has no photo that can be read")
-    return found
+def without(dataset: Any, paths: Container[str]) -> Any:
+    """`dataset` less the photos in the files `paths`."""
+    kept = [i for i, (path, _) in enumerate(dataset.samples) if path not in paths]
+    return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
 
 
 def class_names(root: str | os.PathLike[str]) -> list[str]:
@@ -273,18 +272,11 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
 
     Raises DataError where root is missing or not a folder, or has no folders.
     """
-    folder = Path(root)
-    if not folder.exists():
-        raise DataError(
-            f"there is no folder {str(root)!r}; expected one with a folder of images for each class"
-        )
-    if not folder.is_dir():
-        raise DataError(
-            f"{str(root)!r} is a file; expected a folder with a folder of images for each class"
-        )
-    names = folders_in(folder)
+    expected = f"expected {Path(root).name}/<class>/<photo>"
+    if not os.path.isdir(root):
+        what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
+        raise DataError(f"{what}; {expected}")
+    names = folders_in(root)
     if not names:
-        raise DataError(
-            f"folder {str(root)!r} has no class folders; expected {Path(root).name}/<class>/<photo>"
-        )
+        raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
     return names

@@ -83,17 +83,18 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
         return to_rgb(upright(image))
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str:
+def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
     """The size of a photo's file in bytes and a hash of them, "81234-9f86d081884c7d65".
 
-    Its header is read as well, and it is decoded where its end is not that of its format.  Raises
-    PhotoError where `open_rgb` would, except for damage in the middle of the file.
+    Its header is read as well, and where you say `decode`, or its end is not that of its format,
+    all of it is decoded.  Raises PhotoError where `open_rgb` would, but for damage that only
+    decoding shows.
     """
     with _opened(path) as image, open(path, "rb") as file:
         _reduce(image, 1)
         end, size = ENDS.get(image.format or ""), file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64))
-        if end is None or end not in file.read():
+        if decode or end is None or end not in file.read():
             open_rgb(path)
         file.seek(0)
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
@@ -179,12 +180,12 @@ def _explained(error: Exception) -> tuple[str, bool]:
         return "there is not enough memory to decode it", False
     if isinstance(error, OSError) and error.errno is not None:
         return error.strerror or text, False
-    if isinstance(error, Image.DecompressionBombError) or re.search("MAX_TEXT|text chunks", text):
-        return f"it is larger than Pillow allows ({text})", False
-    if "null byte" in text:
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has far too many pixels; make it smaller", True
+    if re.search("MAX_TEXT|text chunks|null byte", text):
         return text, True
     # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
-    return f"it is damaged or cut short ({text}); delete it or fetch it again", True
+    return f"the file is damaged or cut short ({text}); delete it or fetch it again", True
 
 
 def _reduce(image: Image.Image, shorter_side: int | None) -> None:

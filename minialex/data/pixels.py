@@ -25,18 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from minialex.data import transforms as steps_of
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
 from minialex.data.image import pixels_of
-from minialex.data.transforms import (
-    CenterCrop,
-    Normalize,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    Transform,
-    pair,
-)
+from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, pair
 from minialex.xp import Array, get_xp
 
 
@@ -143,7 +136,11 @@ def needed_side(transform: Transform) -> int | None:
     first = steps[0] if steps else None
     if isinstance(first, Resize):
         return max(pair(first.size))
-    return square_side(max(pair(first.size))) if isinstance(first, RandomResizedCrop) else None
+    return (
+        square_side(max(pair(first.size)))
+        if isinstance(first, steps_of.RandomResizedCrop)
+        else None
+    )
 
 
 def decoded_for(dataset: Any, transform: Transform) -> Any:

@@ -3,9 +3,10 @@
 And what it means where you leave it out, and where a download goes.
 """
 
+import itertools
 import os
 import sys
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.files import left_out_line
-from minialex.data.folder import Dataset, LabelledDataset, at_most, split, without
-from minialex.data.layout import find_layout
+from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.layout import find_parts
 from minialex.data.pets import Progress, download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
@@ -25,6 +25,7 @@ TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
 
 VAL_SHARE = 0.1  # of the training photos
 TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
+SHARES = {"test": TEST_SHARE, "val": VAL_SHARE}
 
 
 @dataclass(frozen=True)
@@ -150,70 +151,39 @@ def _photos(
     folder: Path, what: str, seed: int, limit: int | None, by_position: bool,
     leave_out: Container[str],
 ) -> Source:  # fmt: skip
-    layout = find_layout(folder)
-    messages = [*layout.messages, *filter(None, [left_out_line(layout.left_out)])]
-    train = without(layout.train, leave_out)
-    val, test = (part and without(part, leave_out) for part in (layout.val, layout.test))
+    found, messages = find_parts(folder)
     if by_position:  # version 0.3.0 knew no folders for validation
-        val = None
-    if len(train.classes) < 2:
+        found.pop("val", None)
+    parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
+    classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
+    if len(classes) < 2:
         raise DataError(
-            f"{str(folder)!r} has photos of one class only, {train.classes[0]!r};"
-            " add a second class"
+            f"{str(folder)!r} has photos of one class only, {classes[0]!r}; add a second class"
         )
-    for name, part in (("validation", val), ("test", test)):
-        if part is not None:
-            _same_classes(folder, train.classes, part.classes, name)
-    pieces = 1 + (val is None) + (test is None)
-    check_counts(train, pieces)
-    everything = [part for part in (train, val, test) if part is not None]
-    if not by_position:
-        train = at_most(limit, train, seed, pieces)
-        val, test = (part and at_most(limit, part, seed) for part in (val, test))
-    used = [part for part in (train, val, test) if part is not None]
-    if test is None:
-        train, test = split(train, TEST_SHARE, seed, "test", by_position)
+    for name, part in parts.items():
+        both = (("train", classes), (name, part.classes))
+        for (here, has), (there, lacks) in itertools.permutations(both):
+            if extra := ", ".join(repr(one) for one in has if one not in lacks):
+                raise DataError(
+                    f"{str(folder)!r}: class {extra} is in {here} but not in {there}; both need"
+                    " the same class folders"
+                )
+    everything = {path for part in parts.values() for path, _ in part.samples}
+    for name, part in parts.items() if not by_position else ():
+        parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
+    unused = everything - {path for part in parts.values() for path, _ in part.samples}
+    for name in missing:
+        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name, by_position)
+    if "test" in missing:
         messages.append(
             f"{str(folder)!r} has no test folder: about {TEST_SHARE:.0%} of each class, chosen by"
             f" their names and seed {seed}, became the test photos"
         )
-    if val is None:
-        train, val = split(train, VAL_SHARE, seed, "val", by_position)
-    if by_position:
-        train, val, test = (
-            at_most(limit, part, seed, by_position=True) for part in (train, val, test)
-        )
-    return Source(
-        train, val, test, train.classes, describe(what, train, val, test), messages, folder,
-        paths_of(everything) - paths_of(used),
-    )  # fmt: skip
-
-
-def paths_of(parts: Iterable[Any]) -> set[str]:
-    """The files of the photos of some datasets."""
-    return {path for part in parts for path, _ in part.samples}
-
-
-def check_counts(photos: LabelledDataset, pieces: int) -> None:
-    """Raise DataError where a class has fewer photos than the `pieces` it will be split into."""
-    for label, name in enumerate(photos.classes):
-        count = int((photos.labels == label).sum())
-        if count < pieces:
-            what = ("training", "validation", "testing")[:pieces]
-            raise DataError(
-                f"class {name!r} has {count} photos; at least {pieces} are needed, for"
-                f" {' and '.join(what)}"
-            )
-
-
-def _same_classes(folder: Path, train: list[str], other: list[str], name: str) -> None:
-    for here, has, there, lacks in (("train", train, name, other), (name, other, "train", train)):
-        extra = [c for c in has if c not in lacks]
-        if extra:
-            raise DataError(
-                f"{str(folder)!r}: class {', '.join(map(repr, extra))} is in {here} but not in"
-                f" {there}; both need the same class folders"
-            )
+    for name, part in parts.items() if by_position else ():
+        parts[name] = at_most(limit, part, seed, by_position=True)
+    text = describe(what, parts["train"], parts["val"], parts["test"])
+    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
+                  unused=unused)  # fmt: skip
 
 
 def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:

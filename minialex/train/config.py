@@ -7,7 +7,6 @@ docs/options.md are made from that.  A new option is one more field.
 
 import dataclasses
 import math
-import os
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -259,8 +258,6 @@ def configure(given: dict[str, Any]) -> Config:
     sgd = settings.get("optimizer") == "sgd"
     if "lr" not in given and sgd != (recipe.get("optimizer") == "sgd"):
         settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
-    if settings.get("data") not in (None, "", "drawings", "pets"):
-        settings["data"] = os.path.abspath(settings["data"])  # the run may go on elsewhere
     return Config(**settings)
 
 

@@ -3,21 +3,9 @@
 import dataclasses
 from typing import Any
 
-from minialex.data import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CenterCrop,
-    ColourShift,
-    Compose,
-    Dataset,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToArray,
-    colour_statistics,
-)  # fmt: skip
+from minialex.data import Compose, Dataset, colour_statistics
+from minialex.data import transforms as steps
+from minialex.data.colour import ColourShift
 from minialex.data.pixels import decoded_for, square_side
 from minialex.errors import ConfigError
 from minialex.train.config import Config
@@ -30,7 +18,7 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
     """
     if not config.needs_colours or config.colours is not None:
         return config
-    to_pixels = Compose((*square(side), ToArray()))
+    to_pixels = Compose((*square(side), steps.ToArray()))
     photos = decoded_for(dataset, to_pixels)
     return dataclasses.replace(config, colours=colour_statistics(photos, to_pixels, config.seed))
 
@@ -42,7 +30,7 @@ def evaluation_transform(side: int, config: Config) -> Compose:
     in its corners.
     """
     before = square(side) if config.augment == "crop" else square(side)[:1]
-    return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
+    return Compose((*before, steps.CenterCrop(side), steps.ToArray(), _normalize(config)))
 
 
 def training_transform(side: int, config: Config) -> Compose:
@@ -54,27 +42,30 @@ def training_transform(side: int, config: Config) -> Compose:
     """
     crops: tuple[Any, ...]
     if config.augment == "none":
-        crops = (*square(side)[:1], CenterCrop(side))
+        crops = (*square(side)[:1], steps.CenterCrop(side))
     elif config.augment == "crop":
-        crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
+        crops = (*square(side), steps.RandomCrop(side), steps.RandomHorizontalFlip())
     else:
-        crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
+        crops = (
+            steps.RandomResizedCrop(side, scale=(config.crop_scale, 1.0)),
+            steps.RandomHorizontalFlip(),
+        )
     shift: tuple[Any, ...] = ()
     if config.colour_shift:
         shift = (ColourShift(_measured(config, "components"), config.colour_shift),)
-    return Compose((*crops, ToArray(), *shift, _normalize(config)))
+    return Compose((*crops, steps.ToArray(), *shift, _normalize(config)))
 
 
-def square(side: int) -> tuple[Resize, CenterCrop]:
+def square(side: int) -> tuple[steps.Resize, steps.CenterCrop]:
     """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
-    return Resize(square_side(side)), CenterCrop(square_side(side))
+    return steps.Resize(square_side(side)), steps.CenterCrop(square_side(side))
 
 
-def _normalize(config: Config) -> Normalize:
+def _normalize(config: Config) -> steps.Normalize:
     if config.normalize == "imagenet":
-        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        return steps.Normalize(steps.IMAGENET_MEAN, steps.IMAGENET_STD)
     # The paper's: pixels in 0..255, less their mean.
-    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)
+    return steps.Normalize(_measured(config, "mean"), (1 / 255,) * 3)
 
 
 def _measured(config: Config, name: str) -> Any:
