@@ -85,7 +85,10 @@ class RunPhotos:
         Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
         """
         if not os.path.isdir(self.folder):
-            raise DataError(f"{self.folder!r} does not exist; put the photos of the run back")
+            raise DataError(
+                f"{self.folder!r} does not exist; put the photos of the run back, or write into its"
+                " photos.json where they are now"
+            )
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
         found = look_at(map(self.path, kept), screen, set(map(self.path, self.damaged)))
         wrong, bad = [], {}

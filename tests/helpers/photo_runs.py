@@ -6,6 +6,7 @@ expected words, {w} stands for that folder.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ def make(w):
     (w / "run" / "result.json").unlink()
     (w / "file").write_text("a file")
     return w
+
+
+def move(template, w):
+    """A copy of such a folder that knows where its photos are."""
+    shutil.copytree(template, w, dirs_exist_ok=True)
+    photos = w / "run" / "photos.json"
+    photos.write_text(photos.read_text().replace(str(template), str(w)))
 
 
 def nothing(w):
