@@ -201,7 +201,7 @@ def _reduce(image: Image.Image, shorter_side: int | None) -> None:
         raise DataError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller")
     decoding = DECODING.get(image.format or "", 4)
     each = max(decoding, 8 if image.has_transparency_data else CONVERTING.get(image.mode, 8))
-    check_bytes(pixels * each + coefficients)
+    check_bytes(pixels * each + 16 * image.height + coefficients)  # Pillow also points to each row
 
 
 def _coefficients(image: Image.Image) -> int:
