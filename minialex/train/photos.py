@@ -110,11 +110,14 @@ class RunPhotos:
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
-        """Go on without some files.  Raises DataError where a class has no photo left."""
-        places = {tuple(self.files.pop(file)[:2]) for file in bad}
+        """Go on without some files.  Raises DataError where a part or a class has none left."""
+        places = [self.files.pop(file)[:2] for file in bad]
         self.left_out |= bad
-        for part, name in places - {(part, name) for part, name, _ in self.files.values()}:
-            raise DataError(f"class {name!r} has no {part} photo left that can be read")
+        for lost, left in zip(
+            zip(*places, strict=True), zip(*self.files.values(), strict=True), strict=False
+        ):
+            for name in set(lost) - set(left):
+                raise DataError(f"{name} has no photo left that can be read")
 
     def count_new(self) -> int:
         """How many photos are there now that were not when the run began."""

@@ -66,9 +66,7 @@ def test_megabytes_of_text_in_a_png(tmp_path):
     assert np.array_equal(np.asarray(open_rgb(tmp_path / "a.png")), PIXELS)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 99}]
-)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
 @pytest.mark.parametrize("side", [None, 8])
 def test_a_jpeg_without_its_end_marker_is_read_and_a_shorter_one_is_not(tmp_path, options, side):
     whole, cut = tmp_path / "whole.jpg", tmp_path / "cut.jpg"
@@ -133,7 +131,7 @@ def test_what_a_transform_refuses_names_the_file(tmp_path):
 HOSTILE = {  # what makes the file x, its ending, and whether it can be read
     "1 x 60,000": ("Image.new('RGB', (1, 60_000))", "png", True),
     "1,000,000 x 1": ("Image.new('L', (1_000_000, 1))", "png", True),
-    "1 x 80,000,000": ("Image.new('L', (1, 80_000_000))", "tif", True),
+    "1 x 80,000,000": ("Image.new('L', (1, 80_000_000))", "tif", False),
     "16 bits": ("Image.new('I;16', (9_000, 8_000))", "png", True),
     "floats": ("Image.new('F', (8_000, 9_000))", "tif", True),
     "alpha": ("Image.new('RGBA', (8_000, 9_000))", "png", True),

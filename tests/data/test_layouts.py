@@ -1,4 +1,4 @@
-"""Folders as public data sets come: the right classes and parts, or one line with what is expected."""
+"""Folders as public data sets come: classes and parts, or one line with what is expected."""
 
 import os
 
