@@ -43,7 +43,6 @@ class ImageCache:
         self.dataset, self.fixed = dataset, fixed or Compose(())
         if hasattr(dataset, "classes"):
             self.classes: list[str] = dataset.classes
-        self.path_of = getattr(dataset, "path_of", lambda index: None)
         # Open for as long as this object lives, so no `with`.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)

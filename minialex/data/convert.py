@@ -15,10 +15,7 @@ TILE = 1 << 20  # pixels: what is converted at a time, where that takes several 
 def check_bytes(need: int) -> None:
     """Raise DataError where a photo needs more than MAX_BYTES of memory."""
     if need > MAX_BYTES:
-        raise DataError(
-            f"it would take {need / 1e6:,.0f} MB of memory, more than {MAX_BYTES / 1e6:,.0f};"
-            " make it smaller"
-        )
+        raise DataError(f"it would take {need / 1e6:,.0f} MB of memory; make it smaller")
 
 
 def upright(image: Image.Image) -> Image.Image:

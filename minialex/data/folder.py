@@ -80,10 +80,6 @@ class Photos:
         self.shorter_side = shorter_side
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
 
-    def path_of(self, index: int) -> str | None:
-        """The file of a photo."""
-        return self.samples[index][0]
-
     def for_side(self, side: int) -> "Photos":
         """The same photos, of which a user looks at `side` pixels; JPEGs are decoded smaller.
 
@@ -154,10 +150,6 @@ class Subset:
         for name in ("names", "samples"):
             if hasattr(dataset, name):
                 setattr(self, name, [getattr(dataset, name)[i] for i in self.indices.tolist()])
-
-    def path_of(self, index: int) -> str | None:
-        """The file of a photo; None where the dataset knows of no files."""
-        return self.samples[index][0] if hasattr(self, "samples") else None
 
     def for_side(self, side: int) -> "Subset":
         """See `Photos.for_side`."""

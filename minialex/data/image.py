@@ -80,7 +80,9 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
             if image.format != "JPEG" or "truncated" not in str(error):
                 raise
             image = _without_end(path, shorter_side, error)
-        return to_rgb(upright(image))
+        rgb = to_rgb(upright(image))
+    rgb.info = {"file": os.fspath(path)}  # for `refusal`
+    return rgb
 
 
 def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
@@ -101,15 +103,10 @@ def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
     return f"{size}-{digest.hexdigest()}"
 
 
-@contextlib.contextmanager
-def naming(path: str | os.PathLike[str] | None) -> Iterator[None]:
-    """What goes wrong in the block with a photo becomes a PhotoError; None: nothing to name."""
-    try:
-        yield
-    except (DataError, MemoryError) as error:
-        if path is None or isinstance(error, PhotoError):
-            raise
-        raise PhotoError(path, *_explained(error)) from None
+def refusal(image: Image.Image, reason: str) -> DataError:
+    """The error for an image that cannot be used, which names its file where that is known."""
+    path = image.info.get("file")
+    return DataError(reason) if path is None else PhotoError(path, reason)
 
 
 def pixels_of(image: Any) -> np.ndarray:
@@ -199,8 +196,8 @@ def _reduce(image: Image.Image, shorter_side: int | None) -> None:
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise DataError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller")
-    decoding = DECODING.get(image.format or "", 4)
-    each = max(decoding, 8 if image.has_transparency_data else CONVERTING.get(image.mode, 8))
+    converting = 8 if image.has_transparency_data else CONVERTING.get(image.mode, 8)
+    each = max(DECODING.get(image.format or "", 4), converting)
     check_bytes(pixels * each + 16 * image.height + coefficients)  # Pillow also points to each row
 
 

@@ -27,7 +27,6 @@ import numpy as np
 
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.image import naming
 from minialex.data.pixels import Finish, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform, short
 from minialex.errors import ConfigError, DataError
@@ -121,7 +120,6 @@ class DataLoader:
         self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
         self._parts = split_transform(self.transform)
-        self._path_of = getattr(self.dataset, "path_of", lambda index: None)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -205,9 +203,8 @@ class DataLoader:
         for k, i in enumerate(indices.tolist()):
             if stop is not None and stop.is_set():
                 break  # nobody will look at this batch
-            with naming(self._path_of(i)):
-                image, labels[k] = self._item(i)
-                sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
+            image, labels[k] = self._item(i)
+            sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
                 colours = None if colour is None else np.empty((N, 3), dtype=np.float32)

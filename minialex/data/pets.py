@@ -204,16 +204,12 @@ def _network_errors(url: str) -> Iterator[None]:
             f"the server refused {url} (HTTP {error.code} {_line(error.reason)}); try again later,"
             f" or put {' and '.join(MD5)} from {PAGE} into the folder pets-download beside the data"
         ) from None
-    except TimeoutError:
-        raise DataError(f"the server of {url} does not answer, or too slowly; {_AGAIN}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, TimeoutError):
-            raise DataError(
-                f"the server of {url} does not answer, or too slowly; {_AGAIN}"
-            ) from None
+        slow = "the server does not answer, or too slowly"
+        why = slow if isinstance(reason, TimeoutError) else _line(reason)
         raise DataError(
-            f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
+            f"cannot download {url} ({why}); check the network, then {_AGAIN}"
         ) from None
 
 

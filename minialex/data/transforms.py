@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.data.convert import check_bytes
-from minialex.data.image import pixels_of
-from minialex.errors import ConfigError, DataError
+from minialex.data.convert import MAX_BYTES
+from minialex.data.image import pixels_of, refusal
+from minialex.errors import ConfigError
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
 # photos, as published with torchvision's pretrained models
@@ -56,7 +56,9 @@ class Resize:
         if (width, height) == image.size:
             return image
         # Pillow scales along the rows first, which takes another image of that width.
-        check_bytes(4 * (image.width * image.height + width * (image.height + height)))
+        need = 4 * (image.width * image.height + width * (image.height + height))
+        if need > MAX_BYTES:
+            raise refusal(image, f"Resize would take {need / 1e6:,.0f} MB of memory for it")
         return image.resize((width, height), Image.Resampling.BILINEAR)
 
     def new_size(self, image: Image.Image) -> tuple[int, int]:
@@ -279,6 +281,7 @@ def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float
 
 
 def pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size."""
     return size if isinstance(size, tuple) else (size, size)
 
 
@@ -287,10 +290,8 @@ def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple
     (h, w), (width, height) = pair(size), _size_of(owner, image)
     if height + 2 * padding < h or width + 2 * padding < w:
         border = f" with a border of {padding}" if padding else ""
-        raise DataError(
-            f"{owner}: cannot cut {w}x{h} pixels from an image of"
-            f" {width}x{height}{border}; put a Resize before it"
-        )
+        reason = f"{owner}: cannot cut {w}x{h} pixels from an image of {width}x{height}{border}"
+        raise refusal(image, f"{reason}; put a Resize before it")
     return h, w
 
 

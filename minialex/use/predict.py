@@ -12,7 +12,6 @@ from minialex.attach import accelerate
 from minialex.data import Compose, Transform, open_rgb
 from minialex.data.compose import CROPS
 from minialex.data.files import photos_below, plain_name
-from minialex.data.image import naming
 from minialex.data.pixels import needed_side
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, DataError, MinialexError
@@ -65,13 +64,8 @@ class Predictor:
         With `ten_crop`, the mean over the four corners, the middle, and their mirror images: ten
         looks err less often than one (Krizhevsky, Sutskever, Hinton 2012, section 4.1).
         """
-        return self.batch_probabilities(self.views(image, ten_crop)).mean(axis=0)
-
-    def views(self, image: Image.Image, ten_crop: bool = False) -> Array:
-        """What the network sees of an RGB image: one view or ten, (N, H, W, C), on its device."""
-        if ten_crop:
-            return self.stack(ten_crops(image, self.transform))
-        return self.batch([image])
+        x = self.stack(ten_crops(image, self.transform)) if ten_crop else self.batch([image])
+        return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
         """RGB images as the network gets them, (N, H, W, C), on its device; see `stack`."""
@@ -117,9 +111,7 @@ class Predictor:
 
         Raises DataError where it cannot be read, CheckpointError without a preprocessing.
         """
-        with naming(path):
-            x = self.views(self.open(path), ten_crop)
-        p = self.batch_probabilities(x).mean(axis=0)
+        p = self.probabilities(self.open(path), ten_crop)
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         return {

@@ -71,7 +71,8 @@ def images(loader):
     """{file: (H, W, C)} of all samples of a loader, in epoch 0."""
     order = loader.order(0)
     samples = np.concatenate([x for x, _ in loader.epoch(0)])
-    paths = [loader.dataset.path_of(int(i)) for i in order]
+    photos = loader.dataset if hasattr(loader.dataset, "samples") else loader.dataset.dataset
+    paths = [photos.samples[i][0] for i in order]
     return dict(zip(paths, samples, strict=True))
 
 
@@ -89,7 +90,7 @@ def test_training_evaluation_and_prediction_see_the_same(folder, tmp_path, side)
     keep_decoded([cached], tmp_path)
     for loader in (*loaders, cached, cached):
         for path, x in images(loader).items():
-            seen = predictor.views(predictor.open(path))[0]
+            seen = predictor.batch([predictor.open(path)])[0]
             assert np.array_equal(x, seen), path
             again = predictor.batch([open_rgb(path, round(side * 256 / 227))])[0]
             assert np.array_equal(again, seen), path
