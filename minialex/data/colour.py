@@ -52,18 +52,11 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        if (
-            not _is_list(rows)
-            or not rows
-            or not all(_is_list(row) and len(row) == 3 for row in rows)
-        ):
+        if not _is_list(rows) or not rows or {_is_list(r) and len(r) for r in rows} != {3}:
             raise ConfigError(
                 f"ColourShift: components must be rows of three numbers, got {short(rows)}"
             )
-        if (
-            not all(is_number(v) for v in (self.std, *(v for row in rows for v in row)))
-            or self.std < 0
-        ):
+        if not all(map(is_number, (self.std, *sum(map(tuple, rows), ())))) or self.std < 0:
             raise ConfigError(
                 "ColourShift: components must be numbers, and std a number of 0 or more"
             )

@@ -113,9 +113,8 @@ def pixels_of(image: Any) -> np.ndarray:
     """What `ToArray` scales: uint8 or floats (H, W, C), of an image or an array (see there)."""
     if isinstance(image, Image.Image) and image.mode in ("RGB", "L"):
         image = np.asarray(image)
-    if not isinstance(image, np.ndarray) or not (
-        image.dtype == np.uint8 or image.dtype.kind == "f"
-    ):
+    kind = image.dtype if isinstance(image, np.ndarray) else np.dtype(object)
+    if kind != np.uint8 and kind.kind != "f":
         found = getattr(image, "mode", None) or getattr(image, "dtype", type(image).__name__)
         raise ConfigError(
             "ToArray: expected a Pillow image of mode RGB or L, or an array of uint8 or floats,"
@@ -187,7 +186,9 @@ def _explained(error: Exception) -> tuple[str, bool]:
 
 def _reduce(image: Image.Image, shorter_side: int | None) -> None:
     """Choose the size that a JPEG is decoded at; refuse what would take too much memory."""
-    coefficients = _coefficients(image)  # all in memory at once, at full size
+    # Of a progressive JPEG all coefficients are in memory at once, at full size: 2 bytes each.
+    layers = [h * v for _, h, v, _ in getattr(image, "layer", ())]
+    scans = 2 * image.width * image.height * sum(layers) // max(layers, default=1)
     side, k = min(image.size), 1
     while shorter_side is None and image.width * image.height > MAX_PIXELS * k * k and k < 8:
         k *= 2
@@ -198,20 +199,8 @@ def _reduce(image: Image.Image, shorter_side: int | None) -> None:
         raise DataError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller")
     converting = 8 if image.has_transparency_data else CONVERTING.get(image.mode, 8)
     each = max(DECODING.get(image.format or "", 4), converting)
-    check_bytes(pixels * each + 16 * image.height + coefficients)  # Pillow also points to each row
-
-
-def _coefficients(image: Image.Image) -> int:
-    """Bytes of the coefficients of a JPEG that comes in several scans; 0 for any other image."""
-    if not isinstance(image, JpegImageFile) or image.fp is None:
-        return 0
-    # Pillow has just read the header of the first scan: does it have all components?
-    header = 8 + 2 * len(image.layer)
-    image.fp.seek(-header, os.SEEK_CUR)
-    if image.fp.read(header)[:2] == b"\xff\xda" and "progressive" not in image.info:
-        return 0
-    samples = [h * v for _, h, v, _ in image.layer]
-    return 2 * image.width * image.height * sum(samples) // max(samples)
+    rows = 16 * image.height  # Pillow keeps where each begins
+    check_bytes(pixels * each + rows + scans * ("progressive" in image.info))
 
 
 def _without_end(

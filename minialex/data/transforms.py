@@ -221,12 +221,8 @@ class Normalize:
             )
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        if (
-            not isinstance(x, np.ndarray)
-            or x.ndim != 3
-            or x.shape[2] != len(self.mean)
-            or x.dtype.kind != "f"
-        ):
+        C = len(self.mean)
+        if not isinstance(x, np.ndarray) or x.shape[2:] != (C,) or x.dtype.kind != "f":
             found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise ConfigError(
                 f"Normalize: expected a float array (H, W, {len(self.mean)}), got {found}"
