@@ -12,7 +12,7 @@ import pytest
 
 from bad_input import snapshot
 from minialex.commands import train as training
-from photo_runs import PHOTOS, as_root, check, make, nothing, train
+from photo_runs import PHOTOS, as_root, check, make, move, nothing, train
 
 PROGRAM = [sys.executable, "-m", "minialex", "train"]
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train_catdog.py"
@@ -26,7 +26,7 @@ def template(tmp_path_factory):
 @pytest.fixture
 def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    move(template, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         training, "draw_curves", lambda *_: None
@@ -161,14 +161,19 @@ DATA = [  # name, spoil, value of --data, words
         "one photo in a class",
         files("cat/0.png", "dog/0.png", "dog/1.png"),
         "{w}/data",
-        ("'cat' has 1 images",),
+        ("'cat' has 1 photos; at least 3 are needed",),
     ),
-    ("train without test", files(*PAIR), "{w}/data", ("{w}/data", "a folder train but no test")),
+    (
+        "train without test",
+        files(*PAIR),
+        "{w}/data",
+        ("'cat' has 2 photos; at least 3 are needed",),
+    ),
     (
         "test without train",
         files("test/cat/0.png"),
         "{w}/data",
-        ("{w}/data", "a folder test but no train"),
+        ("{w}/data", "one class only"),
     ),
     (
         "classes differ",

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
-from minialex.data import DataLoader, Dataset, ImageFolder, open_source
+from minialex.data import DataLoader, Dataset
+from minialex.data.layout import find_parts
+from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.train.evaluation import tally
+from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
 from minialex.use.predict import Predictor, run_settings
 
@@ -37,16 +40,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def open_images(spec: str | None, part: str | None, settings: dict[str, Any]
-) -> tuple[Dataset, str]:  # fmt: skip
-    """The images to look at, and which they are, in words.  `settings` are those of the run."""
-    own = settings.get("data", "drawings")
+def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
+    run: Path | None = None) -> tuple[Dataset, str]:  # fmt: skip
+    """The images to look at, and which they are, in words.
+
+    `settings` are those of the run in the folder `run`.
+    """
+    own = data_of(run or Path(), settings) or "drawings"
     folder = Path(spec or own)
-    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {"test"}
-    if part is None and not inside & {"train", "test"} and folder.resolve() != Path(own).resolve():
-        return ImageFolder(folder), f"all photos in {spec!r}"
-    source = open_source(spec or own, seed=settings.get("seed", 0), limit=settings.get("limit"))
+    if part is None and folder.is_dir() and folder.resolve() != Path(own).resolve():
+        parts, _ = find_parts(folder)
+        if len(parts) == 1:
+            return parts["train"], f"all photos in {spec!r}"
     part = part or "test"
+    source = run_source(run or Path(), {"data": own, **settings}, spec, part)
     return getattr(source, part), f"the {part} images of {spec or own!r}"
 
 
@@ -93,7 +100,7 @@ def main(options: argparse.Namespace) -> int:
     """Print what was found; returns 0."""
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     settings = run_settings(predictor.path)
-    dataset, what = open_images(options.data, options.split, settings)
+    dataset, what = open_images(options.data, options.split, settings, predictor.path.parent)
     check_classes(predictor, dataset, what)
 
     def crops(image: Any, rng: Any) -> np.ndarray:
@@ -101,6 +108,7 @@ def main(options: argparse.Namespace) -> int:
 
     ten = options.ten_crop
     transform = crops if ten else predictor.transform
+    dataset = decoded_for(dataset, predictor.transform)
     loader = DataLoader(dataset, 4 if ten else 32, transform, workers=2)
     found = tally(predictor.model, loader, predictor.device, screen(), "images", ten_crops=ten)
     print(shorten(f"{len(dataset):,} images: {what}", WIDTH))

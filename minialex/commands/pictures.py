@@ -11,6 +11,7 @@ filters at once: a short training leaves much of the noise that the weights bega
 """
 
 import argparse
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,18 +21,23 @@ import numpy as np
 from PIL import Image
 
 from minialex.commands.predict import checkpoint_parser, screen
-from minialex.data import DataLoader, Source, open_rgb, open_source
+from minialex.data import DataLoader, Source
+from minialex.data.folder import at_most
+from minialex.data.pixels import decoded_for
 from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
 from minialex.train.files import reason
+from minialex.train.photos import run_source
 from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device
 
-Images = list[tuple[Image.Image, str | None]]  # with their true class, where it is known
+# What the network sees of an image, as an image and as its input (H, W, C); and its true class,
+# where that is known.  The whole image is not kept: it may be large.
+Images = list[tuple[Image.Image, np.ndarray, str | None]]
 MOST = 8  # images in a picture
 
 
@@ -50,37 +56,48 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def find_source(options: argparse.Namespace, settings: dict[str, Any]) -> Source:
+def find_source(options: argparse.Namespace, checkpoint: Path) -> Source:
     """The images that the network was trained on.  Raises DataError where nobody knows them."""
-    spec = options.data or settings.get("data")
-    if spec is None:
+    source = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
+    if source is None:
         raise DataError("it is not known what the network was trained on; say so by --data")
-    limit = options.limit or settings.get("limit")
-    return open_source(spec, seed=settings.get("seed", 0), limit=limit)
+    train: Any = source.train
+    return dataclasses.replace(source, train=at_most(options.limit, train, seed=0))
 
 
-def some_photos(paths: list[Path], classes: list[str]) -> Images:
+def seen(predictor: Predictor, image: Image.Image, truth: str | None) -> Any:
+    """An image of `Images`."""
+    return predictor.crop(image), predictor.transform(image, None), truth
+
+
+def some_photos(paths: list[Path], predictor: Predictor) -> Images:
     """The photos named, or MOST of them, evenly spaced."""
-    found = find_photos(paths, classes)
+    found = find_photos(paths, predictor.classes)
     if len(found) > MOST:
         print(f"{MOST} of {len(found):,} photos, evenly spaced")
         found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
-    return [(open_rgb(path), truth) for path, truth in found]
+    return [seen(predictor, predictor.open(path), truth) for path, truth in found]
 
 
-def some_test_images(source: Source) -> Images:
+def some_test_images(source: Source, predictor: Predictor) -> Images:
     """Six of them, always the same."""
-    chosen = np.random.default_rng(0).permutation(len(source.test))[:6]
-    pairs = [source.test[i] for i in chosen.tolist()]
-    return [(image, source.classes[label]) for image, label in pairs]
+    test = decoded_for(source.test, predictor.transform)
+    chosen = np.random.default_rng(0).permutation(len(test))[:6]
+    pairs = (test[i] for i in chosen.tolist())
+    return [seen(predictor, image, source.classes[label]) for image, label in pairs]
 
 
-def activations(predictor: Predictor, image: Image.Image) -> Image.Image:
-    """An image, and what each convolution makes of it."""
-    maps = Trace(predictor.model, predictor.batch([image])).convolution_maps()
+def stacked(predictor: Predictor, images: Images) -> Array:
+    """The input of all images, (N, H, W, C), on the device."""
+    return predictor.stack([x for _, x, _ in images])
+
+
+def activations(predictor: Predictor, images: Images) -> Image.Image:
+    """The first image, and what each convolution makes of it."""
+    maps = Trace(predictor.model, stacked(predictor, images[:1])).convolution_maps()
     if not maps:
         raise ConfigError("the network has no convolution")
-    return pictures.activation_sheet(predictor.crop(image), maps)
+    return pictures.activation_sheet(images[0][0], maps)
 
 
 def verdict(answer: str, truth: str | None) -> str:
@@ -90,13 +107,13 @@ def verdict(answer: str, truth: str | None) -> str:
 
 def attention(predictor: Predictor, images: Images) -> Image.Image:
     """Each image with the network's answer, the pixels that matter to it, and where it sees it."""
-    x = predictor.batch([image for image, _ in images])
+    x = stacked(predictor, images)
     p = predictor.batch_probabilities(x)
     best = p.argmax(axis=1)
-    photos = [predictor.crop(image) for image, _ in images]
+    photos = [photo for photo, _, _ in images]
     answers = [
         f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}"
-        for c, row, (_, truth) in zip(best, p, images, strict=True)]  # fmt: skip
+        for c, row, (*_, truth) in zip(best, p, images, strict=True)]  # fmt: skip
     pixels = [pictures.map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
     rows = [("what the network sees, and its answer", list(zip(photos, answers, strict=True))), (
         "saliency: the brighter a pixel, the more its change would move the score of this answer",
@@ -112,7 +129,7 @@ def attention(predictor: Predictor, images: Images) -> Image.Image:
 
 def neighbours(predictor: Predictor, images: Images, source: Source, count: int = 6) -> Image.Image:
     """Each image, and the training images that are nearest to it in the last hidden layer."""
-    queries = last_hidden(predictor.model, [predictor.batch([image for image, _ in images])])
+    queries = last_hidden(predictor.model, [stacked(predictor, images)])
     loader = DataLoader(source.train, 32, predictor.transform, workers=2)
 
     def batches() -> Iterator[Array]:
@@ -124,11 +141,11 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
     points = last_hidden(predictor.model, batches())
     rows = []
     found = zip(images, *nearest(queries, points, count), strict=True)
-    for (image, truth), numbers, distances in found:
-        row = [(predictor.crop(image), "looked for" + (f":\n{truth}" if truth else ""))]
+    for (photo, _, truth), numbers, distances in found:
+        row = [(photo, "looked for" + (f":\n{truth}" if truth else ""))]
         for i, distance in zip(numbers.tolist(), distances, strict=True):
-            photo, label = source.train[i]
-            row.append((predictor.crop(photo), f"{source.classes[label]}\nat {distance:.1f}"))
+            image, label = loader.dataset[i]
+            row.append((predictor.crop(image), f"{source.classes[label]}\nat {distance:.1f}"))
         rows.append(pictures.picture_row(row))
     P, D = points.shape
     title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
@@ -163,15 +180,15 @@ def main(options: argparse.Namespace) -> int:
     """Draw what there is to draw, and say what is left out; returns 0."""
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     settings = run_settings(predictor.path)
-    source = functools.cache(lambda: find_source(options, settings))
+    source = functools.cache(lambda: find_source(options, predictor.path))
     photos = options.photos
-    images = some_photos(photos, predictor.classes) if photos else some_test_images(source())
+    images = some_photos(photos, predictor) if photos else some_test_images(source(), predictor)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make {str(options.out)!r}: {error.strerror}") from None
     drawings: dict[str, Callable[[], Image.Image]] = {
-        "activations": lambda: activations(predictor, images[0][0]),
+        "activations": lambda: activations(predictor, images),
         "attention": lambda: attention(predictor, images),
         "neighbours": lambda: neighbours(predictor, images, source()),
         "filters": lambda: filters(predictor.model, settings)}  # fmt: skip

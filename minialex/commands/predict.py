@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from minialex.commands.options import Formatter
+from minialex.data.files import left_out_line
 from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
@@ -55,7 +57,11 @@ def main(options: argparse.Namespace) -> int:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     failed = known = right = 0
-    for path, truth in find_photos(options.photos, predictor.classes):
+    left_out = Counter[str]()
+    photos = find_photos(options.photos, predictor.classes, left_out)
+    if line_of_them := left_out_line(left_out):
+        print(line_of_them, file=sys.stderr)
+    for path, truth in photos:
         try:
             answer = predictor.predict(path, options.ten_crop)
         except DataError as error:  # one bad photo does not stop the rest

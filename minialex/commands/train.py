@@ -6,18 +6,20 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
-from minialex.data import DataLoader, open_source
+from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
 from minialex.train.files import locked, read_text, reason
 from minialex.train.loop import Training
+from minialex.train.photos import note_damaged, open_images
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_paths
@@ -46,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
     if finished:
         say_finished(folder, config)
         return 0
-    return train(config, folder)
+    return train_with_photos(config, folder)
 
 
 def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
@@ -91,11 +93,36 @@ def say_finished(folder: RunFolder, config: Config) -> None:
         say(f"to let it go on, add --epochs with more than {config.epochs}")
 
 
-def train(config: Config, folder: RunFolder) -> int:
+def train_with_photos(config: Config, folder: RunFolder) -> int:
+    """`train`, which goes on without damaged photos where it is told to.
+
+    Raises DataError where it is not.
+    """
+    damaged: list[str] = []
+    while True:
+        try:
+            return train(config, folder, damaged)
+        except PhotoError as error:
+            damaged.append(error.path)
+            begun = not folder.new and note_damaged(folder.path, error)
+            # Without a name in photos.json, which parts others belong to would depend on it.
+            skips = error.damaged and not config.by_position
+            if not (config.skip_damaged and skips):
+                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * skips
+                how = command_line("train", *words) if begun else " ".join(words)
+                raise DataError(f"{error}; to go on: {how}") from None
+            say(f"left out: {error}")
+            if begun:  # with its settings, such as the colours that were measured
+                folder, config = RunFolder.open(folder.path)
+
+
+def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
-    source = open_source(config.data, seed=config.seed, limit=config.limit)
+    # A new folder is not ours yet: another program may have taken it.
+    run = None if folder.new else folder.path
+    source, photos = open_images(config, run, screen, damaged)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))
@@ -105,7 +132,10 @@ def train(config: Config, folder: RunFolder) -> int:
     training = Training(model, loader, optimizer, val=val, run=folder, screen=screen,
         settings=dataclasses.asdict(config), **fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
-    folder.result.unlink(missing_ok=True)  # of a run that goes on
+    with locked(folder.path):
+        if photos is not None:
+            photos.write(folder.path)
+        folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
         training.train()
     except KeyboardInterrupt:

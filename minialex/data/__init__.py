@@ -7,8 +7,8 @@ from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import (
-    Dataset, ImageFolder, LabelledDataset, Samples, Subset, class_names, split)
-from minialex.data.image import MAX_PIXELS, open_rgb
+    Dataset, ImageFolder, LabelledDataset, Photos, Samples, Subset, class_names, split)
+from minialex.data.image import MAX_PIXELS, PhotoError, open_rgb
 from minialex.data.loader import Batch, DataLoader
 from minialex.data.pets import download_pets
 from minialex.data.sources import Source, open_source
@@ -19,6 +19,6 @@ from minialex.data.transforms import (
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "MAX_PIXELS", "Batch", "CenterCrop", "ColourShift", "Compose",
     "DataLoader", "Dataset", "Drawings", "ImageCache", "ImageFolder", "LabelledDataset",
-    "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop", "Resize", "Samples",
-    "Source", "Subset", "ToArray", "Transform", "class_names", "colour_statistics",
-    "download_pets", "keep_decoded", "open_rgb", "open_source", "split"]
+    "Normalize", "PhotoError", "Photos", "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop",
+    "Resize", "Samples", "Source", "Subset", "ToArray", "Transform", "class_names",
+    "colour_statistics", "download_pets", "keep_decoded", "open_rgb", "open_source", "split"]

@@ -22,7 +22,7 @@ from PIL import Image
 
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.folder import ImageFolder, Samples, Subset
+from minialex.data.folder import ImageFolder, Photos, Samples, Subset
 from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
@@ -113,7 +113,7 @@ def is_ours(dataset: Samples) -> bool:
     """Whether `dataset` is one of minialex, which gives the same images each time."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    return type(dataset) in (ImageFolder, Drawings)
+    return type(dataset) in (ImageFolder, Photos, Drawings)
 
 
 def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],

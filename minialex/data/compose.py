@@ -7,22 +7,22 @@ JSON can hold.
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from minialex.data import transforms as steps
 from minialex.data.colour import ColourShift
+from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field, short
 from minialex.errors import ConfigError
 
-# isort: off
-from minialex.data.transforms import (
-    CenterCrop, Normalize, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize, ToArray,
-    Transform, set_field, short)  # fmt: skip
-
-_CROPS = (Resize, CenterCrop, RandomCrop, RandomResizedCrop, RandomHorizontalFlip)
-_STEPS: tuple[type, ...] = (*_CROPS, ToArray, ColourShift, Normalize)
+CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
+    steps.RandomHorizontalFlip)  # fmt: skip
+_STEPS: tuple[type, ...] = (*CROPS, steps.ToArray, ColourShift, steps.Normalize)
 _BY_NAME = {step.__name__: step for step in _STEPS}
 
 
@@ -43,8 +43,11 @@ class Compose:
         set_field(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
-        for transform in self.transforms:
-            image = transform(image, rng)
+        for step, after in itertools.zip_longest(self.transforms, self.transforms[1:]):
+            if isinstance(step, Resize) and isinstance(after, CenterCrop):
+                image = _resize_middle(image, step, after)
+            else:
+                image = step(image, rng)
         return image
 
     def __repr__(self) -> str:
@@ -73,6 +76,20 @@ class Compose:
         if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
             raise ConfigError(f"preprocessing: expected a list of transforms, got {short(config)}")
         return cls(tuple(_from_entry(entry) for entry in config))
+
+
+def _resize_middle(image: Image.Image, resize: Resize, crop: CenterCrop) -> Image.Image:
+    """What `resize` makes of `image`, or of one that is long and thin the part that `crop` leaves.
+
+    The pixels of that part are the same but for their rounding; the rest would take gigabytes.
+    """
+    (h, w), (width, height) = pair(crop.size), resize.new_size(image)
+    if width * height < 16 * w * h or width < w or height < h:
+        return resize(image)
+    x, y = image.width / width, image.height / height
+    left, top = round((width - w) / 2) * x, round((height - h) / 2) * y
+    box = (left, top, min(left + w * x, image.width), min(top + h * y, image.height))
+    return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
 
 def _check_transform(transform: object) -> None:

@@ -2,24 +2,29 @@
 
 To use data of your own, you need no base class: a dataset is anything with `len(dataset)`,
 `dataset[i] -> (image, label)`; a list of such pairs is one.
+
+A photo belongs to a part by its name alone: `share(seed, part, name)` is a number in [0, 1), and
+those below 0.1, say, are for validation.  So a photo that comes or goes never moves another one
+from one part to the other, and a network is not tested on what it was trained on.
 """
 
+import copy
+import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from minialex.data.files import folders_in, photos_below, plain_name
 from minialex.data.image import open_rgb
 from minialex.errors import ConfigError, DataError
 
-EXTENSIONS = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".mpo"))  # fmt: skip
-
-_STREAM = 0x5B17  # keeps the draws of `split` apart from those of other users of the same seed
+# Version 0.3.0 and before drew the parts by position.  These keep the draws apart from others.
+_SPLIT, _LIMIT = 0x5B17, 0x11A1
 
 
 class Samples(Protocol):
@@ -50,35 +55,39 @@ class LabelledDataset(Dataset, Protocol):
         """The label of each sample, int64 (len,)."""
 
 
-class ImageFolder:
-    """root/<class>/**/<photo>: the folders right below `root` are the classes, as in torchvision.
+class Photos:
+    """Photos in files.
 
-    classes   list[str], sorted; the label of a photo is the index of its class in this list
-    samples   list[(path, label)], class by class, sorted by path within each
+    classes   list[str]; the label of a photo is the index of its class in this list
+    samples   list[(path, label)]
+    names     list[str]: what each photo is called, whatever the machine, see `share`; their paths,
+              unless you give others
     labels    int64 (len,)
 
-    `folder[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`
-    (pixels; None decodes JPEGs at full size).  Hidden files and folders, and files without one of
-    EXTENSIONS, are skipped.
-
-    Raises DataError where root is missing or not a folder, has no class folder, or a class has no
-    photo.
+    `photos[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = 256) -> None:
+    def __init__(
+        self, classes: list[str], samples: list[tuple[str, int]], names: Sequence[str] = (),
+        shorter_side: int | None = None,
+    ) -> None:  # fmt: skip
         if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
             text = f"shorter_side must be a positive whole number, got {shorter_side!r}"
             raise ConfigError(f"ImageFolder: {text}")
-        self.root, self.shorter_side = Path(root), shorter_side
-        self.classes = class_names(self.root)
-        self.samples: list[tuple[str, int]] = []
-        for label, name in enumerate(self.classes):
-            paths = _images_below(self.root / name)
-            if not paths:
-                text = f"class folder {str(self.root / name)!r} has no images"
-                raise DataError(f"{text}; add some or remove the folder")
-            self.samples += [(path, label) for path in paths]
-        self.labels = np.array([label for _, label in self.samples], dtype=np.int64)
+        self.classes, self.samples = classes, samples
+        self.names = list(names) or [plain_name(path) for path, _ in samples]
+        self.shorter_side = shorter_side
+        self.labels = np.array([label for _, label in samples], dtype=np.int64)
+
+    def for_side(self, side: int) -> "Photos":
+        """The same photos, of which a user looks at `side` pixels; JPEGs are decoded smaller.
+
+        A `shorter_side` that was given stays.
+        """
+        if self.shorter_side is not None:
+            return self
+        (found := copy.copy(self)).shorter_side = side
+        return found
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -88,6 +97,37 @@ class ImageFolder:
         return open_rgb(path, self.shorter_side), label
 
     def __repr__(self) -> str:
+        return f"{len(self):,} photos of {len(self.classes)} classes"
+
+
+class ImageFolder(Photos):
+    """root/<class>/**/<photo>: the folders right below `root` are the classes, as in torchvision.
+
+    `classes` are sorted, and so are the photos, class by class and by name within each.
+    `shorter_side` is the fewest pixels that a side of a photo keeps where JPEGs are decoded
+    smaller; None leaves it to the loader, which knows from its transform how many are needed.
+
+    Hidden files and folders, and files without one of EXTENSIONS, are left out: `left_out` counts
+    them by kind.  Raises DataError where root is missing or not a folder, has no class folder, or a
+    class has no photo.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = None) -> None:
+        self.root, self.left_out = Path(root), Counter[str]()
+        folders = class_names(self.root)
+        samples: list[tuple[str, int]] = []
+        for label, name in enumerate(folders):
+            paths = photos_below(self.root / name, self.left_out)
+            if not paths:
+                raise DataError(
+                    f"class folder {str(self.root / name)!r} has no images;"
+                    " add some or remove the folder"
+                )
+            samples += [(path, label) for path in paths]
+        names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
+        super().__init__([plain_name(name) for name in folders], samples, names, shorter_side)
+
+    def __repr__(self) -> str:
         found = f"{len(self):,} images of {len(self.classes)} classes"
         return f"ImageFolder({str(self.root)!r}, shorter_side={self.shorter_side}): {found}"
 
@@ -95,7 +135,8 @@ class ImageFolder:
 class Subset:
     """The samples `indices` of a dataset, in that order.
 
-    `classes` are those of the whole, and `labels` those of the samples, where the dataset has any.
+    `classes` are those of the whole; `labels`, `names` and `samples` are the samples' own, where
+    the dataset has any.
     """
 
     def __init__(self, dataset: Samples, indices: Sequence[int] | np.ndarray) -> None:
@@ -105,6 +146,16 @@ class Subset:
             self.classes: list[str] = dataset.classes
         if hasattr(dataset, "labels"):
             self.labels: np.ndarray = np.asarray(dataset.labels)[self.indices]
+        for name in ("names", "samples"):
+            if hasattr(dataset, name):
+                setattr(self, name, [getattr(dataset, name)[i] for i in self.indices.tolist()])
+
+    def for_side(self, side: int) -> "Subset":
+        """See `Photos.for_side`."""
+        if not hasattr(self.dataset, "for_side"):
+            return self
+        (found := copy.copy(self)).dataset = self.dataset.for_side(side)
+        return found
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -116,28 +167,92 @@ class Subset:
         return f"Subset of {len(self):,} samples of {self.dataset!r}"
 
 
-def split(dataset: LabelledDataset, fraction: float, seed: int) -> tuple[Subset, Subset]:
-    """(rest, part), where `part` holds a seeded `fraction` of each class.
+def share(seed: int, part: str, name: str) -> float:
+    """Where the photo called `name`, such as "cat/1.jpg", stands in [0, 1) for a `part`: "val", ...
 
-    It takes at least one sample of a class and never all, so that both parts have every class.
-    Both keep the dataset's order.  The same seed and labels give the same split.
+    The same on every machine, and independent of other photos, parts and seeds: a hash (BLAKE2).
+    """
+    text = f"{part}:{seed}:{name}".encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def _turns(
+    dataset: LabelledDataset, label: int, seed: int, part: str, stream: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of a class in the order in which they are chosen for a part, and their shares.
+
+    With a `stream`, by position, as version 0.3.0 did.
+    """
+    members = np.flatnonzero(np.asarray(dataset.labels) == label)
+    n = len(members)
+    if stream is not None:
+        drawn = np.random.default_rng([seed, label, stream]).permutation(n)
+        return members[np.argsort(drawn) if stream == _LIMIT else drawn], np.empty(0)
+    names = getattr(dataset, "names", None)
+    shares = np.array([share(seed, part, names[i] if names else str(i)) for i in members.tolist()])
+    order = np.argsort(shares, kind="stable")
+    return members[order], shares[order]
+
+
+def split(
+    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val",
+    by_position: bool = False,
+) -> tuple[Subset, Subset]:  # fmt: skip
+    """(rest, part), where `part` holds the samples whose `share` is below `fraction`.
+
+    They are about that fraction of each class, at least one and never all, so that both parts have
+    every class.  Both keep the dataset's order.  Samples without names are called by their number.
+    With `by_position` the part is drawn as version 0.3.0 did, for runs of that time.
 
     Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two
     samples.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"the share to split off must lie between 0 and 1, got {fraction}")
-    part = []
-    for label, name in enumerate(dataset.classes):
-        members = np.flatnonzero(np.asarray(dataset.labels) == label)
-        if len(members) < 2:
-            has = f"class '{name}' has {len(members)} images"
-            raise DataError(f"{has}; at least 2 are needed to split some off")
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        part.append(np.random.default_rng([seed, label, _STREAM]).permutation(members)[:count])
     taken = np.zeros(len(dataset), dtype=bool)
-    taken[np.concatenate(part)] = True
+    for label, name in enumerate(dataset.classes):
+        order, shares = _turns(dataset, label, seed, part, _SPLIT if by_position else None)
+        n = len(order)
+        if n < 2:
+            has = f"class '{name}' has {n} images"
+            raise DataError(f"{has}; at least 2 are needed to split some off")
+        count = round(fraction * n) if by_position else int((shares < fraction).sum())
+        taken[order[: min(max(count, 1), n - 1)]] = True
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))
+
+
+def at_most(
+    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
+    by_position: bool = False,
+) -> LabelledDataset:  # fmt: skip
+    """`limit` samples: those of the smallest `share`, every class in its proportion.
+
+    `least` of each class come first.  Raises DataError where a class has not so many, ConfigError
+    where they are more than the limit.
+    """
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if counts.min() < least:
+        has = f"class {dataset.classes[counts.argmin()]!r} has {counts.min()} photos"
+        each = "one for each of training, validation and test that has no folder of its own"
+        raise DataError(f"{has}; at least {least} are needed, {each}")
+    if limit is None or len(dataset) <= limit:
+        return dataset
+    if limit < (needed := least * len(counts)):
+        raise ConfigError(f"limit {limit} is too small, {len(counts)} classes need {needed} photos")
+    # A class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
+    turn = np.empty(len(dataset), dtype=np.float64)
+    for label, count in enumerate(counts.tolist()):
+        order, _ = _turns(dataset, label, seed, "limit", _LIMIT if by_position else None)
+        turn[order] = np.arange(count) / max(1, count)
+        turn[order[:least]] = -1
+    return Subset(dataset, np.sort(np.argsort(turn, kind="stable")[:limit]))
+
+
+def without(dataset: Any, paths: Container[str]) -> Any:
+    """`dataset` less the photos in the files `paths`."""
+    kept = [i for i, (path, _) in enumerate(dataset.samples) if path not in paths]
+    return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
 
 
 def class_names(root: str | os.PathLike[str]) -> list[str]:
@@ -145,39 +260,11 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
 
     Raises DataError where root is missing or not a folder, or has no folders.
     """
-    folder = Path(root)
-    if not folder.exists():
-        text = f"there is no folder {str(root)!r}"
-        raise DataError(f"{text}; expected one with a folder of images for each class")
-    if not folder.is_dir():
-        text = f"{str(root)!r} is a file; expected a folder with a folder of images for each class"
-        raise DataError(text)
-    try:
-        folders = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-        names = sorted(name for name in folders if not name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot list folder {str(root)!r}: {error.strerror}") from None
+    expected = f"expected {Path(root).name}/<class>/<photo>"
+    if not os.path.isdir(root):
+        what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
+        raise DataError(f"{what}; {expected}")
+    names = folders_in(root)
     if not names:
-        form = f"{Path(root).name}/<class>/<photo>"
-        raise DataError(f"folder {str(root)!r} has no class folders; expected {form}")
+        raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
     return names
-
-
-def _images_below(folder: Path) -> list[str]:
-    def refuse(error: OSError) -> None:
-        raise DataError(f"cannot list folder {error.filename!r}: {error.strerror}") from None
-
-    found: list[str] = []
-    seen: set[str] = set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        if os.path.realpath(parent) in seen:  # a link that leads back up would go round for ever
-            subfolders.clear()
-            continue
-        seen.add(os.path.realpath(parent))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [os.path.join(parent, name) for name in files if _is_image_name(name)]
-    return sorted(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS

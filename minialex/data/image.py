@@ -1,23 +1,59 @@
-"""One image: any file that Pillow reads becomes upright 8-bit RGB, any image its pixels."""
+"""One image: any file that Pillow reads becomes upright 8-bit RGB, any image its pixels.
+
+Whoever opens a photo, to train on it, to test or to predict, opens it here; so all see the same
+pixels.  No file takes more than MAX_BYTES (convert.py) of memory, whatever it declares.
+"""
 
 import contextlib
+import functools
+import hashlib
+import io
 import os
+import re
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, PngImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 
+from minialex.data.convert import check_bytes, tiles, to_rgb, upright
 from minialex.errors import ConfigError, DataError
 
-# The largest image that we decode, in pixels: Pillow's own default, 256 MiB of RGB.  There must be
-# a limit, since a file of a few kilobytes can declare far more ("decompression bomb").
+# The most pixels that we decode: Pillow's own default.  There must be a limit, since a file of a
+# few kilobytes can declare far more ("decompression bomb").  You may set another one, here.
 MAX_PIXELS = 1024**3 // 4 // 3
 
-# Above Pillow's limit `open_rgb` raises DataError, so Pillow's warning would only repeat it.
+# Pillow reads far more: EPS, for one, by starting another program.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "JPEG2000")
+# Bytes that a pixel takes while its format is decoded, where they are more than the image's 4, ...
+DECODING = {"WEBP": 16, "AVIF": 12, "JPEG2000": 20}
+# ... and once it is: in its mode, and in RGB beside it.
+CONVERTING = {"RGB": 4, "L": 5, "P": 5, "1": 5}
+# What a whole file of a format has in its last bytes; "": its header says how long it is.
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "WEBP": b""}
+
+# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Cameras and programs write megabytes of text and profiles into a PNG; 1 MB is Pillow's default.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 26)
+
+
+class PhotoError(DataError):
+    """A photo cannot be read.
+
+    path      the file
+    damaged   whether it is the file's fault; else it may be read another time, or on another
+              machine
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str, damaged: bool = True) -> None:
+        # repr: a file name may hold a newline, an error message must not
+        super().__init__(f"cannot read image {os.fspath(path)!r}: {reason}")
+        self.path, self.damaged = os.fspath(path), damaged
 
 
 def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> Image.Image:
@@ -25,97 +61,162 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
 
     If you are going to shrink the image anyway, say so by `shorter_side`, the fewest pixels that
     either side has to keep: a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where both sides
-    keep that many, which saves most of the work.  The image is not resized otherwise.
+    keep that many, which saves most of the work.  (So is one of more than MAX_PIXELS pixels, which
+    cannot be had whole.)  The image is not resized otherwise.
 
     It is rotated as its EXIF orientation says, and transparent pixels are laid over white.  16-bit
     grey is scaled to 8 bits; 32-bit integers and floating-point numbers have no agreed range, see
-    `_deep_grey_to_8_bits`.
+    `convert.grey_range`.  A JPEG that only lacks its end marker is read.
 
-    Safe to call from several threads.  Raises DataError, naming the file, where it is missing, not
-    a file, empty, not an image, damaged, cut short, or has more than MAX_PIXELS pixels.
+    Safe to call from several threads.  Raises PhotoError, a DataError, naming the file, where it is
+    missing, not a file, empty, not an image, damaged, cut short, or takes more than MAX_PIXELS
+    pixels or MAX_BYTES of memory.
     """
-    name = repr(os.fspath(path))  # repr: a file name may hold a newline, an error message must not
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "there is no such file" if missing else _first_line(error)
-        raise DataError(f"cannot open image {name}: {reason}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise DataError(f"cannot open image {name}: it is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"cannot open image {name}: it is not a regular file")
-    if status.st_size == 0:
-        raise DataError(f"cannot open image {name}: the file is empty; delete it or fetch it again")
-
-    try:
-        with Path(path).open("rb") as file, Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if shorter_side is not None:
-                image.draft(None, (shorter_side, shorter_side))  # affects JPEGs alone
+    with _opened(path) as image:
+        _reduce(image, shorter_side)
+        try:
             image.load()
-            return _to_rgb(_upright(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        text = f"it has more than {MAX_PIXELS:,} pixels; make it smaller"
-        raise DataError(f"cannot open image {name}: {text}") from None
-    except Image.UnidentifiedImageError:
-        text = "it is not an image, or of a format unknown to Pillow"
-        raise DataError(f"cannot open image {name}: {text}") from None
-    except Exception as error:
-        # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
-        text = f"the file is damaged or cut short ({_first_line(error)})"
-        raise DataError(f"cannot read image {name}: {text}; delete it or fetch it again") from None
+        except OSError as error:
+            if image.format != "JPEG" or "truncated" not in str(error):
+                raise
+            image = _without_end(path, shorter_side, error)
+        rgb = to_rgb(upright(image))
+    rgb.info = {"file": os.fspath(path)}  # for `refusal`
+    return rgb
+
+
+def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
+    """The size of a photo's file in bytes and a hash of them, "81234-9f86d081884c7d65".
+
+    Its header is read as well, and where you say `decode`, or its end is not that of its format,
+    all of it is decoded.  Raises PhotoError where `open_rgb` would, but for damage that only
+    decoding shows.
+    """
+    with _opened(path) as image, open(path, "rb") as file:
+        _reduce(image, 1)
+        end, size = ENDS.get(image.format or ""), file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 64))
+        if decode or end is None or end not in file.read():
+            open_rgb(path)
+        file.seek(0)
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+    return f"{size}-{digest.hexdigest()}"
+
+
+def refusal(image: Image.Image, reason: str) -> DataError:
+    """The error for an image that cannot be used, which names its file where that is known."""
+    path = image.info.get("file")
+    return DataError(reason) if path is None else PhotoError(path, reason)
 
 
 def pixels_of(image: Any) -> np.ndarray:
     """What `ToArray` scales: uint8 or floats (H, W, C), of an image or an array (see there)."""
     if isinstance(image, Image.Image) and image.mode in ("RGB", "L"):
         image = np.asarray(image)
-    if not (isinstance(image, np.ndarray) and (image.dtype == np.uint8 or image.dtype.kind == "f")):
+    kind = image.dtype if isinstance(image, np.ndarray) else np.dtype(object)
+    if kind != np.uint8 and kind.kind != "f":
         found = getattr(image, "mode", None) or getattr(image, "dtype", type(image).__name__)
         text = "expected a Pillow image of mode RGB or L, or an array of uint8 or floats"
         raise ConfigError(f"ToArray: {text}, got {found}")
     return image[..., None] if image.ndim == 2 else image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a camera's picture as its EXIF tag says."""
-    # A damaged tag raises nearly anything too, but is no reason to refuse a good picture.
-    with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+# ------------------------------------------------------------------------------------------ opening
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    # I;16 and its byte orders, I, F: Pillow's own conversion would clip them at 255.
-    if image.mode.startswith(("I", "F")):
-        image = _deep_grey_to_8_bits(image)
-    # Transparent is an alpha channel, or one colour of a palette that is declared so.
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """The image in a file, of which only the header is read.  What fails becomes a PhotoError."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise PhotoError(path, f"it is {what}")
+        if status.st_size == 0:
+            raise PhotoError(path, "the file is empty; delete it or fetch it again")
+        with open(path, "rb") as file, _identified(file) as image:
+            yield image
+    except PhotoError:
+        raise
+    except Exception as error:
+        raise PhotoError(path, *_explained(error)) from None
 
 
-def _deep_grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits to mode L, scaled from the smallest range below that holds it all.
+def _identified(file: Any) -> Image.Image:
+    if file.read(2) == b"\xff\xd8":
+        file.seek(0)
+        # Not by Image.open, which refuses large JPEGs, also those that need not be decoded whole.
+        try:
+            return JpegImageFile(file)
+        except SyntaxError:
+            raise Image.UnidentifiedImageError from None
+    file.seek(0)
+    return Image.open(file, formats=_formats())
 
-    16-bit integers: 0..65535 always.  Floating point: 0..1.  Both kinds of 32-bit numbers: 0..255,
-    0..65535, and where neither holds them, from the image's smallest to its largest value.
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _explained(error: Exception) -> tuple[str, bool]:
+    """Why a photo could not be read, and whether it is the file's fault."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, DataError):
+        return text, True
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file", True
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is not an image, or of a format that is not read here", True
+    if isinstance(error, MemoryError) or "memory error" in text:
+        return "there is not enough memory to decode it", False
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or text, False
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has far too many pixels; make it smaller", True
+    if re.search("MAX_TEXT|text chunks|null byte", text):
+        return text, True
+    # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
+    return f"the file is damaged or cut short ({text}); delete it or fetch it again", True
+
+
+def _reduce(image: Image.Image, shorter_side: int | None) -> None:
+    """Choose the size that a JPEG is decoded at; refuse what would take too much memory."""
+    # Of a progressive JPEG all coefficients are in memory at once, at full size: 2 bytes each.
+    layers = [h * v for _, h, v, _ in getattr(image, "layer", ())]
+    scans = 2 * image.width * image.height * sum(layers) // max(layers, default=1)
+    side, k = min(image.size), 1
+    while shorter_side is None and image.width * image.height > MAX_PIXELS * k * k and k < 8:
+        k *= 2
+    asked = max(1, side // k if shorter_side is None else shorter_side)
+    image.draft(None, (asked, asked))  # affects JPEGs alone
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise DataError(f"it has more than {MAX_PIXELS:,} pixels; make it smaller")
+    converting = 8 if image.has_transparency_data else CONVERTING.get(image.mode, 8)
+    each = max(DECODING.get(image.format or "", 4), converting)
+    rows = 16 * image.height  # Pillow keeps where each begins
+    check_bytes(pixels * each + rows + scans * ("progressive" in image.info))
+
+
+def _without_end(
+    path: str | os.PathLike[str], shorter_side: int | None, error: OSError
+) -> Image.Image:
+    """The JPEG whose data end before its end marker.  Raises `error` where pixels are missing too.
+
+    Are they?  Then the decoder goes on with the bytes that we add, and shows what they mean.
     """
-    x = np.asarray(image).astype(np.float64)  # (H, W)
-    x[~np.isfinite(x)] = 0
-    low, high = float(x.min()), float(x.max())
-    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-    if low >= 0 and (sixteen_bits or high <= 65535):
-        small = 1.0 if image.mode == "F" and high <= 1 else 255.0
-        low, high = 0.0, 65535.0 if sixteen_bits or high > 255 else small
-    scale = 255 / (high - low) if high > low else 0.0
-    return Image.fromarray(np.rint((x - low) * scale).astype(np.uint8))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    data, seen = Path(path).read_bytes().removesuffix(b"\xff"), set()
+    for added in (b"\0\0", b"\xaa\x35"):
+        image = JpegImageFile(io.BytesIO(data + 32 * added + b"\xff\xd9"))
+        _reduce(image, shorter_side)
+        image.load()
+        digest = hashlib.blake2b()
+        for box in tiles(image):
+            digest.update(image.crop(box).tobytes())
+        seen.add(digest.digest())
+    if len(seen) > 1:
+        raise error
+    return image

@@ -27,7 +27,7 @@ import numpy as np
 
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.pixels import Finish, split_transform
+from minialex.data.pixels import Finish, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform, short
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
@@ -97,8 +97,11 @@ class DataLoader:
         self._next_epoch = 0
 
     def read_from(self, dataset: Samples, transform: Transform) -> None:
-        """Load from `dataset` by `transform` in the epochs that start from now on."""
-        self.dataset = dataset
+        """Load from `dataset` by `transform` in the epochs that start from now on.
+
+        Photos of an ImageFolder are decoded as large as `transform` needs them.
+        """
+        self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
         self._parts = split_transform(self.transform)
 

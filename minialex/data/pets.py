@@ -10,10 +10,12 @@ import errno
 import gzip
 import hashlib
 import http.client
+import importlib
 import os
 import re
 import shutil
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -26,6 +28,7 @@ from minialex.errors import DataError
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 # Redirects to the host that keeps the archives, which has changed over the years.
 ADDRESS = PAGE + "data/"
+SIZES = {"annotations.tar.gz": 19_173_078, "images.tar.gz": 791_918_971}  # bytes
 MD5 = {  # of the two archives, 19 and 792 MB, as torchvision checks them too
     "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
     "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c"}  # fmt: skip
@@ -41,6 +44,7 @@ and test/; the photos are unchanged.
 """
 
 _CHUNK = 1 << 20  # bytes read at a time
+_SLOWEST = 1000  # bytes per second: a server that sends less for so long as the timeout is no use
 _AGAIN = "run the same command again to continue"
 
 Progress = Callable[..., Any]  # tqdm, or anything that is called and used like it
@@ -55,31 +59,66 @@ def download_pets(root: str | os.PathLike[str], base_url: str = ADDRESS,
     you need up to twice that much disk for a while.  An interrupted download continues where it
     stopped; root/pets appears only when it is complete.  `md5` maps the two archive names to their
     sums, `progress` is tqdm or None to show nothing, and `timeout` is how many seconds to wait for
-    the server.
+    the server.  Where another program is downloading them to the same place, it waits for that.
 
     Raises DataError where the download, a checksum or the disk fails: one line that says what to
     do.
     """
     root = Path(root)
     target, store = root / "pets", root / "pets-download"
-    if target.is_dir():
+    if has_pets(root):
         return target
     sums = MD5 if md5 is None else md5
     try:
         store.mkdir(parents=True, exist_ok=True)
-        for name, expected in sums.items():
-            if not (store / name).exists():
-                _fetch(base_url.rstrip("/") + "/" + name, store / name, progress, timeout)
-            _verify(store / name, expected)
-        _arrange(store, target)
-        shutil.rmtree(store)
+        with _alone(store):
+            if has_pets(root):  # by another program, which we waited for
+                return target
+            for name, expected in sums.items():
+                if not (store / name).exists():
+                    _fetch(base_url.rstrip("/") + "/" + name, store / name, progress, timeout)
+                _verify(store / name, expected)
+            _arrange(store, target)
+        shutil.rmtree(store, ignore_errors=True)
     except OSError as error:
         # The network's errors have become DataError in `_network_errors`, so this is the disk.
         raise DataError(_disk_problem(error, root)) from None
     return target
 
 
+def has_pets(root: str | os.PathLike[str]) -> bool:
+    """Whether root/pets is there, and not empty."""
+    return any(Path(root, "pets").glob("*"))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other program is in such a block; the system ends a lock with its program."""
+    try:
+        fcntl: Any = importlib.import_module("fcntl")
+    except ImportError:  # Windows: two downloads at once disturb each other
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
 # ----------------------------------------------------------------------------------------- download
+
+
+class _StaysSafe(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect from https to anything less."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        if req.type == "https" and not newurl.lower().startswith("https:"):
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> None:
@@ -98,11 +137,12 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
             have = 0  # the server sends the whole file whatever was asked for
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else None
+        most = SIZES.get(path.name, max(SIZES.values()))
         bar = progress and progress(total=total, initial=have, desc=path.name,
             unit="B", unit_scale=True, disable=None)  # fmt: skip
         try:
             with part.open("ab" if have else "wb") as file:
-                have += _copy(response, file, url, bar)
+                have += _copy(response, file, url, bar, most - have, timeout)
         finally:
             if bar is not None:
                 bar.close()
@@ -115,7 +155,7 @@ def _fetch(url: str, path: Path, progress: Progress | None, timeout: float) -> N
 def _open(request: urllib.request.Request, timeout: float) -> Any:
     """The server's response; None for 416, "there is nothing from that byte on"."""
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = urllib.request.build_opener(_StaysSafe).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
@@ -128,16 +168,22 @@ def _open(request: urllib.request.Request, timeout: float) -> Any:
     return response
 
 
-def _copy(response: IO[bytes], file: IO[bytes], url: str, bar: Any) -> int:
-    """Append what the server still sends to `file`; returns the number of bytes."""
-    copied = 0
+def _copy(response: Any, file: IO[bytes], url: str, bar: Any, most: int, timeout: float) -> int:
+    """Append what the server still sends to `file`, at most `most` bytes; returns their number."""
+    copied, since, then = 0, time.monotonic(), 0
     while True:
         with _network_errors(url):
-            chunk = response.read(_CHUNK)
+            chunk = response.read1(_CHUNK)
+            if (now := time.monotonic()) - since > timeout:
+                if chunk and copied - then < _SLOWEST * timeout:
+                    raise TimeoutError
+                since, then = now, copied
+        copied += len(chunk)
+        if copied > most:
+            raise DataError(f"{url} is larger than it should be; it is another file, or a fault")
         if not chunk:
             return copied
         file.write(chunk)
-        copied += len(chunk)
         if bar is not None:
             bar.update(len(chunk))
 
@@ -152,9 +198,9 @@ def _network_errors(url: str) -> Iterator[None]:
         raise DataError(f"{text}; try again later, or {put}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, TimeoutError):
-            raise DataError(f"the server of {url} does not answer; {_AGAIN}") from None
-        text = f"cannot download {url} ({_line(reason)}); check the network, then {_AGAIN}"
+        slow = "the server does not answer, or too slowly"
+        why = slow if isinstance(reason, TimeoutError) else _line(reason)
+        text = f"cannot download {url} ({why}); check the network, then {_AGAIN}"
         raise DataError(text) from None
 
 
@@ -185,6 +231,8 @@ def _arrange(store: Path, target: Path) -> None:
         text = f"the archives in {str(store)!r} cannot be unpacked ({_line(error)}); delete them"
         raise DataError(text) from None
     (unfinished / "README.txt").write_text(_README, encoding="utf-8")
+    if target.is_dir():
+        target.rmdir()  # it is empty
     unfinished.rename(target)
 
 

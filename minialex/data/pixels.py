@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from minialex.data import transforms as steps_of
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
 from minialex.data.image import pixels_of
-from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform
+from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, pair
 from minialex.xp import Array, get_xp
 
 
@@ -114,3 +115,31 @@ def fixed_part(transform: Transform) -> tuple[Compose, Transform]:
     random = (k for k, step in enumerate(steps) if not isinstance(step, Resize | CenterCrop))
     first = next(random, len(steps))
     return Compose(steps[:first]), Compose(steps[first:])
+
+
+def square_side(side: int) -> int:
+    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
+    return round(side * 256 / 227)
+
+
+def needed_side(transform: Transform) -> int | None:
+    """The fewest pixels that a photo's sides need for `transform`; None where it does not say.
+
+    It is the size that photos are scaled to.  Of random crops, which are evaluated by a middle
+    crop, it is the size that evaluation scales to, so that all see the same pixels.
+    """
+    steps = transform.transforms if isinstance(transform, Compose) else (transform,)
+    first = steps[0] if steps else None
+    if isinstance(first, Resize):
+        return max(pair(first.size))
+    return (
+        square_side(max(pair(first.size)))
+        if isinstance(first, steps_of.RandomResizedCrop)
+        else None
+    )
+
+
+def decoded_for(dataset: Any, transform: Transform) -> Any:
+    """`dataset`, whose photos are decoded as large as `transform` needs them, and not larger."""
+    side = needed_side(transform)
+    return dataset if side is None or not hasattr(dataset, "for_side") else dataset.for_side(side)

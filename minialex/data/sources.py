@@ -3,18 +3,20 @@
 And what it means where you leave it out, and where a download goes.
 """
 
+import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.folder import Dataset, ImageFolder, LabelledDataset, Subset, class_names, split
-from minialex.data.pets import Progress, download_pets
+from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.layout import find_parts
+from minialex.data.pets import Progress, download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
@@ -23,8 +25,7 @@ TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
 
 VAL_SHARE = 0.1  # of the training photos
 TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
-
-_STREAM = 0x11A1  # keeps the draws of `_at_most` apart from those of other users of the same seed
+SHARES = {"test": TEST_SHARE, "val": VAL_SHARE}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Source:
 
     description   one line: what was found and how much of it
     messages      notes for the user, one line each: decisions that were made for them
+    folder        where the photos are; None for drawings
+    unused        the files of photos beyond the limit
     """
 
     train: Dataset
@@ -41,26 +44,30 @@ class Source:
     classes: list[str]
     description: str
     messages: list[str] = field(default_factory=list)
+    folder: Path | None = None
+    unused: set[str] = field(default_factory=set)
 
 
 def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = None,
     data_root: str | os.PathLike[str] | None = None, length: int | None = None,
-    progress: Progress | None = tqdm, report: Callable[[str], None] = print
-) -> Source:  # fmt: skip
+    progress: Progress | None = tqdm, report: Callable[[str], None] = print,
+    by_position: bool = False, leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, `length` of them for training (default
                  TRAIN_DRAWINGS)
     "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
                  `download_root()`)
-    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which a seeded
-                 TEST_SHARE becomes the test photos.  If your folder is itself called drawings or
-                 pets, write ./drawings.
+    a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which about
+                 TEST_SHARE become the test photos; `layout.py` has all forms.  If your folder is
+                 itself called drawings or pets, write ./drawings.
 
-    For photos, validation is a seeded VAL_SHARE of the training photos, class by class.  `limit`
-    is the most images to keep of each of the three, chosen by the seed, each class in its
-    proportion.  Before a download, `report` is called with a line that says where to and how
-    large; `progress`, of the download, is tqdm or None.
+    For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
+    is a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is
+    the most images to keep, of drawings of each of the three, of photos of each folder before
+    parts are split off.  The photos in the files `leave_out` count as not there.  With
+    `by_position`, parts are chosen as version 0.3.0 did.  Before a download, `report` is called
+    with a line that says where to and how large; `progress`, of the download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -75,15 +82,16 @@ def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = 
         raise ConfigError("length applies to the drawings only; use limit for photos")
     if spec == "pets":
         root = download_root() if data_root is None else Path(data_root)
-        if not (root / "pets").is_dir():
+        if not has_pets(root):
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
-        pets = download_pets(root, progress=progress)
-        return _photos(pets, "Oxford-IIIT Pet photos", seed, limit)
+        folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
+        return _photos(folder, what, seed, limit, by_position, leave_out)
     folder = Path(spec)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    if not os.fspath(spec) or not folder.is_dir():
+        what = "is a file" if os.path.isfile(spec) else "does not exist"
         raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
-    return _photos(folder, f"photos in {str(folder)!r}", seed, limit)
+    what = f"photos in {str(folder)!r}"
+    return _photos(folder, what, seed, limit, by_position, leave_out)
 
 
 def default_data() -> tuple[str, str]:
@@ -102,7 +110,7 @@ def download_root() -> Path:
     The clone is the current folder, or the one that minialex is imported from.  Photos that are in
     data/ here already stay in use.
     """
-    if Path("data/pets").is_dir():
+    if has_pets(Path("data")):
         return Path("data")
     for clone in (Path(), Path(__file__).parents[2]):
         if (clone / "pyproject.toml").is_file() and (clone / "minialex/data/sources.py").is_file():
@@ -125,60 +133,43 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
     most = limit or length + VAL_DRAWINGS + TEST_DRAWINGS
     train, val, test = (Drawings(min(n, most), seed=seed, start=at)
         for n, at in zip(lengths, starts, strict=True))  # fmt: skip
-    text = _describe(f"drawings (seed {seed})", train, val, test)
+    text = describe(f"drawings (seed {seed})", train, val, test)
     return Source(train, val, test, train.classes, text)
 
 
-def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
-    messages: list[str] = []
-    train: LabelledDataset
-    test: LabelledDataset
-    has_train, has_test = (folder / "train").is_dir(), (folder / "test").is_dir()
-    if has_train and has_test:
-        train, test = ImageFolder(folder / "train"), ImageFolder(folder / "test")
-        _same_classes(folder, train.classes, test.classes)
-        others = [name for name in class_names(folder) if name not in ("train", "test")]
-        if others:
-            unused = f"{', '.join(others)} in {str(folder)!r}"
-            messages.append(f"not used: {unused}, beside train and test")
-    elif has_train or has_test:
-        found, missing = ("train", "test") if has_train else ("test", "train")
-        remedy = f"add {missing}/<class>/, or give {str(folder / found)!r} to split its photos"
-        raise DataError(f"{str(folder)!r} has a folder {found} but no {missing}; {remedy}")
-    else:
-        train, test = split(ImageFolder(folder), TEST_SHARE, seed)
-        how = f"a random {TEST_SHARE:.0%} of each class (seed {seed}) became the test photos"
-        messages.append(f"{str(folder)!r} has no train and test folders: {how}")
-    if len(train.classes) < 2:
-        only = f"photos of one class only, {train.classes[0]!r}"
+def _photos(folder: Path, what: str, seed: int, limit: int | None, by_position: bool,
+    leave_out: Container[str]) -> Source:  # fmt: skip
+    found, messages = find_parts(folder)
+    if by_position:  # version 0.3.0 knew no folders for validation
+        found.pop("val", None)
+    parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
+    classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
+    if len(classes) < 2:
+        only = f"photos of one class only, {classes[0]!r}"
         raise DataError(f"{str(folder)!r} has {only}; add a second class")
-    train, val = (_at_most(limit, part, seed) for part in split(train, VAL_SHARE, seed))
-    test = _at_most(limit, test, seed)
-    return Source(train, val, test, train.classes, _describe(what, train, val, test), messages)
+    for name, part in parts.items():
+        both = (("train", classes), (name, part.classes))
+        for (here, has), (there, lacks) in itertools.permutations(both):
+            if extra := ", ".join(repr(one) for one in has if one not in lacks):
+                text = f"class {extra} is in {here} but not in {there}"
+                raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
+    everything = {path for part in parts.values() for path, _ in part.samples}
+    for name, part in parts.items() if not by_position else ():
+        parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
+    unused = everything - {path for part in parts.values() for path, _ in part.samples}
+    for name in missing:
+        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name, by_position)
+    if "test" in missing:
+        how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
+        messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
+    for name, part in parts.items() if by_position else ():
+        parts[name] = at_most(limit, part, seed, by_position=True)
+    text = describe(what, parts["train"], parts["val"], parts["test"])
+    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
+                  unused=unused)  # fmt: skip
 
 
-def _same_classes(folder: Path, train: list[str], test: list[str]) -> None:
-    for name, other, has, lacks in (("train", "test", train, test), ("test", "train", test, train)):
-        extra = [c for c in has if c not in lacks]
-        if extra:
-            text = f"class {', '.join(map(repr, extra))} is in {name} but not in {other}"
-            raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
-
-
-def _at_most(limit: int | None, dataset: LabelledDataset, seed: int) -> LabelledDataset:
-    """`limit` samples, every class in its proportion, and one of each before any class has two."""
-    if limit is None or len(dataset) <= limit:
-        return dataset
-    # A shuffled class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
-    turn = np.empty(len(dataset), dtype=np.float64)
-    for label in range(len(dataset.classes)):
-        members = np.flatnonzero(dataset.labels == label)
-        rng = np.random.default_rng([seed, label, _STREAM])
-        turn[members] = rng.permutation(len(members)) / len(members)
-    chosen = np.argsort(turn, kind="stable")[:limit]
-    return Subset(dataset, np.sort(chosen))
-
-
-def _describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
+def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
+    """One line: what was found and how much of it."""
     counts = f"{len(train):,} for training, {len(val):,} for validation, {len(test):,} for testing"
     return f"{what}: {counts}; classes: {', '.join(train.classes)}"

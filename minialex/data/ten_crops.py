@@ -28,8 +28,7 @@ def ten_crops(image: Image.Image, transform: Transform) -> list[np.ndarray]:
         needs = "a preprocessing with a CenterCrop"
         raise CheckpointError(f"ten crops need {needs}; this checkpoint has none")
     where, size = crop_steps[-1]
-    for step in steps[:where]:
-        image = step(image, None)
+    image = Compose(tuple(steps[:where]))(image)
     h, w = (size, size) if isinstance(size, int) else size
     right, bottom = image.width - w, image.height - h
     centre = round(right / 2), round(bottom / 2)

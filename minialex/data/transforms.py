@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.data.image import pixels_of
-from minialex.errors import ConfigError, DataError
+from minialex.data.convert import MAX_BYTES
+from minialex.data.image import pixels_of, refusal
+from minialex.errors import ConfigError
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
 # photos, as published with torchvision's pretrained models
@@ -41,7 +42,8 @@ class Resize:
     """Scale: an int `size` is the new shorter side; (height, width) is the new size, of any shape.
 
     Bilinear; Pillow widens the filter when it shrinks (antialiasing).  The longer side rounds
-    down.  Raises ConfigError for a size that is not positive.
+    down.  Raises ConfigError for a size that is not positive, and DataError for an image so long
+    and thin that it would take more than MAX_BYTES of memory.
     """
 
     size: Size
@@ -50,14 +52,23 @@ class Resize:
         set_field(self, "size", _size("Resize", self.size))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+        width, height = self.new_size(image)
+        if (width, height) == image.size:
+            return image
+        # Pillow scales along the rows first, which takes another image of that width.
+        need = 4 * (image.width * image.height + width * (image.height + height))
+        if need > MAX_BYTES:
+            raise refusal(image, f"Resize would take {need / 1e6:,.0f} MB of memory for it")
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+    def new_size(self, image: Image.Image) -> tuple[int, int]:
+        """(width, height) of the scaled image."""
         width, height = _size_of("Resize", image)
         if isinstance(self.size, tuple):
-            new = (self.size[1], self.size[0])
-        elif width < height:
-            new = (self.size, int(self.size * height / width))
-        else:
-            new = (int(self.size * width / height), self.size)
-        return image if new == image.size else image.resize(new, Image.Resampling.BILINEAR)
+            return self.size[1], self.size[0]
+        if width < height:
+            return self.size, int(self.size * height / width)
+        return int(self.size * width / height), self.size
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class RandomResizedCrop:
         set_field(self, "ratio", _range("RandomResizedCrop", "ratio", self.ratio, math.inf))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        h, w = _pair(self.size)
+        h, w = pair(self.size)
         box = self.draw_box(*_size_of("RandomResizedCrop", image), rng)
         return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
@@ -257,17 +268,18 @@ def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float
     raise ConfigError(f"{text}, got {short(value)}")
 
 
-def _pair(size: Size) -> tuple[int, int]:
+def pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size."""
     return size if isinstance(size, tuple) else (size, size)
 
 
 def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple[int, int]:
     """(height, width) of the crop, which must fit the image and its border."""
-    (h, w), (width, height) = _pair(size), _size_of(owner, image)
+    (h, w), (width, height) = pair(size), _size_of(owner, image)
     if height + 2 * padding < h or width + 2 * padding < w:
         border = f" with a border of {padding}" if padding else ""
         text = f"{owner}: cannot cut {w}x{h} pixels from an image of {width}x{height}{border}"
-        raise DataError(f"{text}; put a Resize before it")
+        raise refusal(image, f"{text}; put a Resize before it")
     return h, w
 
 

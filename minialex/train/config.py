@@ -68,10 +68,13 @@ class Config:
     # fmt: off
     data: str = option("drawings", "data",
         "drawings; pets, photos that are downloaded once (about 800 MB); or a folder with"
-        " train/<class>/ and test/<class>/, or with <class>/ alone",
+        " train/<class>/ and test/<class>/, perhaps val/<class>/, or with <class>/ alone",
         shown="data/ where that has train/ and test/, else drawings")
-    limit: int | None = option(None, "data", "the most images to use of each part",
-        limits=TWO_OR_MORE, shown="all")
+    limit: int | None = option(None, "data",
+        "the most images to use of each folder, before parts are split off; of drawings, of each"
+        " part", limits=TWO_OR_MORE, shown="all")
+    skip_damaged: bool = option(False, "data", "go on without photos that cannot be read",
+        may_change=True)
     workers: int = option(2, "data", "threads that load images",
         limits=ZERO_OR_MORE, may_change=True)
     cache: bool = option(True, "data", "keep decoded images on the disk while the run lasts",
@@ -126,6 +129,7 @@ class Config:
     normalize: str = option("imagenet", "augmentation",
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
+    by_position: bool = False  # whether photos are split as before this was written down
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
@@ -225,6 +229,7 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
+    settings = {"by_position": True, **settings}  # version 0.3.0 did not write it down
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)

@@ -26,6 +26,7 @@ from typing import Any
 
 from minialex import attach
 from minialex.data import DataLoader, keep_decoded
+from minialex.errors import DataError
 from minialex.fast.threads import spare_memory
 from minialex.gpu.devices import choose_device
 from minialex.layers import Layer
@@ -195,6 +196,10 @@ class Training:
                 what = "overflow|invalid value|divide by zero"
                 warnings.filterwarnings("ignore", what, RuntimeWarning)
                 yield
+        except DataError:  # a photo cannot be read: no step until here is lost
+            self.meter.read_back(self.progress)
+            self.saved.last()
+            raise
         finally:
             self.take_forms(input_grad=True)
 
@@ -223,7 +228,7 @@ class Training:
         progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
         started = time.perf_counter() - progress.epoch_seconds
         images, done = len(self.loader.dataset), int(progress.sums[2])
-        batches = device_batches(self.loader, self.device, progress.epoch, progress.batch,
+        batches = device_batches(self.loader, self.device, progress.epoch, self.first_batch(),
                                  lambda: self.meter.classes)  # fmt: skip
         with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
@@ -238,6 +243,10 @@ class Training:
                     self.saved.last()
                     raise KeyboardInterrupt
             self.meter.read_back(progress)
+
+    def first_batch(self) -> int:
+        """Where the rest of the epoch begins, which may have lost a damaged photo since."""
+        return min(self.progress.batch, len(self.loader))
 
     def read_back(self, batch: int) -> dict[str, str]:
         """Loss and accuracy of the epoch so far; nothing where a GPU would have to be waited for.

@@ -3,12 +3,10 @@
 import dataclasses
 from typing import Any
 
-# isort: off
-from minialex.data import (IMAGENET_MEAN, IMAGENET_STD, CenterCrop, ColourShift, Compose, Dataset,
-    Normalize, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, Resize, ToArray,
-    colour_statistics)  # fmt: skip
-
-# isort: on
+from minialex.data import Compose, Dataset, colour_statistics
+from minialex.data import transforms as steps
+from minialex.data.colour import ColourShift
+from minialex.data.pixels import decoded_for, square_side
 from minialex.errors import ConfigError
 from minialex.train.config import Config
 
@@ -20,8 +18,9 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
     """
     if not config.needs_colours or config.colours is not None:
         return config
-    to_pixels = Compose((*square(side), ToArray()))
-    return dataclasses.replace(config, colours=colour_statistics(dataset, to_pixels, config.seed))
+    to_pixels = Compose((*square(side), steps.ToArray()))
+    photos = decoded_for(dataset, to_pixels)
+    return dataclasses.replace(config, colours=colour_statistics(photos, to_pixels, config.seed))
 
 
 def evaluation_transform(side: int, config: Config) -> Compose:
@@ -31,7 +30,7 @@ def evaluation_transform(side: int, config: Config) -> Compose:
     in its corners.
     """
     before = square(side) if config.augment == "crop" else square(side)[:1]
-    return Compose((*before, CenterCrop(side), ToArray(), _normalize(config)))
+    return Compose((*before, steps.CenterCrop(side), steps.ToArray(), _normalize(config)))
 
 
 def training_transform(side: int, config: Config) -> Compose:
@@ -42,31 +41,27 @@ def training_transform(side: int, config: Config) -> Compose:
     al. 2014, section 6).
     """
     if config.augment == "none":
-        crops: tuple[Any, ...] = (*square(side)[:1], CenterCrop(side))
+        crops: tuple[Any, ...] = (*square(side)[:1], steps.CenterCrop(side))
     elif config.augment == "crop":
-        crops = (*square(side), RandomCrop(side), RandomHorizontalFlip())
+        crops = (*square(side), steps.RandomCrop(side), steps.RandomHorizontalFlip())
     else:
-        crops = (RandomResizedCrop(side, scale=(config.crop_scale, 1.0)), RandomHorizontalFlip())
+        area = (config.crop_scale, 1.0)
+        crops = (steps.RandomResizedCrop(side, scale=area), steps.RandomHorizontalFlip())
     std = config.colour_shift
     shift = [ColourShift(_measured(config, "components"), std)] if std else []
-    return Compose((*crops, ToArray(), *shift, _normalize(config)))
+    return Compose((*crops, steps.ToArray(), *shift, _normalize(config)))
 
 
-def square_side(side: int) -> int:
-    """The paper's 256 pixels, in proportion to the `side` of the network's images."""
-    return round(side * 256 / 227)
-
-
-def square(side: int) -> tuple[Resize, CenterCrop]:
+def square(side: int) -> tuple[steps.Resize, steps.CenterCrop]:
     """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
-    return Resize(square_side(side)), CenterCrop(square_side(side))
+    return steps.Resize(square_side(side)), steps.CenterCrop(square_side(side))
 
 
-def _normalize(config: Config) -> Normalize:
+def _normalize(config: Config) -> steps.Normalize:
     if config.normalize == "imagenet":
-        return Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        return steps.Normalize(steps.IMAGENET_MEAN, steps.IMAGENET_STD)
     # The paper's: pixels in 0..255, less their mean.
-    return Normalize(_measured(config, "mean"), (1 / 255,) * 3)
+    return steps.Normalize(_measured(config, "mean"), (1 / 255,) * 3)
 
 
 def _measured(config: Config, name: str) -> Any:

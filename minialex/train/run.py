@@ -3,6 +3,7 @@
 What the folder holds:
 
     config.json         the options, as given; or what `fit` was told in a program of your own
+    photos.json         the photos, file by file, see photos.py
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc,
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
@@ -31,7 +32,7 @@ from minialex.train.files import read_text, reason, write_text
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
          "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
-         "curves": "curves.png"}  # fmt: skip
+         "curves": "curves.png", "photos": "photos.json"}  # fmt: skip
 
 
 def free_paths(config: Config) -> Iterator[Path]:

@@ -57,6 +57,7 @@ class Saved:
             if begins:
                 folder.check_new()  # another program may have been faster
                 folder.write_settings(settings)
+                folder.new = False
             remove_temporary(folder.path, NAMES.values())
             found = folder.settings()
             if self.run.settings is None:

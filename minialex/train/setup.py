@@ -8,6 +8,7 @@ from PIL import Image
 
 from minialex.attach import device_of
 from minialex.data import DataLoader, Source
+from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
@@ -35,8 +36,9 @@ def make_loaders(config: Config, source: Source, model: AlexNet
     def all_crops(image: Image.Image, rng: Any) -> np.ndarray:
         return np.stack(ten_crops(image, middle))
 
+    test = decoded_for(source.test, middle)  # of `all_crops` no loader knows what it needs
     train = load(source.train, N, training_transform(side, config), shuffle=True)
-    test = load(source.test, N, all_crops if config.ten_crop else middle)
+    test = load(test, N, all_crops if config.ten_crop else middle)
     return train, load(source.val, N, middle), test
 
 

@@ -1,5 +1,7 @@
 """Prediction: a checkpoint knows its model, classes and preprocessing; you only bring a photo."""
 
+import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ from PIL import Image
 
 from minialex.attach import accelerate
 from minialex.data import Compose, Transform, open_rgb
-from minialex.data.folder import EXTENSIONS
+from minialex.data.compose import CROPS
+from minialex.data.files import photos_below, plain_name
+from minialex.data.pixels import needed_side
 from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, DataError, MinialexError
 from minialex.layers import Layer
@@ -57,18 +61,18 @@ class Predictor:
         With `ten_crop`, the mean over the four corners, the middle, and their mirror images: ten
         looks err less often than one (Krizhevsky, Sutskever, Hinton 2012, section 4.1).
         """
-        if ten_crop:
-            x = to_device(np.stack(ten_crops(image, self.transform)), self.device)
-        else:
-            x = self.batch([image])
+        x = self.stack(ten_crops(image, self.transform)) if ten_crop else self.batch([image])
         return self.batch_probabilities(x).mean(axis=0)
 
     def batch(self, images: list[Image.Image]) -> Array:
-        """RGB images as the network gets them, (N, H, W, C), on its device.
+        """RGB images as the network gets them, (N, H, W, C), on its device; see `stack`."""
+        return self.stack([self.transform(image, None) for image in images])
 
-        Raises DataError where they come out of the preprocessing in several sizes.
+    def stack(self, arrays: list[np.ndarray]) -> Array:
+        """What the preprocessing made of some photos, (H, W, C) each, as (N, H, W, C).
+
+        Raises DataError where they differ in size.
         """
-        arrays = [self.transform(image, None) for image in images]
         if len({array.shape for array in arrays}) > 1:
             raise DataError("the photos differ in size, and the preprocessing crops none of them")
         return to_device(np.stack(arrays), self.device)
@@ -90,19 +94,19 @@ class Predictor:
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The part of an RGB image that the network sees, as an image."""
-        for step in getattr(self.transform, "transforms", ()):
-            made = step(image, None)
-            if not isinstance(made, Image.Image):
-                break
-            image = made
-        return image
+        steps = getattr(self.transform, "transforms", ())
+        return Compose(tuple(itertools.takewhile(lambda s: isinstance(s, CROPS), steps)))(image)
+
+    def open(self, path: str | Path) -> Image.Image:
+        """The photo in a file, decoded as large as the network needs it, as in training."""
+        return open_rgb(path, needed_side(self.transform))
 
     def predict(self, path: str | Path, ten_crop: bool = False) -> dict[str, Any]:
         """{"file", "class", "probability", "probabilities"} of a photo.
 
         Raises DataError where it cannot be read, CheckpointError without a preprocessing.
         """
-        p = self.probabilities(open_rgb(path), ten_crop)
+        p = self.probabilities(self.open(path), ten_crop)
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         answer = {"file": str(path), "class": self.classes[best], "probability": float(p[best])}
@@ -131,21 +135,25 @@ def run_settings(checkpoint: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def find_photos(paths: list[Path], classes: list[str]) -> list[tuple[Path, str | None]]:
-    """The photos named, and all photos in the folders named, sorted.
+def find_photos(
+    paths: list[Path], classes: list[str], left_out: Counter[str] | None = None
+) -> list[tuple[Path, str | None]]:
+    """The photos named, and all photos in the folders named, sorted: as in training.
 
     Each comes with the class that it shows, where it lies in a folder with the name of one of
-    `classes`, else with None.  Raises DataError for a folder without photos.
+    `classes`, else with None.  What lies in folders beside photos is counted in `left_out`.  Raises
+    DataError for a folder without photos.
     """
     found: list[tuple[Path, str | None]] = []
+    known = {plain_name(name): name for name in classes}
     for path in paths:
         photos = [path]
         if path.is_dir():
-            files = (p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            photos = sorted(p for p in files if p.is_file() and not p.name.startswith("."))
+            photos = [Path(photo) for photo in photos_below(path, left_out)]
             if not photos:
                 raise DataError(f"folder {str(path)!r} has no photos")
         for photo in photos:
             folders = photo.relative_to(path.parent).parts[:-1] or (path.parent.name,)
-            found.append((photo, next((n for n in reversed(folders) if n in classes), None)))
+            shown = (known[n] for folder in reversed(folders) if (n := plain_name(folder)) in known)
+            found.append((photo, next(shown, None)))
     return found

@@ -12,6 +12,7 @@ from minialex.commands.pictures import some_photos, verdict
 from minialex.data import CenterCrop, Compose, Resize, ToArray
 from minialex.errors import ConfigError, DataError
 from minialex.models import AlexNet
+from minialex.use.predict import Predictor
 from trained import command, lenet, make_photos, make_run, perceptron
 
 ALL = ["activations.png", "attention.png", "neighbours.png", "filters.png"]
@@ -86,10 +87,13 @@ def test_what_training_changed(tmp_path, capsys):
 
 def test_truths_and_choices(folder, capsys):
     assert [verdict("a", truth) for truth in ("a", "b", None)] == ["  right", "  is: b", ""]
-    chosen = some_photos([folder / "photos"], ["blue", "red"])
-    assert [truth for _, truth in chosen] == ["blue"] * 4 + ["red"] * 4
-    chosen = some_photos([folder / "photos" / "red" / "0.png"], [])
-    assert [truth for _, truth in chosen] == [None]
+    predictor = Predictor(folder / "run")
+    chosen = some_photos([folder / "photos"], predictor)
+    assert [truth for *_, truth in chosen] == ["blue"] * 4 + ["red"] * 4
+    assert {picture.size for picture, *_ in chosen} == {(16, 16)}  # nothing larger is kept
+    predictor.classes = []
+    chosen = some_photos([folder / "photos" / "red" / "0.png"], predictor)
+    assert [truth for *_, truth in chosen] == [None]
 
 
 def test_a_picture_that_cannot_be_written_costs_no_other(folder, tmp_path, capsys):

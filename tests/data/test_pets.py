@@ -2,6 +2,8 @@
 
 import shutil
 import tarfile
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -292,3 +294,45 @@ def test_the_official_sums_have_the_form_of_md5():
     assert set(pets.MD5) == {"annotations.tar.gz", "images.tar.gz"}
     assert all(len(s) == 32 and int(s, 16) for s in pets.MD5.values())
     assert pets.ADDRESS.startswith("https://") and pets.ADDRESS.endswith("/")
+
+
+def test_an_empty_folder_is_not_the_pets(tmp_path, server):
+    (tmp_path / "pets").mkdir()
+    server.get(tmp_path)
+    check_arranged(tmp_path)
+
+
+def test_a_body_without_an_end_is_cut(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(pets, "SIZES", {name: 5000 for name in pets.SIZES})
+    server.files["images.tar.gz"] = bytes(1_000_000)
+    server.endless = True
+    with refused(DataError, "images.tar.gz is larger than it should be"):
+        server.get(tmp_path)
+    store = tmp_path / "pets-download"
+    assert sum(path.stat().st_size for path in store.iterdir()) <= 10_000
+
+
+def test_a_drip_ends(tmp_path, server):
+    server.drip = 0.05  # seconds for each byte
+    with refused(DataError, "too slowly", "again"):
+        server.get(tmp_path, timeout=0.5)
+    assert (tmp_path / "pets-download/annotations.tar.gz.part").stat().st_size > 0
+
+
+def test_two_at_once_both_succeed(tmp_path, server):
+    server.slow = 0.3
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: server.get(tmp_path), range(3)))
+    assert found == [tmp_path / "pets"] * 3
+    check_arranged(tmp_path)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "to", ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd"]
+)
+def test_https_is_not_left(to):
+    request = urllib.request.Request("https://example.org/images.tar.gz")
+    with pytest.raises(urllib.error.URLError, match="not https"):
+        pets._StaysSafe().redirect_request(request, None, 302, "", {}, to)
+    assert pets._StaysSafe().redirect_request(request, None, 302, "", {}, "https://example.org/y")

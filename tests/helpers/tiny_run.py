@@ -95,7 +95,7 @@ def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     flags += ["--keep-last"] if "--out" in arguments else []
-    with mock.patch.object(command, "open_source", lambda *_, **__: source()):
+    with mock.patch.object(command, "open_images", lambda *_: (source(), None)):
         return command.main(command.parser().parse_args(flags + arguments))
 
 

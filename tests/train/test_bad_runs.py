@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from minialex.commands import train as command
-from photo_runs import PHOTOS, as_root, check, make, nothing
+from photo_runs import PHOTOS, as_root, check, make, move, nothing
 
 RESUME = ("--resume", "{w}/run")
 
@@ -22,7 +22,7 @@ def template(tmp_path_factory):
 @pytest.fixture
 def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    move(template, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         command, "draw_curves", lambda *_: None
@@ -102,9 +102,9 @@ RUNS = [  # name, spoil, command line, words
         "last.safetensors' belongs to another model",
     ),
     ("another width", settings(width=0.03), RESUME, "last.safetensors' belongs to another model"),
-    ("other classes", rename_class, RESUME, "other classes"),
+    ("other classes", rename_class, RESUME, "not those of the run"),
     ("another optimizer", settings(optimizer="sgd"), RESUME, "has unknown optimizer.m"),
-    ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "'photos' does not exist"),
+    ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "photos' does not exist"),
     ("last cut", truncate("last.safetensors", 0.9), RESUME, "is damaged"),
     ("last empty", truncate("last.safetensors", 0), RESUME, "is damaged"),
     ("last, bit in the header", flip("last.safetensors", 0.001), RESUME, "is damaged"),

@@ -1,0 +1,233 @@
+"""The photos of a run: looked at before its first step, and the same ones until its end.
+
+A network must never be tested on photos that it was trained on.  So a run keeps in photos.json
+
+    folder     where its photos are
+    files      {file: [part, class, fingerprint]}; the part is "train", "val" or "test"
+    left_out   {file: why}: those that cannot be read, and those beyond --limit
+    damaged    files whose damage showed only when they were decoded, in training or in the test
+
+When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
+gone, or is another one now.
+"""
+
+import dataclasses
+import json
+import os
+from collections import defaultdict
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from minialex.data import PhotoError, Photos, Source, open_source
+from minialex.data.files import look_at
+from minialex.data.sources import describe
+from minialex.errors import CheckpointError, DataError
+from minialex.train.config import Config
+from minialex.train.files import locked, read_text, reason, write_text
+from minialex.train.screen import Silent
+
+PARTS = ("train", "val", "test")
+
+
+@dataclasses.dataclass
+class RunPhotos:
+    """What photos.json holds, see above."""
+
+    folder: str
+    files: dict[str, list[str]]
+    left_out: dict[str, str]
+    damaged: list[str]
+
+    @classmethod
+    def read(cls, run: Path) -> "RunPhotos | None":
+        """Those of the run in a folder; None where it has no such file.
+
+        Raises CheckpointError where it cannot be read.
+        """
+        name = str(run / "photos.json")
+        try:
+            photos = cls(**json.loads(read_text(Path(name))))
+            photos.source()
+            return photos
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CheckpointError(f"cannot read {name!r}: {reason(error)}") from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{name!r} is damaged ({error}); start a new run") from None
+
+    def write(self, run: Path) -> None:
+        """Write photos.json.  Raises CheckpointError where the disk refuses."""
+        write_text(run / "photos.json", json.dumps(vars(self), indent=0) + "\n")
+
+    def path(self, file: str) -> str:
+        """Where a file is."""
+        return os.path.join(self.folder, file)
+
+    def file(self, path: str) -> str:
+        """What the photo at a path is called here."""
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+    def source(self) -> Source:
+        """The photos as datasets."""
+        classes = sorted({name for _, name, _ in self.files.values()})
+        found: dict[str, list[tuple[str, int]]] = {part: [] for part in PARTS}
+        for file, (part, name, _) in self.files.items():
+            found[part].append((self.path(file), classes.index(name)))
+        train, val, test = (Photos(classes, found[part]) for part in PARTS)
+        text = describe(f"photos in {self.folder!r}", train, val, test)
+        return Source(train, val, test, classes, text, folder=Path(self.folder))
+
+    def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
+        """Look at all photos, or those of a part, again: they must be those of the run.
+
+        Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
+        """
+        if not os.path.isdir(self.folder):
+            raise DataError(
+                f"{self.folder!r} does not exist; put the photos of the run back, or write into its"
+                " photos.json where they are now"
+            )
+        kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
+        found = look_at(map(self.path, kept), screen, set(map(self.path, self.damaged)))
+        wrong, bad = [], {}
+        for file, now in zip(kept, found.values(), strict=True):
+            there, known = os.path.exists(self.path(file)), file in self.damaged
+            if isinstance(now, PhotoError) and (there or known):
+                bad[file] = str(now)
+            elif known and isinstance(now, str):  # it has been mended
+                self.files[file][2] = now
+            elif now != self.files[file][2]:
+                wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
+        if wrong:
+            raise DataError(
+                f"{len(wrong):,} photos in {self.folder!r} are not those of the run:"
+                f" {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}; put them back, or start anew"
+            )
+        report(bad, len(kept), skip, screen)
+        self.damaged = [file for file in self.damaged if file not in kept]
+        self.leave_out(bad)
+
+    def leave_out(self, bad: dict[str, str]) -> None:
+        """Go on without some files.  Raises DataError where a part or a class has none left."""
+        places = [self.files.pop(file)[:2] for file in bad]
+        self.left_out |= bad
+        for lost, left in zip(
+            zip(*places, strict=True), zip(*self.files.values(), strict=True), strict=False
+        ):
+            for name in set(lost) - set(left):
+                raise DataError(f"{name} has no photo left that can be read")
+
+    def count_new(self) -> int:
+        """How many photos are there now that were not when the run began."""
+        try:
+            there = open_source(self.folder, seed=0)
+        except DataError:  # the folder has another form now, which matters to new runs alone
+            return 0
+        now = {self.file(path) for part in PARTS for path, _ in getattr(there, part).samples}
+        return len(now - self.files.keys() - self.left_out.keys())
+
+    def twins(self) -> list[str]:
+        """A line each where the same photo is in two parts, and in two classes."""
+        places, lines = defaultdict(list), []
+        for file, (part, name, value) in self.files.items():
+            places[value].append((part, name, file))
+        for k, what in enumerate(("parts", "classes")):
+            pairs = [(a, b) for a, *more in places.values() for b in more[:] if a[k] != b[k]]
+            if pairs:
+                some = " and ".join(f"{place[2]!r} ({place[k]})" for place in pairs[0])
+                lines.append(f"{len(pairs):,} photos are in two {what}, byte for byte: {some}")
+        return lines
+
+
+def open_images(config: Config, run: Path | None, screen: Any, damaged: Container[str] = ()
+) -> tuple[Source, RunPhotos | None]:  # fmt: skip
+    """The images of a run, all photos looked at; and what photos.json is to hold, if anything.
+
+    `run` is its folder, None for one that has none yet.  `damaged` are files that could not be
+    decoded before.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
+    and where those of a run are not what they were.
+    """
+    if run is not None and (photos := RunPhotos.read(run)) is not None:
+        photos.check(screen, config.skip_damaged)
+        if count := photos.count_new():
+            screen.line(f"left out: {count:,} photos that are new since the run began")
+        return photos.source(), photos
+    if config.by_position and config.data != "drawings":
+        screen.line("the run is of an earlier version, which noted no photos: none are compared")
+    seen: dict[str, Any] = {}
+    bad: dict[str, str] = {}
+    new: Any = True
+    while new:  # with a limit, others take the places of those that cannot be read
+        source = open_source(
+            config.data, seed=config.seed, limit=config.limit, by_position=config.by_position,
+            leave_out=bad,
+        )  # fmt: skip
+        folder = source.folder
+        if folder is None or config.by_position:
+            return source, None
+        samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
+        found = look_at([p for _, p, _ in samples if p not in seen], screen, damaged)
+        new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
+        report(new, len(samples), config.skip_damaged, screen)
+        seen, bad = seen | found, bad | new
+    photos = RunPhotos(os.path.abspath(str(folder)), {}, {}, [])
+    for part, path, label in samples:
+        photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
+    why = dict.fromkeys(sorted(source.unused), "beyond --limit") | bad
+    photos.left_out = {photos.file(path): text for path, text in why.items()}
+    for line in photos.twins():
+        screen.line(line)
+    return source, photos
+
+
+def run_source(
+    run: Path, settings: dict[str, Any], spec: str | None = None, part: str | None = None
+) -> Source | None:
+    """The images that a run is trained on, or those that `spec` names; None where nobody knows.
+
+    `settings` are those in the run's config.json.  The photos of `part` are compared with those
+    that the run had: raises DataError where they have changed.
+    """
+    photos, own = RunPhotos.read(run), data_of(run, settings)
+    is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
+    if photos and is_own:
+        if part is not None:
+            photos.check(Silent(), part=part)
+        return photos.source()
+    if not (what := spec or own):
+        return None
+    # Version 0.3.0 and before did not note how they chose parts; they did it by position.
+    old = is_own and settings.get("by_position", True)
+    seed, limit = settings.get("seed", 0), settings.get("limit")
+    return open_source(what, seed=seed, limit=limit, by_position=old)
+
+
+def data_of(run: Path, settings: dict[str, Any]) -> str | None:
+    """What a run is trained on: the folder of its photos, or what its settings name."""
+    photos = RunPhotos.read(run)
+    return photos.folder if photos else settings.get("data")
+
+
+def report(bad: dict[str, str], count: int, skip: bool, screen: Any) -> None:
+    """Say of each bad photo what is wrong.  Raises DataError, unless they are to be skipped."""
+    if len(bad) == 1 and not skip:
+        raise DataError(f"{next(iter(bad.values()))}; to go on without it: --skip-damaged")
+    for why in bad.values():
+        screen.line(why)
+    what = f"{len(bad):,} of {count:,} photos cannot be read"
+    if bad and not skip:
+        raise DataError(f"{what}, see above; mend them, or go on without them: --skip-damaged")
+    if bad:
+        screen.line(f"left out: {what}")
+
+
+def note_damaged(run: Path, error: PhotoError) -> bool:
+    """Note in photos.json that a file could not be decoded; whether the run has begun."""
+    photos = RunPhotos.read(run)
+    if photos is not None and error.damaged and (file := photos.file(error.path)) in photos.files:
+        photos.damaged = sorted({*photos.damaged, file})
+        with locked(run):
+            photos.write(run)
+    return (run / "config.json").exists()

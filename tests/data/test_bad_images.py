@@ -1,0 +1,181 @@
+"""What is said of images that cannot be read, and how much memory those take that can."""
+
+import errno
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from bad_input import refused
+from minialex.data import CenterCrop, Compose, DataLoader, ImageFolder, Resize, ToArray, open_rgb
+from minialex.data import image as page
+from minialex.data.image import PhotoError, fingerprint
+from minialex.errors import DataError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "x.png")
+    return tmp_path / "x.png"
+
+
+@pytest.mark.parametrize("number", ["EMFILE", "EACCES", "EIO", "ENAMETOOLONG", "ESTALE"])
+def test_what_the_system_says_is_said_and_no_file_is_blamed(photo, monkeypatch, number):
+    code = getattr(errno, number)
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code), str(photo))
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(PhotoError, match=os.strerror(code)) as caught:
+        open_rgb(photo)
+    assert not caught.value.damaged and caught.value.path == str(photo)
+    assert "delete" not in str(caught.value) and "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), OSError("out of memory error when reading image file")
+])  # fmt: skip
+def test_too_little_memory_is_no_damage(photo, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with refused(PhotoError, "not enough memory"):
+        open_rgb(photo)
+
+
+def test_names_that_cannot_be(tmp_path):
+    with refused(DataError, "File name too long"):
+        open_rgb(tmp_path / ("x" * 300 + ".png"))
+    with refused(DataError, "null byte"):
+        open_rgb("a\0b.png")
+
+
+def test_megabytes_of_text_in_a_png(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=text, icc_profile=bytes(3_000_000))
+    assert np.array_equal(np.asarray(open_rgb(tmp_path / "a.png")), PIXELS)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("side", [None, 8])
+def test_a_jpeg_without_its_end_marker_is_read_and_a_shorter_one_is_not(tmp_path, options, side):
+    whole, cut = tmp_path / "whole.jpg", tmp_path / "cut.jpg"
+    Image.fromarray(PIXELS).save(whole, **options)
+    data = whole.read_bytes()
+    for less in (1, 2):
+        cut.write_bytes(data[:-less])
+        assert open_rgb(cut, side).tobytes() == open_rgb(whole, side).tobytes()
+        fingerprint(cut)
+    for less in (20, 200, len(data) // 2):
+        cut.write_bytes(data[:-less])
+        for read in (open_rgb, fingerprint):
+            with refused(PhotoError, "damaged or cut short", "delete it or fetch it again"):
+                read(cut)
+
+
+def test_a_fingerprint_tells_files_apart_and_finds_most_damage(tmp_path, photo):
+    (tmp_path / "same.png").write_bytes(photo.read_bytes())
+    (tmp_path / "other.png").write_bytes(photo.read_bytes() + b" ")
+    one, same, other = (fingerprint(tmp_path / f"{n}.png") for n in ("x", "same", "other"))
+    assert one == same != other and one.startswith(f"{photo.stat().st_size}-")
+    for end in ("png", "gif", "bmp", "tif", "webp", "jp2", "ppm"):
+        Image.fromarray(PIXELS).save(tmp_path / f"y.{end}")
+        fingerprint(tmp_path / f"y.{end}")
+        data = (tmp_path / f"y.{end}").read_bytes()
+        (tmp_path / f"y.{end}").write_bytes(data[: len(data) // 2])
+        with refused(PhotoError, f"y.{end}"):
+            fingerprint(tmp_path / f"y.{end}")
+
+
+def test_no_other_program_is_started(tmp_path, monkeypatch):
+    (tmp_path / "x.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("started"))
+    with refused(PhotoError, "not an image"):
+        open_rgb(tmp_path / "x.jpg")
+
+
+def test_a_transparent_grey_of_16_bits(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">HH", 300, 301)))
+    whole = b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", struct.pack(">H", 300)) + rows
+    (tmp_path / "x.png").write_bytes(whole + chunk(b"IEND", b""))
+    assert np.asarray(open_rgb(tmp_path / "x.png"))[0].tolist() == [[255] * 3, [1] * 3]
+
+
+def test_what_a_transform_refuses_names_the_file(tmp_path):
+    make = Compose((Resize(256), ToArray()))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (1, 60_000)).save(tmp_path / name / "long.png")
+    with refused(PhotoError, "a/long.png", "MB of memory"):
+        next(iter(DataLoader(ImageFolder(tmp_path), 1, make)))
+    with refused(PhotoError, "a/long.png", "cannot cut"):
+        next(iter(DataLoader(ImageFolder(tmp_path), 1, Compose((CenterCrop(9), ToArray())))))
+
+
+HOSTILE = {  # what makes the file x, its ending, and whether it can be read
+    "1 x 60,000": ("Image.new('RGB', (1, 60_000))", "png", True),
+    "1,000,000 x 1": ("Image.new('L', (1_000_000, 1))", "png", True),
+    "1 x 80,000,000": ("Image.new('L', (1, 80_000_000))", "tif", False),
+    "16 bits": ("Image.new('I;16', (9_000, 8_000))", "png", True),
+    "floats": ("Image.new('F', (8_000, 9_000))", "tif", True),
+    "alpha": ("Image.new('RGBA', (8_000, 9_000))", "png", True),
+    "108 megapixels": ("Image.new('RGB', (12_000, 9_000))", "jpg", True),
+    "RGB": ("Image.new('RGB', (9_400, 9_500))", "png", True),
+    "webp": ("Image.new('RGB', (9_000, 9_000))", "webp", False),
+}
+PROGRAM = """
+import resource, sys
+import numpy as np
+from PIL import Image
+from minialex.data import *
+from minialex.data.pixels import needed_side
+from minialex.errors import DataError
+Image.MAX_IMAGE_PIXELS = None
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+if len(sys.argv) > 2:
+    eval(sys.argv[2]).save(sys.argv[1])
+    sys.exit()
+step = Compose((Resize(256), CenterCrop(227), ToArray()))
+step(Image.new("RGB", (300, 300)))
+before = peak()
+try:
+    image = open_rgb(sys.argv[1], needed_side(step))
+    print(step(image).shape)
+except DataError as error:
+    print(error)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_takes_more_than_600_megabytes(tmp_path, name):
+    made, end, readable = HOSTILE[name]
+    path = str(tmp_path / f"x.{end}")
+    run = [sys.executable, "-c", PROGRAM, path]
+    subprocess.run([*run, made], check=True)
+    lines = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert int(lines[1]) < 600e6, lines
+    assert (lines[0] == "(227, 227, 3)") is readable, lines
+    assert readable or "MB of memory" in lines[0]
+
+
+def test_the_limits_can_be_set(photo, monkeypatch):
+    monkeypatch.setattr(page, "MAX_PIXELS", 1000)
+    with refused(PhotoError, "more than 1,000 pixels"):
+        open_rgb(photo)

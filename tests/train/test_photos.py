@@ -1,0 +1,226 @@
+"""A run keeps its photos: through other photos, other folders, damage; and so does evaluate."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bad_input import refused, snapshot
+from device import DEVICE
+from minialex.commands import train as command
+from minialex.commands.evaluate import open_images
+from minialex.commands.main import main
+from minialex.data import open_source
+from minialex.errors import CheckpointError, DataError
+from minialex.train.photos import RunPhotos
+from minialex.train.run import RunFolder
+
+TINY = (
+    "--width=0.02", "--image-size=67", "--batch-size=4", "--workers=0", "--device", DEVICE,
+    "--augment=none", "--colour-shift=0",
+)  # fmt: skip
+
+
+def paint(path, number, end=None):
+    pixels = np.random.default_rng(number).integers(0, 256, (72, 80, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, end)
+
+
+def scramble(path):
+    """Damage that only decoding shows."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 99] = bytes(b ^ 0x55 for b in data[middle : middle + 99])
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Sixteen photos in two classes, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "draw_curves", lambda *_: None)
+    for k, name in enumerate(("cat", "dog")):
+        for i in range(8):
+            paint(tmp_path / "photos" / name / f"{i}.png", 100 * k + i)
+    return tmp_path / "photos"
+
+
+def train(*arguments):
+    return main(["train", *TINY, "--data", "photos", "--out", "run", *arguments])
+
+
+def resume(*arguments):
+    return main(["train", "--resume", "run", *arguments])
+
+
+def parts(run):
+    """{part: files}."""
+    found = {"train": set(), "val": set(), "test": set()}
+    for file, (part, *_) in RunPhotos.read(run).files.items():
+        found[part].add(file)
+    return found
+
+
+def test_photos_that_come_move_none_and_those_that_go_are_missed(photos, capsys):
+    run = photos.parent / "run"
+    assert train("--epochs=1", "--keep-last") == 0
+    before, source = parts(run), open_source("photos", seed=0)
+    assert {p: len(files) for p, files in before.items()} == {
+        part: len(getattr(source, part)) for part in before
+    }
+    for i in range(5):
+        paint(photos / "cat" / f"new{i}.png", 500 + i)
+    capsys.readouterr()
+    assert resume("--epochs=2") == 0
+    assert parts(run) == before
+    assert "left out: 5 photos that are new since the run began" in capsys.readouterr().out
+    (photos / "cat" / "3.png").unlink()
+    paint(photos / "dog" / "2.png", 900)
+    with refused(DataError, "2 photos in", "'cat/3.png' is gone", "'dog/2.png' is another one"):
+        resume("--epochs=3")
+
+
+def test_a_run_goes_on_with_its_own_folder_from_anywhere(photos, tmp_path, monkeypatch, capsys):
+    assert train("--epochs=1", "--keep-last") == 0
+    other = tmp_path / "elsewhere"
+    for k, name in enumerate(("cat", "dog")):
+        for i in range(8):
+            paint(other / "photos" / name / f"{i}.png", 700 + 100 * k + i)
+    monkeypatch.chdir(other)
+    capsys.readouterr()
+    assert main(["train", "--resume", str(tmp_path / "run"), "--epochs=2"]) == 0
+    assert f"photos in {str(photos)!r}" in capsys.readouterr().out
+    settings = RunFolder(tmp_path / "run").settings()
+    test, _ = open_images(None, None, settings, tmp_path / "run")
+    assert {path for path, _ in test.samples} == {
+        str(photos / file) for file in parts(tmp_path / "run")["test"]
+    }
+    spec = str(photos)  # by its own name: no more than its test photos
+    assert len(open_images(spec, None, settings, tmp_path / "run")[0]) == len(test)
+    shutil.rmtree(photos)
+    with refused(DataError, str(photos), "does not exist"):
+        main(["train", "--resume", str(tmp_path / "run"), "--epochs=3"])
+
+
+def test_all_bad_photos_are_listed_before_the_first_step(photos, capsys):
+    (photos / "cat" / "0.png").write_bytes(b"")
+    (photos / "dog" / "1.png").write_bytes((photos / "dog" / "1.png").read_bytes()[:900])
+    (photos / "dog" / "2.png").write_bytes(b"<html>404</html>")
+    with refused(DataError, "3 of 16 photos cannot be read", "--skip-damaged"):
+        train()
+    out = capsys.readouterr().out
+    assert all(out.count(name) == 1 for name in ("cat/0.png", "dog/1.png", "dog/2.png"))
+    assert not (photos.parent / "run").exists()
+    assert train("--epochs=1", "--skip-damaged", "--keep-last") == 0
+    kept = RunPhotos.read(photos.parent / "run")
+    assert len(kept.files) == 13 and set(kept.left_out) == {"cat/0.png", "dog/1.png", "dog/2.png"}
+    assert "left out: 3 of 16 photos" in capsys.readouterr().out
+    assert resume("--epochs=2") == 0  # remembered
+    assert "new since" not in capsys.readouterr().out
+
+
+def in_part(run_photos, part):
+    return next(file for file, (own, *_) in run_photos.files.items() if own == part)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("cache", ["--cache", "--no-cache"])
+def test_damage_that_only_decoding_shows(photos, capsys, part, cache):
+    assert train("--epochs=2", "--limit=14", cache) == 0
+    run = photos.parent / "run"
+    bad = in_part(RunPhotos.read(run), part)
+    shutil.rmtree(run)
+    scramble(photos / bad)
+    with refused(DataError, bad, "damaged", "--resume run --skip-damaged"):
+        train("--epochs=2", "--limit=14", cache)
+    kept = RunPhotos.read(run)
+    assert kept.damaged == [bad]
+    history = (run / "history.csv").read_text() if (run / "history.csv").exists() else ""
+    with refused(DataError, bad, "--skip-damaged"):
+        resume()
+    assert resume("--skip-damaged") == 0
+    after = RunPhotos.read(run)
+    assert bad in after.left_out and after.files.keys() == kept.files.keys() - {bad}
+    assert not after.damaged and (run / "history.csv").read_text().startswith(history)
+    assert (run / "result.json").exists()
+
+
+def test_one_that_was_mended_goes_on_and_a_run_that_skips_needs_no_second_start(photos, capsys):
+    run = photos.parent / "run"
+    whole = (photos / "cat" / "0.png").read_bytes()
+    scramble(photos / "cat" / "0.png")
+    with refused(DataError, "cat/0.png"):
+        train("--epochs=1")
+    (photos / "cat" / "0.png").write_bytes(whole)
+    assert resume() == 0
+    assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
+    shutil.rmtree(run)
+    for name in ("cat/0.png", "cat/5.png", "dog/3.png"):
+        scramble(photos / name)
+    assert train("--epochs=2", "--skip-damaged") == 0
+    assert set(RunPhotos.read(run).left_out) == {"cat/0.png", "cat/5.png", "dog/3.png"}
+
+
+def test_the_limit_is_not_new_photos(photos, capsys):
+    assert train("--epochs=1", "--limit=8", "--keep-last") == 0
+    kept = RunPhotos.read(photos.parent / "run")
+    assert len(kept.files) == 8 and list(kept.left_out.values()) == ["beyond --limit"] * 8
+    capsys.readouterr()
+    assert resume("--epochs=2") == 0
+    assert "new since" not in capsys.readouterr().out
+
+
+def test_equal_photos_are_told(photos, capsys):
+    shutil.copy(photos / "cat" / "0.png", photos / "dog" / "copy.png")
+    for i in range(8):
+        shutil.copy(photos / "cat" / f"{i}.png", photos / "cat" / f"again{i}.png")
+    train("--epochs=1")
+    out = capsys.readouterr().out
+    assert "photos are in two classes, byte for byte" in out and "'dog/copy.png' (dog)" in out
+    assert "photos are in two parts, byte for byte" in out
+
+
+def test_runs_of_before_go_on_as_they_did(photos, capsys):
+    assert train("--epochs=1", "--keep-last") == 0
+    run = photos.parent / "run"
+    (run / "photos.json").unlink()
+    settings = json.loads((run / "config.json").read_text())
+    assert settings.pop("by_position") is False
+    for name in ("skip_damaged",):
+        settings.pop(name)
+    (run / "config.json").write_text(json.dumps(settings))
+    capsys.readouterr()
+    assert resume("--epochs=2") == 0
+    out = capsys.readouterr().out
+    assert "the run is of an earlier version" in out
+    assert "10 for training, 2 for validation, 4 for testing" in out
+    assert not (run / "photos.json").exists()
+    test, _ = open_images(None, None, RunFolder(run).settings(), run)
+    old = open_source("photos", seed=0, by_position=True)
+    assert test.indices.tolist() == old.test.indices.tolist()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"folder": 3}', "[" * 100_000, "\xff"])
+def test_a_photos_json_that_is_damaged(photos, text):
+    assert train("--epochs=1", "--keep-last") == 0
+    run = photos.parent / "run"
+    (run / "photos.json").write_text(text, encoding="latin-1")
+    before = snapshot(run)
+    with refused(CheckpointError, "photos.json' is damaged", "start a new run"):
+        resume("--epochs=2")
+    assert snapshot(run) == before
+
+
+def test_evaluate_looks_at_the_photos_that_the_run_kept(photos, capsys):
+    assert train("--epochs=1") == 0
+    run = photos.parent / "run"
+    for i in range(9):
+        paint(photos / "cat" / f"more{i}.png", 300 + i)
+    test, _ = open_images(None, None, RunFolder(run).settings(), run)
+    assert len(test) == len(parts(run)["test"])
+    paint(photos / sorted(parts(run)["test"])[0], 999)
+    with refused(DataError, "is another one"):
+        open_images(None, None, RunFolder(run).settings(), run)
