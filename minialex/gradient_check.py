@@ -38,13 +38,12 @@ import numpy as np
 
 from minialex.fast.threads import one_blas_thread
 from minialex.gradient_hints import hints
-from minialex.gradient_protocol import Found, behaviour, not_finite, wrong_form
+from minialex.gradient_protocol import SMALLEST, Found, behaviour, not_finite, wrong_form
 from minialex.gradient_report import GradReport, Verdict
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
-SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
 ENOUGH = 20  # wrong entries, after which other h are tried no more
 

@@ -10,7 +10,7 @@ from minialex.params import family, named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
 
 ROUNDING = 1e-9  # two ways to the same sum may differ so much, of the largest number
-SMALLEST = 1e-3  # gradients are measured against at least this
+SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 
 
 class Found:
@@ -30,7 +30,8 @@ class Found:
         for owner, key, array in self.params:
             owner[key] = array.astype(dtype) if dtype else array
         for owner, key, array, copy in self.buffers:
-            array[...] = copy
+            if hasattr(array, "__setitem__"):  # else a number, which nobody can have changed
+                array[...] = copy
             owner[key] = array
         for leaf, step in self.counts:
             leaf.set_step(step)
