@@ -39,15 +39,21 @@ def parser() -> argparse.ArgumentParser:
 
 def open_images(spec: str | None, part: str | None, settings: dict[str, Any]
 ) -> tuple[Dataset, str]:  # fmt: skip
-    """The images to look at, and which they are, in words.  `settings` are those of the run."""
-    own = settings.get("data", "drawings")
-    folder = Path(spec or own)
+    """The images to look at, and which they are, in words.  `settings` are those of the run.
+
+    Raises ConfigError where nobody says what to look at.
+    """
+    own = settings.get("data")
+    if not (what := spec or own):
+        raise ConfigError("it is not known what the network was trained on; say so by --data")
+    folder = Path(what)
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {"test"}
-    if part is None and not inside & {"train", "test"} and folder.resolve() != Path(own).resolve():
+    is_own = own is not None and folder.resolve() == Path(own).resolve()
+    if part is None and not inside & {"train", "test"} and not is_own:
         return ImageFolder(folder), f"all photos in {spec!r}"
-    source = open_source(spec or own, seed=settings.get("seed", 0), limit=settings.get("limit"))
+    source = open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
     part = part or "test"
-    return getattr(source, part), f"the {part} images of {spec or own!r}"
+    return getattr(source, part), f"the {part} images of {what!r}"
 
 
 def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
