@@ -27,7 +27,8 @@ class Found:
         for owner, key, array in self.params:
             owner[key] = array.astype(dtype) if dtype else array
         for owner, key, array, copy in self.buffers:
-            array[...] = copy
+            if hasattr(array, "__setitem__"):  # else a number, which nobody can have changed
+                array[...] = copy
             owner[key] = array
         for leaf, step in self.counts:
             leaf.set_step(step)

@@ -8,15 +8,23 @@ its own:
     pip install -e ".[test]" cupy-cuda13x==14.2.0
     pytest --device gpu
 
-Tests run on both devices, except that fast/, and what does the same on both (data/, examples/,
-benchmarks/, book/), run on the CPU alone; gpu/ compares the two devices, and cupyemu/ needs the
-emulated one.
+Tests run on both devices, except that fast/, and what is about files, photos, options and words
+(see SAME), run on the CPU alone; gpu/ compares the two devices, and cupyemu/ needs the emulated
+one.
 """
 
 import os
 from pathlib import Path
 
 import pytest
+
+SAME = (  # on both devices
+    "data", "examples", "benchmarks", "book", "commands", "test_docs.py", "test_house.py",
+    "test_bad_input.py", "train/test_kill.py", "train/test_kill_writes.py",
+    "train/test_several_at_once.py", "train/test_disk.py", "train/test_logs.py",
+    "train/test_windows.py", "train/test_process_memory.py", "train/test_screen.py",
+    "train/test_bad_runs.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser):
@@ -44,7 +52,7 @@ def pytest_report_header(config):
 
 def pytest_ignore_collect(collection_path, config):
     here, on_gpu = Path(__file__).parent, config.getoption("--device") == "gpu"
-    needs = {here / name: not on_gpu for name in ("data", "examples", "benchmarks", "book")}
+    needs = {here / name: not on_gpu for name in SAME}
     needs |= {
         here / "fast": not on_gpu,
         here / "gpu": on_gpu,

@@ -44,17 +44,21 @@ def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
     run: Path | None = None) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.
 
-    `settings` are those of the run in the folder `run`.
+    `settings` are those of the run in the folder `run`.  Raises ConfigError where nobody says what
+    to look at.
     """
-    own = data_of(run or Path(), settings) or "drawings"
-    folder = Path(spec or own)
-    if part is None and folder.is_dir() and folder.resolve() != Path(own).resolve():
+    own = data_of(run or Path(), settings)
+    if not (what := spec or own):
+        raise ConfigError("it is not known what the network was trained on; say so by --data")
+    folder = Path(what)
+    is_own = own is not None and folder.resolve() == Path(own).resolve()
+    if part is None and folder.is_dir() and not is_own:
         parts, _ = find_parts(folder)
         if len(parts) == 1:
             return parts["train"], f"all photos in {spec!r}"
     part = part or "test"
-    source = run_source(run or Path(), {"data": own, **settings}, spec, part)
-    return getattr(source, part), f"the {part} images of {spec or own!r}"
+    source = run_source(run or Path(), settings, spec, part)
+    return getattr(source, part), f"the {part} images of {what!r}"
 
 
 def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:

@@ -139,7 +139,7 @@ def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int
     try:
         training.train()
     except KeyboardInterrupt:
-        if not training.stop.asked:  # the second Ctrl-C, or outside a step
+        if not training.stop.asked:  # nobody listened yet: before the first step
             raise
         say(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
         return 130

@@ -36,6 +36,7 @@ from minialex.xp import get_xp
 class Dropout(Layer):
     """y = x * m in training, x otherwise; x (N, ...).  p is rounded to a multiple of 1/65536.
 
+    `seed` is that of the masks (default: see seeds.py).
     Raises ValueError unless p is at least 0 and below 1.
     """
 

@@ -56,7 +56,7 @@ class _Pool2d(Layer):
         stride = kernel_size if stride is None else stride
         check_sizes(name, kernel_size=kernel_size, stride=stride)
         check_sizes(name, least=0, padding=padding)
-        if padding > kernel_size // 2:  # as in PyTorch: a window sees the image
+        if padding > kernel_size // 2:  # as in PyTorch
             raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 

@@ -63,7 +63,9 @@ def shares(run: Any) -> np.ndarray:
     known = [label for _, label in data] if isinstance(data, list | tuple) else []
     *_, (owner, key, _) = named_arrays(run.model.params)
     least = len(run.classes or []) or owner[key].shape[-1]
-    counts = np.bincount(np.asarray(getattr(data, "labels", known), int), minlength=least)
+    counts = np.zeros(least)
+    with contextlib.suppress(ValueError, TypeError):  # `labels` of another kind, such as names
+        counts = np.bincount(np.asarray(getattr(data, "labels", known), int), minlength=least)
     return counts / counts.sum() if counts.any() else np.full(least, 1 / least)
 
 

@@ -24,6 +24,8 @@ def check_arguments(run: Any) -> None:
             check_sizes("fit", least, **{name: getattr(run, name)})
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if run.plain and run.memory_limit is not None:
+        raise ConfigError("fit: plain pages keep to no memory_limit; leave one of them out")
     share = run.label_smoothing
     if not (hasattr(share, "__float__") and 0 <= share < 1):
         raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {share!r}")

@@ -206,16 +206,25 @@ def show(count: int) -> str:
 
 def told(run: Any) -> dict[str, Any]:
     """What `fit` was told, for config.json: what a run must have in common with its files."""
-    loader = run.loader
-    # The model is told without the forms that run.
-    return json.loads(json.dumps({"model": re.sub(r"  # .*", "", repr(run.model)),
-        "optimizer": run.optimizer.settings(), "images": len(loader.dataset),
-        "batch_size": loader.batch_size, "shuffle": loader.shuffle, "seed": loader.seed,
-        "drop_last": loader.drop_last,
-        "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(loader.transform)),
+    loader, val = run.loader, run.val
+    settings = {
+        "model": re.sub(r"  # .*", "", repr(run.model)),  # without the forms that run
+        "optimizer": run.optimizer.settings(),
+        "images": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": loader.shuffle,
+        "seed": loader.seed, "drop_last": loader.drop_last,
+        "transform": without_address(loader.transform),
+        # The best epoch is chosen on these: two sets of images have no common best.
+        "val": None if val is None else [len(val.dataset), without_address(val.transform)],
         "schedule": run.schedule if isinstance(run.schedule, str) else "a function",
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
-    "epochs": run.epochs, "patience": run.patience}, default=checkpoint.plain_number))  # fmt: skip
+        "epochs": run.epochs, "patience": run.patience,
+    }  # fmt: skip
+    return json.loads(json.dumps(settings, default=checkpoint.plain_number))
+
+
+def without_address(thing: Any) -> str:
+    """`repr` as the next process gives it, too."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:

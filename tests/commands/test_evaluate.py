@@ -42,7 +42,11 @@ def test_which_images_are_looked_at(folder):
     assert len(open_images(other, None, {})[0]) == 20  # unknown to the run
     assert 4 <= len(open_images(other, "train", {})[0]) <= 18
     assert len(open_images(parts, None, settings)[0]) == 8
-    assert open_images(None, "val", {"limit": 10})[1] == "the val images of 'drawings'"
+    drawn = open_images(None, "val", {"data": "drawings", "limit": 10})
+    assert drawn[1] == "the val images of 'drawings'" and len(drawn[0]) == 10
+    for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit
+        with refused(ConfigError, "not known what the network was trained on", "--data"):
+            open_images(None, None, nobody_says)
 
 
 def test_ten_crops(folder, capsys):

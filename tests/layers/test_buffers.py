@@ -45,6 +45,14 @@ def test_its_gradients_are_right_and_the_check_leaves_the_buffers_alone(form):
             assert after[name].dtype == before[name].dtype
 
 
+def test_the_check_takes_a_count_that_training_made_a_number_of_numpy():
+    layer, x = BatchNorm(3).to(DEVICE), images(4)[..., :3]
+    layer.forward(x)
+    count = layer.buffers["num_batches_tracked"]
+    assert mx.gradcheck(layer, x, max_entries=20)
+    assert layer.buffers["num_batches_tracked"] is count and on_host(count) == 1
+
+
 def losses(model, threads, N=40, chunk=None):
     model.to(DEVICE)
     optimizer = mx.Adam(model, lr=1e-2)

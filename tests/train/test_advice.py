@@ -191,3 +191,10 @@ def test_a_look_changes_nothing():
         (one, a), (other, b) = train(True, patch), train(False, patch)
     assert all(mx.layers.layer.get_xp(x).array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert (one[1].buffers["running_mean"] == other[1].buffers["running_mean"]).all()
+
+
+def test_labels_of_another_kind_do_not_end_a_run():
+    class Named(list):
+        labels = ("red", "green")  # the names, where minialex would have numbers
+
+    assert said(network(), Named(dots(32))) == said(network(), list(dots(32)))

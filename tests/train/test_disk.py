@@ -37,9 +37,9 @@ def test_a_run_reserves_what_it_will_save(tmp_path, monkeypatch):
     run, asked = tiny_run.training(tmp_path / "run", epochs=2), []
     real = cache.keep_decoded
 
-    def keep(parts, folder, reserve):
+    def keep(parts, folder, only_ours, reserve):
         asked.append(reserve)
-        return real(parts, folder, reserve)
+        return real(parts, folder, only_ours, reserve)
 
     monkeypatch.setattr("minialex.train.loop.keep_decoded", keep)
     run.train()

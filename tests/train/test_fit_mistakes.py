@@ -35,6 +35,11 @@ def test_labels_that_are_none_of_the_network_are_refused_on_each_device(labels, 
             training("lenet", plain=plain, **options).train()
 
 
+def test_a_limit_that_pages_cannot_keep_is_refused():
+    with refused(ConfigError, "fit: plain pages keep to no memory_limit"):
+        training("lenet", plain=True, memory_limit=10**9)
+
+
 def test_the_optimizer_of_another_model_is_refused():
     other = NETWORKS["lenet"][0]()
     for optimizer in (mx.Adam(other), mx.Adam(other).theta, None):

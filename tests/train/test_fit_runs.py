@@ -51,6 +51,8 @@ OTHERS = {
     "schedule ": lambda: {"schedule": lambda step: 1.0},
     "label_smoothing": lambda: {"label_smoothing": 0.1},
     "warm_up": lambda: {"warm_up": 1},
+    "val": lambda: {"val": loaders("lenet", length=13)[0]},
+    "val ": lambda: {"val": None},
 }  # fmt: skip
 
 
