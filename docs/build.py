@@ -19,12 +19,10 @@ from pathlib import Path
 import markdown2
 import pdoc.render
 import pdoc.search
+from colours import coloured, dark_code, page_code
 from docstrings import docstring_html, inline
 from markupsafe import Markup
 from pdoc.render_helpers import markdown_extensions
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import CppLexer, get_lexer_for_filename
 
 import minialex
 
@@ -34,7 +32,6 @@ MODULES = [
     "minialex",
     *(m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.") if "__" not in m.name),
 ]
-FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
 CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
 FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))(?: [^<]*)?</code>")
 DOCUMENT = re.compile(r"(?<![\w\"/>.-])(docs/[\w/-]+\.md)(?![\w\"])")  # named without `...`
@@ -88,7 +85,9 @@ def link_files(text, page, shown):
 def chapter_html(path, shown):
     """A Markdown document of the repository as HTML, and its table of contents."""
     text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
-    text = CHINESE_BREAK.sub("", text)
+    parts = re.split(r"^(```.*?^```)$", text, flags=re.MULTILINE | re.DOTALL)
+    parts[::2] = [CHINESE_BREAK.sub("", part) for part in parts[::2]]  # not within code
+    text = "".join(parts)
     extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
@@ -140,6 +139,18 @@ def reading_order():
     return list(dict.fromkeys(name for name in names if name in MODULES))
 
 
+def chapter_of_pages():
+    """For each module that the book's reading order names: the chapter that it belongs to."""
+    text = (ROOT / "docs" / "book" / "README.md").read_text(encoding="utf-8")
+    found, chapter = {}, None
+    for link in re.findall(r"\]\(([\w./-]+)\)", text.partition("## Twenty")[0]):
+        if re.match(r"\d", link):
+            chapter = f"docs/book/{link}"
+        elif link.startswith("../../minialex/"):
+            found[link[6:].removesuffix(".py").replace("/", ".")] = chapter
+    return {page: (place(path).as_posix(), title(path)) for page, path in found.items()}
+
+
 def summary(name):
     """What the first line of a module's docstring says behind its name."""
     line = (pdoc.doc.Module.from_name(name).docstring or "").partition("\n")[0]
@@ -169,7 +180,7 @@ class Site:
         self.env.filters["link_files"] = lambda text, page: Markup(
             link_files(str(text), Path(page), self.shown)
         )
-        self.env.globals["exercises"] = self.exercises
+        self.env.globals |= {"exercises": self.exercises, "chapter_of": chapter_of_pages()}
         self.env.globals |= {"order": self.order, "names": MODULES, "dark_code": dark_code()}
         self.env.globals["place_of"] = lambda name: f"{name.replace('.', '/')}.html"
         pdoc.search.to_html = docstring_html
@@ -272,24 +283,6 @@ class Site:
 def plain(text):
     """HTML without its tags."""
     return html.unescape(re.sub("<[^>]+>", "", text))
-
-
-def coloured(code, name):
-    lexer = CppLexer() if name.endswith(".cu") else get_lexer_for_filename(name)
-    return highlight(code, lexer, FORMATTER)
-
-
-def page_code(module):
-    """The code of a module, without the docstring that stands above it already."""
-    tree = ast.parse(module.source)
-    end = tree.body[0].end_lineno if ast.get_docstring(tree) else 0
-    code = "\n".join(module.source.splitlines()[end:]).strip("\n")
-    return Markup(coloured(code, "page.py")) if code else ""
-
-
-def dark_code():
-    """The colours of code for those who read light on dark."""
-    return HtmlFormatter(style="github-dark").get_style_defs(".pdoc-code")
 
 
 def main():
