@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from minialex.data.checks import check_whole
 from minialex.data.files import folders_in, photos_below, plain_name
 from minialex.data.image import open_rgb
 from minialex.errors import ConfigError, DataError
@@ -71,9 +72,7 @@ class Photos:
         self, classes: list[str], samples: list[tuple[str, int]], names: Sequence[str] = (),
         shorter_side: int | None = None,
     ) -> None:  # fmt: skip
-        if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
-            text = f"shorter_side must be a positive whole number, got {shorter_side!r}"
-            raise ConfigError(f"ImageFolder: {text}")
+        check_whole("ImageFolder: shorter_side", 1 if shorter_side is None else shorter_side, 1)
         self.classes, self.samples = classes, samples
         self.names = list(names) or [plain_name(path) for path, _ in samples]
         self.shorter_side = shorter_side

@@ -25,10 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
 from minialex.data.pixels import Finish, decoded_for, split_transform
-from minialex.data.transforms import ToArray, Transform, short
+from minialex.data.transforms import ToArray, Transform
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
 
@@ -78,10 +79,10 @@ class DataLoader:
     def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
         shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
         prefetch: int = 4) -> None:  # fmt: skip
-        _check_int("batch_size", batch_size, 1)
-        _check_int("seed", seed, 0)
-        _check_int("workers", workers, 0)
-        _check_int("prefetch", prefetch, 1)
+        check_whole("batch_size", batch_size, 1)
+        check_whole("seed", seed, 0)
+        check_whole("workers", workers, 0)
+        check_whole("prefetch", prefetch, 1)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             text = "expected a dataset with len(dataset) and dataset[i] -> (image, label)"
             raise DataError(f"{text}, got {type(dataset).__name__}; a list of pairs is one")
@@ -140,8 +141,8 @@ class DataLoader:
 
     def raw_epoch(self, epoch: int, start: int = 0) -> Generator[RawBatch]:
         """As `epoch`, but the batches as loaded, for a GPU to finish itself (prefetch.py)."""
-        _check_int("epoch", epoch, 0)
-        _check_int("start", start, 0)
+        check_whole("epoch", epoch, 0)
+        check_whole("start", start, 0)
         if start > len(self):
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
         order, n = self.order(epoch), self.batch_size
@@ -214,9 +215,8 @@ class DataLoader:
         try:
             return item[0], operator.index(item[1])
         except TypeError:
-            found = " ".join(short(item[1]).split())
             text = f"dataset[{index}]: the label must be a whole number, the index of a class"
-            raise DataError(f"{text}, got {found}") from None
+            raise DataError(f"{text}, got {short(item[1])}") from None
 
     def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes of a sample and its random colour; or float32, see RawBatch."""
@@ -227,8 +227,3 @@ class DataLoader:
             text = f"the transform must return an array, got {type(sample).__name__}"
             raise ConfigError(f"{text}; add ToArray()")
         return sample.astype(np.float32, copy=False), None
-
-
-def _check_int(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")
