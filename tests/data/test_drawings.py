@@ -134,7 +134,7 @@ def test_coats_have_one_distribution_for_both_classes():
     assert np.abs(means[0] - means[1]).max() < 8
 
 
-def logistic_regression(kernel, y, l2, steps=6):
+def logistic_regression(kernel, y, l2, steps=4):
     """Newton's method on the coefficients a of w = x' a: a system as large as the samples are many.
 
     Minimises the mean log loss plus l2/2 |w|^2.  At the minimum (K + n l2 / v) a = f + (y - p) / v
@@ -152,7 +152,7 @@ def logistic_regression(kernel, y, l2, steps=6):
 def thumbnails(dataset):
     images, labels = zip(*dataset, strict=True)
     small = [image.resize((32, 32), Image.Resampling.BILINEAR) for image in images]
-    return np.array([np.asarray(image).ravel() for image in small], np.float64), np.array(labels)
+    return np.array([np.asarray(image).ravel() for image in small], np.float32), np.array(labels)
 
 
 def best_linear_accuracy(x, y, train):
