@@ -3,7 +3,8 @@
 Decoding is half the work of loading a photo, and the steps before the first random one
 (`pixels.fixed_part`), such as scaling to 256 pixels, give the same image in every epoch.  So we
 keep their result, three bytes per pixel, in a file.  We read that file as memory (mmap), because
-then the operating system holds as much of it in memory as is free, and threads need no lock.  The
+then the operating system holds as much of it in memory as is free, and threads need no lock.  It
+has its full length from the start, which takes no room on most disks until it is written.  The
 file has no name and vanishes with the process, however the process ends: it can never be stale,
 and nothing is left behind.
 """
@@ -27,8 +28,6 @@ from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
-# Bytes by which the file grows.  Each segment is mapped by itself, and an image lies within one.
-SEGMENT = 64 << 20
 
 
 class ImageCache:
@@ -39,17 +38,17 @@ class ImageCache:
     """
 
     def __init__(self, dataset: Samples, folder: str | os.PathLike[str],
-        fixed: Compose | None = None, most: float = math.inf) -> None:  # fmt: skip
-        self.dataset, self.fixed, self._most = dataset, fixed or Compose(()), most
+        fixed: Compose | None = None, most: int = 1 << 30) -> None:  # fmt: skip
+        self.dataset, self.fixed = dataset, fixed or Compose(())
         if hasattr(dataset, "classes"):
             self.classes: list[str] = dataset.classes
         # Open for as long as this object lives, so no `with`.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
+        self._file.truncate(most)
+        mapped = mmap.mmap(self._file.fileno(), most, access=mmap.ACCESS_READ)
+        self._pixels, self._end = np.frombuffer(mapped, dtype=np.uint8), 0  # where the next begins
         self._lock = threading.Lock()  # for writing
-        # Where the next image will stand in the file, and how much of the file is mapped.
-        self._end = self._size = 0
-        self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
         # index -> (pixels, mode, (width, height), label)
         self._kept: dict[int, tuple[np.ndarray, str, tuple[int, int], int]] = {}
 
@@ -73,32 +72,19 @@ class ImageCache:
     def _keep(self, index: int, image: Image.Image, label: int) -> None:
         pixels = image.tobytes()
         with self._lock:
-            if self._end + len(pixels) > self._most:
+            kept = self._pixels[self._end : self._end + len(pixels)]
+            if len(kept) < len(pixels):
                 return
             try:
-                if self._end + len(pixels) > self._size:
-                    self._grow(len(pixels))
                 self._file.seek(self._end)
                 # Not through the map: there, a full disk would kill the process.
                 written = self._file.write(pixels)
             except OSError:  # the disk is full: what room it still gets is not for us
-                self._most = 0
+                self._end = len(self._pixels)
                 return
             if written == len(pixels):  # else the next image overwrites the part
-                start = self._end - self._segment_start
                 self._end += written
-                kept = self._segment[start : start + written]
                 self._kept[index] = kept, image.mode, image.size, label
-
-    def _grow(self, need: int) -> None:
-        """Map another segment, of at least `need` bytes, in which the next image will stand."""
-        page = mmap.ALLOCATIONGRANULARITY
-        length = -(-max(need, SEGMENT) // page) * page
-        self._file.truncate(self._size + length)  # takes no room on the disk until it is written
-        mapped = mmap.mmap(self._file.fileno(), length, offset=self._size, access=mmap.ACCESS_READ)
-        self._segment = np.frombuffer(mapped, dtype=np.uint8)
-        self._end = self._segment_start = self._size
-        self._size += length
 
 
 def cache_bytes(dataset: Samples, fixed: Compose | None = None) -> int:

@@ -14,17 +14,17 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def check(holds: object, rule: str, got: object) -> None:
-    """Raise ConfigError, which says `rule` and what came instead, unless it `holds`."""
+def check(holds: object, rule: str, got: object, error: type[Exception] = ConfigError) -> None:
+    """Raise an error, which says `rule` and what came instead, unless it `holds`."""
     if not holds:
-        raise ConfigError(f"{rule}, got {short(got)}")
+        raise error(f"{rule}, got {short(got)}")
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise ConfigError unless `value` is a whole number of at least `least`."""
+def check_whole(name: str, value: Any, least: int, error: type[Exception] = ConfigError) -> None:
+    """Raise an error unless `value` is a whole number of at least `least`."""
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     rule = f"{name} must be a whole number of at least {least}"
-    check(is_whole and value >= least, rule, value)
+    check(is_whole and value >= least, rule, value, error)
 
 
 def check_floats(owner: str, x: Any, channels: int) -> None:

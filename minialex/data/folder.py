@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.checks import check_whole
-from minialex.data.files import folders_in, photos_below, plain_name
+from minialex.data.files import listing, photos_below, plain_name
 from minialex.data.image import open_rgb
 from minialex.errors import ConfigError, DataError
 
@@ -263,7 +263,7 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
     if not os.path.isdir(root):
         what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
         raise DataError(f"{what}; {expected}")
-    names = folders_in(root)
+    names, _ = listing(root)
     if not names:
         raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
     return names

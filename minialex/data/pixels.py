@@ -130,13 +130,9 @@ def needed_side(transform: Transform) -> int | None:
     """
     steps = transform.transforms if isinstance(transform, Compose) else (transform,)
     first = steps[0] if steps else None
-    if isinstance(first, Resize):
-        return max(pair(first.size))
-    return (
-        square_side(max(pair(first.size)))
-        if isinstance(first, steps_of.RandomResizedCrop)
-        else None
-    )
+    if isinstance(first, steps_of.RandomResizedCrop):
+        return square_side(max(pair(first.size)))
+    return max(pair(first.size)) if isinstance(first, Resize) else None
 
 
 def decoded_for(dataset: Any, transform: Transform) -> Any:

@@ -198,11 +198,11 @@ class RandomResizedCrop(_Step):
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-                return left, top, left + w, top + h
-        # The image is too long and thin: the largest central part of an allowed shape.
-        w = min(width, max(1, round(height * high)))
-        h = min(height, max(1, round(width / low)))
-        left, top = (width - w) // 2, (height - h) // 2
+                break
+        else:  # the image is too long and thin: the largest central part of an allowed shape
+            w = min(width, max(1, round(height * high)))
+            h = min(height, max(1, round(width / low)))
+            left, top = (width - w) // 2, (height - h) // 2
         return left, top, left + w, top + h
 
 

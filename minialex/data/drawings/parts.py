@@ -52,8 +52,6 @@ DOG_EARS = [
 DOG_EAR_ODDS = [0.31, 0.28, 0.22, 0.13, 0.06]
 # fmt: on
 
-_MIRROR = np.array([-1.0, 1.0])
-
 
 class Look:
     """What cat and dog share: pose, coat, markings and colours, for a canvas of `side` pixels."""
@@ -132,6 +130,11 @@ def _jitter(rng: np.random.Generator, outline: list[Point]) -> np.ndarray:
     return root + (points - root) * [between(rng, 0.85, 1.15), between(rng, 0.85, 1.15)]
 
 
+def _both(view: View, outline: np.ndarray) -> list[np.ndarray]:
+    """An outline (k, 2) on the right of the head and its mirror image, in pixels."""
+    return [view.pixels(outline * [side, 1]) for side in (1, -1)]
+
+
 def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     """A wide skull, two pointed ears, large eyes with slits, a small triangular nose, whiskers."""
     view, w = look.view, look.head_width
@@ -139,9 +142,9 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     cheeks = [(x, 0.25, 0.1, 0.72 * w, 0.56) for x in (-0.3, 0.3)]
     skull = view.hull((0, -0.15, 0, 0.88 * w, 0.75), *cheeks)
     inner = ear.mean(axis=0) + 0.6 * (ear - ear.mean(axis=0)) + [0, -0.06]
-    for mirror in (1, _MIRROR):
-        brush.shape(look.ear, view.pixels(ear * mirror))
-        brush.fill(view.pixels(inner * mirror), look.inner_ear)
+    for outer, pink in zip(_both(view, ear), _both(view, inner), strict=True):
+        brush.shape(look.ear, outer)
+        brush.fill(pink, look.inner_ear)
     brush.shape(look.coat, skull)
     _markings(brush, rng, look, view, skull, 0.8)
 
@@ -151,8 +154,8 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     brush.shape(look.muzzle, *puffs, share=0.4)
     nose = np.array([(-0.14, 0.2), (0.14, 0.2), (0.03, 0.34), (-0.03, 0.34)])
     brush.fill(view.pixels(nose, 0.95), look.nose)
-    brush.stroke(view.pixels(np.array([(0, 0.3), (0, 0.44), (-0.16, 0.54)]), 0.95), look.line, 0.7)
-    brush.stroke(view.pixels(np.array([(0, 0.44), (0.16, 0.54)]), 0.95), look.line, 0.7)
+    for points in ([(0, 0.3), (0, 0.44), (-0.16, 0.54)], [(0, 0.44), (0.16, 0.54)]):
+        brush.stroke(view.pixels(np.array(points), 0.95), look.line, 0.7)
 
     whisker = mix(look.muzzle, (255, 255, 255) if sum(look.muzzle) < 400 else (20, 20, 20), 0.8)
     length, droop = between(rng, 0.8, 1.2), between(rng, -0.15, 0.2)
@@ -168,18 +171,16 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     kind = int(rng.choice(len(DOG_EARS), p=DOG_EAR_ODDS))
     ear = smooth(_jitter(rng, DOG_EARS[kind]))
     skull = view.hull((0, -0.2, 0, 0.84 * w, 0.74), (0, 0.35, 0.2, 0.66 * w, 0.58))
-    ears = [view.pixels(ear * mirror) for mirror in (1, _MIRROR)]
     hangs = kind < 3
     if not hangs:
-        brush.shape(look.ear, *ears)
+        brush.shape(look.ear, *_both(view, ear))
     if kind == 4:
-        inner = ear.mean(axis=0) + 0.55 * (ear - ear.mean(axis=0))
-        for mirror in (1, _MIRROR):
-            brush.fill(view.pixels(inner * mirror), look.inner_ear)
+        for points in _both(view, ear.mean(axis=0) + 0.55 * (ear - ear.mean(axis=0))):
+            brush.fill(points, look.inner_ear)
     brush.shape(look.coat, skull)
     _markings(brush, rng, look, view, skull, 0.8)
     if hangs:
-        for points in ears:
+        for points in _both(view, ear):
             brush.shape(look.ear, points, share=0.8)
 
     open_eye = between(rng, 0.12, 0.17)
@@ -191,8 +192,8 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
         brush.shape((226, 96, 110), tongue, share=0.6)
     muzzle = view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3))
     brush.shape(look.muzzle, muzzle, share=0.8)
-    brush.stroke(view.pixels(np.array([(0, 0.4), (0, 0.56), (-0.2, 0.64)]), end), look.line, 0.8)
-    brush.stroke(view.pixels(np.array([(0, 0.56), (0.2, 0.64)]), end), look.line, 0.8)
+    for mouth in ([(0, 0.4), (0, 0.56), (-0.2, 0.64)], [(0, 0.56), (0.2, 0.64)]):
+        brush.stroke(view.pixels(np.array(mouth), end), look.line, 0.8)
     brush.shape(look.nose, view.ellipse(0, 0.26, end + 0.05, 0.24, 0.18), share=0.4)
     glint = view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03)
     brush.fill(glint, mix(look.nose, (255, 255, 255), 0.6))

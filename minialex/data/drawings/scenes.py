@@ -16,10 +16,12 @@ strengths of L2, gets 64.2 % of 1,000 others right.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from minialex.data.checks import check_whole
 from minialex.data.drawings.parts import Look, draw_animal
 from minialex.data.drawings.tools import Colour, between, mix, pick, vary
 from minialex.errors import DataError
@@ -32,6 +34,7 @@ BACKDROPS = [
     (226, 214, 190), (196, 136, 60), (140, 100, 112), (86, 100, 82)]  # fmt: skip
 
 
+@dataclass(eq=False)
 class Drawings:
     """A dataset: `length` drawings, from number `start` on, of the endless sequence of a seed.
 
@@ -44,15 +47,16 @@ class Drawings:
     Raises DataError where length < 1, seed < 0, start < 0 or size < 16; IndexError beyond the end.
     """
 
-    def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
-        given = {"length": length, "seed": seed, "size": size, "start": start}
-        for (name, value), least in zip(given.items(), (1, 0, 16, 0), strict=True):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                rule = f"{name} must be a whole number of at least {least}"
-                raise DataError(f"drawings: {rule}, not {value!r}")
+    length: int
+    seed: int = 0
+    size: int = 256
+    start: int = 0
+
+    def __post_init__(self) -> None:
         self.classes = ["cat", "dog"]
-        self.length, self.seed = int(length), int(seed)
-        self.size, self.start = int(size), int(start)
+        for name, least in {"length": 1, "seed": 0, "size": 16, "start": 0}.items():
+            check_whole(f"drawings: {name}", getattr(self, name), least, DataError)
+            setattr(self, name, int(getattr(self, name)))
 
     def __len__(self) -> int:
         return self.length
@@ -63,11 +67,7 @@ class Drawings:
         return _draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        return (self[index] for index in range(self.length))
-
-    def __repr__(self) -> str:
-        given = ("length", "seed", "size", "start")
-        return f"Drawings({', '.join(f'{name}={getattr(self, name)}' for name in given)})"
+        return map(self.__getitem__, range(self.length))
 
 
 def _draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
@@ -94,12 +94,9 @@ def _background(rng: np.random.Generator, side: int) -> Image.Image:
     coarse = Image.fromarray(wash.astype(np.uint8))
     small = coarse.resize((side // 4, side // 4), Image.Resampling.BICUBIC)
     canvas = small.resize((side, side), Image.Resampling.NEAREST)  # bicubic all the way is slow
-    pick(rng, [_wash, _meadow, _room, _confetti, _wallpaper])(ImageDraw.Draw(canvas), rng, side)
+    if paint := pick(rng, [None, _meadow, _room, _confetti, _wallpaper]):
+        paint(ImageDraw.Draw(canvas), rng, side)
     return canvas
-
-
-def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
-    """Nothing but the wash."""
 
 
 def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
 Point = tuple[float, float]
 T = TypeVar("T")
 
@@ -36,14 +36,12 @@ def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
     """The colour `share` of the way from a to b."""
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
-    return red, green, blue
+    return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
 
 
 def vary(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
     """A colour nearby: each channel moves by up to `amount`."""
-    red, green, blue = (min(255, max(0, round(c + between(rng, -amount, amount)))) for c in colour)
-    return red, green, blue
+    return tuple(min(255, max(0, round(c + between(rng, -amount, amount)))) for c in colour)
 
 
 def smooth(points: np.ndarray, rounds: int = 3) -> np.ndarray:
