@@ -11,7 +11,6 @@ and nothing is left behind.
 
 import math
 import mmap
-import os
 import shutil
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from PIL import Image
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import ImageFolder, Photos, Samples, Subset
+from minialex.data.image import AnyPath
 from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
@@ -37,7 +37,7 @@ class ImageCache:
     bytes, are decoded anew each time.  Safe to use from several threads.
     """
 
-    def __init__(self, dataset: Samples, folder: str | os.PathLike[str],
+    def __init__(self, dataset: Samples, folder: AnyPath,
         fixed: Compose | None = None, most: int = 1 << 30) -> None:  # fmt: skip
         self.dataset, self.fixed = dataset, fixed or Compose(())
         if hasattr(dataset, "classes"):
@@ -102,7 +102,7 @@ def is_ours(dataset: Samples) -> bool:
     return type(dataset) in (ImageFolder, Photos, Drawings)
 
 
-def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],
+def keep_decoded(loaders: Sequence[DataLoader], folder: AnyPath,
     only_ours: bool = False, reserve: int = 0) -> str:  # fmt: skip
     """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
 
@@ -123,9 +123,8 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],
         room += " beside the run's files" * (reserve > 0)
         return f"decoded images are not kept: {room}"
     try:
-        caches = [
-            ImageCache(one, folder, fixed, most=2 * own)  # the images may differ in size
-            for one, (fixed, _), own in zip(datasets, parts, needs, strict=True)]  # fmt: skip
+        all_of_them = zip(datasets, parts, needs, strict=True)  # their images may differ in size
+        caches = [ImageCache(one, folder, fixed, 2 * own) for one, (fixed, _), own in all_of_them]
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):

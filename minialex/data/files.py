@@ -13,7 +13,7 @@ from threading import Event
 from typing import Any
 
 from minialex.data.ahead import ahead
-from minialex.data.image import PhotoError, fingerprint
+from minialex.data.image import AnyPath, PhotoError, fingerprint
 from minialex.errors import DataError
 
 EXTENSIONS = frozenset({
@@ -29,14 +29,12 @@ SOME = 64  # photos that are looked at between two moves of the bar
 THREADS = 8  # that look at files: most of their time they wait for the disk
 
 
-def plain_name(path: str | os.PathLike[str]) -> str:
+def plain_name(path: AnyPath) -> str:
     """A relative path as every system writes it: with "/", and letters in one form (NFC)."""
     return unicodedata.normalize("NFC", Path(path).as_posix())
 
 
-def listing(
-    folder: str | os.PathLike[str], left_out: Counter[str] | None = None
-) -> tuple[list[str], list[str]]:
+def listing(folder: AnyPath, left_out: Counter[str] | None = None) -> tuple[list[str], list[str]]:
     """The names of the folders and of the photos right in `folder`, sorted by plain names.
 
     What is neither is counted in `left_out`, and folders that hold no data are left out.  Raises
@@ -66,12 +64,12 @@ def listing(
     return sorted(folders, key=plain_name), sorted(photos, key=plain_name)
 
 
-def photos_below(folder: str | os.PathLike[str], left_out: Counter[str] | None = None) -> list[str]:
+def photos_below(folder: AnyPath, left_out: Counter[str] | None = None) -> list[str]:
     """The paths of the photos in `folder` and below it, sorted by plain names; see `listing`."""
     return sorted(_photos(folder, left_out), key=plain_name)
 
 
-def has_photos(folder: str | os.PathLike[str]) -> bool:
+def has_photos(folder: AnyPath) -> bool:
     """Whether there is a photo in `folder` or below it."""
     return any(_photos(folder))
 
@@ -108,7 +106,7 @@ def look_at(
     return found
 
 
-def _photos(folder: str | os.PathLike[str], left_out: Counter[str] | None = None) -> Iterator[str]:
+def _photos(folder: AnyPath, left_out: Counter[str] | None = None) -> Iterator[str]:
     waiting, seen = [os.fspath(folder)], set[str]()
     while waiting:
         parent = waiting.pop()

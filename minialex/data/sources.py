@@ -17,6 +17,7 @@ from minialex.data.checks import check, check_whole
 from minialex.data.download import Progress
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.image import AnyPath
 from minialex.data.layout import find_parts
 from minialex.data.pets import download_pets, has_pets
 from minialex.errors import ConfigError, DataError
@@ -50,8 +51,8 @@ class Source:
     unused: set[str] = field(default_factory=set)
 
 
-def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = None,
-    data_root: str | os.PathLike[str] | None = None, length: int | None = None,
+def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
+    data_root: AnyPath | None = None, length: int | None = None,
     progress: Progress | None = tqdm, report: Callable[[str], None] = print,
     by_position: bool = False, leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
