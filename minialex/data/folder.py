@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from minialex.data.files import folders_in, photos_below, plain_name
-from minialex.data.image import open_rgb
+from minialex.data.checks import check_whole
+from minialex.data.files import listing, photos_below, plain_name
+from minialex.data.image import AnyPath, open_rgb
 from minialex.errors import ConfigError, DataError
 
 # Version 0.3.0 and before drew the parts by position.  These keep the draws apart from others.
@@ -67,27 +68,13 @@ class Photos:
     `photos[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`.
     """
 
-    def __init__(
-        self, classes: list[str], samples: list[tuple[str, int]], names: Sequence[str] = (),
-        shorter_side: int | None = None,
-    ) -> None:  # fmt: skip
-        if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
-            text = f"shorter_side must be a positive whole number, got {shorter_side!r}"
-            raise ConfigError(f"ImageFolder: {text}")
+    def __init__(self, classes: list[str], samples: list[tuple[str, int]],
+        names: Sequence[str] = (), shorter_side: int | None = None) -> None:  # fmt: skip
+        check_whole("ImageFolder: shorter_side", 1 if shorter_side is None else shorter_side, 1)
         self.classes, self.samples = classes, samples
         self.names = list(names) or [plain_name(path) for path, _ in samples]
         self.shorter_side = shorter_side
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
-
-    def for_side(self, side: int) -> "Photos":
-        """The same photos, of which a user looks at `side` pixels; JPEGs are decoded smaller.
-
-        A `shorter_side` that was given stays.
-        """
-        if self.shorter_side is not None:
-            return self
-        (found := copy.copy(self)).shorter_side = side
-        return found
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -112,17 +99,15 @@ class ImageFolder(Photos):
     class has no photo.
     """
 
-    def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = None) -> None:
+    def __init__(self, root: AnyPath, shorter_side: int | None = None) -> None:
         self.root, self.left_out = Path(root), Counter[str]()
         folders = class_names(self.root)
         samples: list[tuple[str, int]] = []
         for label, name in enumerate(folders):
             paths = photos_below(self.root / name, self.left_out)
             if not paths:
-                raise DataError(
-                    f"class folder {str(self.root / name)!r} has no images;"
-                    " add some or remove the folder"
-                )
+                text = f"class folder {str(self.root / name)!r} has no images"
+                raise DataError(f"{text}; add some or remove the folder")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
         super().__init__([plain_name(name) for name in folders], samples, names, shorter_side)
@@ -150,13 +135,6 @@ class Subset:
             if hasattr(dataset, name):
                 setattr(self, name, [getattr(dataset, name)[i] for i in self.indices.tolist()])
 
-    def for_side(self, side: int) -> "Subset":
-        """See `Photos.for_side`."""
-        if not hasattr(self.dataset, "for_side"):
-            return self
-        (found := copy.copy(self)).dataset = self.dataset.for_side(side)
-        return found
-
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -165,6 +143,21 @@ class Subset:
 
     def __repr__(self) -> str:
         return f"Subset of {len(self):,} samples of {self.dataset!r}"
+
+
+def for_side(dataset: Any, side: int) -> Any:
+    """The same dataset, of whose photos a user looks at `side` pixels; JPEGs are decoded smaller.
+
+    A `shorter_side` that was given stays.
+    """
+    found = copy.copy(dataset)
+    if isinstance(found, Subset):
+        found.dataset = for_side(found.dataset, side)
+    elif isinstance(found, Photos) and found.shorter_side is None:
+        found.shorter_side = side
+    else:
+        return dataset
+    return found
 
 
 def share(seed: int, part: str, name: str) -> float:
@@ -195,10 +188,8 @@ def _turns(
     return members[order], shares[order]
 
 
-def split(
-    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val",
-    by_position: bool = False,
-) -> tuple[Subset, Subset]:  # fmt: skip
+def split(dataset: LabelledDataset, fraction: float, seed: int, part: str = "val",
+    by_position: bool = False) -> tuple[Subset, Subset]:  # fmt: skip
     """(rest, part), where `part` holds the samples whose `share` is below `fraction`.
 
     They are about that fraction of each class, at least one and never all, so that both parts have
@@ -222,10 +213,8 @@ def split(
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))
 
 
-def at_most(
-    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
-    by_position: bool = False,
-) -> LabelledDataset:  # fmt: skip
+def at_most(limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
+    by_position: bool = False) -> LabelledDataset:  # fmt: skip
     """`limit` samples: those of the smallest `share`, every class in its proportion.
 
     `least` of each class come first.  Raises DataError where a class has not so many, ConfigError
@@ -255,7 +244,7 @@ def without(dataset: Any, paths: Container[str]) -> Any:
     return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
 
 
-def class_names(root: str | os.PathLike[str]) -> list[str]:
+def class_names(root: AnyPath) -> list[str]:
     """The folders right below `root`, sorted, hidden ones left out.
 
     Raises DataError where root is missing or not a folder, or has no folders.
@@ -264,7 +253,7 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
     if not os.path.isdir(root):
         what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
         raise DataError(f"{what}; {expected}")
-    names = folders_in(root)
+    names, _ = listing(root)
     if not names:
         raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
     return names

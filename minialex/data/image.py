@@ -23,6 +23,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from minialex.data.convert import check_bytes, tiles, to_rgb, upright
 from minialex.errors import ConfigError, DataError
 
+AnyPath = str | os.PathLike[str]
+
 # The most pixels that we decode: Pillow's own default.  There must be a limit, since a file of a
 # few kilobytes can declare far more ("decompression bomb").  You may set another one, here.
 MAX_PIXELS = 1024**3 // 4 // 3
@@ -50,13 +52,13 @@ class PhotoError(DataError):
               machine
     """
 
-    def __init__(self, path: str | os.PathLike[str], reason: str, damaged: bool = True) -> None:
+    def __init__(self, path: AnyPath, reason: str, damaged: bool = True) -> None:
         # repr: a file name may hold a newline, an error message must not
         super().__init__(f"cannot read image {os.fspath(path)!r}: {reason}")
         self.path, self.damaged = os.fspath(path), damaged
 
 
-def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> Image.Image:
+def open_rgb(path: AnyPath, shorter_side: int | None = None) -> Image.Image:
     """The image in file `path` as an upright RGB image, fully decoded; for an animation, frame one.
 
     If you are going to shrink the image anyway, say so by `shorter_side`, the fewest pixels that
@@ -85,7 +87,7 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
     return rgb
 
 
-def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
+def fingerprint(path: AnyPath, decode: bool = False) -> str:
     """The size of a photo's file in bytes and a hash of them, "81234-9f86d081884c7d65".
 
     Its header is read as well, and where you say `decode`, or its end is not that of its format,
@@ -125,7 +127,7 @@ def pixels_of(image: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(path: AnyPath) -> Iterator[Image.Image]:
     """The image in a file, of which only the header is read.  What fails becomes a PhotoError."""
     try:
         status = os.stat(path)
@@ -201,9 +203,7 @@ def _reduce(image: Image.Image, shorter_side: int | None) -> None:
     check_bytes(pixels * each + rows + scans * ("progressive" in image.info))
 
 
-def _without_end(
-    path: str | os.PathLike[str], shorter_side: int | None, error: OSError
-) -> Image.Image:
+def _without_end(path: AnyPath, shorter_side: int | None, error: OSError) -> Image.Image:
     """The JPEG whose data end before its end marker.  Raises `error` where pixels are missing too.
 
     Are they?  Then the decoder goes on with the bytes that we add, and shows what they mean.

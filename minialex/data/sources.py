@@ -13,10 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from minialex.data.checks import check, check_whole
+from minialex.data.download import Progress
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.image import AnyPath
 from minialex.data.layout import find_parts
-from minialex.data.pets import Progress, download_pets, has_pets
+from minialex.data.pets import download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
@@ -48,8 +51,8 @@ class Source:
     unused: set[str] = field(default_factory=set)
 
 
-def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = None,
-    data_root: str | os.PathLike[str] | None = None, length: int | None = None,
+def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
+    data_root: AnyPath | None = None, length: int | None = None,
     progress: Progress | None = tqdm, report: Callable[[str], None] = print,
     by_position: bool = False, leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
@@ -72,10 +75,8 @@ def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
     """
-    if type(seed) is not int or seed < 0:
-        raise ConfigError(f"seed must be a whole number of 0 or more, got {seed!r}")
-    if limit is not None and (type(limit) is not int or limit < 2):
-        raise ConfigError(f"limit must be a whole number of at least 2, got {limit!r}")
+    check_whole("seed", seed, 0)
+    check_whole("limit", 2 if limit is None else limit, 2)
     if spec == "drawings":
         return _drawings(seed, limit, TRAIN_DRAWINGS if length is None else length)
     if length is not None:
@@ -125,8 +126,8 @@ def download_root() -> Path:
 
 
 def _drawings(seed: int, limit: int | None, length: int) -> Source:
-    if type(length) is not int or not 2 <= length <= VAL_START:
-        raise ConfigError(f"length must be a whole number from 2 to {VAL_START:,}, got {length!r}")
+    check_whole("length", length, 2)
+    check(length <= VAL_START, f"length must be at most {VAL_START:,}", length)
     # Cats and dogs alternate, so the first few are as balanced as all of them.
     lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
     starts = (TRAIN_START, VAL_START, TEST_START)

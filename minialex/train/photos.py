@@ -85,10 +85,8 @@ class RunPhotos:
         Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
         """
         if not os.path.isdir(self.folder):
-            raise DataError(
-                f"{self.folder!r} does not exist; put the photos of the run back, or write into its"
-                " photos.json where they are now"
-            )
+            fix = "put the photos of the run back, or write into its photos.json where they are now"
+            raise DataError(f"{self.folder!r} does not exist; {fix}")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
         found = look_at(map(self.path, kept), screen, set(map(self.path, self.damaged)))
         wrong, bad = [], {}
@@ -101,23 +99,20 @@ class RunPhotos:
             elif now != self.files[file][2]:
                 wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
         if wrong:
-            raise DataError(
-                f"{len(wrong):,} photos in {self.folder!r} are not those of the run:"
-                f" {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}; put them back, or start anew"
-            )
+            text = f"{len(wrong):,} photos in {self.folder!r} are not those of the run"
+            some = ", ".join(wrong[:3]) + " ..." * (len(wrong) > 3)
+            raise DataError(f"{text}: {some}; put them back, or start anew")
         report(bad, len(kept), skip, screen)
         self.damaged = [file for file in self.damaged if file not in kept]
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
         """Go on without some files.  Raises DataError where a part or a class has none left."""
-        places = [self.files.pop(file)[:2] for file in bad]
+        lost = {(k, name) for file in bad for k, name in enumerate(self.files.pop(file)[:2])}
+        left = {(k, name) for place in self.files.values() for k, name in enumerate(place[:2])}
+        for _, name in lost - left:
+            raise DataError(f"{name} has no photo left that can be read")
         self.left_out |= bad
-        for lost, left in zip(
-            zip(*places, strict=True), zip(*self.files.values(), strict=True), strict=False
-        ):
-            for name in set(lost) - set(left):
-                raise DataError(f"{name} has no photo left that can be read")
 
     def count_new(self) -> int:
         """How many photos are there now that were not when the run began."""
@@ -160,19 +155,16 @@ def open_images(config: Config, run: Path | None, screen: Any, damaged: Containe
     bad: dict[str, str] = {}
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
-        source = open_source(
-            config.data, seed=config.seed, limit=config.limit, by_position=config.by_position,
-            leave_out=bad,
-        )  # fmt: skip
-        folder = source.folder
-        if folder is None or config.by_position:
+        source = open_source(config.data, seed=config.seed, limit=config.limit,
+            by_position=config.by_position, leave_out=bad)  # fmt: skip
+        if source.folder is None or config.by_position:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
         found = look_at([p for _, p, _ in samples if p not in seen], screen, damaged)
         new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
         report(new, len(samples), config.skip_damaged, screen)
         seen, bad = seen | found, bad | new
-    photos = RunPhotos(os.path.abspath(str(folder)), {}, {}, [])
+    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
     why = dict.fromkeys(sorted(source.unused), "beyond --limit") | bad

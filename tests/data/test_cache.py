@@ -105,8 +105,7 @@ def test_what_does_not_fit_on_the_disk_is_decoded_again(tmp_path, error):
     assert set(counted.asked) == {1, 3}
 
 
-def test_images_of_all_sizes_in_small_segments(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SEGMENT", 2000)  # smaller than most images, larger than some
+def test_images_outlive_their_cache(tmp_path):
     plain, counted = Counted(), Counted()
     cached = ImageCache(counted, tmp_path)
     for _ in range(3):
