@@ -105,10 +105,8 @@ def train_with_photos(config: Config, folder: RunFolder) -> int:
         except PhotoError as error:
             damaged.append(error.path)
             begun = not folder.new and note_damaged(folder.path, error)
-            # Without a name in photos.json, which parts others belong to would depend on it.
-            skips = error.damaged and not config.by_position
-            if not (config.skip_damaged and skips):
-                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * skips
+            if not (config.skip_damaged and error.damaged):
+                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * error.damaged
                 how = command_line("train", *words) if begun else " ".join(words)
                 raise DataError(f"{error}; to go on: {how}") from None
             say(f"left out: {error}")

@@ -24,9 +24,6 @@ from minialex.data.files import listing, photos_below, plain_name
 from minialex.data.image import AnyPath, open_rgb
 from minialex.errors import ConfigError, DataError
 
-# Version 0.3.0 and before drew the parts by position.  These keep the draws apart from others.
-_SPLIT, _LIMIT = 0x5B17, 0x11A1
-
 
 class Samples(Protocol):
     """What the loader needs.  `dataset[i]` may be called from several threads at once.
@@ -171,30 +168,23 @@ def share(seed: int, part: str, name: str) -> float:
 
 
 def _turns(
-    dataset: LabelledDataset, label: int, seed: int, part: str, stream: int | None
+    dataset: LabelledDataset, label: int, seed: int, part: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of a class in the order in which they are chosen for a part, and their shares.
-
-    With a `stream`, by position, as version 0.3.0 did.
-    """
+    """The samples of a class in the order in which they are chosen for a part, and their shares."""
     members = np.flatnonzero(np.asarray(dataset.labels) == label)
-    n = len(members)
-    if stream is not None:
-        drawn = np.random.default_rng([seed, label, stream]).permutation(n)
-        return members[np.argsort(drawn) if stream == _LIMIT else drawn], np.empty(0)
     names = getattr(dataset, "names", None)
     shares = np.array([share(seed, part, names[i] if names else str(i)) for i in members.tolist()])
     order = np.argsort(shares, kind="stable")
     return members[order], shares[order]
 
 
-def split(dataset: LabelledDataset, fraction: float, seed: int, part: str = "val",
-    by_position: bool = False) -> tuple[Subset, Subset]:  # fmt: skip
+def split(
+    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val"
+) -> tuple[Subset, Subset]:
     """(rest, part), where `part` holds the samples whose `share` is below `fraction`.
 
     They are about that fraction of each class, at least one and never all, so that both parts have
     every class.  Both keep the dataset's order.  Samples without names are called by their number.
-    With `by_position` the part is drawn as version 0.3.0 did, for runs of that time.
 
     Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two
     samples.
@@ -203,18 +193,19 @@ def split(dataset: LabelledDataset, fraction: float, seed: int, part: str = "val
         raise ConfigError(f"the share to split off must lie between 0 and 1, got {fraction}")
     taken = np.zeros(len(dataset), dtype=bool)
     for label, name in enumerate(dataset.classes):
-        order, shares = _turns(dataset, label, seed, part, _SPLIT if by_position else None)
+        order, shares = _turns(dataset, label, seed, part)
         n = len(order)
         if n < 2:
             has = f"class '{name}' has {n} images"
             raise DataError(f"{has}; at least 2 are needed to split some off")
-        count = round(fraction * n) if by_position else int((shares < fraction).sum())
+        count = int((shares < fraction).sum())
         taken[order[: min(max(count, 1), n - 1)]] = True
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))
 
 
-def at_most(limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
-    by_position: bool = False) -> LabelledDataset:  # fmt: skip
+def at_most(
+    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0
+) -> LabelledDataset:
     """`limit` samples: those of the smallest `share`, every class in its proportion.
 
     `least` of each class come first.  Raises DataError where a class has not so many, ConfigError
@@ -232,7 +223,7 @@ def at_most(limit: int | None, dataset: LabelledDataset, seed: int, least: int =
     # A class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
     turn = np.empty(len(dataset), dtype=np.float64)
     for label, count in enumerate(counts.tolist()):
-        order, _ = _turns(dataset, label, seed, "limit", _LIMIT if by_position else None)
+        order, _ = _turns(dataset, label, seed, "limit")
         turn[order] = np.arange(count) / max(1, count)
         turn[order[:least]] = -1
     return Subset(dataset, np.sort(np.argsort(turn, kind="stable")[:limit]))

@@ -54,7 +54,7 @@ class Source:
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     data_root: AnyPath | None = None, length: int | None = None,
     progress: Progress | None = tqdm, report: Callable[[str], None] = print,
-    by_position: bool = False, leave_out: Container[str] = ()) -> Source:  # fmt: skip
+    leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, `length` of them for training (default
@@ -68,9 +68,9 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
     is a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is
     the most images to keep, of drawings of each of the three, of photos of each folder before
-    parts are split off.  The photos in the files `leave_out` count as not there.  With
-    `by_position`, parts are chosen as version 0.3.0 did.  Before a download, `report` is called
-    with a line that says where to and how large; `progress`, of the download, is tqdm or None.
+    parts are split off.  The photos in the files `leave_out` count as not there.  Before a
+    download, `report` is called with a line that says where to and how large; `progress`, of the
+    download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -86,13 +86,13 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
         if not has_pets(root):
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
         folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
-        return _photos(folder, what, seed, limit, by_position, leave_out)
+        return _photos(folder, what, seed, limit, leave_out)
     folder = Path(spec)
     if not os.fspath(spec) or not folder.is_dir():
         what = "is a file" if os.path.isfile(spec) else "does not exist"
         raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
     what = f"photos in {str(folder)!r}"
-    return _photos(folder, what, seed, limit, by_position, leave_out)
+    return _photos(folder, what, seed, limit, leave_out)
 
 
 def default_data() -> tuple[str, str]:
@@ -138,11 +138,10 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
     return Source(train, val, test, train.classes, text)
 
 
-def _photos(folder: Path, what: str, seed: int, limit: int | None, by_position: bool,
-    leave_out: Container[str]) -> Source:  # fmt: skip
+def _photos(
+    folder: Path, what: str, seed: int, limit: int | None, leave_out: Container[str]
+) -> Source:
     found, messages = find_parts(folder)
-    if by_position:  # version 0.3.0 knew no folders for validation
-        found.pop("val", None)
     parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
@@ -155,16 +154,14 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None, by_position: 
                 text = f"class {extra} is in {here} but not in {there}"
                 raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
     everything = {path for part in parts.values() for path, _ in part.samples}
-    for name, part in parts.items() if not by_position else ():
+    for name, part in parts.items():
         parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
     unused = everything - {path for part in parts.values() for path, _ in part.samples}
     for name in missing:
-        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name, by_position)
+        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name)
     if "test" in missing:
         how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
-    for name, part in parts.items() if by_position else ():
-        parts[name] = at_most(limit, part, seed, by_position=True)
     text = describe(what, parts["train"], parts["val"], parts["test"])
     return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
                   unused=unused)  # fmt: skip

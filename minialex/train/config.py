@@ -129,7 +129,6 @@ class Config:
     normalize: str = option("imagenet", "augmentation",
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
-    by_position: bool = False  # whether photos are split as before this was written down
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
@@ -229,7 +228,6 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
-    settings = {"by_position": True, **settings}  # version 0.3.0 did not write it down
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)

@@ -142,22 +142,22 @@ def open_images(config: Config, run: Path | None, screen: Any, damaged: Containe
 
     `run` is its folder, None for one that has none yet.  `damaged` are files that could not be
     decoded before.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
-    and where those of a run are not what they were.
+    and where those of a run are not what they were; CheckpointError where a run
+    did not note them.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
         if count := photos.count_new():
             screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
-    if config.by_position and config.data != "drawings":
-        screen.line("the run is of an earlier version, which noted no photos: none are compared")
+    if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
+        raise lost(run, "begin a new one from its weights: --weights")
     seen: dict[str, Any] = {}
     bad: dict[str, str] = {}
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
-        source = open_source(config.data, seed=config.seed, limit=config.limit,
-            by_position=config.by_position, leave_out=bad)  # fmt: skip
-        if source.folder is None or config.by_position:
+        source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
+        if source.folder is None:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
         found = look_at([p for _, p, _ in samples if p not in seen], screen, damaged)
@@ -180,7 +180,8 @@ def run_source(
     """The images that a run is trained on, or those that `spec` names; None where nobody knows.
 
     `settings` are those in the run's config.json.  The photos of `part` are compared with those
-    that the run had: raises DataError where they have changed.
+    that the run had: raises DataError where they have changed, CheckpointError where the run did
+    not note them.
     """
     photos, own = RunPhotos.read(run), data_of(run, settings)
     is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
@@ -190,10 +191,15 @@ def run_source(
         return photos.source()
     if not (what := spec or own):
         return None
-    # Version 0.3.0 and before did not note how they chose parts; they did it by position.
-    old = is_own and settings.get("by_position", True)
-    seed, limit = settings.get("seed", 0), settings.get("limit")
-    return open_source(what, seed=seed, limit=limit, by_position=old)
+    if is_own and own != "drawings":
+        raise lost(run, "show it others: --data")
+    return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
+
+
+def lost(run: Path, then: str) -> CheckpointError:
+    """The error for a run on photos of which nobody knows any more which ones they were."""
+    text = "has no photos.json (version 0.3.0 wrote none), so that nobody knows its test photos"
+    return CheckpointError(f"{str(run)!r} {text}; {then}")
 
 
 def data_of(run: Path, settings: dict[str, Any]) -> str | None:

@@ -46,7 +46,6 @@ def help_of(name):
 def test_every_field_but_the_measured_colours_is_an_option_of_a_group():
     assert {field.name for field in dataclasses.fields(Config)} - {*NAMES} == {
         "colours",
-        "by_position",
     }
     assert {field.metadata["group"] for field in options()} == set(GROUPS)
 

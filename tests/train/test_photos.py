@@ -1,6 +1,5 @@
 """A run keeps its photos: through other photos, other folders, damage; and so does evaluate."""
 
-import json
 import shutil
 
 import numpy as np
@@ -183,24 +182,19 @@ def test_equal_photos_are_told(photos, capsys):
     assert "photos are in two parts, byte for byte" in out
 
 
-def test_runs_of_before_go_on_as_they_did(photos, capsys):
+def test_a_run_that_noted_no_photos_is_not_tested_on_those_it_learned(photos):
     assert train("--epochs=1", "--keep-last") == 0
     run = photos.parent / "run"
     (run / "photos.json").unlink()
-    settings = json.loads((run / "config.json").read_text())
-    assert settings.pop("by_position") is False
-    for name in ("skip_damaged",):
-        settings.pop(name)
-    (run / "config.json").write_text(json.dumps(settings))
-    capsys.readouterr()
-    assert resume("--epochs=2") == 0
-    out = capsys.readouterr().out
-    assert "the run is of an earlier version" in out
-    assert "10 for training, 2 for validation, 4 for testing" in out
-    assert not (run / "photos.json").exists()
-    test, _ = open_images(None, None, RunFolder(run).settings(), run)
-    old = open_source("photos", seed=0, by_position=True)
-    assert test.indices.tolist() == old.test.indices.tolist()
+    before = snapshot(run)
+    with refused(CheckpointError, "no photos.json", "--weights"):
+        resume("--epochs=2")
+    for spec in (None, "photos"):
+        with refused(CheckpointError, "no photos.json", "--data"):
+            open_images(spec, "test", RunFolder(run).settings(), run)
+    assert snapshot(run) == before
+    shutil.copytree(photos, photos.parent / "others")
+    assert open_images("others", None, RunFolder(run).settings(), run)[1].startswith("all photos")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"folder": 3}', "[" * 100_000, "\xff"])
