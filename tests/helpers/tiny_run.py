@@ -95,9 +95,16 @@ def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     flags += ["--keep-last"] if "--out" in arguments else []
-    with mock.patch.object(command, "open_images", lambda *_: (source(), None)):
+    with (
+        mock.patch.object(command, "open_images", lambda *_: (source(), None)),
+        mock.patch.object(command, "draw_curves", lambda *_: None),  # matplotlib loads slowly
+    ):
         return command.main(command.parser().parse_args(flags + arguments))
 
 
+def program(arguments):
+    run_main(lambda: main(arguments))
+
+
 if __name__ == "__main__":
-    run_main(lambda: main(sys.argv[1:]))
+    program(sys.argv[1:])

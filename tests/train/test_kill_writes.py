@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import tiny_run
-from minialex.commands import train as command
 from minialex.train.checkpoint import load_checkpoint
 
 
@@ -33,13 +32,12 @@ class Pictures:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Two epochs, images that are drawn once, no curves (matplotlib takes a second to load)."""
-    source = tiny_run.source()
+    """Two epochs of one step, and images that are drawn once."""
+    source = tiny_run.source(4)
     parts = {part: Pictures(getattr(source, part)) for part in ("train", "val", "test")}
     source = dataclasses.replace(source, **parts)
     monkeypatch.setattr(tiny_run, "source", lambda: source)
     monkeypatch.setattr(tiny_run, "OPTIONS", tiny_run.OPTIONS | {"epochs": 2, "workers": 0})
-    monkeypatch.setattr(command, "draw_curves", lambda *_: None)
 
 
 def plain(path):
