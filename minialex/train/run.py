@@ -60,9 +60,9 @@ class RunFolder:
         return self.path / NAMES[name]
 
     def claim(self) -> None:
-        """Make the folder, or take one that is there, see `check_new`.
+        """Make the folder, or take one that is there and has none of our files.
 
-        Raises ConfigError where it cannot be made.
+        Raises ConfigError where it has, or cannot be made.
         """
         while True:
             try:
@@ -72,7 +72,7 @@ class RunFolder:
                 if not self.path.is_dir():  # else another program may have made it just now
                     raise ConfigError(line) from None
                 if not (other := next(self.others, None)):
-                    return
+                    return self.check_new()
                 self.path = other
 
     @classmethod

@@ -29,7 +29,7 @@ class Forked:
         here = mock.patch.object(sys.modules["__main__"], "__spec__", None, create=True)
         file = mock.patch.object(sys.modules["__main__"], "__file__", None, create=True)
         with path, here, file:
-            CONTEXT.set_forkserver_preload([__name__, "networks", "tiny_run"])
+            CONTEXT.set_forkserver_preload([__name__, "networks", "tiny_run", "pictures_drawn"])
             self.process = CONTEXT.Process(target=run, args=(theirs, main, arguments))
             self.process.start()
         for pipe in theirs:
