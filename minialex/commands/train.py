@@ -64,7 +64,8 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
             raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
         folder, before = RunFolder.open(resume)
         config = change(before, given)
-        longer = config.epochs > before.epochs or waits(config) > waits(before)
+        longer = config.epochs > before.epochs
+        longer |= (config.patience or math.inf) > (before.patience or math.inf)
         return config, folder, folder.result.is_file() and not longer
     if "data" not in given:
         given["data"], line = default_data()
@@ -76,11 +77,6 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     folder = RunFolder(next(names), True, names)
     folder.check_new()
     return config, folder, False
-
-
-def waits(config: Config) -> float:
-    """How many epochs a run waits for a new best."""
-    return math.inf if config.patience is None else config.patience
 
 
 def say_finished(folder: RunFolder, config: Config) -> None:

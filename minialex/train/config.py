@@ -163,11 +163,6 @@ class Config:
         if self.plain and self.memory_limit is not None:
             raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
 
-    @property
-    def needs_colours(self) -> bool:
-        """Whether the colours of the training photos have to be measured."""
-        return self.colour_shift > 0 or self.normalize == "mean"
-
 
 def options() -> list[dataclasses.Field]:
     """The fields of Config that are options, in order."""
