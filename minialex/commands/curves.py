@@ -24,11 +24,9 @@ def parser() -> argparse.ArgumentParser:
 def names(runs: list[Path]) -> dict[str, Path]:
     """The runs, each once, by the end of its path: as many folders as tell them all apart."""
     paths = list({run.resolve(): None for run in runs})
-    most = max(len(path.parts) for path in paths)
-    for length in range(1, most + 1):
-        found = {"/".join(path.parts[-length:]): path for path in paths}
-        if len(found) == len(paths):
-            break
+    length = 1
+    while len(found := {"/".join(path.parts[-length:]): path for path in paths}) < len(paths):
+        length += 1
     return found
 
 

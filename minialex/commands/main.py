@@ -30,11 +30,6 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=26, width=80)
 
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if all(len(line) <= width for line in text.splitlines()):
-            return super()._fill_text(text, width, indent)  # lines as they are
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
 
 def run() -> None:
     """The program."""

@@ -6,6 +6,7 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,9 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
             raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
         folder, before = RunFolder.open(resume)
         config = change(before, given)
-        return config, folder, folder.result.is_file() and not goes_on(before, config)
+        longer = config.epochs > before.epochs
+        longer |= (config.patience or math.inf) > (before.patience or math.inf)
+        return config, folder, folder.result.is_file() and not longer
     if "data" not in given:
         given["data"], line = default_data()
         say(line)
@@ -74,13 +77,6 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     folder = RunFolder(next(names), True, names)
     folder.check_new()
     return config, folder, False
-
-
-def goes_on(before: Config, now: Config) -> bool:
-    """Whether a finished run is to go on, since it was told to last longer."""
-    return now.epochs > before.epochs or (
-        before.patience is not None and (now.patience is None or now.patience > before.patience)
-    )
 
 
 def say_finished(folder: RunFolder, config: Config) -> None:
@@ -119,8 +115,7 @@ def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    run = None if folder.new else folder.path
-    source, photos = open_images(config, run, screen, damaged)
+    source, photos = open_images(config, None if folder.new else folder.path, screen, damaged)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))
@@ -164,19 +159,17 @@ def prepare_machine(config: Config) -> None:
 def finish(config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
 ) -> None:  # fmt: skip
     """Test the best weights once, write result.json, and say what came out."""
-    progress = training.progress
-    scores = final_scores(config, training.model, test, screen)
-    images = len(training.loader.dataset) * len(progress.history)
-    result = {
-        **scores, "seconds": progress.seconds, "images_per_s": images / progress.seconds,
-        "val_acc": progress.best_acc, "best_epoch": progress.best_epoch()}  # fmt: skip
-    folder.write_result(result)
-    say(f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
-        f" (weights of epoch {result['best_epoch']})")  # fmt: skip
+    progress, scores = training.progress, final_scores(config, training.model, test, screen)
+    speed = len(training.loader.dataset) * len(progress.history) / progress.seconds
+    folder.write_result({
+        **scores, "seconds": progress.seconds, "images_per_s": speed,
+        "val_acc": progress.best_acc, "best_epoch": progress.best_epoch()})  # fmt: skip
+    epoch = f"(weights of epoch {progress.best_epoch()})"
+    say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
-        accuracy, loss = f"{result['ten_crop_acc']:.1%}", f"{result['ten_crop_loss']:.4f}"
-        say(f"with ten crops: accuracy {accuracy}, loss {loss}")
-    say(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
+        accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
+        say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
+    say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
