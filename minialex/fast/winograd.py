@@ -112,22 +112,17 @@ class Plan(NamedTuple):
         return [(slice(i, j), slice(i * each, j * each)) for i, j in ends]
 
 
-def tile_size(r: int, OH: int, OW: int) -> Pair:
-    """The outputs of a tile for r x r kernels and OH x OW outputs in all.
+def tile_size(r: int, OH: int) -> Pair:
+    """The outputs of a tile for r x r kernels and OH rows of outputs in all.
 
     4 x 4, or 5 x 4 where that saves enough products.  Raises ValueError for r > 7.
     """
     if r > len(POINTS):
         raise ValueError(f"winograd: kernels up to 7x7 are possible, got {r}x{r}")
+    # Products of a column of tiles, each r + 3 wide: those of 4 rows are r + 3 high, of 5, r + 4.
+    of_4, of_5 = -(-OH // 4) * (r + 3), -(-OH // 5) * (r + 4)
     m = min(4, len(POINTS) + 2 - r)
-    fewer = products_of((5, 4), r, OH, OW) < WORTH * products_of((4, 4), r, OH, OW)
-    return (5, 4) if r == 3 and fewer else (m, m)
-
-
-def products_of(m: Pair, r: int, OH: int, OW: int) -> int:
-    """The multiplications per channel and filter of one image."""
-    tiles = -(-OH // m[0]) * -(-OW // m[1])
-    return tiles * (m[0] + r - 1) * (m[1] + r - 1)
+    return (5, 4) if r == 3 and of_5 < WORTH * of_4 else (m, m)
 
 
 def make_plan(
@@ -137,7 +132,7 @@ def make_plan(
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     r, C = -(-K // stride), C * stride**2
-    m = m or tile_size(r, OH, OW)
+    m = m or tile_size(r, OH)
     n, th, tw = (m[0] + r - 1, m[1] + r - 1), -(-OH // m[0]), -(-OW // m[1])
     c, f = C // groups, F // groups
     parts = [(slice(g * c, g * c + c), slice(g * f, g * f + f)) for g in range(groups)]
