@@ -87,8 +87,7 @@ def link_files(text, page, shown):
 
 def chapter_html(path, shown):
     """A Markdown document of the repository as HTML, and its table of contents."""
-    text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
-    text = CHINESE_BREAK.sub("", text)
+    text, page = CHINESE_BREAK.sub("", (ROOT / path).read_text(encoding="utf-8")), place(path)
     extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
@@ -219,8 +218,8 @@ class Site:
                     self.exercises[f"minialex.{file.replace('/', '.')}"] = anchor
         row = self.chinese if path in self.chinese else self.chapters
         row = [None, *(row if path in row else [path]), None]
-        i = row.index(path)
-        near = [other and (place(other).name, title(other)) for other in (row[i - 1], row[i + 1])]
+        both = row[row.index(path) - 1], row[row.index(path) + 1]
+        near = [other and (place(other).name, title(other)) for other in both]
         self.page(
             "chapter.html.jinja2", page, title=title(path), text=Markup(text), contents=contents,
             before=near[0], after=near[1], lang="zh-Hans" if path in self.chinese else "en",
@@ -249,9 +248,9 @@ class Site:
 
     def source(self, path):
         """A file of the repository with its colours, or the list of those in a folder."""
-        page = place(path)
-        if (ROOT / path).is_dir():
-            files = sorted(p for p in (ROOT / path).iterdir() if p.suffix in (".py", ".cu", ".md"))
+        page, there = place(path), ROOT / path
+        if there.is_dir():
+            files = sorted(p for p in there.iterdir() if p.suffix in (".py", ".cu", ".md"))
             shown = set()
             rows = [(link(page, file.relative_to(ROOT), shown), file.name) for file in files]
             items = (f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
@@ -259,7 +258,7 @@ class Site:
             for file in shown:
                 self.source(file)
         else:
-            text = coloured((ROOT / path).read_text(encoding="utf-8"), path.name)
+            text = coloured(there.read_text(encoding="utf-8"), path.name)
         self.page(
             "chapter.html.jinja2", page, title=path.as_posix(), lang="en",
             text=Markup(f"<h1>{path.as_posix()}</h1>{text}"),
