@@ -46,7 +46,7 @@ def place(path):
     if not (ROOT / path).exists() or path.parts[:1] == ("..",):
         return None
     inside = path.relative_to("docs") if path.parts[0] == "docs" else path
-    if path.suffix == ".md" and (path.parts[0] == "docs" or path.as_posix() in DOCUMENTS):
+    if path.suffix == ".md" and (inside != path or path.as_posix() in DOCUMENTS):
         return inside.with_name(inside.name.lower()).with_suffix(".html")
     if path.suffix == ".png":
         return inside
@@ -199,8 +199,8 @@ class Site:
         self.front()
         for path in sorted(self.shown):  # grows: folders show their files
             self.source(path)
-        search = pdoc.render.search_index(self.modules)
-        (self.out / "search.js").write_text(search, encoding="utf-8")
+        search = self.out / "search.js"
+        search.write_text(pdoc.render.search_index(self.modules), encoding="utf-8")
 
     def write(self, page, text):
         path = self.out / page.with_suffix(".html")
@@ -209,10 +209,9 @@ class Site:
 
     def page(self, template, page, **values):
         """Write a page that is not a module's.  `root` leads back to the front page."""
-        root = "../" * (len(page.parts) - 1)
-        module = {"modulename": "." * (len(page.parts) - 1)}  # for pdoc's search: how deep it lies
-        text = self.env.get_template(template).render(module=module, root=root, **values)
-        self.write(page, text)
+        depth = len(page.parts) - 1
+        values |= {"root": "../" * depth, "module": {"modulename": "." * depth}}  # of pdoc's search
+        self.write(page, self.env.get_template(template).render(**values))
 
     def chapter(self, path):
         page = place(path)
@@ -230,9 +229,9 @@ class Site:
                 for file in re.findall(r">([\w/]+)\.py<", heading):
                     self.exercises[f"minialex.{file.replace('/', '.')}"] = anchor
         row = self.chinese if path in self.chinese else self.chapters
-        row = [None, *row, None] if path in row else [None, path, None]
-        i = row.index(path)
-        near = [other and (place(other).name, title(other)) for other in (row[i - 1], row[i + 1])]
+        row = [None, *(row if path in row else [path]), None]
+        both = row[row.index(path) - 1], row[row.index(path) + 1]
+        near = [other and (place(other).name, title(other)) for other in both]
         self.page(
             "chapter.html.jinja2", page, title=title(path), text=Markup(text), contents=contents,
             before=near[0], after=near[1], lang="zh-Hans" if path in self.chinese else "en",
@@ -250,10 +249,9 @@ class Site:
                 ("documents", self.documents + DOCUMENTS),
             )
         }  # fmt: skip
-        notebooks = sorted((ROOT / "docs" / "notebooks").glob("*.py"))
         entries["notebooks"] = [
             (link(Path("index.html"), path.relative_to(ROOT), self.shown), head(path))
-            for path in notebooks
+            for path in sorted((ROOT / "docs" / "notebooks").glob("*.py"))
         ]
         self.page(
             "front.html.jinja2", Path("index.html"), rooms=rooms, **entries,
@@ -262,18 +260,17 @@ class Site:
 
     def source(self, path):
         """A file of the repository with its colours, or the list of those in a folder."""
-        page = place(path)
-        if (ROOT / path).is_dir():
-            files = sorted(p for p in (ROOT / path).iterdir() if p.suffix in (".py", ".cu", ".md"))
+        page, there = place(path), ROOT / path
+        if there.is_dir():
+            files = sorted(p for p in there.iterdir() if p.suffix in (".py", ".cu", ".md"))
             shown = set()
             rows = [(link(page, file.relative_to(ROOT), shown), file.name) for file in files]
-            text = "".join(f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
-            text = f"<ul>{text}</ul>"
+            items = (f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
+            text = f"<ul>{''.join(items)}</ul>"
             for file in shown:
                 self.source(file)
         else:
-            code = (ROOT / path).read_text(encoding="utf-8")
-            text = coloured(code, path.name)
+            text = coloured(there.read_text(encoding="utf-8"), path.name)
         self.page(
             "chapter.html.jinja2", page, title=path.as_posix(), lang="en",
             text=Markup(f"<h1>{path.as_posix()}</h1>{text}"),

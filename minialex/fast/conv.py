@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, scratch
@@ -40,14 +41,12 @@ COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about
 
 def im2col(x: Array, K: int, S: int, P: int) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
-    N, H, W, C = x.shape
-    H, W = H + 2 * P, W + 2 * P
-    x = on_canvas(x, "pad", (H, W), P) if P else x  # with P rows and columns of zeros on each side
-    n, h, w, c = x.strides
+    _, H, W, C = x.shape
+    # With P rows and columns of zeros on each side.
+    x = on_canvas(x, "pad", (H + 2 * P, W + 2 * P), P) if P else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
-    shape = (N, (H - K) // S + 1, (W - K) // S + 1, K, K, C)
-    patches = np.lib.stride_tricks.as_strided(x, shape, (n, S * h, S * w, h, w, c))
-    X = scratch(x, "columns", shape)
+    patches = sliding_window_view(x, (K, K), axis=(1, 2))[:, ::S, ::S].transpose(0, 1, 2, 4, 5, 3)
+    X = scratch(x, "columns", patches.shape)
     X[...] = patches
     return X.reshape(-1, K * K * C)
 
