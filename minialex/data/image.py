@@ -36,8 +36,9 @@ CONVERTING = {"RGB": 4, "L": 5, "P": 5, "1": 5}
 # What a whole file of a format has in its last bytes; "": its header says how long it is.
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "WEBP": b""}
 
-# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it; and damaged
+# tags, such as EXIF data, are no reason to refuse a good picture.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # Cameras and programs write megabytes of text and profiles into a PNG; 1 MB is Pillow's default.
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 26)
 

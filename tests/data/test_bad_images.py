@@ -52,6 +52,21 @@ def test_too_little_memory_is_no_damage(photo, monkeypatch, error):
         open_rgb(photo)
 
 
+def test_pillow_prints_no_warnings_of_damaged_tags(tmp_path):
+    file = tmp_path / "a.tif"
+    Image.fromarray(PIXELS).save(file)
+    data = bytearray(file.read_bytes())
+    place = struct.unpack_from("<I", data, 4)[0]
+    tags, kind = struct.unpack_from("<H", data, place)[0], struct.pack("<HHII", 305, 2, 99, 1 << 30)
+    data[place + 2 + 12 * (tags - 1) : place + 2 + 12 * tags] = (
+        kind  # text far behind the file's end
+    )
+    file.write_bytes(data)
+    code = f"from minialex.data import open_rgb; open_rgb({str(file)!r})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_names_that_cannot_be(tmp_path):
     with refused(DataError, "File name too long"):
         open_rgb(tmp_path / ("x" * 300 + ".png"))
