@@ -6,7 +6,6 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 from minialex.commands.main import command_line
@@ -98,12 +97,12 @@ def train_with_photos(config: Config, folder: RunFolder) -> int:
 
     Raises DataError where it is not.
     """
-    damaged: list[str] = []
+    bad: dict[str, str] = {}  # photos, and why they cannot be read
     while True:
         try:
-            return train(config, folder, damaged)
+            return train(config, folder, bad)
         except PhotoError as error:
-            damaged.append(error.path)
+            bad[error.path] = str(error)
             begun = not folder.new and note_damaged(folder.path, error)
             # Without a name in photos.json, which parts others belong to would depend on it.
             skips = error.damaged and not config.by_position
@@ -111,18 +110,19 @@ def train_with_photos(config: Config, folder: RunFolder) -> int:
                 words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * skips
                 how = command_line("train", *words) if begun else " ".join(words)
                 raise DataError(f"{error}; to go on: {how}") from None
-            say(f"left out: {error}")
             if begun:  # with its settings, such as the colours that were measured
                 folder, config = RunFolder.open(folder.path)
+            else:  # of one that has begun, photos.json tells the next try
+                say(f"left out: {error}")
 
 
-def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int:
+def train(config: Config, folder: RunFolder, bad: dict[str, str] | None = None) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
     run = None if folder.new else folder.path
-    source, photos = open_images(config, run, screen, damaged)
+    source, photos = open_images(config, run, screen, bad)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))

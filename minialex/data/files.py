@@ -7,7 +7,7 @@ import contextlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,16 +68,13 @@ def left_out_line(left_out: Counter[str]) -> str:
 
 
 def look_at(
-    paths: Iterable[str], screen: Any = None, decode: Container[str] = ()
+    paths: Iterable[str], screen: Any = None, decode: bool = False
 ) -> dict[str, str | PhotoError]:
-    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar.
-
-    Those in `decode` are decoded as well.
-    """
+    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar."""
 
     def look(path: str) -> str | PhotoError:
         try:
-            return fingerprint(path, path in decode)
+            return fingerprint(path, decode)
         except PhotoError as error:
             return error
 
