@@ -76,7 +76,8 @@ def look_at(
         try:
             return fingerprint(path, decode)
         except PhotoError as error:
-            return error
+            error.__context__ = None  # it and the traceback would keep the image in memory
+            return error.with_traceback(None)
 
     paths, found = list(paths), dict[str, str | PhotoError]()
     with (

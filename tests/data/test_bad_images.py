@@ -1,6 +1,7 @@
 """What is said of images that cannot be read, and how much memory those take that can."""
 
 import errno
+import gc
 import os
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from bad_input import refused
 from minialex.data import CenterCrop, Compose, DataLoader, ImageFolder, Resize, ToArray, open_rgb
 from minialex.data import image as page
+from minialex.data.files import look_at
 from minialex.data.image import PhotoError, fingerprint
 from minialex.errors import DataError
 
@@ -57,10 +59,8 @@ def test_pillow_prints_no_warnings_of_damaged_tags(tmp_path):
     Image.fromarray(PIXELS).save(file)
     data = bytearray(file.read_bytes())
     place = struct.unpack_from("<I", data, 4)[0]
-    tags, kind = struct.unpack_from("<H", data, place)[0], struct.pack("<HHII", 305, 2, 99, 1 << 30)
-    data[place + 2 + 12 * (tags - 1) : place + 2 + 12 * tags] = (
-        kind  # text far behind the file's end
-    )
+    end = place + 2 + 12 * struct.unpack_from("<H", data, place)[0]  # of the tags
+    data[end - 12 : end] = struct.pack("<HHII", 305, 2, 99, 1 << 30)  # a text behind the file's end
     file.write_bytes(data)
     code = f"from minialex.data import open_rgb; open_rgb({str(file)!r})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -72,6 +72,43 @@ def test_names_that_cannot_be(tmp_path):
         open_rgb(tmp_path / ("x" * 300 + ".png"))
     with refused(DataError, "null byte"):
         open_rgb("a\0b.png")
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"lossless": True}, {"save_all": True, "append_images": [Image.new("RGB", (80, 64))]}
+], ids=["lossy", "lossless", "moving"])  # fmt: skip
+def test_a_webp_is_refused_before_pillow_takes_its_memory(tmp_path, monkeypatch, options):
+    small, large = tmp_path / "small.webp", tmp_path / "large.webp"
+    Image.fromarray(PIXELS).save(small, **options)
+    assert open_rgb(small).size == (80, 64)
+    data = bytearray(small.read_bytes())
+    form, side = bytes(data[12:16]), 12_345
+    at, size = {
+        b"VP8 ": (26, struct.pack("<HH", side, side)),
+        b"VP8L": (21, struct.pack("<I", (side - 1) * 0x4001)),
+        b"VP8X": (24, 2 * struct.pack("<I", side - 1)[:3]),
+    }[form]
+    data[at : at + len(size)] = size
+    large.write_bytes(data)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    with refused(PhotoError, f"would take {16 * side**2 / 1e6:,.0f} MB of memory"):
+        open_rgb(large)
+
+
+def test_images_that_are_refused_leave_the_memory(tmp_path):
+    def images():
+        return sum(isinstance(thing, Image.Image) for thing in gc.get_objects())
+
+    gc.collect()
+    before = images()
+    for name in "abc":
+        Image.fromarray(PIXELS).save(tmp_path / f"{name}.png")
+        file = tmp_path / f"{name}.png"
+        file.write_bytes(file.read_bytes()[:-3000])
+    found = look_at([str(tmp_path / f"{name}.png") for name in "abc"])
+    assert all(isinstance(error, PhotoError) for error in found.values())
+    gc.collect()
+    assert images() == before
 
 
 def test_megabytes_of_text_in_a_png(tmp_path):
