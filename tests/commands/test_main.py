@@ -69,6 +69,8 @@ def test_a_command_to_type_is_one_that_works_here(monkeypatch, typed, command):
         (PermissionError(13, "Permission denied", "a/b"), 2, "error: Permission denied: 'a/b'"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
         (OSError("no words"), 2, "error: no words"),
+        (ConfigError("unknown --lr 'a\nb'"), 2, "error: unknown --lr 'a b'"),
+        (ConfigError("x" * 999 + "end"), 2, f"error: {'x' * 193} ... {'x' * 197}end"),
     ],
 )
 def test_ends_from_outside(capsys, error, status, line):
