@@ -6,13 +6,14 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
-from minialex.errors import ConfigError, DataError
+from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
@@ -83,8 +84,16 @@ def goes_on(before: Config, now: Config) -> bool:
 
 
 def say_finished(folder: RunFolder, config: Config) -> None:
-    """Say that there is nothing to resume, and what there is to do instead."""
-    result = read_text(folder.result)
+    """Say that there is nothing to resume, and what there is to do instead.
+
+    Raises CheckpointError where result.json cannot be read.
+    """
+    try:
+        result = read_text(folder.result)
+        json.loads(result)
+    except (OSError, ValueError, RecursionError) as error:
+        line = f"{str(folder.result)!r} is damaged ({reason(error)})"
+        raise CheckpointError(f"{line}; remove it, and the run is tested again") from None
     say(f"{folder.path} is finished: {result.strip()}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
