@@ -65,6 +65,8 @@ def main(arguments: list[str]) -> int:
     parser = command.parser()
     parser.prog, parser.formatter_class = command_line(name), Formatter
     parser.error = refuse
+    if wrong := [word for word in arguments if word.endswith("=--")]:
+        refuse(f"{wrong[0]}: that is no value")  # argparse would make a list of it
     return command.main(parser.parse_args(arguments[1:]))
 
 

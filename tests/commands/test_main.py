@@ -40,6 +40,11 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"minialex {minialex.__version__}\n"
 
 
+def test_two_dashes_are_no_value():
+    with refused(ConfigError, "--seed=--: that is no value"):
+        program.main(["train", "--seed=--"])
+
+
 def test_an_unknown_command():
     with refused(ConfigError, "unknown command 'trian'; choose train, predict, evaluate"):
         program.main(["trian"])
