@@ -6,6 +6,7 @@ the others would show what the network remembers.
 """
 
 import argparse
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
     if not (what := spec or own):
         raise ConfigError("it is not known what the network was trained on; say so by --data")
     folder = Path(what)
-    is_own = own is not None and folder.resolve() == Path(own).resolve()
+    is_own = own is not None and os.path.realpath(what) == os.path.realpath(own)
     if part is None and folder.is_dir() and not is_own:
         parts, _ = find_parts(folder)
         if len(parts) == 1:

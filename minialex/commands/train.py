@@ -6,15 +6,15 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
+import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
-from minialex.errors import ConfigError, DataError
+from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
@@ -80,8 +80,16 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
 
 
 def say_finished(folder: RunFolder, config: Config) -> None:
-    """Say that there is nothing to resume, and what there is to do instead."""
-    result = read_text(folder.result)
+    """Say that there is nothing to resume, and what there is to do instead.
+
+    Raises CheckpointError where result.json cannot be read.
+    """
+    try:
+        result = read_text(folder.result)
+        json.loads(result)
+    except (OSError, ValueError, RecursionError) as error:
+        line = f"{str(folder.result)!r} is damaged ({reason(error)})"
+        raise CheckpointError(f"{line}; remove it, and the run is tested again") from None
     say(f"{folder.path} is finished: {result.strip()}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
@@ -94,28 +102,29 @@ def train_with_photos(config: Config, folder: RunFolder) -> int:
 
     Raises DataError where it is not.
     """
-    damaged: list[str] = []
+    bad: dict[str, str] = {}  # photos, and why they cannot be read
     while True:
         try:
-            return train(config, folder, damaged)
+            return train(config, folder, bad)
         except PhotoError as error:
-            damaged.append(error.path)
+            bad[error.path] = str(error)
             begun = not folder.new and note_damaged(folder.path, error)
             if not (config.skip_damaged and error.damaged):
                 words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * error.damaged
                 how = command_line("train", *words) if begun else " ".join(words)
                 raise DataError(f"{error}; to go on: {how}") from None
-            say(f"left out: {error}")
             if begun:  # with its settings, such as the colours that were measured
                 folder, config = RunFolder.open(folder.path)
+            else:  # of one that has begun, photos.json tells the next try
+                say(f"left out: {error}")
 
 
-def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int:
+def train(config: Config, folder: RunFolder, bad: dict[str, str] | None = None) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    source, photos = open_images(config, None if folder.new else folder.path, screen, damaged)
+    source, photos = open_images(config, None if folder.new else folder.path, screen, bad)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -82,19 +82,15 @@ def left_out_line(left_out: Counter[str]) -> str:
     return f"left out: {', '.join(kinds.values())}{hint}" if kinds else ""
 
 
-def look_at(
-    paths: Iterable[str], screen: Any, decode: Container[str] = ()
-) -> dict[str, str | PhotoError]:
-    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar.
-
-    Those in `decode` are decoded as well.
-    """
+def look_at(paths: Iterable[str], screen: Any, decode: bool = False) -> dict[str, str | PhotoError]:
+    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar."""
 
     def look(path: str) -> str | PhotoError:
         try:
-            return fingerprint(path, path in decode)
+            return fingerprint(path, decode)
         except PhotoError as error:
-            return error
+            error.__context__ = None  # it and the traceback would keep the image in memory
+            return error.with_traceback(None)
 
     paths, found = list(paths), dict[str, str | PhotoError]()
     groups = [paths[start : start + SOME] for start in range(0, len(paths), SOME)]

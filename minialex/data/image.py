@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import math
 import os
 import re
 import stat
@@ -38,8 +39,9 @@ CONVERTING = {"RGB": 4, "L": 5, "P": 5, "1": 5}
 # What a whole file of a format has in its last bytes; "": its header says how long it is.
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "WEBP": b""}
 
-# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it; and damaged
+# tags, such as EXIF data, are no reason to refuse a good picture.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # Cameras and programs write megabytes of text and profiles into a PNG; 1 MB is Pillow's default.
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 26)
 
@@ -145,7 +147,10 @@ def _opened(path: AnyPath) -> Iterator[Image.Image]:
 
 
 def _identified(file: Any) -> Image.Image:
-    if file.read(2) == b"\xff\xd8":
+    head = file.read(30)
+    if head[8:12] == b"WEBP":  # Pillow takes the memory of all pixels when it opens it
+        check_bytes(DECODING["WEBP"] * math.prod(_webp_size(head)))
+    if head.startswith(b"\xff\xd8"):
         file.seek(0)
         # Not by Image.open, which refuses large JPEGs, also those that need not be decoded whole.
         try:
@@ -154,6 +159,18 @@ def _identified(file: Any) -> Image.Image:
             raise Image.UnidentifiedImageError from None
     file.seek(0)
     return Image.open(file, formats=_formats())
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """(width, height) that the first 30 bytes of a WebP file declare."""
+    if head[12:16] == b"VP8X":
+        bits = int.from_bytes(head[24:30], "little")
+        return 1 + (bits & 0xFFFFFF), 1 + (bits >> 24)
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    bits = int.from_bytes(head[26:30], "little")
+    return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
 @functools.cache

@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,8 @@ class RunPhotos:
             fix = "put the photos of the run back, or write into its photos.json where they are now"
             raise DataError(f"{self.folder!r} does not exist; {fix}")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
-        found = look_at(map(self.path, kept), screen, set(map(self.path, self.damaged)))
+        # Where decoding showed damage, there may be more of it: all of it is to be said at once.
+        found = look_at(map(self.path, kept), screen, decode=bool(self.damaged))
         wrong, bad = [], {}
         for file, now in zip(kept, found.values(), strict=True):
             there, known = os.path.exists(self.path(file)), file in self.damaged
@@ -136,14 +136,15 @@ class RunPhotos:
         return lines
 
 
-def open_images(config: Config, run: Path | None, screen: Any, damaged: Container[str] = ()
-) -> tuple[Source, RunPhotos | None]:  # fmt: skip
+def open_images(
+    config: Config, run: Path | None, screen: Any, bad: dict[str, str] | None = None
+) -> tuple[Source, RunPhotos | None]:
     """The images of a run, all photos looked at; and what photos.json is to hold, if anything.
 
-    `run` is its folder, None for one that has none yet.  `damaged` are files that could not be
-    decoded before.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
-    and where those of a run are not what they were; CheckpointError where a run
-    did not note them.
+    `run` is its folder, None for one that has none yet.  `bad` are files that could not be read
+    before, and why; others are added.  Where there are any, all photos are decoded, since there may
+    be more of them.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
+    and where those of a run are not what they were; CheckpointError where a run did not note them.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
@@ -153,17 +154,19 @@ def open_images(config: Config, run: Path | None, screen: Any, damaged: Containe
     if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
         raise lost(run, "begin a new one from its weights: --weights")
     seen: dict[str, Any] = {}
-    bad: dict[str, str] = {}
+    bad = {} if bad is None else bad
+    decode = bool(bad)
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
         source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
         if source.folder is None:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
-        found = look_at([p for _, p, _ in samples if p not in seen], screen, damaged)
+        found = look_at([p for _, p, _ in samples if p not in seen], screen, decode)
         new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
         report(new, len(samples), config.skip_damaged, screen)
-        seen, bad = seen | found, bad | new
+        seen |= found
+        bad |= new
     photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]

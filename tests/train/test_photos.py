@@ -147,7 +147,7 @@ def test_damage_that_only_decoding_shows(photos, capsys, part, cache):
     assert (run / "result.json").exists()
 
 
-def test_one_that_was_mended_goes_on_and_a_run_that_skips_needs_no_second_start(photos, capsys):
+def test_one_that_was_mended_goes_on(photos, capsys):
     run = photos.parent / "run"
     whole = (photos / "cat" / "0.png").read_bytes()
     scramble(photos / "cat" / "0.png")
@@ -156,11 +156,21 @@ def test_one_that_was_mended_goes_on_and_a_run_that_skips_needs_no_second_start(
     (photos / "cat" / "0.png").write_bytes(whole)
     assert resume() == 0
     assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
-    shutil.rmtree(run)
-    for name in ("cat/0.png", "cat/5.png", "dog/3.png"):
+
+
+@pytest.mark.parametrize("colours", ["--colour-shift=0", "--colour-shift=0.1"])
+def test_a_run_that_skips_starts_twice_at_most_and_names_each_damaged_photo_once(
+    photos, capsys, colours
+):
+    bad = {"cat/0.png", "cat/3.png", "cat/5.png", "dog/3.png", "dog/4.png"}
+    for name in bad:
         scramble(photos / name)
-    assert train("--epochs=2", "--skip-damaged") == 0
-    assert set(RunPhotos.read(run).left_out) == {"cat/0.png", "cat/5.png", "dog/3.png"}
+    (photos / "dog" / "7.png").write_bytes(b"")
+    assert train("--epochs=2", "--skip-damaged", colours) == 0
+    assert set(RunPhotos.read(photos.parent / "run").left_out) == bad | {"dog/7.png"}
+    out = capsys.readouterr().out
+    assert out.count("device: ") == 2
+    assert [out.count(f"{name}': ") for name in sorted(bad | {"dog/7.png"})] == [1] * 6
 
 
 def test_the_limit_is_not_new_photos(photos, capsys):
