@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info
 
 from minialex.attach import accelerate, loss_function
 from minialex.fast.threads import cpu_count
-from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
+from minialex.gpu.diagnosis import gpu_problem, installed_wheels
 from minialex.models import AlexNet
 from minialex.optim import Adam
 from minialex.train.memory import system_bytes, system_value
@@ -71,7 +71,7 @@ def memory() -> str:
 
 
 def gpus(cupy: ModuleType) -> list[str]:
-    """A line per GPU, one for the versions of CUDA, and one for what is missing but not needed."""
+    """A line per GPU, and one for the versions of CUDA."""
     runtime = cupy.cuda.runtime
     lines = []
     for index in range(runtime.getDeviceCount()):
@@ -83,21 +83,7 @@ def gpus(cupy: ModuleType) -> list[str]:
         lines.append(f"{about['name'].decode()}, {power}, {room}")
     driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
     lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
-    return lines + random_numbers(cupy)
-
-
-def random_numbers(cupy: ModuleType) -> list[str]:
-    """A line where CuPy's own random numbers do not work; else none.
-
-    minialex draws its own, but your other programs may want CuPy's.
-    """
-    try:
-        float(cupy.random.random(1)[0])
-    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        what = f"no random numbers ({first_line(error)})"
-        what = "cuRAND cannot be found" if "curand" in str(error) else what
-        return [f"{what}; minialex does not need it, for other programs: {libraries_command()}"]
-    return []
+    return lines
 
 
 def losses(device: str, steps: int = 3) -> list[float]:

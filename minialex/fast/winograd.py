@@ -7,7 +7,7 @@ B (n, n), with which
     y = A^T [ (G g) . (B^T d) ]      "." multiplies element-wise: n multiplications instead of m*r
 
 **In two dimensions** each matrix acts on the rows and the columns of a tile:
-Y = A^T [ (G g G^T) . (B^T d B) ] A.  `plain_winograd` in winograd_matrices.py is that in 15 lines.
+Y = A^T [ (G g G^T) . (B^T d B) ] A.  docs/book/09-winograd.md has that in 15 lines.
 Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n
 multiplications become n*n matrix products:
 
