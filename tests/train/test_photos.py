@@ -23,6 +23,9 @@ TINY = (
 )  # fmt: skip
 
 
+PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}, "damaged": []}'
+
+
 def paint(path, number, end=None):
     pixels = np.random.default_rng(number).integers(0, 256, (72, 80, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +216,9 @@ def test_runs_of_before_go_on_as_they_did(photos, capsys):
     assert test.indices.tolist() == old.test.indices.tolist()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"folder": 3}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"folder": 3}', PART, "[" * 100_000, "\xff"]
+)
 def test_a_photos_json_that_is_damaged(photos, text):
     assert train("--epochs=1", "--keep-last") == 0
     run = photos.parent / "run"
