@@ -166,6 +166,8 @@ class Saved:
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)
+        if folder.best.exists():  # the end needs it, and should not be the first to find damage
+            checkpoint.load_checkpoint(folder.best)
         for key, vector in moments.items():
             if vector is None or vector.shape != theta.shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
