@@ -38,7 +38,7 @@ COMMANDS = {  # {run}: the folder; what it draws comes into the folder out
 }
 SHARES = {"resume": 6, "predict": 5, "evaluate": 4, "pictures": 1, "curves": 2}
 RUNS = ("done", "stopped")
-TEXTS = ("config.json", "history.csv", "result.json")
+TEXTS = ("history.csv", "result.json", "remove config.json")
 
 
 def make_runs() -> None:
