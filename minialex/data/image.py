@@ -195,7 +195,7 @@ def _explained(error: Exception) -> tuple[str, bool]:
         return error.strerror or text, False
     if isinstance(error, Image.DecompressionBombError):
         return "it has far too many pixels; make it smaller", True
-    if re.search("MAX_TEXT|text chunks|null byte", text):
+    if re.search("MAX_TEXT|text chunks|embedded null", text):
         return text, True
     # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
     return f"the file is damaged or cut short ({text}); delete it or fetch it again", True

@@ -45,6 +45,13 @@ def test_test_images_and_neighbours_come_from_the_data_of_the_run(folder, tmp_pa
     assert drawn(capsys, tmp_path / "out", folder / "run", photo) == (ALL, [])
 
 
+@pytest.mark.parametrize("more", [(), ("--limit", 9)])
+def test_pictures_of_a_run_on_drawings(tmp_path, capsys, more):
+    settings = {"data": "drawings", "seed": 0, "limit": 12}
+    make_run(tmp_path / "run", lenet(), classes=("cat", "dog"), settings=settings)
+    assert drawn(capsys, tmp_path / "out", tmp_path / "run", *more) == (ALL, [])
+
+
 def test_without_data_neighbours_are_left_out(folder, tmp_path, capsys):
     photos = folder / "photos"
     make_run(tmp_path / "fit", lenet(), settings={"fit": {"epochs": 3}})
