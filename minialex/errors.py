@@ -1,6 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 import math
+from typing import Any
 
 
 class MinialexError(Exception):
@@ -30,6 +31,9 @@ def check_sizes(name: str, least: int = 1, **sizes: object) -> None:
             raise ValueError(f"{name}: {what} must be a whole number from {least} on, got {size!r}")
 
 
-def is_number(value: object, least: float = 0, below: float = math.inf) -> bool:
-    """Whether `value` is a number from `least` on and below `below`; a text or a NaN is none."""
-    return hasattr(value, "__float__") and least <= float(value) < below
+def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:
+    """Whether `value` is a finite number from `least` on and below `below`; no text, no array."""
+    try:
+        return bool(hasattr(value, "__float__") and math.isfinite(value) and least <= value < below)
+    except (TypeError, ValueError, OverflowError):  # an array of several, 10**400
+        return False

@@ -193,8 +193,8 @@ class Saved:
         run, rows = self.run, folder.read_history()
         progress = run.progress = Progress(epoch=len(rows), history=rows)
         if not progress.is_over(found.get("fit", found)):
-            raise CheckpointError(f"{str(folder.path)!r} lacks last.safetensors, without which it"
-        f" cannot go on; begin a new run with its weights: --weights {folder.best}")  # fmt: skip
+            what = "lacks last.safetensors, without which it cannot go on; for a new run with its"
+            raise CheckpointError(f"{str(folder.path)!r} {what} weights: --weights {folder.best}")
         read_model(folder.best, into=run.model)
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
