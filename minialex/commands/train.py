@@ -20,7 +20,7 @@ from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
 from minialex.train.files import locked, read_text, reason
 from minialex.train.loop import Training
-from minialex.train.photos import note_damaged, open_images
+from minialex.train.photos import open_images
 from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.run import RunFolder, free_paths
@@ -44,12 +44,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Begin or resume a run; returns 0 when it is finished, 130 when it was stopped by Ctrl-C."""
+    """Begin or resume a run; returns 0 when it is finished, 130 when it was stopped by Ctrl-C.
+
+    Raises DataError, which says how to go on, for a photo that cannot be decoded.
+    """
     config, folder, finished = start(options)
     if finished:
         say_finished(folder, config)
         return 0
-    return train_with_photos(config, folder)
+    try:
+        return train(config, folder)
+    except PhotoError as error:
+        resume = [] if folder.new else [command_line("train", "--resume", folder.path)]
+        how = " ".join([*resume, *["--skip-damaged"] * error.damaged]) or "try again"
+        raise DataError(f"{error}; to go on: {how}") from None
 
 
 def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
@@ -97,34 +105,12 @@ def say_finished(folder: RunFolder, config: Config) -> None:
         say(f"to let it go on, add --epochs with more than {config.epochs}")
 
 
-def train_with_photos(config: Config, folder: RunFolder) -> int:
-    """`train`, which goes on without damaged photos where it is told to.
-
-    Raises DataError where it is not.
-    """
-    bad: dict[str, str] = {}  # photos, and why they cannot be read
-    while True:
-        try:
-            return train(config, folder, bad)
-        except PhotoError as error:
-            bad[error.path] = str(error)
-            begun = not folder.new and note_damaged(folder.path, error)
-            if not (config.skip_damaged and error.damaged):
-                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * error.damaged
-                how = command_line("train", *words) if begun else " ".join(words)
-                raise DataError(f"{error}; to go on: {how}") from None
-            if begun:  # with its settings, such as the colours that were measured
-                folder, config = RunFolder.open(folder.path)
-            else:  # of one that has begun, photos.json tells the next try
-                say(f"left out: {error}")
-
-
-def train(config: Config, folder: RunFolder, bad: dict[str, str] | None = None) -> int:
+def train(config: Config, folder: RunFolder) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    source, photos = open_images(config, None if folder.new else folder.path, screen, bad)
+    source, photos = open_images(config, None if folder.new else folder.path, screen)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))

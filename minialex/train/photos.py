@@ -5,10 +5,12 @@ A network must never be tested on photos that it was trained on.  So a run keeps
     folder     where its photos are
     files      {file: [part, class, fingerprint]}; the part is "train", "val" or "test"
     left_out   {file: why}: those that cannot be read, and those beyond --limit
-    damaged    files whose damage showed only when they were decoded, in training or in the test
 
 When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
 gone, or is another one now.
+
+To look at a photo is to read its header and its end, which shows nearly all damage.  What only
+decoding shows ends a run in its midst; with --skip-damaged all photos are decoded beforehand.
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, DataError
 from minialex.train.config import Config
-from minialex.train.files import locked, read_text, reason, write_text
+from minialex.train.files import read_text, reason, write_text
 from minialex.train.screen import Silent
 
 PARTS = ("train", "val", "test")
@@ -36,7 +38,6 @@ class RunPhotos:
     folder: str
     files: dict[str, list[str]]
     left_out: dict[str, str]
-    damaged: list[str]
 
     @classmethod
     def read(cls, run: Path) -> "RunPhotos | None":
@@ -46,7 +47,8 @@ class RunPhotos:
         """
         name = str(run / "photos.json")
         try:
-            photos = cls(**json.loads(read_text(Path(name))))
+            found = json.loads(read_text(Path(name)))
+            photos = cls(found["folder"], found["files"], found["left_out"])
             photos.source()
             return photos
         except (FileNotFoundError, NotADirectoryError):
@@ -81,21 +83,18 @@ class RunPhotos:
     def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
         """Look at all photos, or those of a part, again: they must be those of the run.
 
-        Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
+        Raises DataError where one has changed, or, unless `skip`, is gone or cannot be read.
         """
         if not os.path.isdir(self.folder):
             fix = "put the photos of the run back, or write into its photos.json where they are now"
             raise DataError(f"{self.folder!r} does not exist; {fix}")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
-        # Where decoding showed damage, there may be more of it: all of it is to be said at once.
-        found = look_at(map(self.path, kept), screen, decode=bool(self.damaged))
+        found = look_at(map(self.path, kept), screen, decode=skip)
         wrong, bad = [], {}
         for file, now in zip(kept, found.values(), strict=True):
-            there, known = os.path.exists(self.path(file)), file in self.damaged
-            if isinstance(now, PhotoError) and (there or known):
+            there = os.path.exists(self.path(file))
+            if isinstance(now, PhotoError) and (there or skip):
                 bad[file] = str(now)
-            elif known and isinstance(now, str):  # it has been mended
-                self.files[file][2] = now
             elif now != self.files[file][2]:
                 wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
         if wrong:
@@ -103,7 +102,6 @@ class RunPhotos:
             some = ", ".join(wrong[:3]) + " ..." * (len(wrong) > 3)
             raise DataError(f"{text}: {some}; put them back, or start anew")
         report(bad, len(kept), skip, screen)
-        self.damaged = [file for file in self.damaged if file not in kept]
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
@@ -136,15 +134,13 @@ class RunPhotos:
         return lines
 
 
-def open_images(
-    config: Config, run: Path | None, screen: Any, bad: dict[str, str] | None = None
-) -> tuple[Source, RunPhotos | None]:
+def open_images(config: Config, run: Path | None, screen: Any
+) -> tuple[Source, RunPhotos | None]:  # fmt: skip
     """The images of a run, all photos looked at; and what photos.json is to hold, if anything.
 
-    `run` is its folder, None for one that has none yet.  `bad` are files that could not be read
-    before, and why; others are added.  Where there are any, all photos are decoded, since there may
-    be more of them.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
-    and where those of a run are not what they were; CheckpointError where a run did not note them.
+    `run` is its folder, None for one that has none yet.  Raises DataError for photos that cannot be
+    read, unless `config.skip_damaged`, and where those of a run are not what they were;
+    CheckpointError where a run did not note them.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
@@ -153,21 +149,19 @@ def open_images(
         return photos.source(), photos
     if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
         raise lost(run, "begin a new one from its weights: --weights")
-    seen: dict[str, Any] = {}
-    bad = {} if bad is None else bad
-    decode = bool(bad)
+    seen, bad = dict[str, Any](), dict[str, str]()
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
         source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
         if source.folder is None:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
-        found = look_at([p for _, p, _ in samples if p not in seen], screen, decode)
+        found = look_at([p for _, p, _ in samples if p not in seen], screen, config.skip_damaged)
         new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
         report(new, len(samples), config.skip_damaged, screen)
         seen |= found
         bad |= new
-    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
+    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {})
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
     why = dict.fromkeys(sorted(source.unused), "beyond --limit") | bad
@@ -222,13 +216,3 @@ def report(bad: dict[str, str], count: int, skip: bool, screen: Any) -> None:
         raise DataError(f"{what}, see above; mend them, or go on without them: --skip-damaged")
     if bad:
         screen.line(f"left out: {what}")
-
-
-def note_damaged(run: Path, error: PhotoError) -> bool:
-    """Note in photos.json that a file could not be decoded; whether the run has begun."""
-    photos = RunPhotos.read(run)
-    if photos is not None and error.damaged and (file := photos.file(error.path)) in photos.files:
-        photos.damaged = sorted({*photos.damaged, file})
-        with locked(run):
-            photos.write(run)
-    return (run / "config.json").exists()
