@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import shlex
 import signal
 import sys
@@ -38,6 +39,7 @@ def run() -> None:
     """The program."""
     if startup.WAITS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["MPLBACKEND"] = "agg"  # draw into files, without a notebook's window, say
     run_main(lambda: main(sys.argv[1:]))
 
 
