@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
         "What a trained network looks for, as a page for a browser: activations,\n"
-        "attention, neighbours, filters.", "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
+        "attention, neighbours, filters.",
+        "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
     parser.add_argument("photos", type=Path, nargs="*",
         help="photos or folders of photos (default: test images)")  # fmt: skip
     parser.add_argument("--data", help="drawings, pets or a folder, where neighbours are searched"
