@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minialex.commands.options import Formatter
 from minialex.errors import ConfigError, MinialexError
-from minialex.train.files import reason
+from minialex.files import reason
 from minialex.train.run import RunFolder
 from minialex.use.pictures import plot_curves
 

@@ -16,9 +16,9 @@ from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
 from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
+from minialex.files import locked, read_text, reason
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
-from minialex.train.files import locked, read_text, reason
 from minialex.train.loop import Training
 from minialex.train.photos import open_images
 from minialex.train.preprocessing import measure_colours

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError
+from minialex.files import reason, write_whole
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
-from minialex.train.files import reason, write_whole
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1

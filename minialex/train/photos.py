@@ -24,8 +24,8 @@ from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, DataError
+from minialex.files import read_text, reason, write_text
 from minialex.train.config import Config
-from minialex.train.files import read_text, reason, write_text
 from minialex.train.screen import Silent
 
 PARTS = ("train", "val", "test")

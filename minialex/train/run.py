@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
+from minialex.files import read_text, reason, write_text
 from minialex.train.config import Config, from_settings
-from minialex.train.files import read_text, reason, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",

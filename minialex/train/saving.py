@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
+from minialex.files import locked, remove_temporary
 from minialex.train import checkpoint
 from minialex.train.config import flag, options
-from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, read_model
 from minialex.train.progress import Progress, TrainingError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from minialex.train.files import write_whole
+from minialex.files import write_whole
 from minialex.xp import Array, to_cpu
 
 Row = tuple[str, list[tuple[Image.Image, str]]]  # a heading; pictures, each with the text below it

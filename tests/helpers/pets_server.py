@@ -69,7 +69,6 @@ class Server:
     silent    accept, but do not answer
     moved     redirect /old/... to /...
     endless   send no length, and the body of images.tar.gz over and over
-    drip      seconds to wait before each byte
     slow      seconds to wait before each answer
     """
 
@@ -77,7 +76,7 @@ class Server:
         self.files = {"annotations.tar.gz": ANNOTATIONS, "images.tar.gz": IMAGES}
         self.requests, self.cut, self.ranges, self.status = [], None, True, None
         self.silent, self.shift, self.over = False, 0, threading.Event()
-        self.endless, self.drip, self.slow = False, 0, 0
+        self.endless, self.slow = False, 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -124,10 +123,6 @@ class Server:
         with contextlib.suppress(OSError):  # the other end has enough
             while self.endless and name == "images.tar.gz":
                 handler.wfile.write(body)
-            for k in range(first, len(body)) if self.drip else ():
-                handler.wfile.write(body[k : k + 1])
-                if self.over.wait(self.drip):
-                    return
         end = len(body) if self.cut is None else first + self.cut
         handler.wfile.write(body[first:end])
 

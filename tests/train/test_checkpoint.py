@@ -15,17 +15,17 @@ from safetensors.numpy import load, load_file, save, save_file
 
 import minialex
 from device import assert_array_equal, on_device, on_host
+from minialex import files
 from minialex.errors import CheckpointError
+from minialex.files import write_text
 from minialex.models import AlexNet
 from minialex.params import flatten
-from minialex.train import files
 from minialex.train.checkpoint import (
     load_checkpoint,
     load_state_dict,
     save_checkpoint,
     state_dict,
 )
-from minialex.train.files import write_text
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_a_run_is_begun_stopped_and_resumed_to_the_same_bits(tmp_path):
 
 def test_a_second_program_is_refused_there_too(tmp_path):
     code = (
-        "import windows_rules, pathlib; from minialex.train.files import locked\n"
+        "import windows_rules, pathlib; from minialex.files import locked\n"
         "from minialex.errors import CheckpointError\n"
         "folder = pathlib.Path('.')\n"
         "with locked(folder):\n"

@@ -80,11 +80,11 @@ def remove_temporary(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Of all programs, only this block writes to `folder`; a process that dies lets go of it.
 
-    Raises CheckpointError where another one has it, OSError where the folder cannot be opened.
-    Disks that know no locks do without.
+    Where another one has it, raises CheckpointError, or else waits for it; OSError where the folder
+    cannot be opened.  Disks that know no locks do without.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
@@ -94,9 +94,9 @@ def locked(folder: Path) -> Iterator[None]:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         else:
-            windows.locking(handle, windows.LK_NBLCK, 1)
+            windows.locking(handle, windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
     except OSError as error:
         if error.errno in TAKEN:
             os.close(handle)
