@@ -1,5 +1,6 @@
 """What forward and backward promise beside right numbers, for gradcheck to hold them to it."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,25 +14,12 @@ ROUNDING = 1e-9  # two ways to the same sum may differ so much, of the largest n
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 
 
-class Found:
-    """The parameters, buffers and counts of a layer as they were found."""
-
-    def __init__(self, layer: Layer):
-        self.params = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
-        self.buffers = [(part.buffers, key, array, array.copy()) for part in family(layer)
-            for key, array in part.buffers.items()]  # fmt: skip
-        self.counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
-
-    def use(self, dtype: Any = None) -> None:
-        """Put all of it back, or copies of the parameters in `dtype` in the place of themselves."""
-        for owner, key, array in self.params:
-            owner[key] = array.astype(dtype) if dtype else array
-        for owner, key, array, copy in self.buffers:
-            if hasattr(array, "__setitem__"):  # else a number, which nobody can have changed
-                array[...] = copy
-            owner[key] = array
-        for leaf, step in self.counts:
-            leaf.set_step(step)
+def copied(layer: Layer, dtype: Any) -> Layer:
+    """A copy of a layer with its parameters in `dtype`: whatever it does, the layer stays as it is."""
+    layer = copy.deepcopy(layer)
+    for owner, key, _ in named_arrays(layer.params):
+        owner[key] = owner[key].astype(dtype)
+    return layer
 
 
 def not_finite(arrays: Iterable[tuple[str, Array]]) -> list[str]:
@@ -83,13 +71,13 @@ def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
     return [f"per_image is True, but halves of the batch give another {what}" for what in others]
 
 
-def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
+def behaviour(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What forward and backward do that they should not; and what is no fault, but good to know."""
-    before = other_mode(check, found)
+    before = other_mode(check)
     problems, notes = calls(check, gradients)
-    if not alike(other_mode(check, found), before):
+    if not alike(other_mode(check), before):
         problems.append("forward changes what later calls give: what it keeps belongs in buffers")
-    return problems + promoted(check, found) + halves(check, gradients), notes
+    return problems + promoted(check) + halves(check, gradients), notes
 
 
 def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -131,36 +119,34 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
     return [text for text, is_so in problems.items() if is_so], notes
 
 
-def promoted(check: Any, found: Found) -> list[str]:
+def promoted(check: Any) -> list[str]:
     """Whether float32 stays float32."""
-    found.use(np.float32)
+    layer = copied(check.original, np.float32)
     try:
-        result, cache = check.run_forward(check.x.astype(np.float32))
+        result, cache = check.run_forward(check.x.astype(np.float32), layer=layer)
         name, dy = "forward", to_device(check.dy.astype(np.float32), check.device)
         if result.dtype == np.float32:
-            name, grad = "backward", zeros_like(check.layer.params)
-            result = check.layer.backward(dy, cache, grad)
+            name, grad = "backward", zeros_like(layer.params)
+            result = layer.backward(dy, cache, grad)
     except Exception as error:  # of a layer that is right in float64
         return [f"in float32 there is an error: {str(error) or type(error).__name__}"]
-    finally:
-        found.use(np.float64)
     stays = result is None or result.dtype == np.float32
     return [] if stays else [f"{name} makes {result.dtype} of float32"]
 
 
-def other_mode(check: Any, found: Found) -> np.ndarray | None:
-    """y in evaluation for a layer in training, and the reverse; None where it cannot be had."""
-    layer, modes = check.layer, [(part, part.training) for part in family(check.layer)]
-    found.use(np.float64)
+def other_mode(check: Any) -> np.ndarray | None:
+    """y in evaluation for a layer in training, and the reverse; None where it cannot be had.
+
+    Of the layer as it is now, but with the buffers that it had at first.
+    """
+    layer = copy.deepcopy(check.layer)
+    for part, first in zip(family(layer), family(check.original), strict=True):
+        part.buffers.update(copy.deepcopy(first.buffers))
     try:
-        return check.forward() if layer.train(not layer.training) else None
+        layer.train(not layer.training)
+        return to_cpu(check.run_forward(check.x.copy(), layer=layer)[0])
     except Exception:  # such as "train me first"
         return None
-    finally:
-        layer.train(modes[0][1])
-        for part, mode in modes:
-            part.training = mode
-        found.use(np.float64)
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -164,7 +164,10 @@ class Saved:
             header["model"] = {"layer": "AlexNet", **header["model"]}
         if any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model or other classes")
-        progress = Progress.of(header.get("progress"), name)
+        try:
+            progress = Progress(**header["progress"])
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{name} is of no run that could go on") from None
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)
