@@ -15,7 +15,7 @@ SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 
 
 def copied(layer: Layer, dtype: Any) -> Layer:
-    """A copy of a layer with its parameters in `dtype`: whatever it does, the layer stays as it is."""
+    """A copy of a layer with its parameters in `dtype`."""
     layer = copy.deepcopy(layer)
     for owner, key, _ in named_arrays(layer.params):
         owner[key] = owner[key].astype(dtype)

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from minialex.commands.options import Formatter
+from minialex.commands.main import Formatter
 from minialex.errors import ConfigError, MinialexError
 from minialex.files import reason
 from minialex.train.run import RunFolder

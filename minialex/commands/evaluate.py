@@ -15,7 +15,7 @@ import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
-from minialex.data.layout import find_parts
+from minialex.data.sources import find_parts
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.train.evaluation import images_to_test, tally

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from minialex.commands.options import Formatter
+from minialex.commands.main import Formatter
 from minialex.data.files import left_out_line
 from minialex.errors import ConfigError, DataError
 from minialex.fast.threads import spare_memory

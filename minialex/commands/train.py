@@ -1,31 +1,39 @@
 """`minialex train`: a training run of AlexNet, from its options to result.json.
 
 What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
-beside what it does, and checks before a long run what could end it.
+beside what it does, and checks before a long run what could end it.  The options on the command
+line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 """
 
 import argparse
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
-from minialex.commands.main import command_line
-from minialex.commands.options import training_parser
+from minialex.commands.main import Formatter, command_line
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
 from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.files import locked, read_text, reason
 from minialex.gpu.devices import allow_tf32, choose_device
-from minialex.train.config import Config, change, configure
+from minialex.train import config as settings
+from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
 from minialex.train.loop import Training
 from minialex.train.photos import open_images
-from minialex.train.preprocessing import measure_colours
-from minialex.train.recipes import make_optimizer
+from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
-from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
+from minialex.train.setup import (
+    final_scores,
+    fit_options,
+    make_loaders,
+    make_model,
+    measure_colours,
+)
 from minialex.use.pictures import plot_curves
 from minialex.use.predict import find_checkpoint
 
@@ -36,11 +44,11 @@ examples:
   %(prog)s --data pets --ten-crop
   %(prog)s --resume runs/pets-owt-1
 """
-
-
-def parser() -> argparse.ArgumentParser:
-    """All options of a training run."""
-    return training_parser("Train AlexNet on drawings or photos, or resume a run.", EXAMPLES)
+METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
+OF_NO_SURPRISE = (None, settings.ZERO_OR_MORE, settings.ONE_OR_MORE, settings.FINITE)
+FOLDERS = {  # the two options that are no part of the settings
+    "out": "folder of the new run (default: runs/<data>-<variant>-<number>)",
+    "resume": "go on with the run in this folder"}  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:
@@ -175,3 +183,49 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
         say("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
     except Exception as error:
         say(f"no curves.png: {reason(error)}")
+
+
+# ---------------------------------------------------------------------------------- the options
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options of Config, in their groups, and --out and --resume.
+
+    Only those that are given appear in its result, so that a recipe can fill in the others.
+    """
+    parser = argparse.ArgumentParser(usage="%(prog)s [options]", epilog=EXAMPLES,
+        description="Train AlexNet on drawings or photos, or resume a run.",
+        formatter_class=Formatter, argument_default=argparse.SUPPRESS)  # fmt: skip
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for field in settings.options():
+        about, kind = field.metadata, value_type(field)
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            how = {"type": about["parse"] or kind, "metavar": about["metavar"] or METAVARS[kind]}
+        text = f"{explain(field)} (default: {default(field)})"
+        groups[about["group"]].add_argument(flag(field.name), help=text.replace("%", "%%"), **how)
+    for name, text in FOLDERS.items():
+        groups["run"].add_argument(flag(name), metavar="RUN", help=text)
+    return parser
+
+
+def explain(field: dataclasses.Field) -> str:
+    """What an option means, with its choices and limits."""
+    text, choices, limits = (field.metadata[name] for name in ("text", "choices", "limits"))
+    if not all(re.search(rf"\b{choice}\b", text) for choice in choices):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    if limits not in OF_NO_SURPRISE:
+        text += f"; {limits[0]}"
+    return text
+
+
+def default(field: dataclasses.Field) -> str:
+    """The default of an option; where recipes differ, of each: "drawings 2, paper 90"."""
+    if shown := field.metadata["shown"]:
+        return shown
+    words = {True: "yes", False: "no"} if value_type(field) is bool else {}
+    values = {name: recipe.get(field.name, field.default) for name, recipe in RECIPES.items()}
+    texts = {name: words.get(value, str(value)) for name, value in values.items()}
+    if len(set(texts.values())) == 1:
+        return texts.popitem()[1]
+    return ", ".join(f"{name} {text}" for name, text in texts.items())

@@ -1,7 +1,7 @@
 """Config -- the options of a training run.  Each is defined here, and nowhere else.
 
 A field says all that there is to know of its option: default, type, group, help, what it may be.
-The checks below, the command line with its --help (`commands/options.py`) and the page
+The checks below, the command line with its --help (`commands/train.py`) and the page
 docs/options.md (`docs/options_page.py`) are made from that.  A new option is one more field.
 """
 

@@ -3,7 +3,7 @@
 The loop is `train`, `epoch` and `step` of the class `Training`, from batch to update.  What else a
 run needs stands beside it, in small objects:
 
-    Chunks      takes a batch in parts where memory is short                  chunks.py
+    Chunks      takes a batch in parts where memory is short                  memory.py
     Meter       reads losses back from the device, now and then               progress.py
     Progress    how far the run has come: what the next step depends on       progress.py
     Saved       the best weights, and all that it takes to resume             saving.py
@@ -36,8 +36,8 @@ from minialex.seeds import number_streams
 from minialex.train import memory
 from minialex.train.advice import advice
 from minialex.train.arguments import check_arguments
-from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate, evaluating
+from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, check_finite
 from minialex.train.run import RunFolder

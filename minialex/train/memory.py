@@ -25,6 +25,16 @@ more.  Pages are written to be read, and take several times as much per image: `
 A limit is of all that the process takes, not of a step alone.  What there is beside the step,
 `outside_bytes` measures and counts: Python with its libraries and your data, and the batches that
 wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
+
+**A batch in chunks.**  The loss is a mean over the N images of the batch, so its gradient is a sum
+with one term per image, and may be summed in parts: for chunks of n_1, n_2 ... images with mean
+losses L_1, L_2 ...,
+
+    L = sum over k of (n_k / N) L_k         dL/dtheta = sum over k of (n_k / N) dL_k/dtheta
+
+Chunks are taken in order, so the result does not depend on anything but their size, and on that
+only in the last digits: the same numbers are added in another order.  A layer that needs the whole
+batch, such as a batch normalization, makes chunks impossible.
 """
 
 import contextlib
@@ -33,11 +43,16 @@ import functools
 import importlib
 import math
 import re
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
+from minialex.attach import mixers
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d
-from minialex.params import Shape, count_parameters
+from minialex.optimizer import Optimizer
+from minialex.params import Params, Shape, count_parameters, dict_like
+from minialex.xp import get_xp
 
 FLOAT = 4  # bytes
 REST = 1 << 16
@@ -111,6 +126,36 @@ def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cp
     vectors = (1 + states) * count_parameters(model.params) * FLOAT
     held = max(0, held_bytes(device) - vectors)
     return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
+
+
+class Chunks:
+    """Parts of at most `size` images of batches of up to `batch_size`, for `optimizer`'s gradient.
+
+    Raises ConfigError for several parts of a model that has a layer which needs the whole batch.
+    """
+
+    def __init__(self, model: Layer, optimizer: Optimizer, size: int, batch_size: int):
+        if size < batch_size and (whole := list(mixers(model))):
+            raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
+        self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
+        self.model, self.part_grad = model, Params()
+        self.part: Any = None  # a vector as long as theta, made when it is needed
+
+    def of(self, N: int) -> Generator[tuple[slice, float, Params]]:
+        """(images, their share of the batch, the grad for backward to write to), part by part.
+
+        The gradient of the first part replaces the last batch's, those of the others are added to
+        it when the next part is asked for.
+        """
+        if self.part is None and self.size < N:
+            self.part = get_xp(self.optimizer.theta).zeros_like(self.optimizer.theta)
+            self.part_grad = dict_like(self.model.params, self.part)
+        for start in range(0, N, self.size):
+            images = slice(start, min(N, start + self.size))
+            share = (images.stop - start) / N
+            yield images, share, self.optimizer.grad if start == 0 else self.part_grad
+            if start > 0:
+                self.optimizer.g += self.part
 
 
 @functools.cache

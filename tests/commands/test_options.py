@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bad_input import refused
-from minialex.commands import options as page
+from minialex.commands import train as page
 from minialex.commands.train import parser
 from minialex.errors import ConfigError, DeviceError
 from minialex.gpu import devices

@@ -7,7 +7,7 @@ from PIL import Image
 
 from bad_input import refused
 from minialex.data import ImageFolder, open_source
-from minialex.data.layout import part_of
+from minialex.data.sources import part_of
 from minialex.errors import DataError
 
 

@@ -22,8 +22,7 @@ from minialex.data import (
 )
 from minialex.data.pixels import needed_side
 from minialex.train.config import Config
-from minialex.train.preprocessing import evaluation_transform, training_transform
-from minialex.train.setup import make_loaders
+from minialex.train.setup import evaluation_transform, make_loaders, training_transform
 from minialex.use.predict import Predictor
 from trained import lenet, make_run
 
