@@ -8,6 +8,7 @@ file or the new one.  What a killed process leaves under a temporary name is kno
 import contextlib
 import errno
 import importlib
+import json
 import os
 import re
 import secrets
@@ -25,12 +26,10 @@ TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
 
 
-def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None
-) -> None:  # fmt: skip
+def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
     """Write `pieces`, bytes or arrays of them, to a file, atomically.
 
-    The old file is `keep` afterwards, if that is given.  Raises CheckpointError where the disk
-    refuses.
+    Raises CheckpointError where the disk refuses.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -41,8 +40,6 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path 
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut could leave the name without content
-            if keep is not None and path.exists():
-                os.replace(path, keep)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -69,6 +66,22 @@ def read_text(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is no regular file")
     return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path, advice: str = "start a new run") -> Any:
+    """What a JSON file holds.
+
+    Raises FileNotFoundError where there is none, CheckpointError, with advice, for a damaged one.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {str(path)!r}: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        line = f"{str(path)!r} is damaged ({reason(error)}); {advice}"
+        raise CheckpointError(line) from None
 
 
 def remove_temporary(folder: Path, names: Iterable[str]) -> None:

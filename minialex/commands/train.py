@@ -16,9 +16,9 @@ from typing import Any
 from minialex.commands.main import Formatter, command_line
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
-from minialex.errors import CheckpointError, ConfigError, DataError
+from minialex.errors import ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
-from minialex.files import locked, read_text, reason
+from minialex.files import locked, read_json, reason
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train import config as settings
 from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
@@ -100,13 +100,8 @@ def say_finished(folder: RunFolder, config: Config) -> None:
 
     Raises CheckpointError where result.json cannot be read.
     """
-    try:
-        result = read_text(folder.result)
-        json.loads(result)
-    except (OSError, ValueError, RecursionError) as error:
-        line = f"{str(folder.result)!r} is damaged ({reason(error)})"
-        raise CheckpointError(f"{line}; remove it, and the run is tested again") from None
-    say(f"{folder.path} is finished: {result.strip()}")
+    result = read_json(folder.result, "remove it, and the run is tested again")
+    say(f"{folder.path} is finished: {json.dumps(result)}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
     else:

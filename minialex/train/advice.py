@@ -21,14 +21,13 @@ import contextlib
 import math
 import textwrap
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minialex.layers import Layer, Linear, ReLU
 from minialex.params import dict_like, named_arrays
-from minialex.train.evaluation import evaluating
+from minialex.train.evaluation import evaluating, watching
 from minialex.train.prefetch import device_batches
 from minialex.twin import page_of
 from minialex.xp import Array, to_cpu
@@ -95,7 +94,15 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
     with contextlib.closing(device_batches(run.loader, run.device, epoch=0)) as batches:
         x, labels = next(batches)
         x, labels = x[: min(IMAGES, run.chunks.size)].copy(), to_cpu(labels)
-    with evaluating(run.model), spying(run.model) as notes:
+    # Of each call of a leaf: the mean |x|^2 of its inputs, the root mean square of its outputs, and
+    # which of its units, channels or numbers, are above 0 for some image.
+    notes: list[tuple[Layer, float, float, np.ndarray]] = []
+
+    def note(_: str, leaf: Layer, x: Array, y: Array) -> None:
+        units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
+        notes.append((leaf, float((x * x).sum()) / len(x), float((y * y).mean()) ** 0.5, units))
+
+    with evaluating(run.model), watching(run.model, note):
         logits = to_cpu(run.model(x))
     if len(set(labels.tolist())) == 1 < len(labels):
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
@@ -153,28 +160,3 @@ def updates(run: Any) -> Iterator[tuple[str, float]]:
         if own[key].ndim > 1:
             squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
             yield name.removesuffix(".weight"), squares**0.5
-
-
-@contextlib.contextmanager
-def spying(model: Layer) -> Iterator[list[tuple[Layer, float, float, np.ndarray]]]:
-    """While `model` runs: a note for each call of a leaf, also from several threads.
-
-    (leaf, the mean |x|^2 of its inputs, the root mean square of its outputs, which of its units,
-    channels or numbers, are above 0 for some image)
-    """
-    notes: list[tuple[Layer, float, float, np.ndarray]] = []
-
-    def forward(leaf: Layer, x: Array) -> tuple[Array, Any]:
-        size = float((x * x).sum()) / len(x)
-        y, cache = type(leaf).forward(leaf, x)
-        units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
-        notes.append((leaf, size, float((y * y).mean()) ** 0.5, units))
-        return y, cache
-
-    for _, leaf in model.leaves():
-        vars(leaf)["forward"] = partial(forward, leaf)
-    try:
-        yield notes
-    finally:
-        for _, leaf in model.leaves():
-            vars(leaf).pop("forward", None)

@@ -19,7 +19,6 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,8 +99,8 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
 
 
 def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray],
-                    header: dict[str, Any], keep: Path | None = None) -> None:  # fmt: skip
-    """Write tensors and a JSON header to `path`, atomically; the old file is `keep` afterwards.
+                    header: dict[str, Any]) -> None:  # fmt: skip
+    """Write tensors and a JSON header to `path`, atomically.
 
     Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
     """
@@ -111,7 +110,7 @@ def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
     header = {"format": FORMAT, **header}
     header["checksum"] = _checksum(tensors, header)
     text = json.dumps(header, default=plain_number)
-    write_whole(path, _pieces(tensors, {"minialex": text}), keep)
+    write_whole(path, _pieces(tensors, {"minialex": text}))
 
 
 def load_checkpoint(path: str | os.PathLike[str], ours: bool = True

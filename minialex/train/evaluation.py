@@ -1,7 +1,8 @@
 """How good is a network?  Its loss and accuracy over a dataset, by one crop per image or by ten."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from minialex.losses import check, check_labels, log_softmax
 from minialex.params import family
 from minialex.train.prefetch import device_batches
 from minialex.train.screen import Silent
-from minialex.xp import to_cpu
+from minialex.xp import Array, to_cpu
 
 
 class Tally:
@@ -58,6 +59,28 @@ def evaluating(model: Layer, training: bool = False) -> Iterator[None]:
         model.train(found[0][1])  # a layer of the user's own may do more than to set the flag
         for layer, mode in found:
             layer.training = mode
+
+
+@contextlib.contextmanager
+def watching(model: Layer, note: Callable[[str, Layer, Array, Array], None]) -> Iterator[None]:
+    """While `model` runs, also on several threads: note(name, leaf, x, y) of each leaf's forward.
+
+    A leaf that works in place has overwritten its x by then.
+    """
+
+    def forward(name: str, leaf: Layer, x: Array) -> tuple[Array, Any]:
+        y, cache = type(leaf).forward(leaf, x)
+        note(name, leaf, x, y)
+        return y, cache
+
+    leaves = list(model.leaves())
+    try:
+        for name, leaf in leaves:
+            vars(leaf)["forward"] = functools.partial(forward, name, leaf)
+        yield
+    finally:
+        for _, leaf in leaves:
+            vars(leaf).pop("forward", None)
 
 
 def images_to_test(dataset: Dataset, batch_size: int, transform: Transform, ten_crop: bool,

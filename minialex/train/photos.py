@@ -24,7 +24,7 @@ from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, DataError
-from minialex.files import read_text, reason, write_text
+from minialex.files import read_json, reason, write_text
 from minialex.train.config import Config
 from minialex.train.screen import Silent
 
@@ -45,18 +45,17 @@ class RunPhotos:
 
         Raises CheckpointError where it cannot be read.
         """
-        name = str(run / "photos.json")
+        path = run / "photos.json"
         try:
-            found = json.loads(read_text(Path(name)))
+            found = read_json(path)
             photos = cls(found["folder"], found["files"], found["left_out"])
             photos.source()
             return photos
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise CheckpointError(f"cannot read {name!r}: {reason(error)}") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{name!r} is damaged ({error}); start a new run") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            line = f"{str(path)!r} is damaged ({reason(error)}); start a new run"
+            raise CheckpointError(line) from None
 
     def write(self, run: Path) -> None:
         """Write photos.json.  Raises CheckpointError where the disk refuses."""

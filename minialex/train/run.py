@@ -8,7 +8,7 @@ What the folder holds:
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
-    last-1.safetensors  the one before it, should it be damaged
+    last-1.safetensors  the one before it, of versions up to 0.4.0
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.files import read_text, reason, write_text
+from minialex.files import read_json, read_text, reason, write_text
 from minialex.train.config import Config, from_settings
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
@@ -89,7 +89,8 @@ class RunFolder:
         try:
             return run, from_settings(settings)
         except TypeError as error:
-            raise run.damaged(error) from None
+            line = f"{str(run.config)!r} is damaged ({error}); start a new run"
+            raise CheckpointError(line) from None
 
     def check_new(self) -> None:
         """Raise ConfigError where the folder holds a run, or other files of our names."""
@@ -103,18 +104,10 @@ class RunFolder:
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
-            return json.loads(read_text(self.config))
-        except (FileNotFoundError, NotADirectoryError):
+            return read_json(self.config)
+        except FileNotFoundError:
             line = f"{str(self.path)!r} holds no run: it has no config.json"
             raise CheckpointError(line) from None
-        except OSError as error:
-            raise CheckpointError(f"cannot read {str(self.config)!r}: {reason(error)}") from None
-        except (ValueError, RecursionError) as error:
-            raise self.damaged(error) from None
-
-    def damaged(self, error: Exception) -> CheckpointError:
-        """What to raise where config.json does not hold what it should."""
-        return CheckpointError(f"{str(self.config)!r} is damaged ({error}); start a new run")
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.json."""

@@ -77,7 +77,7 @@ class Saved:
 
     def needs(self, folder: RunFolder) -> int:
         """The bytes that a save still needs: while one `last` is written, there is one other."""
-        there = filter(Path.is_file, (folder.best, folder.last, folder.before))
+        there = filter(Path.is_file, (folder.best, folder.last))
         all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes + OTHERS
         return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
@@ -115,7 +115,6 @@ class Saved:
             return
         if not folder.last.exists():
             self.last()  # so that there are no best weights without it
-        folder.before.unlink(missing_ok=True)  # room for two of the best
         checkpoint.save_checkpoint(folder.best, weights, self.header())
 
     def last(self) -> None:
@@ -126,9 +125,9 @@ class Saved:
         tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
-        folder.before.unlink(missing_ok=True)
         header = {**self.header(), "progress": vars(run.progress), "settings": run.settings}
-        checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
+        checkpoint.save_checkpoint(folder.last, tensors, header)
+        folder.before.unlink(missing_ok=True)
         folder.write_history(run.history)
 
     def finish(self) -> None:
@@ -142,23 +141,14 @@ class Saved:
             checkpoint.load_state_dict(self.run.model, self.weights)
 
     def resume(self, folder: RunFolder) -> bool:
-        """Go on from the newest `last` that is whole, and say whether there is one.
+        """Go on from `last`, and say whether there is one.
 
-        Raises CheckpointError where all are damaged, or it does not fit.
+        Raises CheckpointError where it is damaged, or does not fit.
         """
-        run, problem = self.run, None
-        for path in filter(Path.exists, (folder.last, folder.before)):
-            try:
-                tensors, header = checkpoint.load_checkpoint(path)
-                break
-            except CheckpointError as error:
-                problem = problem or error
-        else:
-            if problem:
-                raise problem
+        run, path = self.run, next(filter(Path.exists, (folder.last, folder.before)), None)
+        if path is None:
             return False
-        if problem:
-            run.screen.line(f"{problem}: the run goes on from {path.name}")
+        tensors, header = checkpoint.load_checkpoint(path)
         name, own = repr(str(path)), self.header()
         if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
@@ -183,8 +173,6 @@ class Saved:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
         run.progress, run.optimizer.t = progress, progress.steps
-        if path != folder.last:  # else the next to be saved would drop it
-            path.replace(folder.last)
         folder.write_history(run.history)
         return True
 
