@@ -8,25 +8,22 @@ cost the entropy of t; with label smoothing, of the smoothed t.  After two epoch
     inputs that are not centred, or of a scale that does not suit the first layer
     ReLUs that give 0 for every image: they get no gradient, and stay so
     scores that are the same for every image
-    the last update of each layer, beside its weights; about a thousandth is usual
-    SGD's rate, beside the bound of the last layer: with inputs h and K classes, all as likely at
-    first, the curvature of the loss along h is |h|^2 / K, and rates of 2 (1 + momentum) K / |h|^2
-    and more are unstable (see recipes.py)
+    the length of an update, beside that of all parameters; about a thousandth is usual
 
 A loss that falls while validation stays at chance is another case: the network learns its images by
 heart.  All this is said once, when it begins.
 """
 
 import contextlib
-import math
+import copy
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from minialex.layers import Layer, Linear, ReLU
-from minialex.params import dict_like, named_arrays
+from minialex.layers import Layer, ReLU
+from minialex.params import named_arrays
 from minialex.train.evaluation import evaluating, watching
 from minialex.train.prefetch import device_batches
 from minialex.twin import page_of
@@ -94,13 +91,13 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
     with contextlib.closing(device_batches(run.loader, run.device, epoch=0)) as batches:
         x, labels = next(batches)
         x, labels = x[: min(IMAGES, run.chunks.size)].copy(), to_cpu(labels)
-    # Of each call of a leaf: the mean |x|^2 of its inputs, the root mean square of its outputs, and
-    # which of its units, channels or numbers, are above 0 for some image.
-    notes: list[tuple[Layer, float, float, np.ndarray]] = []
+    # Of each call of a leaf: the root mean square of its outputs, and which of its units, channels
+    # or numbers, are above 0 for some image.
+    notes: list[tuple[Layer, float, np.ndarray]] = []
 
     def note(_: str, leaf: Layer, x: Array, y: Array) -> None:
         units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
-        notes.append((leaf, float((x * x).sum()) / len(x), float((y * y).mean()) ** 0.5, units))
+        notes.append((leaf, float((y * y).mean()) ** 0.5, units))
 
     with evaluating(run.model), watching(run.model, note):
         logits = to_cpu(run.model(x))
@@ -108,55 +105,38 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
         yield f"all labels of a batch are {labels[0]}: {fix}"
         return
-    first = next((size for leaf, _, size, _ in notes if leaf.params), 1.0)
+    first = next((size for leaf, size, _ in notes if leaf.params), 1.0)
     mean, deviation = float(x.mean()), float(x.std())
     if abs(mean) > 3 * deviation or deviation < 0.03 or first > 30:
         fix = "normalize them to about 0 and 1 (--normalize, or Normalize in your transform)"
         yield f"inputs of mean {mean:.3g} and deviation {deviation:.3g}: {fix}"
     for name, layer in run.model.leaves():
-        units = [alive for leaf, *_, alive in notes if leaf is layer and page_of(leaf) is ReLU]
+        units = [alive for leaf, _, alive in notes if leaf is layer and page_of(leaf) is ReLU]
         dead = 1 - float(np.any(units, axis=0).mean()) if units else 0.0
         if dead > 0.5:
             wild = True
             yield f"{dead:.0%} of the units of {name} ReLU are dead: they give 0 for every image"
     if np.ptp(logits, axis=0).max() <= 1e-4 * max(1.0, abs(logits).max()):
         yield "every image gets the same scores"
-    ratios = dict(updates(run))
-    for least, most, end in ((0, 1e-5, max), (0.05, math.inf, min)):
-        odd = {name: ratio for name, ratio in ratios.items() if least <= ratio <= most}
-        if odd:
-            bound = f"{end(odd.values()):.0e} of its weights or {'less' if end is max else 'more'}"
-            yield f"the last update of {', '.join(odd)} is {bound}, where 1e-3 is usual"
-    h2 = [note[1] for note in notes if page_of(note[0]) is Linear]
-    yield from remedies(run, wild, ratios, logits.shape[1] / max(1e-12, h2[-1] if h2 else 0))
+    yield from remedies(run, wild)
 
 
-def remedies(run: Any, smaller: bool, ratios: dict[str, float], flat: float) -> Iterator[str]:
-    """The rate to try, `smaller` by far or as updates say; `flat` is K / |h|^2 of the head."""
-    optimizer, rate, bound = run.optimizer, run.optimizer.lr, math.inf
-    if hasattr(optimizer, "momentum"):
-        bound = 2 * (1 + optimizer.momentum) * flat
-        if rate >= bound:
-            yield f"the rate {rate:g} is unstable for the last layer, which bears {bound:.1g}"
-    adam, largest = hasattr(optimizer, "betas"), max(ratios.values(), default=1e-3)
-    better = rate / (30 if smaller else 3)
-    if largest < 1e-4 and not smaller:
-        better = min(rate * 1e-3 / max(largest, 1e-12), 1e-3 if adam else 0.1)
+def remedies(run: Any, smaller: bool) -> Iterator[str]:
+    """The rate to try, `smaller` by far or as an update says."""
+    optimizer, rate, ratio = run.optimizer, run.optimizer.lr, update_size(run)
+    if not 1e-5 < ratio < 0.05:
+        yield f"an update is {ratio:.0e} of the parameters in length, where 1e-3 is usual"
+    adam, better = hasattr(optimizer, "betas"), rate / (30 if smaller or ratio > 0.05 else 3)
+    if ratio < 1e-4 and not smaller:
+        better = min(rate * 1e-3 / max(ratio, 1e-12), 1e-3 if adam else 0.1)
     other = "" if adam else ", or the optimizer Adam (--optimizer adam --lr 0.0002)"
-    better = min(better, bound / 2)
     yield f"try a learning rate (--lr) of {better:.1g}{other}, or a larger batch (--batch-size)"
 
 
-def updates(run: Any) -> Iterator[tuple[str, float]]:
-    """The length of the last update of each layer's weights, in parts of that of the weights."""
-    optimizer, m, v = run.optimizer, *(run.optimizer.state.get(key) for key in "mv")
-    if m is not None:
-        (b1, b2), t = optimizer.betas, optimizer.t
-        v = m / (1 - b1**t) / ((v / (1 - b2**t)) ** 0.5 + optimizer.eps)
-    if v is None:  # an optimizer of your own
-        return
-    parts = named_arrays(dict_like(run.model.params, v * run.learning_rate()))
-    for (new, k, name), (own, key, _) in zip(parts, named_arrays(run.model.params), strict=True):
-        if own[key].ndim > 1:
-            squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
-            yield name.removesuffix(".weight"), squares**0.5
+def update_size(run: Any) -> float:
+    """How long the next update would be by the last gradient, in parts of all parameters."""
+    trial, theta = copy.copy(run.optimizer), run.optimizer.theta
+    trial.theta, trial.state = theta.copy(), {k: v.copy() for k, v in trial.state.items()}
+    trial.update(trial.g, run.learning_rate())
+    change = trial.theta - theta
+    return (float((change**2).sum()) / max(float((theta**2).sum()), 1e-30)) ** 0.5

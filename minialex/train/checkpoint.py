@@ -15,13 +15,14 @@ of all tensors, which loading verifies.
 """
 
 import json
-import math
 import os
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import safetensors
+from safetensors import SafetensorError
 
 from minialex.errors import CheckpointError
 from minialex.files import reason, write_whole
@@ -131,7 +132,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
         raise CheckpointError(f"checkpoint {name} does not exist; {advice}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         line = f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
         raise CheckpointError(line) from None
     if header is None and not ours:
@@ -151,26 +152,14 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
 
     Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
-    tensors, size = {}, os.path.getsize(path)
     with open(path, "rb") as file:
-        start = file.read(8)
-        if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+        if file.read(8).startswith((b"PK\x03\x04", b"\x80\x02")):
             line = "it is a pickle of PyTorch's, which could run code: write the weights there by"
             how = "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
             raise ValueError(f"{line} {how}")
-        begin = 8 + int.from_bytes(start, "little")
-        if begin > size:
-            raise ValueError("it was cut short")
-        header = json.loads(file.read(begin - 8))
-        metadata = header.pop("__metadata__", {})
-        for name, about in header.items():
-            dtype, (first, end) = np.dtype(DTYPES[about["dtype"]]), about["data_offsets"]
-            count = math.prod(about["shape"])
-            if not 0 <= first <= end <= size - begin or count * dtype.itemsize != end - first:
-                raise ValueError("it was cut short")
-            file.seek(begin + first)
-            tensors[name] = np.fromfile(file, dtype, count).reshape(about["shape"])
-    return tensors, metadata
+    with safetensors.safe_open(path, "np") as opened:
+        names = opened.keys()
+        return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
 
 
 def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:
