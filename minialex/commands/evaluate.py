@@ -43,15 +43,13 @@ def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
     run: Path | None = None) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.
 
-    `settings` are those of the run in the folder `run`.  Raises ConfigError where nobody says what
-    to look at.
+    `settings` are those of the run in the folder `run`.
     """
     own = data_of(run or Path(), settings)
-    if not (what := spec or own):
-        raise ConfigError("it is not known what the network was trained on; say so by --data")
+    what = spec or own or ""
     folder = Path(what)
     is_own = own is not None and os.path.realpath(what) == os.path.realpath(own)
-    if part is None and folder.is_dir() and not is_own:
+    if part is None and what and folder.is_dir() and not is_own:
         parts, _ = find_parts(folder)
         if len(parts) == 1:
             return parts["train"], f"all photos in {spec!r}"

@@ -57,10 +57,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def find_source(options: argparse.Namespace, checkpoint: Path) -> Source:
-    """The images that the network was trained on.  Raises DataError where nobody knows them."""
-    source: Any = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
-    if source is None:
-        raise DataError("it is not known what the network was trained on; say so by --data")
+    """The images that the network was trained on.  Raises ConfigError where nobody knows them."""
+    source = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
     return dataclasses.replace(source, train=at_most(options.limit, source.train, seed=0))
 
 

@@ -43,11 +43,9 @@ BY_HAND = f"put {' and '.join(SIZES)} from {PAGE} into the folder pets-download 
 SPECIES = {"1": "cat", "2": "dog"}
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
 _README = """\
-The Oxford-IIIT Pet data set, https://www.robots.ox.ac.uk/~vgg/data/pets/
-O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, "Cats and Dogs", CVPR 2012.
-Licence: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/.  The copyright of each
-photo remains with its owner.  Rearranged here by species into train/ (the data set's trainval list)
-and test/; the photos are unchanged.
+The Oxford-IIIT Pet data set (Parkhi, Vedaldi, Zisserman, Jawahar, "Cats and Dogs", CVPR 2012) from
+https://www.robots.ox.ac.uk/~vgg/data/pets/, licence CC BY-SA 4.0; the copyright of each photo
+remains with its owner.  Rearranged by species into train/ (its trainval list) and test/.
 """
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
-from minialex.errors import CheckpointError, DataError
+from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.files import read_json, reason, write_text
 from minialex.train.config import Config
 from minialex.train.screen import Silent
@@ -172,12 +172,12 @@ def open_images(config: Config, run: Path | None, screen: Any
 
 def run_source(
     run: Path, settings: dict[str, Any], spec: str | None = None, part: str | None = None
-) -> Source | None:
-    """The images that a run is trained on, or those that `spec` names; None where nobody knows.
+) -> Source:
+    """The images that a run is trained on, or those that `spec` names.
 
     `settings` are those in the run's config.json.  The photos of `part` are compared with those
     that the run had: raises DataError where they have changed, CheckpointError where the run did
-    not note them.
+    not note them, ConfigError where nobody knows what it is trained on.
     """
     photos, own = RunPhotos.read(run), data_of(run, settings)
     is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
@@ -186,7 +186,7 @@ def run_source(
             photos.check(Silent(), part=part)
         return photos.source()
     if not (what := spec or own):
-        return None
+        raise ConfigError("it is not known what the network was trained on; say so by --data")
     if is_own and own != "drawings":
         raise lost(run, "show it others: --data")
     return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
@@ -206,12 +206,11 @@ def data_of(run: Path, settings: dict[str, Any]) -> str | None:
 
 def report(bad: dict[str, str], count: int, skip: bool, screen: Any) -> None:
     """Say of each bad photo what is wrong.  Raises DataError, unless they are to be skipped."""
-    if len(bad) == 1 and not skip:
-        raise DataError(f"{next(iter(bad.values()))}; to go on without it: --skip-damaged")
     for why in bad.values():
         screen.line(why)
     what = f"{len(bad):,} of {count:,} photos cannot be read"
     if bad and not skip:
-        raise DataError(f"{what}, see above; mend them, or go on without them: --skip-damaged")
+        why = why if len(bad) == 1 else f"{what}, see above"
+        raise DataError(f"{why}; mend it, or go on without: --skip-damaged")
     if bad:
         screen.line(f"left out: {what}")

@@ -86,12 +86,16 @@ class Saved:
         best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
             during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
-            self.run.screen.line(f"disk: {show(during)} while it runs, {show(after)} after it")
+            self.run.screen.line(
+                f"disk: {show_bytes(during)} while it runs, {show_bytes(after)} after it"
+            )
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
-            line = f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-            line += f" {show(need)} at the moments when it saves; free some"
+            line = (
+                f"the disk of {str(folder.path)!r} has {show_bytes(free)} free, but the run needs"
+            )
+            line += f" {show_bytes(need)} at the moments when it saves; free some"
             raise ConfigError(f"{line}, or choose another folder")
 
     def header(self) -> dict[str, Any]:
@@ -197,11 +201,6 @@ class Saved:
             self.last()
         else:
             run.screen.line(f"{folder.path} is finished: nothing is left to train")
-
-
-def show(count: int) -> str:
-    """Bytes for a reader, such as "933 MB"."""
-    return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
 
 
 def told(run: Any) -> dict[str, Any]:

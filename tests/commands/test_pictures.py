@@ -7,7 +7,7 @@ from bad_input import refused
 from minialex.commands import pictures
 from minialex.commands.pictures import some_photos, verdict
 from minialex.data import CenterCrop, Compose, Resize, ToArray
-from minialex.errors import CheckpointError, ConfigError, DataError
+from minialex.errors import CheckpointError, ConfigError
 from minialex.models import AlexNet
 from minialex.use.predict import Predictor
 from trained import command, lenet, make_photos, make_run, perceptron, read_page
@@ -67,7 +67,7 @@ def test_without_data_neighbours_are_left_out(folder, tmp_path, capsys):
         assert lines[1].startswith("neighbours: ") and "--data" in lines[1]
         headings, lines = drawn(capsys, tmp_path / "out", run, "--data", photos)
         assert same(headings, ALL) and not lines
-        with refused(DataError, "--data"):
+        with refused(ConfigError, "--data"):
             command("pictures", run, "--out", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -275,7 +275,7 @@ def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, m
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
     best = sum(array.nbytes for array in tensors("run", "best").values())
     after = best * (2 + states) if keep else best
-    sizes = (saving.show(best * (3 + 2 * states)), saving.show(after))
+    sizes = (saving.show_bytes(best * (3 + 2 * states)), saving.show_bytes(after))
     assert line == "disk: {} while it runs, {} after it".format(*sizes)
     found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
     assert found == pytest.approx(after, rel=0.05)
