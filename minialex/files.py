@@ -18,9 +18,8 @@ from typing import Any
 
 from minialex.errors import CheckpointError
 
-# A file that is new: never one that is there, and never where a link of that name points to.
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-NEW_FILE |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # of POSIX, of Windows
+# A file that is new: never one that is there, nor where a link of that name points to.
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # A temporary name of ours, of earlier versions, and of the library safetensors.
 TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
@@ -97,30 +96,24 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Of all programs, only this block writes to `folder`; a process that dies lets go of it.
 
     Where another one has it, raises CheckpointError, or else waits for it; OSError where the folder
-    cannot be opened.  Disks that know no locks do without.
+    cannot be opened.  Disks that know no locks, and Windows, do without.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
-        handle = os.open(folder, os.O_RDONLY)
     except ImportError:  # Windows, which cannot lock a folder
-        fcntl, windows = None, importlib.import_module("msvcrt")
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        if fcntl:
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        else:
-            windows.locking(handle, windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
-    except OSError as error:
-        if error.errno in TAKEN:
-            os.close(handle)
-            line = f"another program is writing to {str(folder)!r}; wait until it has ended"
-            raise CheckpointError(line) from None
-    try:
+        except OSError as error:
+            if error.errno in TAKEN:
+                line = f"another program is writing to {str(folder)!r}; wait until it has ended"
+                raise CheckpointError(line) from None
         yield
     finally:
         os.close(handle)
-        if not fcntl:
-            (folder / ".lock").unlink()
 
 
 def reason(error: BaseException) -> str:

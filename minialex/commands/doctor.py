@@ -68,18 +68,13 @@ def memory() -> str:
     return f"{total:.1f} GiB, {free:.1f} available" if total else "unknown"
 
 
-def gpus(cupy: ModuleType) -> list[str]:
-    """A line per GPU, and one for the versions of CUDA."""
-    runtime, lines = cupy.cuda.runtime, []
-    for index in range(runtime.getDeviceCount()):
-        about = runtime.getDeviceProperties(index)
-        with cupy.cuda.Device(index):
-            free, total = (count / 2**30 for count in runtime.memGetInfo())
-        power = f"compute capability {about['major']}.{about['minor']}"
-        room = f"{total:.1f} GiB, {free:.1f} free" + " (the one that is used)" * (index == 0)
-        lines.append(f"{about['name'].decode()}, {power}, {room}")
+def gpus(cupy: ModuleType) -> str:
+    """The GPUs, of which the first is used, and the versions of CUDA."""
+    runtime = cupy.cuda.runtime
+    found = map(runtime.getDeviceProperties, range(runtime.getDeviceCount()))
+    names = ", ".join(about["name"].decode() for about in found)
     driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
-    return [*lines, f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}"]
+    return f"{names}; the driver is for CUDA {driver}, CuPy for CUDA {built_for}"
 
 
 def losses(device: str, steps: int = 3) -> list[float]:
@@ -118,8 +113,7 @@ def main(options: argparse.Namespace) -> int:
     if problem := gpu_problem():
         show("gpu", f"not used: {problem}")
     else:
-        for line in gpus(importlib.import_module("cupy")):
-            show("gpu", line)
+        show("gpu", gpus(importlib.import_module("cupy")))
         on_gpu = losses("gpu")
         apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
         same = f"as on the CPU (within {apart:.0e})"

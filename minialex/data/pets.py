@@ -33,12 +33,11 @@ _AGAIN = "run the same command again to continue"
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 # Redirects to the host that keeps the archives, which has changed over the years.
 ADDRESS = PAGE + "data/"
-SIZES = {"annotations.tar.gz": 19_173_078, "images.tar.gz": 791_918_971}  # bytes
 SHA256 = {
     "annotations.tar.gz": "52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
     "images.tar.gz": "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",
 }
-BY_HAND = f"put {' and '.join(SIZES)} from {PAGE} into the folder pets-download beside the data"
+BY_HAND = f"put {' and '.join(SHA256)} from {PAGE} into the folder pets-download beside the data"
 
 SPECIES = {"1": "cat", "2": "dog"}
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -71,7 +70,7 @@ def download_pets(root: AnyPath, base_url: str = ADDRESS,
             return target
         for name, expected in (sha256 or SHA256).items():
             url = base_url.rstrip("/") + "/" + name
-            download(url, store / name, expected, SIZES[name], progress, timeout,
+            download(url, store / name, expected, progress, timeout,
                 f"try again later, or {BY_HAND}")  # fmt: skip
         _arrange(store, target)
     shutil.rmtree(store, ignore_errors=True)
@@ -121,13 +120,13 @@ def _read_lists(archive: Path) -> dict[str, str]:
 # ------------------------------------------------------------------------------------- downloads
 
 
-def download(url: str, path: Path, sha256: str, most: int, progress: Progress | None = None,
+def download(url: str, path: Path, sha256: str, progress: Progress | None = None,
     timeout: float = 30.0, else_do: str = "try again later") -> None:  # fmt: skip
     """Download `url` to `path`, unless it is there; either way its SHA-256 must be right.
 
-    The bytes go to path.part, which becomes `path` once it is whole.  `most` is how many they can
-    be, `progress` is tqdm or None to show nothing, `timeout` is how many seconds to wait for the
-    server, and `else_do` what to do where it refuses.
+    The bytes go to path.part, which becomes `path` once it is whole.  `progress` is tqdm or None to
+    show nothing, `timeout` is how many seconds to wait for the server, and `else_do` what to do
+    where it refuses.
 
     Raises DataError where the network, the disk or the checksum fails.
     """
@@ -136,7 +135,7 @@ def download(url: str, path: Path, sha256: str, most: int, progress: Progress | 
         part = path
     else:
         try:
-            _fetch(url, part, most, progress, timeout)
+            _fetch(url, part, progress, timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 416:  # nothing is left to send: the part is whole, or a wrong one
@@ -155,7 +154,7 @@ def download(url: str, path: Path, sha256: str, most: int, progress: Progress | 
     part.replace(path)
 
 
-def _fetch(url: str, part: Path, most: int, progress: Progress | None, timeout: float) -> None:
+def _fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
     """Append to `part` what it lacks."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "minialex"})
@@ -169,9 +168,6 @@ def _fetch(url: str, part: Path, most: int, progress: Progress | None, timeout: 
         with contextlib.closing(bar), part.open("ab" if have else "wb") as file:
             while chunk := response.read1(_CHUNK):
                 have += len(chunk)
-                if have > most:
-                    larger = "is larger than it should be; it is another file, or a fault"
-                    raise DataError(f"{url} {larger}")
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and have < total:

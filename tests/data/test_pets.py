@@ -258,16 +258,6 @@ def test_an_empty_folder_is_not_the_pets(tmp_path, server):
     check_arranged(tmp_path)
 
 
-def test_a_body_without_an_end_is_cut(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(pets, "SIZES", {name: 5000 for name in pets.SIZES})
-    server.files["images.tar.gz"] = bytes(1_000_000)
-    server.endless = True
-    with refused(DataError, "images.tar.gz is larger than it should be"):
-        server.get(tmp_path)
-    store = tmp_path / "pets-download"
-    assert sum(path.stat().st_size for path in store.iterdir()) <= 10_000
-
-
 def test_two_at_once_both_succeed(tmp_path, server):
     server.slow = 0.3
     with ThreadPoolExecutor(3) as pool:

@@ -1,6 +1,5 @@
 """Small archives of the pet photos' form, and a loopback server for them that can misbehave."""
 
-import contextlib
 import hashlib
 import io
 import tarfile
@@ -68,7 +67,6 @@ class Server:
     status    answer everything with this error
     silent    accept, but do not answer
     moved     redirect /old/... to /...
-    endless   send no length, and the body of images.tar.gz over and over
     slow      seconds to wait before each answer
     """
 
@@ -76,7 +74,7 @@ class Server:
         self.files = {"annotations.tar.gz": ANNOTATIONS, "images.tar.gz": IMAGES}
         self.requests, self.cut, self.ranges, self.status = [], None, True, None
         self.silent, self.shift, self.over = False, 0, threading.Event()
-        self.endless, self.slow = False, 0
+        self.slow = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -117,12 +115,8 @@ class Server:
             handler.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
         else:
             handler.send_response(200)
-        if not self.endless:
-            handler.send_header("Content-Length", str(len(body) - first))
+        handler.send_header("Content-Length", str(len(body) - first))
         handler.end_headers()
-        with contextlib.suppress(OSError):  # the other end has enough
-            while self.endless and name == "images.tar.gz":
-                handler.wfile.write(body)
         end = len(body) if self.cut is None else first + self.cut
         handler.wfile.write(body[first:end])
 
