@@ -79,8 +79,7 @@ def read_json(path: Path, advice: str = "start a new run") -> Any:
     except OSError as error:
         raise CheckpointError(f"cannot read {str(path)!r}: {reason(error)}") from None
     except (ValueError, RecursionError) as error:
-        line = f"{str(path)!r} is damaged ({reason(error)}); {advice}"
-        raise CheckpointError(line) from None
+        raise CheckpointError(f"{str(path)!r} is damaged ({reason(error)}); {advice}") from None
 
 
 def remove_temporary(folder: Path, names: Iterable[str]) -> None:
@@ -109,8 +108,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in TAKEN:
-                line = f"another program is writing to {str(folder)!r}; wait until it has ended"
-                raise CheckpointError(line) from None
+                raise CheckpointError(f"another program is writing to {str(folder)!r}") from None
         yield
     finally:
         os.close(handle)

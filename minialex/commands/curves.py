@@ -39,8 +39,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         plot_curves(histories, options.out)
     except ImportError:
-        text = "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
-        raise MinialexError(text) from None
+        raise MinialexError("curves need matplotlib: pip install 'minialex[plot]'") from None
     except ValueError as error:  # such as "curves.xyz"
         raise ConfigError(f"cannot write {str(options.out)!r}: {reason(error)}") from None
     print(options.out)

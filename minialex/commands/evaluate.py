@@ -66,8 +66,7 @@ def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
         predictor.classes = theirs
     if theirs != predictor.classes:
         has, knows = (", ".join(names[:5]) for names in (theirs, predictor.classes))
-        text = f"{what} show {has}, but the network knows {knows}; choose other images by --data"
-        raise ConfigError(text)
+        raise ConfigError(f"{what} show {has}, the network knows {knows}; choose others by --data")
 
 
 def fit(text: str, width: int, right: bool = False) -> str:

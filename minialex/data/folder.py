@@ -98,8 +98,7 @@ class ImageFolder(Photos):
         for label, name in enumerate(folders):
             paths = photos_below(self.root / name, self.left_out)
             if not paths:
-                text = f"class folder {str(self.root / name)!r} has no images"
-                raise DataError(f"{text}; add some or remove the folder")
+                raise DataError(f"class folder {str(self.root / name)!r} has no images")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
         super().__init__([plain_name(name) for name in folders], samples, names, shorter_side)
@@ -187,8 +186,7 @@ def split(dataset: Any, fraction: float, seed: int, part: str = "val") -> tuple[
         order, shares = _turns(dataset, label, seed, part)
         n = len(order)
         if n < 2:
-            has = f"class '{name}' has {n} images"
-            raise DataError(f"{has}; at least 2 are needed to split some off")
+            raise DataError(f"class '{name}' has {n} images; a part needs at least 2")
         count = int((shares < fraction).sum())
         taken[order[: min(max(count, 1), n - 1)]] = True
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))

@@ -171,5 +171,4 @@ def _fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> N
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and have < total:
-        text = f"the connection to {url} was lost after {have:,} of {total:,} bytes; {_AGAIN}"
-        raise DataError(text)
+        raise DataError(f"{url}: connection lost after {have:,} of {total:,} bytes; {_AGAIN}")

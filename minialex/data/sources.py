@@ -102,8 +102,7 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
         return _photos(folder, what, seed, limit, leave_out)
     folder = Path(spec)
     if not os.fspath(spec) or not folder.is_dir():
-        what = "is a file" if os.path.isfile(spec) else "does not exist"
-        raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
+        raise DataError(f"no folder {os.fspath(spec)!r}; choose drawings, pets or a folder")
     what = f"photos in {str(folder)!r}"
     return _photos(folder, what, seed, limit, leave_out)
 
@@ -153,14 +152,12 @@ def _photos(
     parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
-        only = f"photos of one class only, {classes[0]!r}"
-        raise DataError(f"{str(folder)!r} has {only}; add a second class")
+        raise DataError(f"{str(folder)!r} has one class only, {classes[0]!r}; add a second class")
     for name, part in parts.items():
         both = (("train", classes), (name, part.classes))
         for (here, has), (there, lacks) in itertools.permutations(both):
             if extra := ", ".join(repr(one) for one in has if one not in lacks):
-                text = f"class {extra} is in {here} but not in {there}"
-                raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
+                raise DataError(f"{str(folder)!r}: class {extra} is in {here} but not in {there}")
     everything = {path for part in parts.values() for path, _ in part.samples}
     for name, part in parts.items():
         parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))

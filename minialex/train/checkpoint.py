@@ -123,8 +123,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     """
     name, advice = repr(str(path)), "give a .safetensors file written by training"
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-        what = "a folder" if os.path.isdir(path) else "no regular file"
-        raise CheckpointError(f"checkpoint {name} is {what}; {advice}")
+        raise CheckpointError(f"checkpoint {name} is no regular file; {advice}")
     try:
         tensors, metadata = _read(path)
         header = json.loads(metadata.get("minialex", "null"))
@@ -133,8 +132,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        line = f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
-        raise CheckpointError(line) from None
+        raise CheckpointError(f"{name} is damaged or no checkpoint ({reason(error)})") from None
     if header is None and not ours:
         return tensors, dict.fromkeys(("model", "classes", "transform"))
     if header is None:
@@ -142,8 +140,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{name} has another format than this version of minialex reads")
     if header.pop("checksum", None) != _checksum(tensors, header):
-        line = "is damaged: its checksum does not match; use another checkpoint"
-        raise CheckpointError(f"{name} {line}")
+        raise CheckpointError(f"{name} is damaged: its checksum does not match; use another one")
     return tensors, header
 
 

@@ -24,7 +24,7 @@ from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, ConfigError, DataError
-from minialex.files import read_json, reason, write_text
+from minialex.files import read_json, write_text
 from minialex.train.config import Config
 from minialex.train.screen import Silent
 
@@ -54,8 +54,7 @@ class RunPhotos:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            line = f"{str(path)!r} is damaged ({reason(error)}); start a new run"
-            raise CheckpointError(line) from None
+            raise CheckpointError(f"{str(path)!r} is damaged ({error}); start a new run") from None
 
     def write(self, run: Path) -> None:
         """Write photos.json.  Raises CheckpointError where the disk refuses."""
@@ -85,8 +84,7 @@ class RunPhotos:
         Raises DataError where one has changed, or, unless `skip`, is gone or cannot be read.
         """
         if not os.path.isdir(self.folder):
-            fix = "put the photos of the run back, or write into its photos.json where they are now"
-            raise DataError(f"{self.folder!r} does not exist; {fix}")
+            raise DataError(f"{self.folder!r} does not exist; correct it in photos.json of the run")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
         found = look_at(map(self.path, kept), screen, decode=skip)
         wrong, bad = [], {}

@@ -84,13 +84,11 @@ class RunFolder:
         run = cls(path)
         settings = run.settings()
         if isinstance(settings, dict) and "fit" in settings:
-            line = "was made by a program of your own; run your program again to resume it"
-            raise CheckpointError(f"{str(path)!r} {line}")
+            raise CheckpointError(f"{str(path)!r} is of a program of your own: run that again")
         try:
             return run, from_settings(settings)
         except TypeError as error:
-            line = f"{str(run.config)!r} is damaged ({error}); start a new run"
-            raise CheckpointError(line) from None
+            raise CheckpointError(f"{str(run.config)!r} is damaged ({error}); start anew") from None
 
     def check_new(self) -> None:
         """Raise ConfigError where the folder holds a run, or other files of our names."""
@@ -98,16 +96,14 @@ class RunFolder:
             line = f"holds a run already; continue it with --resume {self.path}"
             raise ConfigError(f"{str(self.path)!r} {line}, or choose another --out")
         if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
-            line = f"holds a {there[0]}, which a run would overwrite; choose another folder"
-            raise ConfigError(f"{str(self.path)!r} {line}")
+            raise ConfigError(f"{str(self.path)!r} holds a {there[0]}, which a run would overwrite")
 
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
             return read_json(self.config)
         except FileNotFoundError:
-            line = f"{str(self.path)!r} holds no run: it has no config.json"
-            raise CheckpointError(line) from None
+            raise CheckpointError(f"{str(self.path)!r} holds no run: no config.json") from None
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.json."""
@@ -131,8 +127,7 @@ class RunFolder:
             rows = [{name: float(row[name]) for name in COLUMNS if row[name]} for row in found]
             rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
         except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
-            line = f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
-            raise CheckpointError(line) from None
+            raise CheckpointError(f"{str(self.history)!r}: {reason(error)}") from None
         if not rows:
             raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
         return rows

@@ -92,11 +92,8 @@ class Saved:
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
-            line = (
-                f"the disk of {str(folder.path)!r} has {show_bytes(free)} free, but the run needs"
-            )
-            line += f" {show_bytes(need)} at the moments when it saves; free some"
-            raise ConfigError(f"{line}, or choose another folder")
+            line = f"the disk has {show_bytes(free)} free, but the run needs {show_bytes(need)}"
+            raise ConfigError(f"{line} when it saves; free some, or choose another folder")
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
@@ -106,9 +103,8 @@ class Saved:
         """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
         for name, array in tensors.items():
             if array.size and not np.isfinite([array.min(), array.max()]).all():
-                line = f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
-                line += " was not saved; lower the learning rate (--lr)"
-                raise TrainingError(f"{line} and start again")
+                line = f"{name} is not finite in epoch {self.run.progress.epoch + 1}, and not saved"
+                raise TrainingError(f"{line}; lower the learning rate (--lr) and start again")
         return tensors
 
     def best(self) -> None:
@@ -168,8 +164,7 @@ class Saved:
         now, before = run.settings or {}, header.get("settings") or {}
         for key in FIXED & now.keys() & before.keys():
             if now[key] != before[key]:
-                line = f"was trained with {flag(key)} {before[key]}, but config.json has {now[key]}"
-                raise CheckpointError(f"{name} {line}; put that back")
+                raise CheckpointError(f"{name} had {flag(key)} {before[key]}, not {now[key]}")
         if folder.best.exists():  # the end needs it, and should not be the first to find damage
             checkpoint.load_checkpoint(folder.best)
         for key, vector in moments.items():
@@ -230,8 +225,7 @@ def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
     """Raise CheckpointError where a folder's run was told something else than this one."""
     before = found.get("fit") if isinstance(found, dict) else None
     if not isinstance(before, dict):
-        line = "holds a run of `minialex train`; resume it with --resume, or choose another folder"
-        raise CheckpointError(f"{str(path)!r} {line}")
+        raise CheckpointError(f"{str(path)!r} is of `minialex train`: resume it with --resume")
     for key in now:
         if key not in MAY_CHANGE and before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"

@@ -252,7 +252,7 @@ def test_a_run_of_a_program_of_the_users_is_not_resumed_here(capsys):
     mx.fit(model, mx.DataLoader(data, 2), mx.Adam(model), epochs=1, run="run", device="cpu")
     capsys.readouterr()
     assert train(["--resume=run"]) == 2
-    assert "run your program again to resume it" in error_of(capsys)
+    assert "run that again" in error_of(capsys)
 
 
 def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):

@@ -191,7 +191,7 @@ def test_steps_are_timed_on_the_cpu():
         (["--budget", "0.1"], "--budget is too small"),
         (["--out", "{w}"], "holds results already"),
         (["--out", "{w}/results.json/new"], "cannot make the folder"),
-        (["--data", "{w}/nothing"], "does not exist"),
+        (["--data", "{w}/nothing"], "no folder"),
     ],
 )
 def test_bad_options_give_one_line(options, words, tmp_path, monkeypatch):

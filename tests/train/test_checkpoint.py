@@ -208,7 +208,7 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path):
     save_file({"x": np.ones(3)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="not written by minialex"):
         load_checkpoint(tmp_path / "x.safetensors")
-    for path, words in ((tmp_path, "is a folder"), (tmp_path / "no", "does not exist")):
+    for path, words in ((tmp_path, "is no regular file"), (tmp_path / "no", "does not exist")):
         with pytest.raises(CheckpointError, match=words):
             load_checkpoint(path)
 

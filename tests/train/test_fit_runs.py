@@ -73,10 +73,10 @@ def test_the_folder_of_another_run_is_refused_and_left_as_it_is(folder, what):
 def test_the_folder_of_the_command_is_refused_and_the_command_refuses_that_of_fit(folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(Config())))
     before = snapshot(tmp_path)
-    with refused(CheckpointError, "a run of `minialex train`", "--resume", "another folder"):
+    with refused(CheckpointError, "is of `minialex train`", "--resume"):
         training("lenet", tmp_path)
     assert snapshot(tmp_path) == before
-    with refused(CheckpointError, "a program of your own", "run your program again"):
+    with refused(CheckpointError, "a program of your own", "run that again"):
         command("train", "--resume", folder)
 
 

@@ -163,7 +163,7 @@ def test_without_names_classes_are_numbers(folder, tmp_path):
     assert list(answer["probabilities"]) == ["0", "1", "2"] == predictor.classes
     assert answer["class"] in "012"
     make_run(tmp_path, lenet(3), classes=("a", "b"))
-    with refused(CheckpointError, "names 2 classes, but its network has 3 scores"):
+    with refused(CheckpointError, "2 names of 3 classes"):
         Predictor(tmp_path, DEVICE).predict(folder / "photos" / "0.png")
 
 
