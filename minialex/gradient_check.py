@@ -85,7 +85,7 @@ class Check:
 
     def run(self, max_entries: int | None) -> GradReport:
         """All of it."""
-        verdicts, notes = list[Verdict](), list[str]()
+        verdicts = list[Verdict]()
         problems = not_finite(self.arrays())
         if not problems:
             self.y = self.forward()
@@ -93,7 +93,7 @@ class Check:
             problems = not_finite([("y", self.y)])
         if not problems:
             gradients = self.backward(self.dy)
-            problems, notes = behaviour(self, gradients)
+            problems = behaviour(self, gradients)
             for name, array in self.arrays():
                 wrong = wrong_form(self.layer, name, array, gradients[name])
                 problems += wrong
@@ -104,7 +104,7 @@ class Check:
         ok, error = self.worst[0] <= self.tolerance and not problems, max(self.worst[0], 0.0)
         counts = sum(v.checked for v in verdicts), sum(v.kinks for v in verdicts)
         return GradReport(ok, error, self.tolerance, *self.worst[1:], *counts, tuple(problems),
-            tuple(notes), tuple(verdicts))  # fmt: skip
+            tuple(verdicts))  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
 

@@ -51,7 +51,6 @@ class Source:
     description   one line: what was found and how much of it
     messages      notes for the user, one line each: decisions that were made for them
     folder        where the photos are; None for drawings
-    unused        the files of photos beyond the limit
     """
 
     train: Dataset
@@ -61,7 +60,6 @@ class Source:
     description: str
     messages: list[str] = field(default_factory=list)
     folder: Path | None = None
-    unused: set[str] = field(default_factory=set)
 
 
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
@@ -158,18 +156,15 @@ def _photos(
         for (here, has), (there, lacks) in itertools.permutations(both):
             if extra := ", ".join(repr(one) for one in has if one not in lacks):
                 raise DataError(f"{str(folder)!r}: class {extra} is in {here} but not in {there}")
-    everything = {path for part in parts.values() for path, _ in part.samples}
     for name, part in parts.items():
         parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
-    unused = everything - {path for part in parts.values() for path, _ in part.samples}
     for name in missing:
         parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name)
     if "test" in missing:
         how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
     text = describe(what, parts["train"], parts["val"], parts["test"])
-    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
-                  unused=unused)  # fmt: skip
+    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder)
 
 
 def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:

@@ -34,9 +34,8 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
-from minialex.train.advice import advice
 from minialex.train.arguments import check_arguments
-from minialex.train.evaluation import evaluate, evaluating
+from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, check_finite
