@@ -1,4 +1,10 @@
-"""minialex curves -- loss and accuracy of one or several runs, as a picture (needs matplotlib)."""
+"""Loss and accuracy over the epochs, of one run or of several in one picture.
+
+It needs matplotlib.
+
+example:
+  %(prog)s runs/first runs/second --out both.png
+"""
 
 import argparse
 import os
@@ -13,10 +19,7 @@ from minialex.use.pictures import plot_curves
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Loss and accuracy over the epochs, of one run or of several in one picture.",
-        epilog="example:\n  %(prog)s runs/first runs/second --out both.png",
-        formatter_class=Formatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")
     return parser

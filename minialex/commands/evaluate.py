@@ -1,8 +1,12 @@
-"""minialex evaluate -- how good a trained network is: loss, accuracy, and what it takes for what.
+"""How good is a trained network?  Loss and accuracy, and what it takes for what.
 
-The images are those that the run kept for its test.  Those of a folder with a folder per class are
-all looked at; but where the run learned from that very folder, only its test images count, since
-the others would show what the network remembers.
+The images are those that the run kept for its test.  All of a folder with a
+folder per class are looked at; but where the run learned from that very folder,
+only its test images count, since the others would show what it remembers.
+
+example:
+  %(prog)s runs/first
+  %(prog)s runs/first --data my_photos --ten-crop
 """
 
 import argparse
@@ -28,9 +32,7 @@ WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of a
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = checkpoint_parser(
-        "Loss and accuracy of a trained network, of each class, and what it takes for\nwhat.",
-        "runs/first", "runs/first --data my_photos --ten-crop")  # fmt: skip
+    parser = checkpoint_parser(__doc__)
     parser.add_argument("--data", help="drawings, pets, or a folder with test/<class>/, or with"
         " <class>/, whose photos are then all looked at (default: the data of the run)"
     )  # fmt: skip

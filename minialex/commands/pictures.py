@@ -1,13 +1,19 @@
-"""minialex pictures -- what a trained network looks for, as a page for a browser.
+"""What a trained network looks for, as a page for a browser.
 
     activations   what each convolution makes of the first image
-    attention     the answers, the pixels that decide, and where the network sees its answer
+    attention     the answers, the pixels that decide, and where the network
+                  sees its answer
     neighbours    the training images that are most alike to the network
-    filters       the first layer's filters, like figure 3 of the AlexNet paper; and what training
-                  changed in them, where the settings of the run are known
+    filters       the first layer's filters, like figure 3 of the AlexNet paper;
+                  and what training changed in them, where that is known
 
-minialex/use/explain.py says how to read them.  Do not expect clean edges and colour blobs of the
-filters at once: a short training leaves much of the noise that the weights began as.
+minialex/use/explain.py says how to read them.  Do not expect clean edges and
+colour blobs of the filters at once: a short training leaves much of the noise
+that the weights began as.
+
+example:
+  %(prog)s runs/first
+  %(prog)s runs/first my_cat.jpg --out my_cat
 """
 
 import argparse
@@ -42,10 +48,7 @@ MOST = 8  # images in a picture
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = checkpoint_parser(
-        "What a trained network looks for, as a page for a browser: activations,\n"
-        "attention, neighbours, filters.",
-        "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
+    parser = checkpoint_parser(__doc__)
     parser.add_argument("photos", type=Path, nargs="*",
         help="photos or folders of photos (default: test images)")  # fmt: skip
     parser.add_argument("--data", help="drawings, pets or a folder, where neighbours are searched"

@@ -1,9 +1,14 @@
-"""`minialex train`: a training run of AlexNet, from its options to result.json.
+"""Train AlexNet on drawings or photos, or resume a run.
 
-What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
-beside what it does, and checks before a long run what could end it.  The options on the command
-line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
+examples:
+  %(prog)s
+  %(prog)s --data pets --ten-crop
+  %(prog)s --resume runs/pets-owt-1
 """
+
+# What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
+# beside what it does, and checks before a long run what could end it.  The options on the command
+# line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 
 import argparse
 import dataclasses
@@ -38,12 +43,6 @@ from minialex.use.pictures import plot_curves
 from minialex.use.predict import find_checkpoint
 
 say = Screen().line
-EXAMPLES = """\
-examples:
-  %(prog)s
-  %(prog)s --data pets --ten-crop
-  %(prog)s --resume runs/pets-owt-1
-"""
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 OF_NO_SURPRISE = (None, settings.ZERO_OR_MORE, settings.ONE_OR_MORE, settings.FINITE)
 FOLDERS = {  # the two options that are no part of the settings
@@ -188,8 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
     Only those that are given appear in its result, so that a recipe can fill in the others.
     """
-    parser = argparse.ArgumentParser(usage="%(prog)s [options]", epilog=EXAMPLES,
-        description="Train AlexNet on drawings or photos, or resume a run.",
+    parser = argparse.ArgumentParser(usage="%(prog)s [options]", description=__doc__,
         formatter_class=Formatter, argument_default=argparse.SUPPRESS)  # fmt: skip
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for field in settings.options():

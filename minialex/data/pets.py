@@ -2,7 +2,8 @@
 
 Parkhi, Vedaldi, Zisserman, Jawahar (2012), "Cats and Dogs", CVPR: 37 breeds of cats and dogs,
 about 200 photos each.  The data set is licensed CC BY-SA 4.0; its page is
-https://www.robots.ox.ac.uk/~vgg/data/pets/.
+https://www.robots.ox.ac.uk/~vgg/data/pets/.  The copyright of each photo remains with its owner.
+The photos are unchanged; train/ has those of the data set's trainval list.
 
 A download that fails half-way continues where it stopped.  Whatever a server sends, and wherever it
 redirects to: the checksum finds what is not that file, and nothing is used unverified.
@@ -41,11 +42,6 @@ BY_HAND = f"put {' and '.join(SHA256)} from {PAGE} into the folder pets-download
 
 SPECIES = {"1": "cat", "2": "dog"}
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
-_README = """\
-The Oxford-IIIT Pet data set (Parkhi, Vedaldi, Zisserman, Jawahar, "Cats and Dogs", CVPR 2012) from
-https://www.robots.ox.ac.uk/~vgg/data/pets/, licence CC BY-SA 4.0; the copyright of each photo
-remains with its owner.  Rearranged by species into train/ (its trainval list) and test/.
-"""
 
 
 def download_pets(root: AnyPath, base_url: str = ADDRESS,
@@ -98,7 +94,7 @@ def _arrange(store: Path, target: Path) -> None:
                 content: Any = tar.extractfile(member)
                 with (unfinished / folder / Path(member.name).name).open("wb") as copy:
                     shutil.copyfileobj(content, copy)
-    (unfinished / "README.txt").write_text(_README, encoding="utf-8")
+    (unfinished / "README.txt").write_text(__doc__ or "", encoding="utf-8")
     if target.is_dir():
         target.rmdir()  # it is empty
     unfinished.rename(target)

@@ -8,7 +8,7 @@ run needs stands beside it, in small objects:
     Progress    how far the run has come: what the next step depends on       progress.py
     Saved       the best weights, and all that it takes to resume             saving.py
     Screen      bars, and a line per epoch                                    screen.py
-    Stop        Ctrl-C                                                        stopping.py
+    Stop        Ctrl-C                                                        progress.py
 
 All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
 the same steps, to the bit, as one that was never stopped.
@@ -34,15 +34,13 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
-from minialex.train.arguments import check_arguments
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
-from minialex.train.progress import Meter, Progress, check_finite
+from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite
 from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
 from minialex.train.screen import Screen, epoch_line
-from minialex.train.stopping import Stop
 from minialex.xp import Array
 
 

@@ -41,7 +41,7 @@ def given(*arguments):
 
 def help_of(name):
     """What --help says of an option, in one line."""
-    text = re.sub(r"\s+", " ", parser().format_help())
+    text = re.sub(r"\s+", " ", parser().format_help().partition("options:")[2])
     return re.search(rf"(?<= ){flag(name)}[ ,].*?\(default: .*?\)(?= (?:--|\w+:))", text)[0]
 
 
