@@ -173,10 +173,8 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """curves.png, where matplotlib is installed.  Whatever goes wrong there, the result counts."""
     try:
         plot_curves({"": history}, path)
-    except ImportError:
-        say("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
     except Exception as error:
-        say(f"no curves.png: {reason(error)}")
+        say(f"no curves.png: {reason(error)} (it needs pip install 'minialex[plot]')")
 
 
 # ---------------------------------------------------------------------------------- the options

@@ -22,7 +22,6 @@ from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
-SMALL = 10**7  # bytes of weights that are not worth a line
 OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
 FIXED = {field.name for field in options() if not field.metadata["may_change"]}
 MAY_CHANGE = {"epochs", "patience"}  # of what `fit` was told, when a run is resumed
@@ -82,13 +81,8 @@ class Saved:
         return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
     def check_disk(self, folder: RunFolder) -> None:
-        """Say how much of the disk the run takes.  Raises ConfigError where that is not free."""
-        best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
-        if best >= SMALL:
-            during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
-            self.run.screen.line(
-                f"disk: {show_bytes(during)} while it runs, {show_bytes(after)} after it"
-            )
+        """Raise ConfigError where the disk has less room than the run needs when it saves."""
+        need = self.needs(folder)
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
