@@ -153,3 +153,8 @@ def test_a_bar_never_wraps(columns, arguments):
 def test_a_bar_shows_values_from_the_first_update_on():
     shown = on_a_terminal(("epoch 1/60", "0.6931", 100, 100, 0))
     assert "epoch 1/60  loss 0.6931  acc 51.2% 100%|" in shown
+
+
+def test_a_terminal_that_does_not_say_how_wide_it_is(monkeypatch):
+    monkeypatch.setattr(screen.sys, "stderr", object())
+    assert screen.terminal_columns() == 80
