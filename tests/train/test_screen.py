@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from minialex.train import screen
 from minialex.train.screen import Screen, Silent, duration, epoch_line
 
 ROW = {
@@ -90,6 +91,7 @@ def test_a_silent_screen_shows_nothing(capsys):
 
 PROGRAM = """
 import sys, time
+from minialex.train import screen
 from minialex.train.screen import Screen
 name, value, images, step, pause = eval(sys.argv[1])
 screen = Screen()
