@@ -91,7 +91,6 @@ def test_a_silent_screen_shows_nothing(capsys):
 
 PROGRAM = """
 import sys, time
-from minialex.train import screen
 from minialex.train.screen import Screen
 name, value, images, step, pause = eval(sys.argv[1])
 screen = Screen()
