@@ -1,4 +1,4 @@
-"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu; keeps what the page keeps."""
+"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu."""
 
 from typing import Any
 
@@ -12,12 +12,14 @@ from minialex.xp import Array, get_xp
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
 FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "T y, I winner",
     "maxpool_forward(x, Index(i), H, W, C, OH, OW, K, S, P, y, winner)")  # fmt: skip
-BACKWARD = Kernel("pool.cu", "maxpool_backward", f"raw T dy, raw I winner, {SIZES}", "T dx",
-    "dx = maxpool_backward<T>(dy, winner, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
+BACKWARD = Kernel("pool.cu", "maxpool_backward",
+    f"raw T dy, raw I winner, raw T y, bool closed, {SIZES}", "T dx",
+    "dx = maxpool_backward<T>(dy, winner, y, closed, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
     form = "gpu: one kernel a direction"
+    relu_before = False  # x comes from a ReLU, whose derivative is left to this layer: see conv.py
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
@@ -25,12 +27,12 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
         y = xp.empty(shape, dtype=x.dtype)
         winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
         FORWARD(x, *self._sizes(x.shape), y, winner)
-        return y, (winner, x.shape)
+        return y, (winner, x.shape, y)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        winner, shape = cache
+        winner, shape, y = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
-        BACKWARD(dy, winner, *self._sizes(shape), dx)
+        BACKWARD(dy, winner, y, self.relu_before, *self._sizes(shape), dx)
         return dx
 
     def _sizes(self, shape: Shape) -> tuple[int, ...]:

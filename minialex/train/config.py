@@ -135,7 +135,7 @@ class Config:
         "most memory of the program, like 2GB; the batch is split to fit", ONE_OR_MORE,
         parse=parse_bytes, metavar="BYTES", shown="none")
     algorithm: str = option("auto", "machine",
-        "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",
+        "of convolutions: im2col, winograd (CPU), implicit (GPU), or auto, the fastest",
         choices=ALGORITHMS)
     tf32: bool = option(False, "machine",
         "products with 10 bits of precision on a GPU since 2020: faster, less exact")
