@@ -9,7 +9,6 @@ from typing import Any
 from minialex.gpu import implicit
 from minialex.gpu.activations import BACKWARD as RELU_BACKWARD
 from minialex.gpu.kernel import Kernel
-from minialex.gpu.linear import sum_of_rows
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
 from minialex.params import Params
@@ -84,7 +83,8 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
                 col2im(dX, dx[..., channels], self.kernel_size, self.stride, self.padding)
         if not into.flags.c_contiguous:
             into[...] = dW.reshape(into.shape)
-        grad["bias"][...] = sum_of_rows(dY)
+        # The sum of the rows as a product: CuPy's sum takes a hundred times as long.
+        grad["bias"][...] = xp.matmul(xp.ones((1, len(dY)), dtype=dY.dtype), dY)[0]
         if dx is not None and self.relu_before:
             RELU_BACKWARD(x, dx, dx)
         return dx

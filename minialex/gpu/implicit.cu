@@ -81,9 +81,12 @@ struct Digits {
     int high, mid, low, MID, LOW;
     __device__ Digits(int value, int MID, int LOW)
         : high(value / LOW / MID), mid(value / LOW % MID), low(value % LOW), MID(MID), LOW(LOW) {}
-    __device__ void advance(int by) {
-        for (low += by; low >= LOW; low -= LOW)
+    __device__ bool advance(int by) {  // whether the upper digits changed
+        low += by;
+        const bool changed = low >= LOW;
+        for (; low >= LOW; low -= LOW)
             if (++mid == MID) mid = 0, high++;
+        return changed;
     }
 };
 
@@ -116,37 +119,54 @@ template <int ROWS, int V> struct ByRow : Copies<V, ROWS * BK / V / THREADS> {
 };
 // A tile by k: piece i of a thread is for k(i) and the columns from n(i) on.
 template <int WIDTH, int V> struct ByK : Copies<V, WIDTH * BK / V / THREADS> {
-    static constexpr int LANES = WIDTH / V, TURNS = BK * LANES / THREADS;
-    static __device__ int k(int i) { return (threadIdx.x + i * THREADS) / LANES; }
-    static __device__ int n(int i) { return (threadIdx.x + i * THREADS) % LANES * V; }
+    static constexpr int LANES = WIDTH / V, TURNS = BK * LANES / THREADS, STEP = THREADS / LANES;
+    static constexpr bool EVEN = THREADS % LANES == 0;  // then all pieces are for one column
+    static __device__ int piece(int i) { return threadIdx.x + (EVEN ? 0 : i * THREADS); }
+    static __device__ int k(int i) { return piece(i) / LANES + (EVEN ? i * STEP : 0); }
+    static __device__ int n(int i) { return piece(i) % LANES * V; }
 };
 
 // Patches, by rows: row m is a place, k = (tap, tap, channel).  SIGN -1 walks the taps backwards.
+// Each row has a pointer to its next number; whether this lies in the image, `look` finds out where
+// the tap changes, which is seldom.
 template <int V, int SIGN> struct Patches : ByRow<BM, V> {
     using B = ByRow<BM, V>;
-    const float* data;
-    int H, W, C, KI, at[B::MINE], top[B::MINE], left[B::MINE];
+    const float* at[B::MINE];
+    int H, W, C, KI, top[B::MINE], left[B::MINE], inside;
     Digits k;
     // Place (p, q) of OH x OW has its first tap at (p*S + y0, q*S + x0).
     __device__ Patches(const float* data, int H, int W, int C, int channels, int KI, int KJ, int m0,
                        int M, int OH, int OW, int S, int y0, int x0)
-        : data(data), H(H), W(W), C(C), KI(KI), k(B::k(0), KJ, channels) {
+        : H(H), W(W), C(C), KI(KI), k(B::k(0), KJ, channels) {
         UNROLL for (int i = 0; i < B::MINE; i++) {
             const Digits place(m0 + B::row(i), OH, OW);
             top[i] = place.mid * S + y0, left[i] = place.low * S + x0;
-            at[i] = ((place.high * H + top[i]) * W + left[i]) * C;
-            if (m0 + B::row(i) >= M) top[i] = -(1 << 20), at[i] = 0;  // outside of every image
+            at[i] = data + ((place.high * H + top[i]) * W + left[i]) * C + from_first_tap();
+            if (m0 + B::row(i) >= M) top[i] = -(1 << 20);  // outside of every image
+        }
+        look();
+    }
+    __device__ int from_first_tap() { return SIGN * (k.high * W + k.mid) * C + k.low; }
+    __device__ void look() {
+        inside = 0;
+        UNROLL for (int i = 0; i < B::MINE; i++) {
+            const int y = top[i] + SIGN * k.high, x = left[i] + SIGN * k.mid;
+            inside |= ((unsigned)y < H && (unsigned)x < W && k.high < KI) << i;
         }
     }
     __device__ void fetch(float* tile) {
-        UNROLL for (int t = 0; t < B::TURNS; t++, k.advance(B::LANES * V)) {
-            const int tap = SIGN * (k.high * W + k.mid) * C + k.low;
-            UNROLL for (int i = 0; i < B::MINE; i++) {
-                const int y = top[i] + SIGN * k.high, x = left[i] + SIGN * k.mid;
-                const bool there = (unsigned)y < H && (unsigned)x < W && k.high < KI;
-                this->copy(t * B::MINE + i, tile + by_row(B::row(i), B::k(t)),
-                           data + (there ? at[i] + tap : 0), there);
+        UNROLL for (int t = 0; t < B::TURNS; t++) {
+            UNROLL for (int i = 0; i < B::MINE; i++)
+                this->copy(t * B::MINE + i, tile + by_row(B::row(i), B::k(t)), at[i],
+                           inside >> i & 1);
+            int forward = B::LANES * V;
+            if (k.low + forward < k.LOW) k.low += forward;
+            else {
+                const int before = from_first_tap();
+                k.advance(forward), look();
+                forward = from_first_tap() - before;
             }
+            UNROLL for (int i = 0; i < B::MINE; i++) at[i] += forward;
         }
     }
 };
@@ -156,22 +176,27 @@ template <int V, int SIGN> struct Patches : ByRow<BM, V> {
 template <int V> struct PatchesByPlace : ByK<BM, V> {
     using B = ByK<BM, V>;
     const float* data;
-    int H, W, C, S, y0, x0, channel, N;
-    bool ones;
+    int H, W, C, S, y0, x0, N, row;
+    bool inside;
     Digits place;
-    __device__ PatchesByPlace(const float* data, Shape s, int channels, int d0, int first)
-        : data(data), H(s.H), W(s.W), C(s.C), S(s.S), N(s.N), place(first + B::k(0), s.OH, s.OW) {
+    __device__ PatchesByPlace(const float* x, Shape s, int channels, int d0, int first)
+        : H(s.H), W(s.W), C(s.C), S(s.S), N(s.N), place(first + B::k(0), s.OH, s.OW) {
         const Digits d(d0 + B::n(0), s.K, channels);
-        y0 = d.high < s.K ? d.high - s.P : -(1 << 20);
-        x0 = d.mid - s.P, channel = d.low, ones = d0 + B::n(0) == s.K * s.K * channels;
+        data = x + d.low, x0 = d.mid - s.P, y0 = d.high < s.K ? d.high - s.P : -(1 << 20);
+        if (d0 + B::n(0) == s.K * s.K * channels)  // an image that is 1 everywhere
+            data = &ONE.x, x0 = y0 = C = 0, H = W = 0x7fffffff;
+        look();
+    }
+    __device__ void look() {
+        const int y = place.mid * S + y0;
+        inside = (unsigned)y < H && place.high < N, row = (place.high * H + y) * W;
     }
     __device__ void fetch(float* tile) {
-        UNROLL for (int t = 0; t < B::TURNS; t++, place.advance(THREADS / B::LANES)) {
-            const int y = place.mid * S + y0, x = place.low * S + x0;
-            const bool there = (unsigned)y < H && (unsigned)x < W && place.high < N;
-            const int at = there ? ((place.high * H + y) * W + x) * C + channel : 0;
-            this->copy(t, tile + by_k<BM>(B::k(t), B::n(0)), ones ? &ONE.x : data + at,
-                       there || ones);
+        UNROLL for (int t = 0; t < B::TURNS; t++) {
+            const int x = place.low * S + x0;
+            this->copy(t, tile + by_k<BM>(B::k(t), B::n(0)), data + (row + x) * C,
+                       inside && (unsigned)x < W);
+            if (place.advance(B::STEP)) look();
         }
     }
 };
@@ -180,38 +205,39 @@ template <int V> struct PatchesByPlace : ByK<BM, V> {
 template <int V> struct Rows : ByK<BN, V> {
     using B = ByK<BN, V>;
     const float* data;
-    int n0, columns, F, k, end;
+    int rows, columns, F;  // rows and columns from the tile's first on
     __device__ Rows(const float* data, int n0, int columns, int F, int first, int end)
-        : data(data), n0(n0), columns(columns), F(F), k(first), end(end) {}
+        : data(data + first * F + n0), rows(end - first), columns(columns - n0), F(F) {}
     __device__ void fetch(float* tile) {
-        UNROLL for (int t = 0; t < B::TURNS; t++) {
-            const int n = n0 + B::n(t), row = k + B::k(t);
-            const bool there = row < end && n < columns;
-            this->copy(t, tile + by_k<BN>(B::k(t), B::n(t)), data + (there ? row * F + n : 0), there);
-        }
-        k += BK;
+        UNROLL for (int t = 0; t < B::TURNS; t++)
+            this->copy(t, tile + by_k<BN>(B::k(t), B::n(t)), data + B::k(t) * F + B::n(t),
+                       B::k(t) < rows && B::n(t) < columns);
+        data += BK * F, rows -= BK;
     }
 };
 
 // The weight by rows, for dx: row c, k = (tap, tap, filter); tap t stands for weight i0 + t*S.
 template <int V> struct Filters : ByRow<BN, V> {
     using B = ByRow<BN, V>;
-    const float* data;
-    int c0, channels, F, K, S, i0, j0, KI;
+    const float *data, *at;
+    int channels, rows, F, K, S, i0, j0, KI;
     Digits k;
-    __device__ Filters(const float* data, Shape s, int c0, int channels, int filters, int i0, int j0,
-                       int KI, int KJ)
-        : data(data), c0(c0), channels(channels), F(s.F), K(s.K), S(s.S), i0(i0), j0(j0), KI(KI),
-          k(B::k(0), KJ, filters) {}
+    __device__ Filters(const float* data, Shape s, int c0, int channels, int filters, int i0,
+                       int j0, int KI, int KJ)
+        : data(data + c0 * s.F), channels(channels), rows(channels - c0), F(s.F), K(s.K), S(s.S),
+          i0(i0), j0(j0), KI(KI), k(B::k(0), KJ, filters) { look(); }
+    __device__ void look() {
+        const int tap = (i0 + k.high * S) * K + j0 + k.mid * S;
+        at = data + (tap * channels + B::row(0)) * F + k.low;
+        if (k.high >= KI) rows = 0;
+    }
     __device__ void fetch(float* tile) {
-        UNROLL for (int t = 0; t < B::TURNS; t++, k.advance(B::LANES * V)) {
-            const int tap = ((i0 + k.high * S) * K + j0 + k.mid * S) * channels;
-            UNROLL for (int i = 0; i < B::MINE; i++) {
-                const int c = c0 + B::row(i);
-                const bool there = c < channels && k.high < KI;
+        UNROLL for (int t = 0; t < B::TURNS; t++) {
+            UNROLL for (int i = 0; i < B::MINE; i++)
                 this->copy(t * B::MINE + i, tile + by_row(B::row(i), B::k(t)),
-                           data + (there ? (tap + c) * F + k.low : 0), there);
-            }
+                           at + i * B::STEP * F, B::row(i) < rows);
+            at += B::LANES * V;
+            if (k.advance(B::LANES * V)) look();
         }
     }
 };
@@ -251,7 +277,8 @@ template <bool A_ROW, bool B_ROW> struct Sums {  // 8 warps of 4 x 8 threads, 32
 // ours to say.  By rows, neighbours make a product.  By k, rows are dealt like cards: product t
 // takes rows t, MT+t, 2*MT+t ..., and a lane finds its numbers for all of them side by side.
 template <bool A_ROW, bool B_ROW> struct Sums {
-    static constexpr int BESIDE = BN == 96 ? 1 : 2, WM = 32 * BESIDE, WN = BN / BESIDE;
+    static constexpr bool WIDE = BN == 96 || (BN == 128 && MATH == 3);
+    static constexpr int BESIDE = WIDE ? 1 : 2, WM = 32 * BESIDE, WN = BN / BESIDE;
     static constexpr int MT = WM / 16, NT = WN / 8, RI = 2 * MT, CJ = 2 * NT, VECTOR = B_ROW ? 2 : 4;
     float sum[MT][NT][4];
     static __device__ int m0() { return threadIdx.x / 32 / BESIDE * WM; }
@@ -269,44 +296,45 @@ template <bool A_ROW, bool B_ROW> struct Sums {
         const int u = B_ROW ? j / 2 : j / 8 * 4 + j % 4, second = B_ROW ? j % 2 : j / 4 % 2;
         return sum[i / 2][u][i % 2 * 2 + second];
     }
-    // Columns k..k+7 of A, and rows k..k+7 of B.  (by_row(r + 16, k + 8) is by_row(r, k) ^ 8, + 16*BK.)
-    static __device__ void load_a(float a[MT][4], const float* A, int k) {
+    // Columns k..k+7 of A.  (by_row(r + 16, k + 8) is by_row(r, k) ^ 8, + 16*BK.)
+    static __device__ void load_a(float a[MT][4], float low[MT][4], const float* A, int k) {
         const int lane = threadIdx.x % 32, first = by_row(m0() + lane % 16, lane / 16 * 4) ^ k;
         UNROLL for (int t = 0; t < MT; t++)
             if (A_ROW) load_matrices(a[t], A + first + t * 16 * BK);
         UNROLL for (int h = 0; h < 4; h++) {  // h: row g or g+8, column q or q+4
-            const float* from = A + by_k<BM>(q(), m0() + (g() + h % 2 * 8) * MT) + (k + h / 2 * 4) * BM;
+            const int at = by_k<BM>(q(), m0() + (g() + h % 2 * 8) * MT) + (k + h / 2 * 4) * BM;
             UNROLL for (int t = 0; t < MT; t++)
-                if (!A_ROW) a[t][h] = from[t];
+                if (!A_ROW) a[t][h] = A[at + t];
         }
+        UNROLL for (int i = 0; i < MT * 4; i++) prepare(a[0][i], low[0][i]);
     }
-    static __device__ void load_b(float b[NT][2], const float* B, int k) {
+    // Rows k..k+7 of B, for products u..u+3.
+    static __device__ void load_b(float b[4][2], float low[4][2], const float* B, int k, int u) {
         const int lane = threadIdx.x % 32;
         const int first = by_row(n0() + lane / 16 * 8 + lane % 8, lane / 8 % 2 * 4) ^ k;
-        UNROLL for (int u = 0; u < NT; u += 2)
-            if (B_ROW) load_matrices(b[u], B + first + u * 8 * BK);  // b[u] and b[u + 1]
+        UNROLL for (int v = 0; v < 4; v += 2)
+            if (B_ROW) load_matrices(b[v], B + first + (u + v) * 8 * BK);  // b[v] and b[v + 1]
         UNROLL for (int h = 0; h < 2; h++)
-            UNROLL for (int u = 0; u < NT; u++)
-                if (!B_ROW)
-                    b[u][h] = B[by_k<BN>(q(), n0() + g() * 4) + (k + h * 4) * BN + u / 4 * 32 + u % 4];
+            UNROLL for (int v = 0; v < 4; v++)
+                if (!B_ROW) b[v][h] = B[by_k<BN>(q(), n0() + g() * 4) + (k + h * 4) * BN + u * 8 + v];
+        UNROLL for (int i = 0; i < 8; i++) prepare(b[0][i], low[0][i]);
     }
     __device__ void add(const float* A, const float* B) {
-        UNROLL for (int k = 0; k < BK; k += 8) {
-            float a[MT][4], b[NT][2], a_low[MT][4], b_low[NT][2];
-            load_a(a, A, k), load_b(b, B, k);
-            UNROLL for (int i = 0; i < MT * 4; i++) prepare(a[0][i], a_low[0][i]);
-            UNROLL for (int i = 0; i < NT * 2; i++) prepare(b[0][i], b_low[0][i]);
+        float a[2][MT][4], a_low[2][MT][4], b[2][4][2], b_low[2][4][2];
+        UNROLL for (int h = 0; h < 2; h++) load_a(a[h], a_low[h], A, h * 8);
+        UNROLL for (int u = 0; u < NT; u += 4) {
+            UNROLL for (int h = 0; h < 2; h++) load_b(b[h], b_low[h], B, h * 8, u);
             UNROLL for (int t = 0; t < MT; t++)
-                UNROLL for (int u = 0; u < NT; u++) {
+                UNROLL for (int v = 0; v < 4; v++) {
 #if MATH == 1
-                    multiply_tf32(sum[t][u], a[t], b[u]);
+                    UNROLL for (int h = 0; h < 2; h++) multiply_tf32(sum[t][u + v], a[h][t], b[h][v]);
 #else
                     // The tensor core cuts its sums, too: so they are short, and added here.
-                    float short_sum[4] = {0, 0, 0, 0};
-                    multiply_tf32(short_sum, a_low[t], b[u]);
-                    multiply_tf32(short_sum, a[t], b_low[u]);
-                    multiply_tf32(short_sum, a[t], b[u]);
-                    UNROLL for (int e = 0; e < 4; e++) sum[t][u][e] += short_sum[e];
+                    float few[4] = {0, 0, 0, 0};
+                    UNROLL for (int h = 0; h < 2; h++) multiply_tf32(few, a_low[h][t], b[h][v]);
+                    UNROLL for (int h = 0; h < 2; h++) multiply_tf32(few, a[h][t], b_low[h][v]);
+                    UNROLL for (int h = 0; h < 2; h++) multiply_tf32(few, a[h][t], b[h][v]);
+                    UNROLL for (int e = 0; e < 4; e++) sum[t][u + v][e] += few[e];
 #endif
                 }
         }

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.gpu.kernel import LARGEST_INT32
+from minialex.gpu.kernel import LARGEST_INT32, whole
 from minialex.layers.conv import Conv2d
 from minialex.xp import Array, get_xp
 
@@ -61,40 +61,36 @@ def faster() -> bool:
 def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
     """y (N, OH, OW, F) of x (N, H, W, C), through a ReLU if `relu`."""
     y = get_xp(x).empty((len(x), *layer.output_shape(x.shape[1:])), dtype=x.dtype)
-    run = Kernels(layer, x, y)
-    weight, bias = run.whole(layer.params["weight"]), run.whole(layer.params["bias"])
-    filters = layer.out_channels // layer.groups
-    tiles, columns = run.tiles(y.size // y.shape[-1], filters)
-    run("conv_forward", columns, (tiles, layer.groups), run.whole(x), weight, bias, relu, y)
+    run, G = Kernels(layer, x, y), layer.groups
+    tiles, columns = tiling(y.size // y.shape[-1], run.filters, G, run.narrow)
+    weight, bias = whole(layer.params["weight"]), whole(layer.params["bias"])
+    run("conv_forward", columns, (tiles, G), whole(x), weight, bias, np.int32(relu), y)
     return y
 
 
 def weight_gradient(layer: Conv2d, x: Array, dy: Array) -> tuple[Array, Array]:
     """(dw like the weight, db (F,)) of x and dy."""
-    xp, run = get_xp(x), Kernels(layer, x, dy)
+    xp, run, G = get_xp(x), Kernels(layer, x, dy), layer.groups
     F, D = layer.out_channels, layer.params["weight"].size // layer.out_channels
-    tiles, columns = run.tiles(D + 1, F // layer.groups)
-    # About four blocks for each place of the GPU, and sums of 512 or more.
-    places = 2 * processors()
-    parts = max(1, min(4 * places // (tiles * layer.groups), dy.size // F // 512))
+    # Cut into parts, the sums make about four rounds of tiles; each part is of 512 places or more.
+    tiles, columns = tiling(D + 1, run.filters, 4 * processors(), run.narrow)
+    parts = max(1, min(8 * processors() // (tiles * G), dy.size // F // 512))
     sums = xp.empty((parts, D + 1, F), dtype=x.dtype)
-    grid = tiles, layer.groups * parts
-    run("conv_dw", columns, grid, run.whole(x), run.whole(dy), sums, np.int32(parts))
+    grid = tiles, G * parts
+    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(parts))
     dw, db = xp.empty(layer.params["weight"].shape, dtype=x.dtype), xp.empty(F, dtype=x.dtype)
-    function = module(FLOAT32, 64, 1, 1).get_function("sum_parts")
+    function = run.module(columns).get_function("sum_parts")
     function((-(-(dw.size + F) // 256),), (256,), (sums, dw, db, *map(np.int32, (parts, D, F))))
     return dw, db
 
 
 def input_gradient(layer: Conv2d, dy: Array, x: Array, masked: bool) -> Array:
     """dx like x, of dy; with `masked` 0 where x, the output of a ReLU, is."""
-    dx, S, G = get_xp(x).empty(x.shape, dtype=x.dtype), layer.stride, layer.groups
-    run = Kernels(layer, x, dy)
-    N, H, W, C = x.shape
-    tiles, columns = run.tiles(N * -(-H // S) * -(-W // S), C // G)
-    weight = run.whole(layer.params["weight"])
-    mask = run.whole(x) if masked else np.uintp(0)
-    run("conv_dx", columns, (tiles, G * S * S), run.whole(dy), weight, mask, dx)
+    dx, S = get_xp(x).empty(x.shape, dtype=x.dtype), layer.stride
+    run, (N, H, W, _), parts = Kernels(layer, x, dy), x.shape, layer.groups * layer.stride**2
+    tiles, columns = tiling(N * -(-H // S) * -(-W // S), run.channels, parts, run.narrow)
+    weight, mask = whole(layer.params["weight"]), whole(x) if masked else np.uintp(0)
+    run("conv_dx", columns, (tiles, parts), whole(dy), weight, mask, dx)
     return dx
 
 
@@ -106,32 +102,49 @@ class Kernels:
         K, S, P, G = layer.kernel_size, layer.stride, layer.padding, layer.groups
         self.geometry = tuple(map(np.int32, (N, H, W, C, OH, OW, F, K, S, P, G)))
         self.channels, self.filters = C // G, F // G
+        self.narrow = self.filters % 4 > 0  # 96 columns are for threads that copy four at once
 
-    def whole(self, array: Array) -> Array:
-        """`array`, contiguous and on a multiple of 16 bytes, copied where it is not."""
-        array = get_xp(array).ascontiguousarray(array)
-        return array if array.data.ptr % 16 == 0 else array.copy()
-
-    def tiles(self, rows: int, columns: int) -> tuple[int, int]:
-        """How many tiles the result has, and of how many columns: those that waste the least."""
-        wide = (128, 96, 64) if self.filters % 4 == 0 and arithmetic() else (128, 64)
-        if not arithmetic() and capability() < AMPERE:
-            wide = (64,)  # it has not the registers for more
-        down = -(-rows // ROWS)
-        best = min(wide, key=lambda n: (-(-columns // n) * n, -n))
-        if best == 128 and down * -(-columns // best) < 2 * processors():
-            best = 64  # smaller tiles, or some multiprocessors have nothing to do
-        return down * -(-columns // best), best
+    def module(self, columns: int) -> Any:
+        """implicit.cu for tiles of `columns`."""
+        widths = (4 if n % 4 == 0 else 1 for n in (self.channels, self.filters))
+        return module(arithmetic(), columns, *widths)
 
     def __call__(self, name: str, columns: int, grid: tuple[int, int], *arguments: Any) -> None:
-        widths = (4 if n % 4 == 0 else 1 for n in (self.channels, self.filters))
-        function = module(arithmetic(), columns, *widths).get_function(name)
         threads = 256 if arithmetic() == FLOAT32 else 128
+        function = self.module(columns).get_function(name)
         function(grid, (threads,), (*arguments, *self.geometry))
 
 
+@functools.cache
+def tiling(rows: int, columns: int, times: int, narrow: bool) -> tuple[int, int]:
+    """How many tiles a result has, and of how many columns: those that take the least time.
+
+    There are `times` such results.  `narrow`: not tiles of 96.
+    """
+    wide = (128, 64) if narrow or not arithmetic() else (128, 96, 64)
+    if capability() < AMPERE:
+        wide = (64,)  # it has not the registers for more
+    down, across = -(-rows // ROWS), {n: -(-columns // n) for n in wide}
+    best = min(wide, key=lambda n: seconds(down * across[n] * times, n))
+    return down * across[best], best
+
+
+def seconds(tiles: int, columns: int) -> float:
+    """About how long the GPU takes, in a unit of its own.
+
+    A multiprocessor has room for two or three tiles at a time, and a round of them takes as long
+    as they have columns.  In the last round, one tile alone takes as long as two.  Narrow tiles
+    make fewer products of what they fetch.
+    """
+    room = 3 if columns == 64 else 2
+    rounds, rest = divmod(tiles, room * processors())
+    last = max(2, -(-rest // processors())) if rest else 0
+    return (rounds * room + last) * columns * {128: 1.0, 96: 1.1, 64: 1.25}[columns]
+
+
+@functools.cache
 def arithmetic() -> int:
-    """MATH of implicit.cu on this GPU."""
+    """MATH of implicit.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
     if capability() < AMPERE:
         return FLOAT32
     return TF32 if os.environ.get("CUPY_TF32") == "1" else THREE_TF32

@@ -18,11 +18,5 @@ class Linear(Twin, page.Linear, device="gpu"):
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, F)
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
-        grad["bias"][...] = sum_of_rows(dy)
+        dy.sum(axis=0, out=grad["bias"])
         return get_xp(x).matmul(dy, self.params["weight"].T)  # (N, D)
-
-
-def sum_of_rows(dY: Array) -> Array:
-    """(F,): the sum of the rows of dY (M, F), as a product: CuPy's sum took ten times as long."""
-    xp = get_xp(dY)
-    return xp.matmul(xp.ones(len(dY), dtype=dY.dtype), dY)

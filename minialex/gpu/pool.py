@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from minialex.gpu.kernel import Kernel
+from minialex.gpu.kernel import Kernel, whole
 from minialex.layers import pool as page
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
@@ -10,11 +10,15 @@ from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "T y, I winner",
-    "maxpool_forward(x, Index(i), H, W, C, OH, OW, K, S, P, y, winner)")  # fmt: skip
+FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "raw T y, raw I winner",
+    """if (C % 4) maxpool_forward<1>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0]);
+       else maxpool_forward<4>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0]);""")  # fmt: skip
 BACKWARD = Kernel("pool.cu", "maxpool_backward",
-    f"raw T dy, raw I winner, raw T y, bool closed, {SIZES}", "T dx",
-    "dx = maxpool_backward<T>(dy, winner, y, closed, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
+    f"raw T dy, raw I winner, raw T y, bool closed, {SIZES}", "raw T dx",
+    """if (C % 4) maxpool_backward<1>(&dy[0], &winner[0], &y[0], closed, i, H, W, C, OH, OW, K, S, P,
+                                      &dx[0]);
+       else maxpool_backward<4>(&dy[0], &winner[0], &y[0], closed, i, H, W, C, OH, OW, K, S, P,
+                                &dx[0]);""")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
@@ -26,16 +30,21 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
         xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
         y = xp.empty(shape, dtype=x.dtype)
         winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
-        FORWARD(x, *self._sizes(x.shape), y, winner)
+        FORWARD(whole(x), *self._sizes(x.shape), y, winner, size=self._threads(y))
         return y, (winner, x.shape, y)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         winner, shape, y = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
-        BACKWARD(dy, winner, y, self.relu_before, *self._sizes(shape), dx)
+        sizes, size = self._sizes(shape), self._threads(dx)
+        BACKWARD(whole(dy), winner, y, self.relu_before, *sizes, dx, size=size)
         return dx
 
     def _sizes(self, shape: Shape) -> tuple[int, ...]:
         """H, W, C, OH, OW, K, S, P for x of `shape`."""
         OH, OW, _ = self.output_shape(shape[1:])
         return *shape[1:], OH, OW, self.kernel_size, self.stride, self.padding
+
+    def _threads(self, array: Array) -> int:
+        """One for four channels, where they come in fours."""
+        return int(array.size) // (1 if array.shape[-1] % 4 else 4)
