@@ -45,8 +45,8 @@ def accelerate(
     """Give each layer of `model`, and `optimizer`, its fast form; returns `model`.
 
     `algorithm` is that of convolutions: "im2col", "winograd" (CPU), "implicit" (GPU) or "auto",
-    whichever is faster.  Without `input_grad`, the backward pass ends at the first layer's weights and returns
-    None: a training step needs no derivative with respect to the images.
+    whichever is faster.  Without `input_grad`, the backward pass ends at the first layer's weights
+    and returns None: a training step needs no derivative with respect to the images.
     Raises ConfigError, and changes nothing, for an algorithm that does not exist or cannot do a
     convolution of the model.
     """
@@ -122,9 +122,9 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
             if page_of(relu) is ReLU and id(relu) in once:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
-                if page_of(before) is Conv2d and page_of(after) in JOINS_A_RELU:
-                    if {id(before), id(after)} <= once:
-                        before.relu_after = relu.joined = after.relu_before = True
+                joins = page_of(before) is Conv2d and page_of(after) in JOINS_A_RELU
+                if joins and {id(before), id(after)} <= once:
+                    before.relu_after = relu.joined = after.relu_before = True
         head = head_length(children)
         convolves = any(isinstance(p, Conv2d) for child in children[:head] for p in family(child))
         if type(layer) is not Sequential and convolves and not inside:

@@ -42,6 +42,7 @@ from minialex.layers.conv import Conv2d
 from minialex.xp import Array, get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
+ROUNDS = 4
 FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in implicit.cu
 
 
@@ -50,7 +51,7 @@ def can(layer: Conv2d, x: Array) -> bool:
     N, D = len(x), layer.params["weight"].size // layer.out_channels
     largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), D * layer.out_channels)
     weight = layer.params["weight"]
-    return x.dtype == weight.dtype == np.float32 and 0 < x.size and largest <= LARGEST_INT32
+    return x.dtype == weight.dtype == np.float32 and x.size > 0 and largest <= LARGEST_INT32
 
 
 def faster() -> bool:
@@ -72,9 +73,9 @@ def weight_gradient(layer: Conv2d, x: Array, dy: Array) -> tuple[Array, Array]:
     """(dw like the weight, db (F,)) of x and dy."""
     xp, run, G = get_xp(x), Kernels(layer, x, dy), layer.groups
     F, D = layer.out_channels, layer.params["weight"].size // layer.out_channels
-    # Cut into parts, the sums make about four rounds of tiles; each part is of 512 places or more.
+    # Cut into parts, the sums make about ROUNDS of tiles; each part is of 512 places or more.
     tiles, columns = tiling(D + 1, run.filters, 4 * processors(), run.narrow)
-    parts = max(1, min(8 * processors() // (tiles * G), dy.size // F // 512))
+    parts = max(1, min(2 * ROUNDS * processors() // (tiles * G), dy.size // F // 512))
     sums = xp.empty((parts, D + 1, F), dtype=x.dtype)
     grid = tiles, G * parts
     run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(parts))
@@ -121,7 +122,7 @@ def tiling(rows: int, columns: int, times: int, narrow: bool) -> tuple[int, int]
 
     There are `times` such results.  `narrow`: not tiles of 96.
     """
-    wide = (128, 64) if narrow or not arithmetic() else (128, 96, 64)
+    wide: tuple[int, ...] = (128, 64) if narrow or not arithmetic() else (128, 96, 64)
     if capability() < AMPERE:
         wide = (64,)  # it has not the registers for more
     down, across = -(-rows // ROWS), {n: -(-columns // n) for n in wide}

@@ -32,11 +32,13 @@ __device__ void maxpool_forward(const T* x, Index k, int H, int W, int C, int OH
     *(Some<I, V>*)(winner + to) = won;
 }
 
-// `closed`: x was made by a ReLU, whose derivative is applied here as well.  Where an input won, its
-// x is the window's y.
+// What backward reads.  `relu`: x was made by a ReLU, whose derivative is applied here as well; where
+// an input won, its x is the window's y.
+template <class T, class I> struct MaxPool { const T* dy; const I* winner; const T* y; bool relu; };
+
 template <int V, class T, class I>
-__device__ void maxpool_backward(const T* dy, const I* winner, const T* y, bool closed, Index k,
-                                 int H, int W, int C, int OH, int OW, int K, int S, int P, T* dx) {
+__device__ void maxpool_backward(MaxPool<T, I> of, Index k, int H, int W, int C, int OH, int OW,
+                                 int K, int S, int P, T* dx) {
     const Index to = k * V;
     const int c = k % (C / V) * V; k /= C / V;
     const int w = k % W + P; k /= W;
@@ -46,11 +48,12 @@ __device__ void maxpool_backward(const T* dy, const I* winner, const T* y, bool 
     for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
         for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--) {
             const Index at = ((n * OH + p) * OW + q) * C + c;
-            const Some<I, V> won = some<V>(winner + at);
-            const Some<T, V> dy_here = some<V>(dy + at), y_here = some<V>(y + at);
-            for (int e = 0; e < V; e++)
-                if (won.v[e] == (h - p * S) * K + w - q * S && !(closed && y_here.v[e] <= 0))
-                    sum.v[e] += dy_here.v[e];
+            const Some<I, V> winner = some<V>(of.winner + at);
+            const Some<T, V> dy = some<V>(of.dy + at), y = some<V>(of.y + at);
+            for (int e = 0; e < V; e++) {
+                const bool closed = of.relu && y.v[e] <= 0;
+                if (winner.v[e] == (h - p * S) * K + w - q * S && !closed) sum.v[e] += dy.v[e];
+            }
         }
     *(Some<T, V>*)(dx + to) = sum;
 }

@@ -12,13 +12,13 @@ from minialex.xp import Array, get_xp
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
 FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "raw T y, raw I winner",
     """if (C % 4) maxpool_forward<1>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0]);
-       else maxpool_forward<4>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0]);""")  # fmt: skip
+       else maxpool_forward<4>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0])
+    """)  # fmt: skip
 BACKWARD = Kernel("pool.cu", "maxpool_backward",
-    f"raw T dy, raw I winner, raw T y, bool closed, {SIZES}", "raw T dx",
-    """if (C % 4) maxpool_backward<1>(&dy[0], &winner[0], &y[0], closed, i, H, W, C, OH, OW, K, S, P,
-                                      &dx[0]);
-       else maxpool_backward<4>(&dy[0], &winner[0], &y[0], closed, i, H, W, C, OH, OW, K, S, P,
-                                &dx[0]);""")  # fmt: skip
+    f"raw T dy, raw I winner, raw T y, bool relu, {SIZES}", "raw T dx",
+    """const MaxPool<T, I> of = {&dy[0], &winner[0], &y[0], relu};
+       if (C % 4) maxpool_backward<1>(of, i, H, W, C, OH, OW, K, S, P, &dx[0]);
+       else maxpool_backward<4>(of, i, H, W, C, OH, OW, K, S, P, &dx[0])""")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
