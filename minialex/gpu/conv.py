@@ -66,7 +66,7 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, OH, OW, F)
         if self._implicit(x):
-            grad["weight"][...], grad["bias"][...] = implicit.weight_gradient(self, x, dy)
+            implicit.weight_gradient(self, x, dy, grad)
             masked = self.relu_before
             return implicit.input_gradient(self, dy, x, masked) if self.input_grad else None
         xp, F = get_xp(x), self.out_channels

@@ -160,7 +160,7 @@ template <int V, int SIGN> struct Patches : ByRow<BM, V> {
                 this->copy(t * B::MINE + i, tile + by_row(B::row(i), B::k(t)), at[i],
                            inside >> i & 1);
             int forward = B::LANES * V;
-            if (k.low + forward < k.LOW) k.low += forward;
+            if (V == 4 && k.low + forward < k.LOW) k.low += forward;
             else {
                 const int before = from_first_tap();
                 k.advance(forward), look();
@@ -306,7 +306,7 @@ template <bool A_ROW, bool B_ROW> struct Sums {
             UNROLL for (int t = 0; t < MT; t++)
                 if (!A_ROW) a[t][h] = A[at + t];
         }
-        UNROLL for (int i = 0; i < MT * 4; i++) prepare(a[0][i], low[0][i]);
+        UNROLL for (int i = 0; i < MT * 4; i++) prepare(a[0][i], low[0][i], A_ROW);
     }
     // Rows k..k+7 of B, for products u..u+3.
     static __device__ void load_b(float b[4][2], float low[4][2], const float* B, int k, int u) {
@@ -317,7 +317,7 @@ template <bool A_ROW, bool B_ROW> struct Sums {
         UNROLL for (int h = 0; h < 2; h++)
             UNROLL for (int v = 0; v < 4; v++)
                 if (!B_ROW) b[v][h] = B[by_k<BN>(q(), n0() + g() * 4) + (k + h * 4) * BN + u * 8 + v];
-        UNROLL for (int i = 0; i < 8; i++) prepare(b[0][i], low[0][i]);
+        UNROLL for (int i = 0; i < 8; i++) prepare(b[0][i], low[0][i], B_ROW);
     }
     __device__ void add(const float* A, const float* B) {
         float a[2][MT][4], a_low[2][MT][4], b[2][4][2], b_low[2][4][2];
@@ -339,9 +339,12 @@ template <bool A_ROW, bool B_ROW> struct Sums {
                 }
         }
     }
-    static __device__ void prepare(float& v, float& low) {  // v becomes TF32, low the rest of it
+    // v becomes TF32, and `low` the rest of it.  What came by load_matrices lies in the registers that
+    // the tensor core reads, which cuts it itself.
+    static __device__ void prepare(float& v, float& low, bool in_place) {
         const float whole = v;
-        v = before_the_cut(whole), low = whole - cut(v);
+        if (MATH == 1 || !in_place) v = before_the_cut(whole);
+        low = whole - cut(v);
     }
 };
 #endif
