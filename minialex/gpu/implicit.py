@@ -1,4 +1,4 @@
-"""Convolution on a GPU without im2col's matrix ("implicit GEMM") -- the kernels of implicit.cu.
+"""Convolution on a GPU without im2col's matrix ("implicit GEMM") -- the kernels of implicit.cu and tiles.cu.
 
 The page writes im2col's matrix X to memory, K*K / (S*S) times as large as x, and multiplies it by
 the weights.  On a GPU most of the time goes into moving X: two thirds of all bytes of a step.  But
@@ -44,7 +44,7 @@ from minialex.xp import Array, get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
 ROUNDS = 2
-FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in implicit.cu
+FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
 
 
 def can(layer: Conv2d, x: Array) -> bool:
@@ -110,7 +110,7 @@ class Kernels:
         self.narrow = self.filters % 4 > 0  # 96 columns are for threads that copy four at once
 
     def module(self, columns: int) -> Any:
-        """implicit.cu for tiles of `columns`."""
+        """The kernels, for tiles of `columns`."""
         widths = (4 if n % 4 == 0 else 1 for n in (self.channels, self.filters))
         return module(arithmetic(), columns, *widths)
 
@@ -149,7 +149,7 @@ def seconds(tiles: int, columns: int) -> float:
 
 @functools.cache
 def arithmetic() -> int:
-    """MATH of implicit.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
+    """MATH of tiles.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
     if capability() < AMPERE:
         return FLOAT32
     return TF32 if os.environ.get("CUPY_TF32") == "1" else THREE_TF32
@@ -170,9 +170,10 @@ def processors() -> int:
 
 @functools.cache
 def module(math: int, columns: int, vx: int, vf: int) -> Any:
-    """implicit.cu, compiled for these settings."""
+    """The kernels, compiled for these settings."""
     settings = {"MATH": math, "BN": columns, "VX": vx, "VF": vf}
     settings["STAGES"] = 3 if capability() >= AMPERE else 2
-    code = files(__package__).joinpath("implicit.cu").read_text("utf-8")
+    names = "tiles.cu", "implicit.cu"
+    code = "".join(files(__package__).joinpath(name).read_text("utf-8") for name in names)
     options = ("-std=c++17", *(f"-D{name}={value}" for name, value in settings.items()))
     return importlib.import_module("cupy").RawModule(code=code, options=options)
