@@ -10,6 +10,7 @@ takes at most BUDGET seconds on an H100; what no longer fits is left out, and sa
 
 import contextlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -106,10 +107,9 @@ def started(chosen: list[Contender]) -> Iterator[dict[str, Child]]:
     children: dict[str, Child] = {}
     try:
         for contender in chosen:
-            try:
-                children[contender.name] = Child(contender)
-            except OSError as error:
-                raise BenchmarkError(f"{error.strerror}: {contender.python!r}") from None
+            if shutil.which(contender.python) is None:
+                raise BenchmarkError(f"--torch-python: there is no program {contender.python!r}")
+            children[contender.name] = Child(contender)
         for name, child in list(children.items()):
             try:
                 child.about = child.answer()
@@ -199,7 +199,7 @@ def show_layers(children: dict[str, Child], case: Row, rows: list[Row], clock: C
             continue
         child = children[f"minialex, {precision}"]
         ask(child, "prepare", batch_size=case["batch_size"], precision=precision)
-        layers = ask(child, "layers", seconds=2 * TURN)["rows"]
+        layers = ask(child, "layers", seconds=TURN)["rows"]
         rows.append(case | {"precision": precision, "layers": layers})
         print(f"\nlayers of minialex, {precision}, batch {case['batch_size']}")
         print(layer_table(layers), flush=True)

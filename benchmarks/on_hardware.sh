@@ -51,7 +51,8 @@ part() {
     else
         passed=$((passed + 1))
     fi
-    shown=$(grep -E "$pattern" "$work/$name.txt" | tail -n 4 | paste -sd';' | sed 's/;/; /g')
+    shown=$(grep -E "$pattern" "$work/$name.txt" | tail -n 4 | tr -s ' ' | paste -sd';' |
+        sed 's/;/; /g')
     [ -n "$shown" ] && [ $code -eq 0 ] || shown=$(grep -v '^ *$' "$work/$name.txt" | tail -n 1)
     shown=${missing:+${missing#half: }; }$shown
     say "$(printf '%-12s %-9s %3d s  %s' "$name" "$state" $((SECONDS - began)) "${shown:0:300}")"
@@ -66,13 +67,13 @@ has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1'
 has torch && torch= || torch='PyTorch is missing'
 command -v compute-sanitizer > /dev/null && sanitizer= || sanitizer='compute-sanitizer is missing'
 [ -n "${photos:-}" ] && no_photos= || no_photos='no folder of PHOTOS was named'
-tests=(-m pytest --device gpu -q -p no:cacheprovider -p no:benchmark)
+tests=(-m pytest --device gpu -p no:cacheprovider -p no:benchmark)
 has xdist && workers=(-n 8) || workers=()
 if [ -n "${TINY:-}" ]; then
     small=(--width 0.05 --image-size 67)
     step=("${small[@]}" --batch-size 2 --rounds 1) large=("${step[@]}") kernels=("${small[@]}")
     training=("${small[@]}" --batch-size 4 --limit 12 --epochs 1) pictures=("${training[@]}")
-    tested=(tests/test_losses.py)
+    tested=(tests/gpu/test_kernels.py)
 else
     step=() large=(--batch-size 512) kernels=()
     training=(--batch-size 128 --epochs 3) pictures=(--epochs 2 --workers 8)
@@ -88,7 +89,9 @@ found = {d.metadata["Name"]: d.version for d in m.distributions()}
 print(", ".join(f"{name} {found[name]}" for name in names if name in found))
 '
 
-part machine 15 '' 'numpy' sh -c "(nvidia-smi; lscpu | head -n 20) 2>&1; '$python' -c '$versions'"
+part machine 15 '' 'MiB$|numpy' sh -c "(nvidia-smi; lscpu | head -n 20) 2>&1
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+    '$python' -c '$versions'"
 part doctor 40 '' '^gpu .* trains' "${run[@]}" -m minialex doctor
 part step 75 "${torch:+half: $torch}" 'minialex / |^minialex  ' \
     "${run[@]}" "${benchmark[@]}" "${step[@]}" --json "$work/step.json"
