@@ -217,7 +217,11 @@ def show_kernels(case: Row, row: Row | None, torch_python: str, clock: Clock) ->
             continue
         python = [sys.executable, *run_through()] if of == "minialex" else [torch_python]
         command = [*python, str(HERE / "kernel_times.py"), f"--of={of}", *flags]
-        done = subprocess.run(command, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=clock.left())
+        except subprocess.TimeoutExpired:
+            clock.over(f"kernels of {of}, {case['precision']}", FOR_KERNELS)
+            continue
         said = done.stderr.strip().splitlines() or ["it said nothing"]
         print("\n" + (said[-1] if done.returncode else done.stdout.rstrip()), flush=True)
 

@@ -1,5 +1,6 @@
 """minialex's process of the benchmark on a GPU (see bench_gpu_worker.py)."""
 
+import os
 from typing import Any
 
 import cupy
@@ -63,6 +64,7 @@ class Ours:
 
     def __init__(self, settings: dict[str, Any]):
         self.tf32 = settings["precision"] == "tf32"
+        os.environ.pop("CUPY_TF32", None)
         if self.tf32:
             allow_tf32()  # before the first product
         choose_device("gpu")

@@ -64,7 +64,8 @@ pack() { tar -C "$work" --exclude='*.safetensors' --exclude='*.npz' -czf "$out/a
 
 has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
 
-has torch && torch= || torch='PyTorch is missing'
+has torch && "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' &&
+    torch= || torch='there is no PyTorch with a GPU'
 command -v compute-sanitizer > /dev/null && sanitizer= || sanitizer='compute-sanitizer is missing'
 [ -n "${photos:-}" ] && no_photos= || no_photos='no folder of PHOTOS was named'
 tests=(-m pytest --device gpu -p no:cacheprovider -p no:benchmark)

@@ -41,7 +41,7 @@ def test_all_parts_run_and_say_what_they_lack(tmp_path):
         "races",
     ]  # fmt: skip
     assert all(found[name].split()[1] == "passed" for name in DONE), lines
-    assert all("PyTorch is missing" in found[name] for name in WITHOUT_TORCH), lines
+    assert all("there is no PyTorch with a GPU" in found[name] for name in WITHOUT_TORCH), lines
     assert "compute-sanitizer is missing" in found["races"]
     assert "as on the CPU" in found["doctor"] and " passed" in found["tests"][20:]
     assert "test accuracy" in found["drawings"] and "test accuracy" in found["photos"]
@@ -58,7 +58,7 @@ def test_all_parts_run_and_say_what_they_lack(tmp_path):
 
 def check_the_benchmark(said, rows):
     """What it printed and wrote in a Python without PyTorch."""
-    assert "NOT MEASURED: PyTorch, plain failed: ModuleNotFoundError: No module named 'to" in said
+    assert "NOT MEASURED: PyTorch, plain failed: " in said
     assert "minialex alone is measured, since PyTorch has no GPU here" in said
     steps, layers = rows[:2], rows[2:]
     assert [row["precision"] for row in rows] == 2 * ["float32", "tf32"]
