@@ -99,7 +99,7 @@ part step 75 "${torch:+half: $torch}" 'minialex / |^minialex  ' \
 part kernels 30 "$torch" 'on the GPU and' \
     "${run[@]}" benchmarks/kernel_times.py "${kernels[@]}" --json "$work/kernels.json"
 part torch 30 "$torch" 'on the GPU and' \
-    "$python" benchmarks/kernel_times.py --of torch --channels-last "${kernels[@]}"
+    "$python" benchmarks/kernel_times.py --of torch "${kernels[@]}"
 part tests 150 '' 'passed|failed' "$python" "${tests[@]}" ${workers[@]+"${workers[@]}"} "${tested[@]}"
 part drawings 80 '' '^test accuracy' \
     "${run[@]}" examples/train_catdog.py --device gpu "${training[@]}" --out "$work/drawings"
