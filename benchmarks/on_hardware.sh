@@ -6,8 +6,8 @@
 # PHOTOS is a folder with train/<class>/ and test/<class>/. OUT gets two files: summary.txt, a line
 # for each part, and all.tgz, what each part printed. The most important parts come first, and each
 # has a limit of its own. It needs CuPy and pytest; PyTorch (in the same Python) to compare with and
-# to see kernels; compute-sanitizer (of the CUDA toolkit) to look for races. What is missing is said,
-# and its part does not count as passed. The status is 1 where a part failed.
+# to see kernels; compute-sanitizer (of the CUDA toolkit) to look for races. What is missing is
+# said, and its part does not count as passed. The status is 1 where a part failed.
 #
 # PYTHON names the Python (default python3). For the tests of this script, TINY=1 makes everything
 # small, and MINIALEX_RUN_THROUGH names tests/gpu/on_emulated_gpu.py.
@@ -100,7 +100,8 @@ part kernels 30 "$torch" 'on the GPU and' \
     "${run[@]}" benchmarks/kernel_times.py "${kernels[@]}" --json "$work/kernels.json"
 part torch 30 "$torch" 'on the GPU and' \
     "$python" benchmarks/kernel_times.py --of torch "${kernels[@]}"
-part tests 150 '' 'passed|failed' "$python" "${tests[@]}" ${workers[@]+"${workers[@]}"} "${tested[@]}"
+part tests 150 '' 'passed|failed' \
+    "$python" "${tests[@]}" ${workers[@]+"${workers[@]}"} "${tested[@]}"
 part drawings 80 '' '^test accuracy' \
     "${run[@]}" examples/train_catdog.py --device gpu "${training[@]}" --out "$work/drawings"
 part photos 60 "$no_photos" '^test accuracy' \
