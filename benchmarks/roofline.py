@@ -17,6 +17,7 @@ import numpy as np
 from minialex.attach import accelerate, loss_function
 from minialex.commands.main import run_main
 from minialex.errors import ConfigError
+from minialex.gpu.devices import allow_tf32
 from minialex.gpu.diagnosis import gpu_problem
 from minialex.models import AlexNet
 from minialex.optim import Adam
@@ -96,6 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     batch = f"{N} images of {model.image_size} pixels"
     print(f"a training step of AlexNet ({options.variant}) on {batch}\n")
     print(table(model, N, gpu))
+    if options.tf32:
+        allow_tf32()  # before gpu_problem(), which makes the first product
     problem = gpu_problem()
     if problem:
         print(f"measured: nothing, {problem}")
