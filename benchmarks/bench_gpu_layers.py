@@ -73,7 +73,7 @@ def layer_times(worker: Any, seconds: float) -> list[dict[str, Any]]:
     machine = Machine(products=H100_TF32 if worker.tf32 else None)
     rows = [
         row(work, medians, machine)
-        for work in step_work(worker.model, len(worker.x))
+        for work in step_work(worker.model, len(worker.x), 1 if worker.tf32 else 3)
         if work.name != "pixels"  # made beside the step
     ]
     least = sum(r[f"{direction}_least_ms"] for r in rows for direction in DIRECTIONS)

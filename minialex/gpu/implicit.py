@@ -70,19 +70,29 @@ def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
     return y
 
 
+def parts(layer: Conv2d, places: int) -> tuple[int, int]:
+    """How many parts the sums of a weight gradient over `places` have, and numbers in all.
+
+    They make about ROUNDS of tiles, and each part is of 512 places or more.
+    """
+    F, G = layer.out_channels, layer.groups
+    D = layer.params["weight"].size // F
+    tiles, _ = tiling(D + 1, F // G, 4 * processors(), F // G % 4 > 0)
+    count = max(1, min(2 * ROUNDS * processors() // (tiles * G), places // 512))
+    return count, count * (D + 1) * F
+
+
 def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
     """Fills grad["weight"] and grad["bias"] from x and dy."""
-    xp, run, G = get_xp(x), Kernels(layer, x, dy), layer.groups
-    F, D = layer.out_channels, layer.params["weight"].size // layer.out_channels
-    # Cut into parts, the sums make about ROUNDS of tiles; each part is of 512 places or more.
+    xp, run, F = get_xp(x), Kernels(layer, x, dy), layer.out_channels
+    D = layer.params["weight"].size // F
     tiles, columns = tiling(D + 1, run.filters, 4 * processors(), run.narrow)
-    parts = max(1, min(2 * ROUNDS * processors() // (tiles * G), dy.size // F // 512))
-    sums = xp.empty((parts, D + 1, F), dtype=x.dtype)
-    grid = tiles, G * parts
-    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(parts))
+    count, size = parts(layer, dy.size // F)
+    sums, grid = xp.empty(size, dtype=x.dtype), (tiles, layer.groups * count)
+    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(count))
     into = [grad["weight"], grad["bias"]]
     out = [xp.ascontiguousarray(array) for array in into]  # themselves, where they are
-    function, sizes = run.module(columns).get_function("sum_parts"), (parts, D, F)
+    function, sizes = run.module(columns).get_function("sum_parts"), (count, D, F)
     function((-(-(D + 1) * F // 256),), (256,), (sums, *out, *map(np.int32, sizes)))
     for array, found in zip(into, out, strict=True):
         if found is not array:
