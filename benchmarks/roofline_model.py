@@ -182,8 +182,8 @@ def table(model: AlexNet, N: int, machine: Machine, implicit: int = 0) -> str:
     lines += [line(row, machine) for row in (*rows, step) if row.forward or row.backward]
     seconds, work = predicted_seconds(rows, machine), total((*step.forward, *step.backward))
     faster = f" ({machine.products / 1e12:g} in products)" if machine.products else ""
-    if implicit:
-        faster += f" ({machine.tensor / implicit / 1e12:.4g} on tensor cores)"
+    if implicit and not machine.products:
+        faster = f" ({machine.tensor / implicit / 1e12:.4g} in convolutions)"
     return "\n".join(lines) + (
         f"\n\nPREDICTION, not measured: {work.flops / 1e9:,.0f} GFLOP and {work.bytes / 1e9:.1f} GB"
         f" per step take at least {seconds * 1e3:.1f} ms, {N / seconds:,.0f} images/s,"

@@ -23,7 +23,12 @@ KERNELS = {
     for kernel in vars(module).values()
     if isinstance(kernel, Kernel)
 }
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.cu"))}
+INT32 = ("implicit.cu", "tiles.cu")  # count in 32 bits alone: implicit.can refuses more
+SOURCES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in sorted(FOLDER.glob("*.cu"))
+    if path.name not in INT32
+}
 
 
 def test_arrays_above_two_billion_numbers_get_wide_indices():
