@@ -28,8 +28,9 @@ from minialex.data.ahead import ahead
 from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.pixels import Finish, decoded_for, split_transform
+from minialex.data.pixels import Finish, ToBytes, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform
+from minialex.data.views import ToView
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
 
@@ -42,8 +43,9 @@ class RawBatch(NamedTuple):
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
               else None
-    images    uint8 (N, H, W, 3); or float32 of any shape, which is the network's input, where
-              the transform does not end in ToArray or Normalize, or has no such bytes
+    images    uint8 (N, H, W, 3); or int32 (N, 9), views of photos that lie elsewhere (views.py); or
+              float32 of any shape, which is the network's input, where the transform does not end
+              in ToArray or Normalize, or has no such bytes
     """
 
     labels: Array
@@ -104,7 +106,14 @@ class DataLoader:
         """
         self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
-        self._parts = split_transform(self.transform)
+        self._parts: tuple[ToBytes | ToView, Finish] | None = split_transform(self.transform)
+
+    def look_at(self, photos: Samples, to_view: ToView) -> None:
+        """Load views of `photos`, which lie elsewhere, in the epochs that start from now on.
+
+        They are what `raw_epoch` gives; only a GPU makes images of them (prefetch.py).
+        """
+        self.dataset, self._parts = photos, (to_view, self.finishing or Finish())
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -168,7 +177,7 @@ class DataLoader:
         for k, i in enumerate(indices.tolist()):
             if stop.is_set():
                 break  # nobody will look at this batch
-            image, labels[k] = self._item(i)
+            image, labels[k] = self.item(i)
             sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
@@ -182,8 +191,8 @@ class DataLoader:
                 colours[k] = colour
         return RawBatch(labels, colours, images)
 
-    def _item(self, index: int) -> tuple[Any, int]:
-        """dataset[index], which must be (image, label)."""
+    def item(self, index: int) -> tuple[Any, int]:
+        """dataset[index]; DataError unless it is (image, label)."""
         item = self.dataset[index]
         pair = isinstance(item, tuple | list)
         if not pair or len(item) != 2:
