@@ -159,7 +159,7 @@ def test_the_other_pages_need_pages_alone(name):
 def test_twins_need_their_pages_and_their_own_room(room):
     for name in (name for name in FILES if name.startswith(f"{room}/")):
         allowed = PAGE_MODULES | BASE | {m for m in MODULES if m.startswith(f"minialex.{room}")}
-        if name == "gpu/pixels.py":
+        if name in ("gpu/pixels.py", "gpu/photos.py"):
             allowed |= {"minialex.data.pixels"}
         assert of_package(name) <= allowed, name
 

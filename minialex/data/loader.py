@@ -28,9 +28,8 @@ from minialex.data.ahead import ahead
 from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.pixels import Finish, ToBytes, decoded_for, split_transform
+from minialex.data.pixels import Finish, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform
-from minialex.data.views import ToView
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
 
@@ -43,9 +42,9 @@ class RawBatch(NamedTuple):
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
               else None
-    images    uint8 (N, H, W, 3); or int32 (N, 9), views of photos that lie elsewhere (views.py); or
-              float32 of any shape, which is the network's input, where the transform does not end
-              in ToArray or Normalize, or has no such bytes
+    images    uint8 (N, H, W, 3); or int32 (N, 9), each a `ToBytes.view` of a photo elsewhere;
+              or float32 of any shape, which is the network's input, where the transform does not
+              end in ToArray or Normalize, or has no such bytes
     """
 
     labels: Array
@@ -106,14 +105,7 @@ class DataLoader:
         """
         self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
-        self._parts: tuple[ToBytes | ToView, Finish] | None = split_transform(self.transform)
-
-    def look_at(self, photos: Samples, to_view: ToView) -> None:
-        """Load views of `photos`, which lie elsewhere, in the epochs that start from now on.
-
-        They are what `raw_epoch` gives; only a GPU makes images of them (prefetch.py).
-        """
-        self.dataset, self._parts = photos, (to_view, self.finishing or Finish())
+        self._parts = split_transform(self.transform)
 
     def __len__(self) -> int:
         """Batches in an epoch."""

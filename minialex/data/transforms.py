@@ -78,13 +78,12 @@ def scaled(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     """
     (left, top, right, bottom), (h, w) = box, size
     rows = rows_to_cut(*image.size, box, size)
-    if rows is None:
-        return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
-    image = image.crop((0, rows.start, image.width, rows.stop))
-    part = (left, 0, right, len(rows))
-    image = image.resize((w, len(rows)), Image.Resampling.BILINEAR, box=part)
-    part = (0, top - rows.start, w, bottom - rows.start)
-    return image.resize((w, h), Image.Resampling.BILINEAR, box=part)
+    if rows is not None:
+        image = image.crop((0, rows.start, image.width, rows.stop))
+        part = (left, 0, right, len(rows))
+        image = image.resize((w, len(rows)), Image.Resampling.BILINEAR, box=part)
+        box = (0, top - rows.start, w, bottom - rows.start)
+    return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
 
 class _Step:
@@ -228,10 +227,11 @@ class RandomResizedCrop(_Step):
 
     def draw_box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         """The part of an image of width x height."""
-        low, high = self.ratio
+        (least, most), (low, high) = self.scale, self.ratio
+        wide, wider = math.log(low), math.log(high)
         for _ in range(_ATTEMPTS):
-            area = width * height * rng.uniform(*self.scale)
-            aspect = math.exp(rng.uniform(math.log(low), math.log(high)))
+            area = width * height * (least + (most - least) * rng.random())
+            aspect = math.exp(wide + (wider - wide) * rng.random())
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))

@@ -1,4 +1,4 @@
-// A view (data/views.py) becomes an image: each thread makes one byte of it.
+// A view (ToBytes.view in data/pixels.py) becomes an image: each thread makes one byte of it.
 
 struct View { int photo, first, width, height, left, top, right, bottom, mirrored; };
 

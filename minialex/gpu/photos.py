@@ -3,14 +3,15 @@
 A batch of photos crosses to the GPU in a millisecond, but a processor needs a millisecond to crop
 and scale *one*, and a fast GPU trains on fourteen in that time.  So where photos fit into its
 memory as bytes, they are copied there once, and all that still crosses are views, nine numbers per
-photo (data/views.py).  Two kernels make images of them, byte by byte those that Pillow makes on the
-CPU: taps.cu finds how much which pixels weigh, photos.cu adds them up.
+photo (`ToBytes.view` in data/pixels.py).  Two kernels make images of them, byte by byte those that
+Pillow makes on the CPU: taps.cu finds how much which pixels weigh, photos.cu adds them up.
 """
 
 import math
 
 import numpy as np
 
+from minialex.data.pixels import Elsewhere
 from minialex.gpu.kernel import Kernel
 from minialex.xp import Array, get_xp, to_device
 
@@ -24,53 +25,37 @@ CUT = Kernel("photos.cu", "cut",
     "y = cut(addresses, views, across, down, Index(i), w, h, width)")  # fmt: skip
 
 
-class GpuPhotos:
-    """A dataset of photos in the GPU's memory, uint8 (H, W, 3) each, `nbytes` in all.
+ACROSS, DOWN = (4, 6, 2), (5, 7, 3)  # of the numbers of a view: start, stop and end of a line
 
-    photos[i] is ((i, W, H), label).  `add` all photos, then `close`.
+
+class GpuPhotos:
+    """A dataset of `photos` in the GPU's memory, pairs of pixels, uint8 (H, W, 3), and a label.
+
+    photos[i] is (Elsewhere(i, W, H), label).  Images of `size`, (h, w), are cut out of them.
     """
 
-    def __init__(self) -> None:
-        self.pixels: list[Array] = []
-        self.labels: list[int] = []
-        self.nbytes = 0
-
-    def add(self, pixels: np.ndarray, label: int) -> None:
-        """Copy one more photo to the GPU."""
-        self.pixels.append(to_device(pixels, "gpu"))
-        self.labels.append(label)
-        self.nbytes += pixels.nbytes
-
-    def close(self, size: tuple[int, int]) -> None:
-        """There are no more photos; the images that are cut from them are of `size`, (h, w)."""
-        addresses = np.array([photo.data.ptr for photo in self.pixels], np.int64)
-        self.size, self.addresses = size, to_device(addresses, "gpu")
+    def __init__(self, photos: list[tuple[Array, int]], size: tuple[int, int]):
+        self.photos, self.size = photos, size
+        self.labels = [label for _, label in photos]
+        self.addresses = to_device(np.array([one.data.ptr for one, _ in photos], "i8"), "gpu")
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.photos)
 
-    def __getitem__(self, index: int) -> tuple[tuple[int, int, int], int]:
-        H, W, _ = self.pixels[index].shape
-        return (index, W, H), self.labels[index]
+    def __getitem__(self, index: int) -> tuple[Elsewhere, int]:
+        pixels, label = self.photos[index]
+        return Elsewhere(index, pixels.shape[1], pixels.shape[0]), label
 
     def cut(self, views: Array, on_host: np.ndarray) -> Array:
-        """Images uint8 (N, h, w, 3) of `views`, int32 (N, 9) on the GPU, of which the host has a
-        copy."""
+        """Images uint8 (N, h, w, 3) of `views`, int32 (N, 9) on the GPU; the host has a copy."""
         xp, N, (h, w) = get_xp(views), len(views), self.size
-        # Columns of a view: left, right and width; top, bottom and height.
-        width, axes = 2 + most_taps(on_host, h, w), ((w, 4, 6, 2), (h, 5, 7, 3))
-        taps = [xp.empty((N, size, width), np.int32) for size, *_ in axes]
-        if width > 2:
-            for (size, *axis), one in zip(axes, taps, strict=True):
-                TAPS(*(views[:, k] for k in axis), size, width, one, size=N * size)
+        _, _, _, _, left, top, right, bottom, _ = on_host.T
+        scale = max(1, (right - left).max() / w, (bottom - top).max() / h)
+        width = 2 + 1 + 2 * math.ceil(scale)  # numbers of the taps of a column or row, at most
+        taps = []
+        for size, line in ((w, ACROSS), (h, DOWN)):
+            taps.append(xp.empty((N, size, width), np.int32))
+            TAPS(*(views[:, k] for k in line), size, width, taps[-1], size=N * size)
         images = xp.empty((N, h, w, 3), np.uint8)
         CUT(self.addresses, views, *taps, w, h, width, images)
         return images
-
-
-def most_taps(views: np.ndarray, h: int, w: int) -> int:
-    """The most pixels in a line that make one of an image; 0 where none of `views` is scaled."""
-    _, _, _, _, left, top, right, bottom, _ = views.T
-    if np.all(right - left == w) and np.all(bottom - top == h):
-        return 0
-    return 1 + 2 * math.ceil(max(1, (right - left).max() / w, (bottom - top).max() / h))

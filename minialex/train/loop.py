@@ -17,6 +17,7 @@ the same steps, to the bit, as one that was never stopped.
 import contextlib
 import copy
 import inspect
+import math
 import time
 import warnings
 from collections.abc import Generator
@@ -155,15 +156,15 @@ class Training:
 
         What that leaves of the limit is `spare`, room for photos in a GPU's memory.
         """
-        N, limit, self.spare = self.loader.batch_size, self.memory_limit, None
+        N, limit, self.spare = self.loader.batch_size, self.memory_limit, math.inf
         if limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
-        step: Any = self.model, x.shape[1:], N
-        states: Any = {"states": len(self.optimizer.state)}
-        outside = memory.outside_bytes(*step, self.device, **states)
-        chunk = memory.largest_chunk(*step, limit, outside=outside, **states)
-        self.spare = limit - outside - memory.step_bytes(*step, chunk, **states)
+        shape, states = x.shape[1:], len(self.optimizer.state)
+        outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
+        chunk = memory.largest_chunk(self.model, shape, N, limit, states=states, outside=outside)
+        step = memory.step_bytes(self.model, shape, N, chunk, states=states)
+        self.spare = limit - outside - step
         return chunk
 
     def check_memory(self) -> None:
