@@ -29,11 +29,11 @@ __device__ unsigned char cut(const A& addresses, const V& views, const T& across
     const int* rows = &down[(n * h + y) * width];
     const int* columns = &across[(n * w + x) * width];
     int sum = HALF;
-    for (int j = 0; j < rows[1]; j++) {
-        const unsigned char* line = photo + ((long long)(rows[0] + j) * view.width + columns[0]) * 3;
+    for (int p = 0; p < rows[1]; p++) {
+        const unsigned char* line = photo + ((long long)(rows[0] + p) * view.width + columns[0]) * 3;
         int part = HALF;
-        for (int i = 0; i < columns[1]; i++) part += line[3 * i] * columns[2 + i];
-        sum += (part >> BITS) * rows[2 + j];
+        for (int q = 0; q < columns[1]; q++) part += line[3 * q] * columns[2 + q];
+        sum += (part >> BITS) * rows[2 + p];
     }
     return sum >> BITS;
 }

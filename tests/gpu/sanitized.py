@@ -58,10 +58,12 @@ def steps():
 
 
 def kernels():
-    """All of test_forms.py: odd shapes, strides, layouts."""
+    """All of test_forms.py: odd shapes, strides, layouts; and photos of odd sizes."""
     import pytest
 
-    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_forms.py"))]))
+    folder = Path(__file__).parent
+    photos = folder / "test_photos.py::test_the_batches_of_the_loader_to_the_bit"
+    sys.exit(pytest.main(["--device", "gpu", str(folder / "test_forms.py"), str(photos)]))
 
 
 def planted(body):
