@@ -1,10 +1,11 @@
 """Photos that live in the GPU's own memory, and are cropped, scaled and mirrored there.
 
-A batch of photos crosses to the GPU in a millisecond, but a processor needs a millisecond to crop
-and scale *one*, and a fast GPU trains on fourteen in that time.  So where photos fit into its
-memory as bytes, they are copied there once, and all that still crosses are views, nine numbers per
-photo (`ToBytes.view` in data/pixels.py).  Two kernels make images of them, byte by byte those that
-Pillow makes on the CPU: taps.cu finds how much which pixels weigh, photos.cu adds them up.
+A batch of photos is copied to the GPU in less than a millisecond, but a core of the processor takes
+about that long to crop and scale *one*, and a fast GPU trains on several in that time.  So where
+photos fit into its memory as bytes, they are copied there once, and all that still crosses are
+views, nine numbers per photo (`ToBytes.view` in data/pixels.py).  Two kernels make images of them,
+byte by byte those that Pillow makes on the CPU: taps.cu finds how much which pixels weigh,
+photos.cu adds them up.
 """
 
 import math

@@ -296,8 +296,9 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     plain             compute by the pages alone, without their fast twins
     algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
     log_interval      steps between readings of the loss from a GPU
-    cache             decode images once, and keep them in the folder while the run lasts; by
-                      default those of ImageFolder and Drawings, which never change
+    cache             decode images once, and keep them while the run lasts; by default those of
+                      ImageFolder and Drawings, which never change.  They go to the GPU's memory if
+                      they fit into a quarter of what is free there, else to the folder
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 

@@ -288,7 +288,7 @@ MUTATIONS = [
     ),
     Mutation(
         "gpu/photos.cu", "cut", "the sum of a line: the last pixel instead of all",
-        "part += $x;", "part = $x;", (VIEWS,),
+        "part += $$x;", "part = $$x;", (VIEWS,),
     ),
     Mutation(
         "gpu/photos.cu", "cut", "a bounds guard: there is a photo left of the photo",

@@ -158,8 +158,9 @@ def test_photos_that_do_not_fit_stay_where_they_are(monkeypatch):
         one = loader((CenterCrop(32), *END), dataset)
         assert resident.keep_on_gpu(one, Silent(), most) == kept
         assert isinstance(one.dataset, GpuPhotos) == (kept > 0)
-    monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (4 * need - 4, 1 << 40))
-    assert resident.keep_on_gpu(loader((CenterCrop(32), *END), dataset), Silent()) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (4 * need - 4, 1 << 40))
+        assert resident.keep_on_gpu(loader((CenterCrop(32), *END), dataset), Silent()) == 0
     # Sixteen samples did not tell that the others are larger.
     sizes = [(30, 30) if k in np.linspace(0, 99, 16).astype(int) else (90, 90) for k in range(100)]
     one = loader((RandomCrop(20), *END), Noise(sizes))
