@@ -17,7 +17,6 @@ the same steps, to the bit, as one that was never stopped.
 import contextlib
 import copy
 import inspect
-import math
 import time
 import warnings
 from collections.abc import Generator
@@ -156,15 +155,14 @@ class Training:
 
         What that leaves of the limit is `spare`, room for photos in a GPU's memory.
         """
-        N, limit, self.spare = self.loader.batch_size, self.memory_limit, math.inf
+        N, limit, self.spare = self.loader.batch_size, self.memory_limit, float("inf")
         if limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
         shape, states = x.shape[1:], len(self.optimizer.state)
         outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
         chunk = memory.largest_chunk(self.model, shape, N, limit, states=states, outside=outside)
-        step = memory.step_bytes(self.model, shape, N, chunk, states=states)
-        self.spare = limit - outside - step
+        self.spare = limit - outside - memory.step_bytes(self.model, shape, N, chunk, states=states)
         return chunk
 
     def check_memory(self) -> None:

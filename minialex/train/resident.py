@@ -7,7 +7,6 @@ since the network needs room as well; where they do not fit, they stay where the
 import contextlib
 import copy
 import importlib
-import math
 import threading
 from typing import Any
 
@@ -42,12 +41,12 @@ def keep_images(run: Any) -> None:
     if taken:
         run.screen.line(f"photos: {taken / 1e9:.1f} GB in the GPU's memory")
     if folder and loaders:
-        reserve = run.saved.needs(folder)
-        if line := keep_decoded(loaders, folder.path, run.cache is None, reserve=reserve):
+        room = run.saved.needs(folder)
+        if line := keep_decoded(loaders, folder.path, run.cache is None, reserve=room):
             run.screen.line(line)
 
 
-def keep_on_gpu(loader: DataLoader, screen: Any, most: float = math.inf) -> int:
+def keep_on_gpu(loader: DataLoader, screen: Any, most: float) -> int:
     """Let a loader have its photos in the GPU's memory: how many bytes they take, or 0.
 
     0 where they would take more than `most` or one part in SHARE; or are not of minialex, which are

@@ -70,7 +70,7 @@ def moved(one):
     """The loader once more, with its photos in the GPU's memory."""
     other = DataLoader(one.dataset, one.batch_size, one.transform, shuffle=one.shuffle,
         seed=one.seed, workers=one.workers)  # fmt: skip
-    assert resident.keep_on_gpu(other, Silent()) > 0
+    assert resident.keep_on_gpu(other, Silent(), 1 << 30) > 0
     assert isinstance(other.dataset, GpuPhotos)
     return other
 
@@ -148,7 +148,7 @@ STAYS = {
 def test_other_pipelines_stay_with_the_loader(steps, sizes):
     one = loader((*steps, *END), Noise(sizes or SIZES))
     dataset = one.dataset
-    assert resident.keep_on_gpu(one, Silent()) == 0 and one.dataset is dataset
+    assert resident.keep_on_gpu(one, Silent(), 1 << 30) == 0 and one.dataset is dataset
 
 
 def test_photos_that_do_not_fit_stay_where_they_are(monkeypatch):
@@ -160,7 +160,7 @@ def test_photos_that_do_not_fit_stay_where_they_are(monkeypatch):
         assert isinstance(one.dataset, GpuPhotos) == (kept > 0)
     with monkeypatch.context() as patch:
         patch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (4 * need - 4, 1 << 40))
-        assert resident.keep_on_gpu(loader((CenterCrop(32), *END), dataset), Silent()) == 0
+        assert resident.keep_on_gpu(loader((CenterCrop(32), *END), dataset), Silent(), 1 << 30) == 0
     # Sixteen samples did not tell that the others are larger.
     sizes = [(30, 30) if k in np.linspace(0, 99, 16).astype(int) else (90, 90) for k in range(100)]
     one = loader((RandomCrop(20), *END), Noise(sizes))
@@ -172,7 +172,7 @@ def test_only_photos_of_minialex_are_moved(monkeypatch):
     monkeypatch.undo()
     for dataset, kept in ((Drawings(6, size=40), True), ([*Drawings(6, size=40)], False)):
         one = loader((CenterCrop(32), *END), dataset)
-        assert (resident.keep_on_gpu(one, Silent()) > 0) == kept
+        assert (resident.keep_on_gpu(one, Silent(), 1 << 30) > 0) == kept
 
 
 def test_a_photo_that_is_too_small_or_damaged_is_named(tmp_path):
@@ -180,10 +180,14 @@ def test_a_photo_that_is_too_small_or_damaged_is_named(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         Image.new("RGB", (side, 50)).save(tmp_path / "a" / f"{k}.png")
     with pytest.raises(PhotoError, match=r"2\.png.*RandomCrop: cannot cut 30x30"):
-        resident.keep_on_gpu(loader((RandomCrop(30), *END), ImageFolder(tmp_path)), Silent())
+        resident.keep_on_gpu(
+            loader((RandomCrop(30), *END), ImageFolder(tmp_path)), Silent(), 1 << 30
+        )
     (tmp_path / "a" / "1.png").write_bytes(b"no image")
     with pytest.raises(PhotoError, match=r"1\.png"):
-        resident.keep_on_gpu(loader((RandomCrop(10), *END), ImageFolder(tmp_path)), Silent())
+        resident.keep_on_gpu(
+            loader((RandomCrop(10), *END), ImageFolder(tmp_path)), Silent(), 1 << 30
+        )
 
 
 # ------------------------------------------------------------------------------------------- copies
