@@ -63,7 +63,9 @@ def kernels():
 
     folder = Path(__file__).parent
     photos = folder / "test_photos.py::test_the_batches_of_the_loader_to_the_bit"
-    sys.exit(pytest.main(["--device", "gpu", str(folder / "test_forms.py"), str(photos)]))
+    cases = ("of any shape-a later Pillow", "crops over the border-Pillow as it is")
+    photos = [f"{photos}[{case}]" for case in cases]
+    sys.exit(pytest.main(["--device", "gpu", str(folder / "test_forms.py"), *photos]))
 
 
 def planted(body):
