@@ -71,7 +71,11 @@ def test_every_source_is_a_kernels_and_every_kernels_function_is_there():
         assert any(re.search(rf"__device__ .*\b{name}\(", kernel.functions) for name in called)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+# A few numbers per row and column of an image, which have to be Pillow's to the bit.
+FLOAT64 = {"find_taps"}
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - FLOAT64))
 def test_no_constant_in_a_kernel_is_a_float64(name):
     text = code(KERNELS[name].functions + KERNELS[name].body)
     assert re.findall(r"(?<!\bT\()\b\d+(?:\.\d*|e-?\d)(?!\d*f)", text) == []
