@@ -23,7 +23,7 @@ class ReLU(Twin, page.ReLU, device="gpu"):
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         if self.joined:
-            return x, x
+            return x, None
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 

@@ -89,6 +89,13 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             RELU_BACKWARD(x, dx, dx)
         return dx
 
+    def sums(self, places: int) -> int:
+        """How many numbers backward takes to sum over `places`; 0 with im2col's columns."""
+        return implicit.parts(self, places)[1] if self._wants_implicit() else 0
+
+    def _wants_implicit(self) -> bool:
+        faster = self.algorithm == "auto" and implicit.faster()
+        return faster or self.algorithm == "implicit"
+
     def _implicit(self, x: Array) -> bool:
-        wanted = self.algorithm == "implicit" or (self.algorithm == "auto" and implicit.faster())
-        return wanted and implicit.can(self, x)
+        return self._wants_implicit() and implicit.can(self, x)

@@ -1,4 +1,4 @@
-"""Convolution on a GPU without im2col's matrix ("implicit GEMM") -- the kernels of implicit.cu.
+"""Convolution on a GPU without im2col's matrix ("implicit GEMM") -- the kernels of implicit.cu and tiles.cu.
 
 The page writes im2col's matrix X to memory, K*K / (S*S) times as large as x, and multiplies it by
 the weights.  On a GPU most of the time goes into moving X: two thirds of all bytes of a step.  But
@@ -44,7 +44,7 @@ from minialex.xp import Array, get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
 ROUNDS = 2
-FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in implicit.cu
+FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
 
 
 def can(layer: Conv2d, x: Array) -> bool:
@@ -70,19 +70,29 @@ def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
     return y
 
 
+def parts(layer: Conv2d, places: int) -> tuple[int, int]:
+    """How many parts the sums of a weight gradient over `places` have, and numbers in all.
+
+    They make about ROUNDS of tiles, and each part is of 512 places or more.
+    """
+    F, G = layer.out_channels, layer.groups
+    D = layer.params["weight"].size // F
+    tiles, _ = tiling(D + 1, F // G, 4 * processors(), F // G % 4 > 0)
+    count = max(1, min(2 * ROUNDS * processors() // (tiles * G), places // 512))
+    return count, count * (D + 1) * F
+
+
 def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
     """Fills grad["weight"] and grad["bias"] from x and dy."""
-    xp, run, G = get_xp(x), Kernels(layer, x, dy), layer.groups
-    F, D = layer.out_channels, layer.params["weight"].size // layer.out_channels
-    # Cut into parts, the sums make about ROUNDS of tiles; each part is of 512 places or more.
+    xp, run, F = get_xp(x), Kernels(layer, x, dy), layer.out_channels
+    D = layer.params["weight"].size // F
     tiles, columns = tiling(D + 1, run.filters, 4 * processors(), run.narrow)
-    parts = max(1, min(2 * ROUNDS * processors() // (tiles * G), dy.size // F // 512))
-    sums = xp.empty((parts, D + 1, F), dtype=x.dtype)
-    grid = tiles, G * parts
-    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(parts))
+    count, size = parts(layer, dy.size // F)
+    sums, grid = xp.empty(size, dtype=x.dtype), (tiles, layer.groups * count)
+    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(count))
     into = [grad["weight"], grad["bias"]]
     out = [xp.ascontiguousarray(array) for array in into]  # themselves, where they are
-    function, sizes = run.module(columns).get_function("sum_parts"), (parts, D, F)
+    function, sizes = run.module(columns).get_function("sum_parts"), (count, D, F)
     function((-(-(D + 1) * F // 256),), (256,), (sums, *out, *map(np.int32, sizes)))
     for array, found in zip(into, out, strict=True):
         if found is not array:
@@ -110,7 +120,7 @@ class Kernels:
         self.narrow = self.filters % 4 > 0  # 96 columns are for threads that copy four at once
 
     def module(self, columns: int) -> Any:
-        """implicit.cu for tiles of `columns`."""
+        """The kernels, for tiles of `columns`."""
         widths = (4 if n % 4 == 0 else 1 for n in (self.channels, self.filters))
         return module(arithmetic(), columns, *widths)
 
@@ -149,7 +159,7 @@ def seconds(tiles: int, columns: int) -> float:
 
 @functools.cache
 def arithmetic() -> int:
-    """MATH of implicit.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
+    """MATH of tiles.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
     if capability() < AMPERE:
         return FLOAT32
     return TF32 if os.environ.get("CUPY_TF32") == "1" else THREE_TF32
@@ -170,9 +180,10 @@ def processors() -> int:
 
 @functools.cache
 def module(math: int, columns: int, vx: int, vf: int) -> Any:
-    """implicit.cu, compiled for these settings."""
+    """The kernels, compiled for these settings."""
     settings = {"MATH": math, "BN": columns, "VX": vx, "VF": vf}
     settings["STAGES"] = 3 if capability() >= AMPERE else 2
-    code = files(__package__).joinpath("implicit.cu").read_text("utf-8")
+    names = "tiles.cu", "implicit.cu"
+    code = "".join(files(__package__).joinpath(name).read_text("utf-8") for name in names)
     options = ("-std=c++17", *(f"-D{name}={value}" for name, value in settings.items()))
     return importlib.import_module("cupy").RawModule(code=code, options=options)

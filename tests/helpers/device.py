@@ -29,11 +29,18 @@ def has_gpu():
 
 
 def emulate():
-    """Without a GPU, put the emulated one in its place.  Raises cupyemu.CannotEmulate."""
+    """Without a GPU, put the emulated one in its place.  Raises cupyemu.CannotEmulate.
+
+    Emulated tensor cores are slow: there the kernels multiply without them, except where a test
+    asks for them (test_implicit.py).
+    """
     import cupyemu
 
     if not has_gpu():
         cupyemu.install()
+        from minialex.gpu import implicit
+
+        implicit.arithmetic = lambda: implicit.FLOAT32
 
 
 if DEVICE == "gpu":
