@@ -51,14 +51,17 @@ class Case(NamedTuple):
     P: int
     G: int
 
+    def layer(self):
+        """The page's, with some weights."""
+        C, F, *sizes = self[3:]
+        return Conv2d(C, F, *sizes, rng=np.random.default_rng(0))
+
     def cost(self, columns):
         """How many steps of 16 products its three passes make, in tiles of 128 columns."""
-        N, H, W, C, F, K, S, P, G = self
-        C, F, D, M = C // G, F // G, K * K * C // G, N * math.prod(self.places())
-        pixels = N * -(-H // S) * -(-W // S)
-        passes = (
-            (M, F, G, D), (pixels, C, G * S * S, (-(-K // S)) ** 2 * F), (D + 1, F, G, M),
-        )  # fmt: skip
+        S, G, C, F = self.S, self.G, self.C // self.G, self.F // self.G
+        D, M = self.K**2 * C, self.N * math.prod(self.places())
+        pixels, taps = self.N * -(-self.H // S) * -(-self.W // S), (-(-self.K // S)) ** 2
+        passes = ((M, F, G, D), (pixels, C, G * S * S, taps * F), (D + 1, F, G, M))
         return sum(
             -(-rows // ROWS) * -(-n // columns) * times * -(-k // 16) * columns / 128
             for rows, n, times, k in passes
@@ -139,12 +142,10 @@ class Problem:
     """
 
     def __init__(self, case, draw, relu=False):
-        N, H, W, C, F, K, S, P, G = case
-        self.case, self.relu = case, relu
-        self.page = Conv2d(C, F, K, S, P, G, rng=np.random.default_rng(0))
+        self.case, self.relu, self.page = case, relu, case.layer()
         for name, value in self.page.params.items():
             value[...] = draw(name, value.shape)
-        self.x = draw("x", (N, H, W, C))
+        self.x = draw("x", case[:4])
         y, cache = self.page.forward(self.x)
         self.dy = draw("dy", y.shape)
         grad = zeros_like(self.page.params)
@@ -155,8 +156,7 @@ class Problem:
 
     def layer(self):
         """The layer on the GPU."""
-        C, F, *sizes = self.case[3:]
-        layer = Conv2d(C, F, *sizes, rng=np.random.default_rng(0))
+        layer = self.case.layer()
         layer.params = {key: on_device(value) for key, value in self.page.params.items()}
         return layer
 

@@ -28,7 +28,6 @@ from implicit_cases import (
     take_turns,
 )
 from minialex.gpu import implicit
-from minialex.params import zeros_like
 
 GENERATED = {FLOAT32: 24, TF32: 12, THREE_TF32: 12}  # of each kind
 # The largest whole numbers of a factor that each arithmetic keeps; 3xTF32 leaves out the product of
