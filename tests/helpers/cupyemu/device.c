@@ -93,14 +93,16 @@ static int holds(struct block *b, const char *from, size_t size)
     return b && from >= start_of(b) && from + size <= start_of(b) + b->size;
 }
 
-/* A kernel reads `size` bytes, which must be of one array. */
+/* A kernel reads `size` bytes at once, which must be of one array, on a multiple of their number. */
 void emu_read(const char *from, size_t size)
 {
-    if (holds(last_read, from, size)) return;
-    for (struct block *b = blocks; b; b = b->next)
-        if (holds(b, from, size)) { last_read = b; return; }
     static int said;
-    if (!said++) fprintf(stderr, "cupyemu: a kernel read outside of all arrays\n");
+    const char *problem = "outside of all arrays";
+    if ((uintptr_t)from % size) problem = "from an address that is not aligned";
+    else if (holds(last_read, from, size)) return;
+    else for (struct block *b = blocks; b; b = b->next)
+        if (holds(b, from, size)) { last_read = b; return; }
+    if (!said++) fprintf(stderr, "cupyemu: a kernel read %s\n", problem);
     overruns++;
 }
 

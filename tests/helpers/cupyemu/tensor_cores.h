@@ -24,7 +24,6 @@ static inline Warp& next_of_my_warp() {
 static inline void deliver(const Copy& c, int V) {
     for (int i = 0; i < V; i++) c.to[i] = i < c.count ? c.from[i] : 0;
 }
-static inline void must(bool aligned) { if (!aligned) __builtin_trap(); }
 static inline void read(const void* from, size_t size) {  // of an array, or a constant of the module
     const char* p = (const char*)from;
     if (p < __ehdr_start || p + size > _end) emu_read(p, size);
@@ -32,10 +31,10 @@ static inline void read(const void* from, size_t size) {  // of an array, or a c
 }  // namespace emu
 
 template <int V> void copy_async(float* to, const float* from, bool there) {
-    emu::must((uintptr_t)to % (4 * V) == 0 && (uintptr_t)from % (4 * V) == 0);
     const emu::Copy c{to, from, there ? V : 0};
-    if (there) emu::read(from, 4 * V);
-    for (int i = c.count; i < V; i++) to[i] = emu_backwards ? 0 : NAN;  // until it arrives
+    if (there || (uintptr_t)from % (4 * V)) emu::read(from, 4 * V);
+    if ((uintptr_t)to % (4 * V)) __builtin_trap();
+    for (int i = 0; i < V; i++) to[i] = NAN;  // until it arrives
     if (emu_backwards) emu::deliver(c, V);
     else for (int i = 0; i < V; i++) emu::me().queue.push_back({to + i, from + i, there});
 }
@@ -53,7 +52,7 @@ template <int N> void wait_for_all_groups_but() {
 static inline void load_matrices(float* r, const float* row) {
     emu::Warp& warp = emu::next_of_my_warp();
     const int lane = emu_lane();
-    emu::must((uintptr_t)row % 16 == 0);
+    if ((uintptr_t)row % 16) __builtin_trap();
     warp.row[lane] = row;
     __syncwarp();
     for (int i = 0; i < 4; i++) r[i] = warp.row[i * 8 + lane / 4][lane % 4];
