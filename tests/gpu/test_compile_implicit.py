@@ -11,7 +11,6 @@ import cupy
 import pytest
 
 import cuda_compilers
-from cuda_compilers import ARCHITECTURES
 from device import has_gpu
 from minialex.gpu import implicit
 from minialex.gpu.implicit import FLOAT32, TF32, THREE_TF32
