@@ -157,7 +157,8 @@ IMPLICIT_MUTATIONS = [
         "largest <= LARGEST_INT32 and", "", (LARGE,),
     ),
     Mutation(
-        PY, "can", "a grid: more groups than it holds", "and layer.groups * layer.stride**2 <= LARGEST_GRID", "", (GRIDS,),
+        PY, "can", "a grid: more groups than it holds",
+        "and layer.groups * layer.stride**2 <= LARGEST_GRID", "", (GRIDS,),
     ),
     Mutation(
         PY, "faster", "GPUs without TF32: they leave im2col as well",
