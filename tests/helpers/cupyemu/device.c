@@ -94,7 +94,7 @@ static int holds(struct block *b, const char *from, size_t size)
 }
 
 /* A kernel reads `size` bytes at once, which must be of one array, on a multiple of their number. */
-void emu_read(const char *from, size_t size)
+void emu_global_read(const char *from, size_t size)
 {
     static int said;
     const char *problem = "outside of all arrays";

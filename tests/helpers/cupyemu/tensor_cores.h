@@ -26,7 +26,7 @@ static inline void deliver(const Copy& c, int V) {
 }
 static inline void read(const void* from, size_t size) {  // of an array, or a constant of the module
     const char* p = (const char*)from;
-    if (p < __ehdr_start || p + size > _end) emu_read(p, size);
+    if (p < __ehdr_start || p + size > _end) emu_global_read(p, size);
 }
 }  // namespace emu
 
