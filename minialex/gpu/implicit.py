@@ -44,15 +44,17 @@ from minialex.xp import Array, get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
 ROUNDS = 2
+LARGEST_GRID = 65535  # CUDA's limit of a grid in its second direction
 FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
 
 
 def can(layer: Conv2d, x: Array) -> bool:
-    """Whether these kernels can do the convolution: float32, with indices of 32 bits."""
+    """Whether these kernels can do the convolution: float32, with indices of 32 bits, in a grid."""
     N, D = len(x), layer.params["weight"].size // layer.out_channels
     largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), D * layer.out_channels)
-    weight = layer.params["weight"]
-    return x.dtype == weight.dtype == np.float32 and x.size > 0 and largest <= LARGEST_INT32
+    dtypes = {x.dtype, layer.params["weight"].dtype}
+    fits = largest <= LARGEST_INT32 and layer.groups * layer.stride**2 <= LARGEST_GRID
+    return dtypes == {np.dtype(np.float32)} and x.size > 0 and fits
 
 
 def faster() -> bool:

@@ -1,14 +1,17 @@
 """The mutations of mutations.py: single places of the package that carry the GPU path, and what is
 left without.
 
-Each names the tests that are about it; any of them may be the one that fails.  Our kernels have no
-atomics and no barriers, since each number is gathered by the thread that owns it (see `Kernel`); in
-their place stand the sums, the loops that gather, and a thread that writes outside what it owns.
+Each names the tests that are about it; any of them may be the one that fails.  But for those of
+implicit.cu, our kernels have no atomics and no barriers, since each number is gathered by the
+thread that owns it (see `Kernel`); in their place stand the sums, the loops that gather, and a
+thread that writes outside what it owns.
 """
 
-from typing import NamedTuple
+from implicit_mutations import IMPLICIT_MUTATIONS
+from patterns import Mutation
+from photo_mutations import PHOTO_MUTATIONS
 
-FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS, PHOTOS = (
+FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
     f"tests/gpu/test_{name}.py"
     for name in (
         "forms",
@@ -18,7 +21,6 @@ FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS, PHOTOS = (
         "step_costs",
         "copies",
         "options",
-        "photos",
     )
 )
 PREFETCH = "tests/train/test_prefetch.py"
@@ -33,23 +35,7 @@ WINDOWS, POOL, NAN, RELU, LRN = (
         "closed_units_stop_everything_and_nan_passes_dy", "lrn",
     )
 )  # fmt: skip
-VIEWS = f"{PHOTOS}::test_a_hundred_views_of_a_photo"
-CUT = f"{PHOTOS}::test_the_batches_of_the_loader_to_the_bit"
 ENTROPY, RANDOM = f"{OTHER}::test_cross_entropy", f"{OTHER}::test_random_numbers"
-
-
-class Mutation(NamedTuple):
-    """In `place`, a function of `file` or "" for all of it, `old` becomes `new` (see patterns.py).
-
-    One of `tests`, node ids or files, should then fail.
-    """
-
-    file: str
-    place: str
-    what: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
 
 
 MUTATIONS = [
@@ -229,7 +215,7 @@ MUTATIONS = [
     # -------------------------------------------------------------------- the same numbers
     Mutation(
         "gpu/pool.cu", "maxpool_forward", "the first of a window: none is larger than 0",
-        "$first < 0 || $v > $best", "$v > $best", (POOL,),
+        "first || $v > $best", "$v > $best", (POOL,),
     ),
     Mutation(
         "gpu/pool.cu", "maxpool_forward", "not a number: max pooling passes over it",
@@ -261,70 +247,6 @@ MUTATIONS = [
         "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",
         "lr * $c / ($$b)", "lr * $c", (f"{OTHER}::test_optimizers",),
     ),
-    # ------------------------------------------------------ photos in the GPU's memory
-    Mutation(
-        "gpu/taps.cu", "find_taps", "a rounding: a product and the sum after it are rounded once",
-        "__dadd_rn(start, __dmul_rn($$a, scale))", "start + $$a * scale", (VIEWS, PHOTOS),
-    ),
-    Mutation(
-        "gpu/taps.cu", "find_taps", "a bounds guard: a filter reaches before the first pixel",
-        "max(0, $first)", "$first", (CUT,),
-    ),
-    Mutation(
-        "gpu/taps.cu", "find_taps", "a bounds guard: a filter reaches beyond the last pixel",
-        "min(end, $last)", "$last", (CUT,),
-    ),
-    Mutation(
-        "gpu/taps.cu", "find_taps", "a rounding: weights are rounded down",
-        "0.5 + tap_weight($$x) / sum", "tap_weight($$x) / sum", (VIEWS,),
-    ),
-    Mutation(
-        "gpu/taps.cu", "find_taps", "antialiasing: a filter of one pixel where a photo shrinks",
-        "scale < 1.0 ? 1.0 : scale", "1.0", (VIEWS,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "a rounding: no byte between rows and columns",
-        "int part = HALF", "int part = 0", (VIEWS,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "the sum of a line: the last pixel instead of all",
-        "part += $$x;", "part = $$x;", (VIEWS,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "a bounds guard: there is a photo left of the photo",
-        "$p >= 0 && $p < view.height && $q >= 0 &&", "$p >= 0 && $p < view.height &&", (CUT,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "the mirror: every image is seen as it is",
-        "if (view.mirrored) $x = w - 1 - $x;", "", (CUT,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "the rows that Pillow did not see: counted from the photo's first",
-        "view.first * view.width", "0", (CUT,),
-    ),
-    Mutation(
-        "gpu/photos.cu", "cut", "a factor of an index: all images have the taps of the first",
-        "(n * h + $y) * width", "$y * width", (CUT,),
-    ),
-    Mutation(
-        "gpu/photos.py", "GpuPhotos.cut", "how many pixels weigh in: as if nothing ever shrank",
-        "max(1, $$all)", "1", (VIEWS,),
-    ),
-    Mutation(
-        "gpu/photos.py", "GpuPhotos.cut", "an xp lookup: the taps are NumPy's",
-        "$taps.append(xp.empty($$rest))", "$taps.append(np.empty($$rest))", (VIEWS,),
-    ),
-    Mutation(
-        "train/prefetch.py", "device_batches", "the batch of a view: taps are counted in the next",
-        "$noted.popleft()", "$noted.pop()", (CUT,),
-    ),
-    Mutation(
-        "data/pixels.py", "ToBytes.view", "the shifted rows: the part is not shifted with them",
-        "top - first, right, bottom - first", "top, right, bottom", (CUT,),
-    ),
-    Mutation(
-        "train/resident.py", "keep_on_gpu", "room: photos take all of a GPU that they can get",
-        "if $taken > $most: return 0", "pass", (f"{PHOTOS}::test_photos_that_do_not_fit_stay"
-        "_where_they_are",),
-    ),
+    *IMPLICIT_MUTATIONS,
+    *PHOTO_MUTATIONS,
 ]  # fmt: skip

@@ -6,6 +6,7 @@ alone (images, checkpoints, schedules) never pass through here.
 """
 
 import ctypes
+import functools
 import os
 
 import numpy as np
@@ -40,7 +41,8 @@ def emulate():
         cupyemu.install()
         from minialex.gpu import implicit
 
-        implicit.arithmetic = lambda: implicit.FLOAT32
+        plain = functools.wraps(implicit.arithmetic)(lambda: implicit.FLOAT32)
+        implicit.arithmetic = plain
 
 
 if DEVICE == "gpu":

@@ -31,6 +31,9 @@ extern char emu_shared[];
 const char* emu_run_block(void (*thread)(void*), void* argument);
 void emu_barrier(int of_the_block);
 int emu_thread_number(void);
+void emu_global_read(const char* from, size_t size);
+extern char __ehdr_start[] __attribute__((visibility("hidden")));  // where this library begins,
+extern char _end[] __attribute__((visibility("hidden")));          // and where it ends
 }
 #ifdef __SANITIZE_THREAD__  // threads of a kernel run on several threads of the host: see run()
 #include <thread>
