@@ -152,7 +152,7 @@ def layer_work(
     raise TypeError(f"no kernels are known for {type(layer).__name__}")
 
 
-def parts(layer: Conv2d, places: int, machine: Machine = Machine()) -> int:  # noqa: B008
+def parts(layer: Conv2d, places: int, machine: Machine = Machine()) -> int:
     """How many parts the sums of a weight gradient over `places` are cut into, on this GPU."""
     G = layer.groups
     D = layer.params["weight"].size // layer.out_channels

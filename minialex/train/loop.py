@@ -264,10 +264,12 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        if best := progress.is_best(row):
-            self.saved.best()
+        due, best = self.saved.is_due(), progress.is_best(row)
+        if best:
+            self.saved.best(to_disk=due)
         progress.end_epoch(row)
-        self.saved.last()
+        if due or self.seen_enough():
+            self.saved.last()
         self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
