@@ -58,7 +58,10 @@ def build(settings: dict[str, Any]) -> tuple[Layer, Layer]:
     if settings["variant"] == "vgg":
         model = vgg(side)
         return model, model[0]
-    alexnet = AlexNet(CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side)
+    alexnet = AlexNet(
+        CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side,
+        width=settings.get("width", 1.0),
+    )  # fmt: skip
     return alexnet, alexnet.features
 
 

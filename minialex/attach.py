@@ -28,12 +28,15 @@ from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared",
+    "joined", "relu_before", "relu_after")  # fmt: skip
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
 KEEPS_NO_OUTPUT = (Conv2d, Linear)
 MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, Dropout)
+# On a GPU, these apply the derivative of a ReLU before them, see gpu/conv.py.
+JOINS_A_RELU = (Conv2d, MaxPool2d)
 
 
 def accelerate(
@@ -41,9 +44,9 @@ def accelerate(
 ) -> Layer:
     """Give each layer of `model`, and `optimizer`, its fast form; returns `model`.
 
-    `algorithm` is that of convolutions on the CPU: "im2col", "winograd" or "auto", whichever is
-    faster.  Without `input_grad`, the backward pass ends at the first layer's weights and returns
-    None: a training step needs no derivative with respect to the images.
+    `algorithm` is that of convolutions: "im2col", "winograd" (CPU), "implicit" (GPU) or "auto",
+    whichever is faster.  Without `input_grad`, the backward pass ends at the first layer's weights
+    and returns None: a training step needs no derivative with respect to the images.
     Raises ConfigError, and changes nothing, for an algorithm that does not exist or cannot do a
     convolution of the model.
     """
@@ -99,7 +102,10 @@ def first_layer(layer: Any) -> Any:
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":
-        raise ConfigError("--algorithm winograd is for the CPU; on a GPU choose auto or im2col")
+        text = "--algorithm winograd is for the CPU; on a GPU choose auto, im2col or implicit"
+        raise ConfigError(text)
+    if algorithm == "implicit" and device == "cpu":
+        raise ConfigError("--algorithm implicit is for a GPU; on the CPU choose auto or im2col")
     large = -(-layer.kernel_size // layer.stride) > len(POINTS)  # of Winograd's method
     if algorithm == "winograd" and (large or (layer.stride > 1 and layer.groups > 1)):
         raise ConfigError(f"--algorithm winograd cannot do {layer!r}; choose auto or im2col")
@@ -116,6 +122,9 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
             if page_of(relu) is ReLU and id(relu) in once:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
+                joins = page_of(before) is Conv2d and page_of(after) in JOINS_A_RELU
+                if joins and {id(before), id(after)} <= once:
+                    before.relu_after = relu.joined = after.relu_before = True
         head = head_length(children)
         convolves = any(isinstance(p, Conv2d) for child in children[:head] for p in family(child))
         if type(layer) is not Sequential and convolves and not inside:

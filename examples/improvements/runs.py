@@ -160,7 +160,7 @@ class Clock(Silent, Bar):
 class Unsaved(Saved):
     """Keeps nothing: no checkpoints, and not the best weights either."""
 
-    def best(self) -> None:
+    def best(self, to_disk: bool = True) -> None:
         """Nothing."""
 
     def finish(self) -> None:

@@ -1,10 +1,13 @@
-"""Conv2d's twin on a GPU -- im2col and col2im as one kernel each (conv.cu), products by cuBLAS.
+"""Conv2d's twin on a GPU -- without im2col's matrix (implicit.py), or with it and cuBLAS.
 
-A GPU prefers few large pieces of work to many small ones: X holds all images of the batch at once.
+Which of the two is `algorithm`, see `accelerate`; "auto" takes what was faster.  With im2col, X
+holds all images of the batch at once: a GPU prefers few large pieces of work to many small ones.
 """
 
 from typing import Any
 
+from minialex.gpu import implicit
+from minialex.gpu.activations import BACKWARD as RELU_BACKWARD
 from minialex.gpu.kernel import Kernel
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
@@ -36,12 +39,22 @@ def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
 
 
 class Conv2d(Twin, page.Conv2d, device="gpu"):
-    form = "gpu: im2col, cuBLAS"
     algorithm = "auto"
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
+    # `accelerate` joins a ReLU to its neighbours: the convolution before it applies the function,
+    # the layer after it the derivative, and the ReLU itself has nothing left to do.
+    relu_after = relu_before = False
+
+    @property
+    def form(self) -> str:  # type: ignore[override]
+        """What `repr` says."""
+        names = [name for name in ("relu_before", "relu_after") if getattr(self, name)]
+        return ", ".join([f"gpu: {self.algorithm}", *names])
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
+        if self._implicit(x):
+            return implicit.forward(self, x, self.relu_after), x
         xp, W = get_xp(x), self.params["weight"].reshape(-1, self.out_channels)  # (D, F)
         y = xp.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         Y = y.reshape(-1, self.out_channels)  # (M, F), a view
@@ -49,9 +62,13 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             X = im2col(x[..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
             xp.matmul(X, W[:, filters], out=Y[:, filters])
         Y += self.params["bias"]
-        return y, x
+        return xp.maximum(y, 0, out=y) if self.relu_after else y, x
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, OH, OW, F)
+        if self._implicit(x):
+            implicit.weight_gradient(self, x, dy, grad)
+            masked = self.relu_before
+            return implicit.input_gradient(self, dy, x, masked) if self.input_grad else None
         xp, F = get_xp(x), self.out_channels
         W, dY = self.params["weight"].reshape(-1, F), dy.reshape(-1, F)  # (D, F), (M, F)
         into = grad["weight"]
@@ -66,5 +83,19 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
                 col2im(dX, dx[..., channels], self.kernel_size, self.stride, self.padding)
         if not into.flags.c_contiguous:
             into[...] = dW.reshape(into.shape)
-        dy.sum(axis=(0, 1, 2), out=grad["bias"])
+        # The sum of the rows as a product: CuPy's sum takes a hundred times as long.
+        grad["bias"][...] = xp.matmul(xp.ones((1, len(dY)), dtype=dY.dtype), dY)[0]
+        if dx is not None and self.relu_before:
+            RELU_BACKWARD(x, dx, dx)
         return dx
+
+    def sums(self, places: int) -> int:
+        """How many numbers backward takes to sum over `places`; 0 with im2col's columns."""
+        return implicit.parts(self, places)[1] if self._wants_implicit() else 0
+
+    def _wants_implicit(self) -> bool:
+        faster = self.algorithm == "auto" and implicit.faster()
+        return faster or self.algorithm == "implicit"
+
+    def _implicit(self, x: Array) -> bool:
+        return self._wants_implicit() and implicit.can(self, x)

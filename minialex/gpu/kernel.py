@@ -4,7 +4,15 @@ import importlib
 from importlib.resources import files
 from typing import Any
 
+from minialex.xp import Array, get_xp
+
 LARGEST_INT32 = 2**31 - 1
+
+
+def whole(array: Array) -> Array:
+    """`array`, contiguous and on a multiple of 16 bytes: a copy, where it is not."""
+    array = get_xp(array).ascontiguousarray(array)
+    return array if array.data.ptr % 16 == 0 else array.copy()
 
 
 class Kernel:

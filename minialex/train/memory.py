@@ -24,7 +24,8 @@ more.  Pages are written to be read, and take several times as much per image: `
 
 A limit is of all that the process takes, not of a step alone.  What there is beside the step,
 `outside_bytes` measures and counts: Python with its libraries and your data, and the batches that
-wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
+wait in the loader.  Photos that lie in a GPU's memory (resident.py) get what all this leaves.
+Evaluation takes as many images at a time as the step, and needs less.
 
 **A batch in chunks.**  The loss is a mean over the N images of the batch, so its gradient is a sum
 with one term per image, and may be summed in parts: for chunks of n_1, n_2 ... images with mean
@@ -37,6 +38,7 @@ only in the last digits: the same numbers are added in another order.  A layer t
 batch, such as a batch normalization, makes chunks impossible.
 """
 
+import bisect
 import contextlib
 import ctypes
 import functools
@@ -72,14 +74,18 @@ def kept_bytes(layer: Layer, shape: Shape) -> int:
     return numbers * (FLOAT + isinstance(layer, MaxPool2d))
 
 
-def work_bytes(layer: Layer, shape: Shape) -> int:
-    """Bytes that `layer` has at work in backward, of one image of `shape`: dx, dy and columns."""
+def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
+    """Bytes that `layer` has at work in backward, of N images of `shape`: dy, dx and columns."""
     output = layer.output_shape(shape)
-    dx, columns = math.prod(shape), 0
+    dx, dy, columns = N * math.prod(shape), N * math.prod(output), 0
     if isinstance(layer, Conv2d):
         dx *= getattr(layer, "input_grad", True)  # of an accelerated model
-        columns = math.prod(output[:2]) * layer.params["weight"][..., 0].size
-    return (dx + math.prod(output) + columns) * FLOAT
+        if hasattr(layer, "sums") and layer.sums(N * math.prod(output[:2])):
+            # Without im2col's columns: there are the parts of the gradient, and then dx.
+            dx = max(dx, layer.sums(N * math.prod(output[:2])))
+        else:
+            columns = N * math.prod(output[:2]) * layer.params["weight"][..., 0].size
+    return (dx + dy + columns) * FLOAT
 
 
 def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *,
@@ -90,13 +96,15 @@ def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = 
     """
     chunk = batch_size if chunk is None else min(chunk, batch_size)
     vectors = 2 + states + (chunk < batch_size)
-    images = batch_size * math.prod(shape) * (2 + FLOAT)
+    image = math.prod(shape)
+    images, next_images = batch_size * image * (2 + FLOAT), batch_size * image * FLOAT
     kept = work = 0
     for _, layer in model.leaves():
         kept += kept_bytes(layer, shape)
-        work = max(work, work_bytes(layer, shape))
+        work = max(work, work_bytes(layer, shape, chunk))
         shape = layer.output_shape(shape)
-    return vectors * count_parameters(model.params) * FLOAT + images + chunk * (kept + work) + REST
+    most = images + max(chunk * kept + work, next_images)
+    return vectors * count_parameters(model.params) * FLOAT + most + REST
 
 
 def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None, *,
@@ -115,8 +123,7 @@ def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None
         line = f"--memory-limit {show_bytes(limit)} is too little: with one image at a time the"
         line += f" program takes {show_bytes(needed(1))}; raise it, or choose a smaller --width,"
         raise ConfigError(f"{line} --image-size or --batch-size")
-    each = needed(2) - needed(1) if batch_size > 2 else 1
-    return min(batch_size - 1, 1 + (limit - needed(1)) // each)
+    return bisect.bisect_right(range(1, batch_size), limit, key=needed)
 
 
 def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *,

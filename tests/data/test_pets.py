@@ -1,7 +1,5 @@
 """The pet photos' download, against a server on the loopback with archives of the same form."""
 
-import shutil
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,34 +9,12 @@ from minialex.data import ImageFolder, pets
 from minialex.errors import DataError
 from pets_server import (
     ANNOTATIONS,
-    ARRANGED,
     IMAGES,
     PHOTOS,
-    Server,
     archive,
-    images,
+    check_arranged,
     photo,
 )
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    server = Server()
-    yield server
-    server.over.set()
-    server.http.shutdown()
-    server.http.server_close()
-    server.thread.join()
-
-
-def check_arranged(root):
-    found = snapshot(root / "pets")
-    assert b"CC BY-SA 4.0" in found.pop(type(root)("README.txt"))
-    assert {p.as_posix() for p in found} == ARRANGED
-    assert all(content == photo(p.stem) for p, content in found.items())
-    # Archives and unfinished folders are gone.
-    assert sorted(p.name for p in root.iterdir()) == ["pets"]
 
 
 def test_download_arrange_and_do_nothing_the_second_time(tmp_path, server):
@@ -206,44 +182,6 @@ def test_a_root_that_is_a_file(tmp_path, server):
     with pytest.raises(OSError, match="data"):
         server.get(tmp_path / "data")
     assert (tmp_path / "data").read_text() == "keep me"
-
-
-def link(path, target):
-    member = tarfile.TarInfo(path)
-    member.type, member.linkname = tarfile.SYMTYPE, target
-    return member
-
-
-def test_nothing_is_written_outside(tmp_path, server):
-    evil = {
-        "../evil.jpg": b"x",
-        "/tmp/minialex-evil.jpg": b"x",
-        "images/link.jpg": link("images/link.jpg", "/etc/passwd"),
-    }
-    server.files["images.tar.gz"] = images(**evil)
-    server.get(tmp_path / "data")
-    check_arranged(tmp_path / "data")
-    assert [p.name for p in tmp_path.iterdir()] == ["data"]
-
-
-def test_a_crash_while_arranging_leaves_nothing_half_made(tmp_path, server, monkeypatch):
-    copies = []
-
-    def crash(source, target):
-        copies.append(target)
-        if len(copies) == 3:
-            raise KeyboardInterrupt
-        real(source, target)
-
-    real = shutil.copyfileobj
-    monkeypatch.setattr(pets.shutil, "copyfileobj", crash)
-    with pytest.raises(KeyboardInterrupt):
-        server.get(tmp_path)
-    assert not (tmp_path / "pets").exists()
-    monkeypatch.setattr(pets.shutil, "copyfileobj", real)
-    server.get(tmp_path)
-    check_arranged(tmp_path)
-    assert len(server.requests) == 2  # the archives were kept
 
 
 def test_the_official_sums_have_the_form_of_sha256():

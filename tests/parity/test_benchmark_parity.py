@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 import bench_ours
 import bench_torch
+from bench_gpu_worker import FEWEST, turn
 from minialex.train.checkpoint import state_dict
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "benchmark.py"
@@ -85,3 +87,49 @@ def test_the_comparison(tmp_path):
         set(setting["parts_s"]) == set(train["ours"]["parts_s"])
         for setting in train["torch"].values()
     )
+
+
+class Event:
+    """Stands for one of CUDA's."""
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, other):
+        return 1e3 * (other.at - self.at)
+
+
+@pytest.mark.parametrize("variant, channels_last", [("2012", False), ("owt", True)])
+def test_the_process_for_a_gpu_on_the_cpu(variant, channels_last, monkeypatch):
+    import bench_gpu_torch
+
+    stand_ins = {
+        "Event": Event, "is_available": lambda: True, "synchronize": lambda: None,
+        "get_device_name": lambda: "a CPU", "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda: None, "max_memory_allocated": lambda: 2**20,
+    }  # fmt: skip
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(bench_gpu_torch, "DEVICE", "cpu")
+    settings = {"variant": variant, "lrn": variant == "2012", "image_size": 67, "width": 1 / 16}
+    theirs = bench_gpu_torch.Theirs(settings | {"channels_last": channels_last})
+    ours, _ = bench_ours.build(settings)
+    shapes = [tuple(tensor.shape) for tensor in theirs.net.state_dict().values()]
+    assert shapes == [array.shape for array in state_dict(ours).values()]
+    assert theirs.about["device"] == "a CPU"
+    for precision in ("tf32", "float32"):
+        assert theirs.prepare(4, precision) == {"peak_mb": 1}
+        assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert theirs.x.is_contiguous(memory_format=theirs.layout)
+    before = theirs.net.state_dict()["features.0.bias"].clone()
+    found = turn(theirs, seconds=0)
+    assert 0 < found["host_ms"] <= found["ms"] and found["loop_ms"] > 0
+    assert not torch.equal(before, theirs.net.state_dict()["features.0.bias"])
+    assert next(iter(theirs.adam.state.values()))["step"] == 2 * (3 + 1) + 2 * FEWEST

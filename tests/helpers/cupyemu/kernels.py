@@ -25,6 +25,7 @@ if CPUINFO.exists() and " fma " in CPUINFO.read_text():
 SANITIZER = os.environ.get("MINIALEX_SANITIZER")
 OWN = "minialex_"
 
+HOST_FILES = ("cuda_host.h", "tensor_cores.h")
 HOST = '#include "cuda_host.h"\n'
 # CuPy's own sources all begin with these, which take a second to compile: as a precompiled header,
 # a quarter.
@@ -101,7 +102,7 @@ def compile_source(source, options, name_expressions):
 
 def prelude(text, flags):
     """A header with this text, precompiled."""
-    host = (toolchain.HERE / "cuda_host.h").read_text()
+    host = "".join((toolchain.HERE / name).read_text() for name in HOST_FILES)
 
     def write(path):
         path.write_text(text.replace('"cuda_host.h"', f'"{toolchain.HERE / "cuda_host.h"}"'))
