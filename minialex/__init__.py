@@ -9,6 +9,7 @@ What follows is all that a program of yours needs; transforms are in `mx.transfo
 the learning rate in `mx.optim`.
 """
 
+import minialex.startup  # noqa: F401 -- first
 from minialex import layers, optim, transforms
 from minialex.attach import accelerate, plain
 from minialex.data import DataLoader, Drawings, ImageFolder

@@ -25,10 +25,12 @@ TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
 
 
-def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
+def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path | None = None
+) -> None:  # fmt: skip
     """Write `pieces`, bytes or arrays of them, to a file, atomically.
 
-    Raises CheckpointError where the disk refuses.
+    The old file is `keep` afterwards, if that is given.  Raises CheckpointError where the disk
+    refuses.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -39,6 +41,8 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut could leave the name without content
+            if keep is not None and path.exists():
+                os.replace(path, keep)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

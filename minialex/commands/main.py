@@ -23,12 +23,14 @@ import argparse
 import importlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import minialex
+from minialex import startup
 from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.screen import silence
@@ -47,6 +49,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def run() -> None:
     """The program."""
+    if startup.WAITS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["MPLBACKEND"] = "agg"  # draw into files, without a notebook's window, say
     run_main(lambda: main(sys.argv[1:]))
 

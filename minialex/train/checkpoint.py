@@ -18,6 +18,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ def load_state_dict(model: Layer, tensors: dict[str, np.ndarray]) -> None:
 
 
 def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray],
-                    header: dict[str, Any]) -> None:  # fmt: skip
-    """Write tensors and a JSON header to `path`, atomically.
+                    header: dict[str, Any], keep: Path | None = None) -> None:  # fmt: skip
+    """Write tensors and a JSON header to `path`, atomically; the old file is `keep` afterwards.
 
     Raises CheckpointError where the disk refuses, and for tensors that are not of real numbers.
     """
@@ -111,7 +112,7 @@ def save_checkpoint(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
     header = {"format": FORMAT, **header}
     header["checksum"] = _checksum(tensors, header)
     text = json.dumps(header, default=plain_number)
-    write_whole(path, _pieces(tensors, {"minialex": text}))
+    write_whole(path, _pieces(tensors, {"minialex": text}), keep)
 
 
 def load_checkpoint(path: str | os.PathLike[str], ours: bool = True

@@ -11,6 +11,9 @@ cost the entropy of t; with label smoothing, of the smoothed t.  After two epoch
     ReLUs that give 0 for every image: they get no gradient, and stay so
     scores that are the same for every image
     the length of an update, beside that of all parameters; about a thousandth is usual
+    SGD's rate, beside the bound of the last layer: with inputs h and K classes, all as likely at
+    first, the curvature of the loss along h is |h|^2 / K, and rates of 2 (1 + momentum) K / |h|^2
+    and more are unstable (see recipes.py)
 
 A loss that falls while validation stays at chance is another case: the network learns its images by
 heart.  All this is said once, when it begins.
@@ -29,7 +32,7 @@ from minialex.attach import device_of
 from minialex.data import DataLoader, Dataset, Transform
 from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
-from minialex.layers import Layer, ReLU
+from minialex.layers import Layer, Linear, ReLU
 from minialex.losses import check, check_labels, log_softmax
 from minialex.params import family, named_arrays
 from minialex.train.prefetch import device_batches
@@ -220,10 +223,13 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
         x, labels = next(batches)
         x, labels = x[: min(IMAGES, run.chunks.size)].copy(), to_cpu(labels)
     # Of each call of a leaf: the root mean square of its outputs, and which of its units, channels
-    # or numbers, are above 0 for some image.
+    # or numbers, are above 0 for some image; and the mean |x|^2 of the last layer's inputs.
     notes: list[tuple[Layer, float, np.ndarray]] = []
+    h2 = 0.0
 
     def note(_: str, leaf: Layer, x: Array, y: Array) -> None:
+        nonlocal h2
+        h2 = float((x * x).sum()) / len(x) if page_of(leaf) is Linear else h2
         units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
         notes.append((leaf, float((y * y).mean()) ** 0.5, units))
 
@@ -246,17 +252,22 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
             yield f"{dead:.0%} of the units of {name} ReLU are dead: they give 0 for every image"
     if np.ptp(logits, axis=0).max() <= 1e-4 * max(1.0, abs(logits).max()):
         yield "every image gets the same scores"
-    yield from remedies(run, wild)
+    yield from remedies(run, wild, logits.shape[1] / max(1e-12, h2))
 
 
-def remedies(run: Any, smaller: bool) -> Iterator[str]:
-    """The rate to try, `smaller` by far or as an update says."""
+def remedies(run: Any, smaller: bool, flat: float) -> Iterator[str]:
+    """The rate to try, `smaller` by far or as an update says; `flat` is K / |h|^2, see above."""
     optimizer, rate, ratio = run.optimizer, run.optimizer.lr, update_size(run)
     if not 1e-5 < ratio < 0.05:
         yield f"an update is {ratio:.0e} of the parameters in length, where 1e-3 is usual"
     adam, better = hasattr(optimizer, "betas"), rate / (30 if smaller or ratio > 0.05 else 3)
     if ratio < 1e-4 and not smaller:
         better = min(rate * 1e-3 / max(ratio, 1e-12), 1e-3 if adam else 0.1)
+    if hasattr(optimizer, "momentum"):
+        bound = 2 * (1 + optimizer.momentum) * flat
+        if rate >= bound:
+            yield f"the rate {rate:g} is unstable for the last layer, which bears {bound:.1g}"
+        better = min(better, bound / 2)
     other = "" if adam else ", or the optimizer Adam (--optimizer adam --lr 0.0002)"
     yield f"try a learning rate (--lr) of {better:.1g}{other}, or a larger batch (--batch-size)"
 

@@ -4,7 +4,7 @@ A network must never be tested on photos that it was trained on.  So a run keeps
 
     folder     where its photos are
     files      {file: [part, class, fingerprint]}; the part is "train", "val" or "test"
-    left_out   {file: why}: those that cannot be read
+    left_out   {file: why}: those that cannot be read, and those beyond --limit
 
 When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
 gone, or is another one now.
@@ -109,6 +109,15 @@ class RunPhotos:
             raise DataError(f"{name} has no photo left that can be read")
         self.left_out |= bad
 
+    def others(self) -> set[str]:
+        """The photos that are in the folder now, and that the run does not know."""
+        try:
+            there = open_source(self.folder, seed=0)
+        except DataError:  # the folder has another form now, which matters to new runs alone
+            return set()
+        now = {self.file(path) for part in PARTS for path, _ in getattr(there, part).samples}
+        return now - self.files.keys() - self.left_out.keys()
+
     def twins(self) -> list[str]:
         """A line each where the same photo is in two parts, and in two classes."""
         places, lines = defaultdict(list), []
@@ -132,6 +141,8 @@ def open_images(config: Config, run: Path | None, screen: Any
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
+        if count := len(photos.others()):
+            screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
     if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
         raise lost(run, "begin a new one from its weights: --weights")
@@ -151,6 +162,8 @@ def open_images(config: Config, run: Path | None, screen: Any
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
     photos.left_out = {photos.file(path): why for path, why in bad.items()}
+    if config.limit:
+        photos.left_out |= dict.fromkeys(sorted(photos.others()), "beyond --limit")
     for line in photos.twins():
         screen.line(line)
     return source, photos

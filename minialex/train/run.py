@@ -8,7 +8,7 @@ What the folder holds:
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
-    last-1.safetensors  the one before it, of versions up to 0.4.0
+    last-1.safetensors  the one before it, for the day when `last` is damaged
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;

@@ -25,6 +25,7 @@ from minialex.xp import to_cpu, to_device
 
 # A save that takes longer than LONG seconds is not made again before SELDOM times as long.
 LONG, SELDOM = 0.5, 10
+SMALL = 10**7  # bytes of weights that are not worth a line
 OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
 FIXED = {field.name for field in options() if not field.metadata["may_change"]}
 MAY_CHANGE = {"epochs", "patience"}  # of what `fit` was told, when a run is resumed
@@ -80,13 +81,16 @@ class Saved:
 
     def needs(self, folder: RunFolder) -> int:
         """The bytes that a save still needs: while one `last` is written, there is one other."""
-        there = filter(Path.is_file, (folder.best, folder.last))
+        there = filter(Path.is_file, (folder.best, folder.last, folder.before))
         all_of_it = self.run.optimizer.theta.nbytes + 2 * self.last_bytes + OTHERS
         return max(0, all_of_it - sum(path.stat().st_size for path in there))
 
     def check_disk(self, folder: RunFolder) -> None:
-        """Raise ConfigError where the disk has less room than the run needs when it saves."""
-        need = self.needs(folder)
+        """Say how much of the disk the run takes.  Raises ConfigError where that is not free."""
+        best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
+        if best >= SMALL:
+            during, after = (show_bytes(best + n * self.last_bytes) for n in (2, self.run.keep_last))
+            self.run.screen.line(f"disk: {during} while it runs, {after} after it")
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
@@ -123,6 +127,7 @@ class Saved:
 
     def write_best(self, folder: RunFolder, weights: dict[str, np.ndarray]) -> None:
         """Write the file of the best weights."""
+        folder.before.unlink(missing_ok=True)  # room for two of the best
         checkpoint.save_checkpoint(folder.best, weights, self.header())
         self.weights = None
 
@@ -136,9 +141,9 @@ class Saved:
         tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
+        folder.before.unlink(missing_ok=True)  # room for the one that is written
         header = {**self.header(), "progress": vars(run.progress), "settings": run.settings}
-        checkpoint.save_checkpoint(folder.last, tensors, header)
-        folder.before.unlink(missing_ok=True)
+        checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
         now = time.monotonic()
         if now - started > LONG:
@@ -157,14 +162,23 @@ class Saved:
             checkpoint.load_state_dict(self.run.model, self.weights)
 
     def resume(self, folder: RunFolder) -> bool:
-        """Go on from `last`, and say whether there is one.
+        """Go on from the newest `last` that is whole, and say whether there is one.
 
-        Raises CheckpointError where it is damaged, or does not fit.
+        Raises CheckpointError where all are damaged, or it does not fit.
         """
-        run, path = self.run, next(filter(Path.exists, (folder.last, folder.before)), None)
-        if path is None:
+        run, problem = self.run, None
+        for path in filter(Path.exists, (folder.last, folder.before)):
+            try:
+                tensors, header = checkpoint.load_checkpoint(path)
+                break
+            except CheckpointError as error:
+                problem = problem or error
+        else:
+            if problem:
+                raise problem
             return False
-        tensors, header = checkpoint.load_checkpoint(path)
+        if problem:
+            run.screen.line(f"{problem}: the run goes on from {path.name}")
         name, own = repr(str(path)), self.header()
         if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
             header["model"] = {"layer": "AlexNet", **header["model"]}
@@ -188,6 +202,8 @@ class Saved:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
         run.progress, run.optimizer.t = progress, progress.steps
+        if path != folder.last:  # else the next to be saved would drop it
+            path.replace(folder.last)
         folder.write_history(run.history)
         return True
 

@@ -1,6 +1,7 @@
 """The program: which command runs, what is printed, and how it ends."""
 
 import importlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,15 @@ class Finder:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder)
 """
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("name", ["minialex.layers", "numpy", "minialex.train.loop"])
+def test_ctrl_c_while_the_program_is_read_in_ends_it_without_a_word(name):
+    code = INTERRUPTED + "sys.argv = ['/bin/minialex', 'NAME']\n".replace("NAME", name)
+    code += "from minialex.commands.main import run\nprint('too late')\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

@@ -13,6 +13,7 @@ import pytest
 import minialex as mx
 from device import DEVICE
 from minialex.commands import train as command
+from minialex.train import saving
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.loop import Training
 from minialex.train.run import RunFolder
@@ -264,6 +265,21 @@ def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):
     line = error_of(capsys)
     assert "has 0.1 MB free, but the run needs" in line and len(line.splitlines()) == 1
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 1)])
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, monkeypatch):
+    monkeypatch.setattr(saving, "SMALL", 0)
+    flag = "--keep-last" if keep else "--no-keep-last"
+    assert train([*NEW, "--epochs=1", "--optimizer", optimizer, flag]) == 0
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
+    best = sum(array.nbytes for array in tensors("run", "best").values())
+    after = best * (2 + states) if keep else best
+    sizes = (saving.show_bytes(best * (3 + 2 * states)), saving.show_bytes(after))
+    assert line == "disk: {} while it runs, {} after it".format(*sizes)
+    found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
+    assert found == pytest.approx(after, rel=0.05)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(capsys):

@@ -88,12 +88,16 @@ def test_updates_that_are_too_small():
         assert ("Adam" in text) == (name == "sgd")
 
 
-def test_updates_that_are_too_large():
+def test_a_rate_above_the_bound_of_the_last_layer():
+    """Of inputs h with |h|^2 = 1,800 or so and two classes: 2 (1 + 0.9) 2 / 1,800 = 0.004."""
     rng = np.random.default_rng(3)
     data = [(5 + 5 * rng.standard_normal((2, 6, 3), dtype="f"), i % 2) for i in range(64)]
-    model = mx.Sequential(mx.Flatten(), mx.Linear(36, 2, std=0.001, rng=rng))
-    text = flat(said(model, data, mx.SGD(model, lr=1.0)))
-    assert "an update is" in text and "learning rate (--lr) of 0.03" in text
+    for rate, unstable in ((1.0, True), (1e-9, False)):
+        model = mx.Sequential(mx.Flatten(), mx.Linear(36, 2, std=0.001, rng=rng))
+        text = flat(said(model, data, mx.SGD(model, lr=rate)))
+        assert "an update is" in text and ("is unstable for the last layer" in text) == unstable
+        tried = float(text.split("(--lr) of ")[1].split()[0].rstrip(","))
+        assert tried < 0.004
 
 
 @pytest.mark.parametrize("scale, shift", [(1, 100), (255, 0), (1e-3, 0)])

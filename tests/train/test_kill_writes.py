@@ -112,6 +112,7 @@ def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path, keep):
     whole = outcome(tmp_path / "whole")
     files = ("config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json")
     assert {f".{name}.tmp" for name in files} == {file for _, file in moments if file[0] == "."}
+    assert ("renamed", "last.safetensors") in moments  # it became last-1
     assert sorted(name for name in files if keep or name[:4] != "last") == whole[-1]
 
     for moment, name in enumerate(moments):

@@ -1,4 +1,4 @@
-"""The last checkpoint: a damaged or missing one is said; weights to begin with."""
+"""The last two checkpoints: a damaged one costs little, a missing one is said; weights."""
 
 import json
 import os
@@ -37,6 +37,24 @@ def whole(tmp_path_factory):
     return last_weights(training(tmp_path_factory.mktemp("whole") / "run"))
 
 
+@pytest.mark.parametrize("spoil", [flip, os.remove])
+def test_without_the_newest_the_run_goes_on_from_the_one_before(tmp_path, whole, spoil):
+    stopped(tmp_path / "run", 2)
+    spoil(tmp_path / "run" / "last.safetensors")
+    lines = []
+    run = training(tmp_path / "run", lines=lines)
+    assert run.progress.epoch == 1
+    words = "is damaged: its checksum does not match; use another one: the run goes on from"
+    assert any(f"{words} last-1.safetensors" in line for line in lines) == (spoil is flip)
+    run.epoch()
+    run.end_epoch()
+    load_checkpoint(tmp_path / "run" / "last.safetensors")
+    load_checkpoint(tmp_path / "run" / "last-1.safetensors")
+    assert_array_equal(last_weights(training(tmp_path / "run")), whole)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"config.json", "history.csv", "best.safetensors"}
+
+
 def to_folder(path):
     path.unlink()
     path.mkdir()
@@ -45,6 +63,7 @@ def to_folder(path):
 @pytest.mark.parametrize("spoil", [flip, to_folder])
 def test_damaged_best_weights_are_found_before_the_run_goes_on(tmp_path, spoil):
     stopped(tmp_path / "run", 2)
+    (tmp_path / "run" / "last.safetensors").unlink()  # so that the one before would become it
     spoil(tmp_path / "run" / "best.safetensors")
     before = snapshot(tmp_path / "run")
     with refused(CheckpointError, "best.safetensors"):
@@ -52,9 +71,10 @@ def test_damaged_best_weights_are_found_before_the_run_goes_on(tmp_path, spoil):
     assert snapshot(tmp_path / "run") == before
 
 
-def test_a_damaged_one_is_an_error(tmp_path):
+def test_two_damaged_ones_are_an_error(tmp_path):
     stopped(tmp_path / "run", 2)
-    flip(tmp_path / "run" / "last.safetensors")
+    for name in ("last", "last-1"):
+        flip(tmp_path / "run" / f"{name}.safetensors")
     before = snapshot(tmp_path)
     with refused(CheckpointError, "last.safetensors' is damaged"):
         training(tmp_path / "run")
@@ -75,20 +95,13 @@ def test_while_one_is_written_there_is_one_other(tmp_path, monkeypatch):
     assert max(most) == 2
 
 
-def test_the_one_before_of_earlier_versions_serves_where_the_last_is_gone(tmp_path, whole):
-    stopped(tmp_path / "run", 1)
-    (tmp_path / "run" / "last.safetensors").rename(tmp_path / "run" / "last-1.safetensors")
-    assert_array_equal(last_weights(training(tmp_path / "run")), whole)
-    left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"config.json", "history.csv", "best.safetensors"}
-
-
-@pytest.mark.parametrize("gone", [("last",), ("last", "history")])
+@pytest.mark.parametrize("gone", [("last",), ("last", "last-1"), ("last", "last-1", "history")])
 def test_an_unfinished_run_without_its_checkpoints_is_refused(tmp_path, gone):
     stopped(tmp_path / "run", 1)
     for path in (tmp_path / "run").iterdir():
         if path.name.split(".")[0] in gone:
             path.unlink()
+    (tmp_path / "run" / "last-1.safetensors").unlink(missing_ok=True)
     before = snapshot(tmp_path)
     with refused(CheckpointError, "history.csv" if "history" in gone else "lacks last.safetensors"):
         training(tmp_path / "run")
@@ -157,7 +170,14 @@ def test_a_network_of_ones_own_takes_the_weights_of_other_programs(tmp_path):
 def test_a_progress_of_another_program_is_one_line(tmp_path, progress):
     stopped(tmp_path / "run", 1)
     last = tmp_path / "run" / "last.safetensors"
+    (tmp_path / "run" / "last-1.safetensors").unlink(missing_ok=True)
     tensors, header = load_checkpoint(last)
     save_checkpoint(last, tensors, header | {"progress": progress})
     with refused(CheckpointError, "no run that could go on"):
         training(tmp_path / "run")
+
+
+def test_runs_of_versions_without_two_lasts_go_on(tmp_path, whole):
+    stopped(tmp_path / "run", 1)
+    (tmp_path / "run" / "last-1.safetensors").unlink()
+    assert_array_equal(last_weights(training(tmp_path / "run")), whole)

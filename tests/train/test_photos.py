@@ -79,6 +79,7 @@ def test_photos_that_come_move_none_and_those_that_go_are_missed(photos, capsys)
     capsys.readouterr()
     assert resume("--epochs=2") == 0
     assert parts(run) == before
+    assert "left out: 5 photos that are new since the run began" in capsys.readouterr().out
     (photos / "cat" / "3.png").unlink()
     paint(photos / "dog" / "2.png", 900)
     with refused(DataError, "2 photos in", "'cat/3.png' is gone", "'dog/2.png' is another one"):
@@ -121,6 +122,7 @@ def test_all_bad_photos_are_listed_before_the_first_step(photos, capsys):
     assert len(kept.files) == 13 and set(kept.left_out) == {"cat/0.png", "dog/1.png", "dog/2.png"}
     assert "left out: 3 of 16 photos" in capsys.readouterr().out
     assert resume("--epochs=2") == 0  # remembered
+    assert "new since" not in capsys.readouterr().out
 
 
 def in_part(run_photos, part):
@@ -190,12 +192,13 @@ def test_a_photos_json_of_an_earlier_version(photos):
     assert resume("--epochs=2") == 0
 
 
-def test_a_limit_holds_for_the_whole_run(photos):
+def test_a_limit_holds_for_the_whole_run(photos, capsys):
     assert train("--epochs=1", "--limit=8", "--keep-last") == 0
     kept = RunPhotos.read(photos.parent / "run")
-    assert len(kept.files) == 8 and not kept.left_out
+    assert len(kept.files) == 8 and list(kept.left_out.values()) == ["beyond --limit"] * 8
     assert resume("--epochs=2") == 0
     assert RunPhotos.read(photos.parent / "run") == kept
+    assert "new since" not in capsys.readouterr().out
 
 
 def test_equal_photos_are_told(photos, capsys):
