@@ -99,17 +99,20 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Of all programs, only this block writes to `folder`; a process that dies lets go of it.
 
     Where another one has it, raises CheckpointError, or else waits for it; OSError where the folder
-    cannot be opened.  Disks that know no locks, and Windows, do without.
+    cannot be opened.  Disks that know no locks do without.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
-    except ImportError:  # Windows, which cannot lock a folder
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
+    except ImportError:  # Windows, which cannot lock a folder; there it waits for ten seconds
+        fcntl, windows = None, importlib.import_module("msvcrt")
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            else:
+                windows.locking(handle, windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
         except OSError as error:
             if error.errno in TAKEN:
                 raise CheckpointError(f"another program is writing to {str(folder)!r}") from None

@@ -5,8 +5,8 @@ about 200 photos each.  The data set is licensed CC BY-SA 4.0; its page is
 https://www.robots.ox.ac.uk/~vgg/data/pets/.  The copyright of each photo remains with its owner.
 The photos are unchanged; train/ has those of the data set's trainval list.
 
-A download that fails half-way continues where it stopped.  Whatever a server sends, and wherever it
-redirects to: the checksum finds what is not that file, and nothing is used unverified.
+A download that fails half-way continues where it stopped.  Whatever a server sends, the checksum
+finds what is not that file, and nothing is used unverified.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import shutil
 import tarfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -29,11 +30,13 @@ from minialex.files import locked, reason
 Progress = Callable[..., Any]  # tqdm, or anything that is called and used like it
 
 _CHUNK = 1 << 20  # bytes read at a time
+_SLOWEST = 1000  # bytes per second: a server that sends less for so long as the timeout is no use
 _AGAIN = "run the same command again to continue"
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
 # Redirects to the host that keeps the archives, which has changed over the years.
 ADDRESS = PAGE + "data/"
+SIZES = {"annotations.tar.gz": 19_173_078, "images.tar.gz": 791_918_971}  # bytes
 SHA256 = {
     "annotations.tar.gz": "52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
     "images.tar.gz": "67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",
@@ -66,7 +69,7 @@ def download_pets(root: AnyPath, base_url: str = ADDRESS,
             return target
         for name, expected in (sha256 or SHA256).items():
             url = base_url.rstrip("/") + "/" + name
-            download(url, store / name, expected, progress, timeout,
+            download(url, store / name, expected, SIZES[name], progress, timeout,
                 f"try again later, or {BY_HAND}")  # fmt: skip
         _arrange(store, target)
     shutil.rmtree(store, ignore_errors=True)
@@ -116,13 +119,13 @@ def _read_lists(archive: Path) -> dict[str, str]:
 # ------------------------------------------------------------------------------------- downloads
 
 
-def download(url: str, path: Path, sha256: str, progress: Progress | None = None,
+def download(url: str, path: Path, sha256: str, most: int, progress: Progress | None = None,
     timeout: float = 30.0, else_do: str = "try again later") -> None:  # fmt: skip
     """Download `url` to `path`, unless it is there; either way its SHA-256 must be right.
 
-    The bytes go to path.part, which becomes `path` once it is whole.  `progress` is tqdm or None to
-    show nothing, `timeout` is how many seconds to wait for the server, and `else_do` what to do
-    where it refuses.
+    The bytes go to path.part, which becomes `path` once it is whole.  `most` is how many they can
+    be, `progress` is tqdm or None to show nothing, `timeout` is how many seconds to wait for the
+    server, and `else_do` what to do where it refuses.
 
     Raises DataError where the network, the disk or the checksum fails.
     """
@@ -131,7 +134,7 @@ def download(url: str, path: Path, sha256: str, progress: Progress | None = None
         part = path
     else:
         try:
-            _fetch(url, part, progress, timeout)
+            _fetch(url, part, most, progress, timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 416:  # nothing is left to send: the part is whole, or a wrong one
@@ -150,20 +153,29 @@ def download(url: str, path: Path, sha256: str, progress: Progress | None = None
     part.replace(path)
 
 
-def _fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
-    """Append to `part` what it lacks."""
+def _fetch(url: str, part: Path, most: int, progress: Progress | None, timeout: float) -> None:
+    """Append to `part` what it lacks: no more than `most` bytes in all, and none too slowly."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "minialex"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=timeout) as response:
+        if url.startswith("https:") and not response.url.startswith("https:"):
+            raise ValueError(f"it redirects to {response.url}, which is not https")
         have *= response.status == 206  # else it sends the whole file whatever was asked for
         total = None if response.length is None else have + response.length
         bar = (progress or tqdm)(total=total, initial=have, desc=part.stem, unit="B",
             unit_scale=True, disable=None if progress else True)  # fmt: skip
+        since, had = time.monotonic(), have
         with contextlib.closing(bar), part.open("ab" if have else "wb") as file:
             while chunk := response.read1(_CHUNK):
                 have += len(chunk)
+                if have > most:
+                    raise DataError(f"{url} is larger than it should be; it is another file")
+                if (now := time.monotonic()) - since > timeout:
+                    if have - had < _SLOWEST * timeout:
+                        raise TimeoutError("the server sends too slowly")
+                    since, had = now, have
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and have < total:

@@ -180,7 +180,13 @@ def peak_bytes(device: str) -> int:
     """The most that the process has held of a device's memory; a guess where nobody tells."""
     if device == "gpu":
         return importlib.import_module("cupy").get_default_memory_pool().total_bytes()
-    return system_bytes("self/status", "VmHWM") or PYTHON
+    if found := system_bytes("self/status", "VmHWM"):
+        return found
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return PYTHON
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of macOS, in bytes
 
 
 def system_bytes(file: str, name: str) -> int:

@@ -1,5 +1,7 @@
 """The pet photos' download, against a server on the loopback with archives of the same form."""
 
+import io
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -196,6 +198,23 @@ def test_an_empty_folder_is_not_the_pets(tmp_path, server):
     check_arranged(tmp_path)
 
 
+def test_a_body_without_an_end_is_cut(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(pets, "SIZES", {name: 5000 for name in pets.SIZES})
+    server.files["images.tar.gz"] = bytes(1_000_000)
+    server.endless = True
+    with refused(DataError, "images.tar.gz is larger than it should be"):
+        server.get(tmp_path)
+    store = tmp_path / "pets-download"
+    assert sum(path.stat().st_size for path in store.iterdir()) <= 10_000
+
+
+def test_a_drip_ends(tmp_path, server):
+    server.drip = 0.05  # seconds for each byte
+    with refused(DataError, "too slowly", "again"):
+        server.get(tmp_path, timeout=0.5)
+    assert (tmp_path / "pets-download/annotations.tar.gz.part").stat().st_size > 0
+
+
 def test_two_at_once_both_succeed(tmp_path, server):
     server.slow = 0.3
     with ThreadPoolExecutor(3) as pool:
@@ -203,3 +222,16 @@ def test_two_at_once_both_succeed(tmp_path, server):
     assert found == [tmp_path / "pets"] * 3
     check_arranged(tmp_path)
     assert len(server.requests) == 2
+
+
+class Elsewhere(io.BytesIO):
+    """A response of another address than was asked for."""
+
+    url, status, length, read1 = "http://example.org/images.tar.gz", 200, None, io.BytesIO.read
+
+
+def test_https_is_not_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **options: Elsewhere(b"secret"))
+    with refused(DataError, "is not https"):
+        pets.download("https://example.org/images.tar.gz", tmp_path / "x", "", most=100)
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Small archives of the pet photos' form, and a loopback server for them that can misbehave."""
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -68,6 +69,8 @@ class Server:
     status    answer everything with this error
     silent    accept, but do not answer
     moved     redirect /old/... to /...
+    endless   send no length, and the body of images.tar.gz over and over
+    drip      seconds to wait before each byte
     slow      seconds to wait before each answer
     """
 
@@ -75,7 +78,7 @@ class Server:
         self.files = {"annotations.tar.gz": ANNOTATIONS, "images.tar.gz": IMAGES}
         self.requests, self.cut, self.ranges, self.status = [], None, True, None
         self.silent, self.shift, self.over = False, 0, threading.Event()
-        self.slow = 0
+        self.endless, self.drip, self.slow = False, 0, 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -116,8 +119,16 @@ class Server:
             handler.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
         else:
             handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body) - first))
+        if not self.endless:
+            handler.send_header("Content-Length", str(len(body) - first))
         handler.end_headers()
+        with contextlib.suppress(OSError):  # the other end has enough
+            while self.endless and name == "images.tar.gz":
+                handler.wfile.write(body)
+            for k in range(first, len(body)) if self.drip else ():
+                handler.wfile.write(body[k : k + 1])
+                if self.over.wait(self.drip):
+                    return
         end = len(body) if self.cut is None else first + self.cut
         handler.wfile.write(body[first:end])
 

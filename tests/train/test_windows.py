@@ -47,6 +47,22 @@ def test_a_run_is_begun_stopped_and_resumed_to_the_same_bits(tmp_path):
     assert sorted(os.listdir(tmp_path / "there")) == sorted(os.listdir(tmp_path / "whole"))
 
 
+def test_a_second_program_is_refused_there_too(tmp_path):
+    code = (
+        "import windows_rules, pathlib; from minialex.files import locked\n"
+        "from minialex.errors import CheckpointError\n"
+        "folder = pathlib.Path('.')\n"
+        "with locked(folder):\n"
+        "    try:\n"
+        "        with locked(folder): print('twice')\n"
+        "    except CheckpointError as error: print(error)\n"
+        "with locked(folder): print('again')\n"
+    )
+    out = windows(code, folder=tmp_path).splitlines()
+    assert "another program is writing to" in out[0] and out[1:] == ["again"]
+    assert os.listdir(tmp_path) == [".lock"]
+
+
 def test_the_commands_work_with_names_that_the_terminal_lacks(tmp_path):
     from trained import lenet, make_photos, make_run
 
