@@ -54,6 +54,9 @@ def listing(folder: AnyPath, left_out: Counter[str] | None = None) -> tuple[list
             photos.append(name)
         else:
             left_out["hidden" if name.startswith(".") else ending or "without an ending"] += 1
+    for name in folders:
+        if name.lower() in JUNK:
+            left_out[f"in {name}"] += sum(len(found[2]) for found in os.walk(f"{folder}/{name}"))
     folders = [name for name in folders if name.lower() not in JUNK and name[0] != "."]
     return sorted(folders, key=plain_name), sorted(photos, key=plain_name)
 

@@ -89,8 +89,9 @@ class Saved:
         """Say how much of the disk the run takes.  Raises ConfigError where that is not free."""
         best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
-            during, after = (show_bytes(best + n * self.last_bytes) for n in (2, self.run.keep_last))
-            self.run.screen.line(f"disk: {during} while it runs, {after} after it")
+            during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
+            line = f"{show_bytes(during)} while it runs, {show_bytes(after)} after it"
+            self.run.screen.line(f"disk: {line}")
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:

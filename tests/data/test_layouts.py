@@ -143,7 +143,7 @@ def test_what_is_left_out_is_said_by_kind(tmp_path):
     assert source.classes == ["cat", "dog"]
     line = next(line for line in source.messages if "left out" in line)
     for words in ("2 .heic", "1 .txt", "1 without an ending", "1 dead links", "2 hidden",
-                  "1 beside the folders of classes", "pillow-heif"):  # fmt: skip
+                  "3 in @eaDir", "1 beside the folders of classes", "pillow-heif"):  # fmt: skip
         assert words in line and "\n" not in line
     assert len(ImageFolder(tmp_path)) == 10
 
