@@ -129,8 +129,8 @@ class Server:
                 handler.wfile.write(body[k : k + 1])
                 if self.over.wait(self.drip):
                     return
-        end = len(body) if self.cut is None else first + self.cut
-        handler.wfile.write(body[first:end])
+            end = len(body) if self.cut is None else first + self.cut
+            handler.wfile.write(body[first:end])
 
     def sums(self):
         return {name: hashlib.sha256(body).hexdigest() for name, body in self.files.items()}
