@@ -152,7 +152,7 @@ def layer_work(
     raise TypeError(f"no kernels are known for {type(layer).__name__}")
 
 
-def parts(layer: Conv2d, places: int, machine: Machine = Machine()) -> int:  # noqa: B008
+def parts(layer: Conv2d, places: int, machine: Machine = Machine()) -> int:
     """How many parts the sums of a weight gradient over `places` are cut into, on this GPU."""
     G = layer.groups
     D = layer.params["weight"].size // layer.out_channels
@@ -182,8 +182,8 @@ def table(model: AlexNet, N: int, machine: Machine, implicit: int = 0) -> str:
     lines += [line(row, machine) for row in (*rows, step) if row.forward or row.backward]
     seconds, work = predicted_seconds(rows, machine), total((*step.forward, *step.backward))
     faster = f" ({machine.products / 1e12:g} in products)" if machine.products else ""
-    if implicit:
-        faster += f" ({machine.tensor / implicit / 1e12:.4g} on tensor cores)"
+    if implicit and not machine.products:
+        faster = f" ({machine.tensor / implicit / 1e12:.4g} in convolutions)"
     return "\n".join(lines) + (
         f"\n\nPREDICTION, not measured: {work.flops / 1e9:,.0f} GFLOP and {work.bytes / 1e9:.1f} GB"
         f" per step take at least {seconds * 1e3:.1f} ms, {N / seconds:,.0f} images/s,"

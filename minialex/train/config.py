@@ -77,7 +77,7 @@ class Config:
     skip_damaged: bool = option(False, "data", "go on without photos that cannot be read",
         may_change=True)
     workers: int = option(2, "data", "threads that load images", ZERO_OR_MORE, may_change=True)
-    cache: bool = option(True, "data", "keep decoded images on the disk while the run lasts",
+    cache: bool = option(True, "data", "keep decoded images on GPU or disk while the run lasts",
         may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
     lrn: bool | None = option(None, "network", "local response normalisation",

@@ -24,7 +24,8 @@ more.  Pages are written to be read, and take several times as much per image: `
 
 A limit is of all that the process takes, not of a step alone.  What there is beside the step,
 `outside_bytes` measures and counts: Python with its libraries and your data, and the batches that
-wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
+wait in the loader.  Photos that lie in a GPU's memory (resident.py) get what all this leaves.
+Evaluation takes as many images at a time as the step, and needs less.
 """
 
 import bisect

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
+# A save that takes longer than LONG seconds is not made again before SELDOM times as long.
+LONG, SELDOM = 0.5, 10
 SMALL = 10**7  # bytes of weights that are not worth a line
 OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
 FIXED = {field.name for field in options() if not field.metadata["may_change"]}
@@ -33,7 +36,8 @@ class Saved:
 
     def __init__(self, run: Any):
         self.run = run
-        self.weights: dict[str, np.ndarray] | None = None
+        self.weights: dict[str, np.ndarray] | None = None  # the best, where no file has them yet
+        self.not_before = 0.0  # when it is time to save again
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
         self.last_bytes = run.optimizer.theta.nbytes * (1 + len(run.optimizer.state))
@@ -107,22 +111,35 @@ class Saved:
                 raise TrainingError(f"{line} and start again")
         return tensors
 
-    def best(self) -> None:
-        """Keep the weights as they are now."""
-        weights, folder = self.finite(checkpoint.state_views(self.run.model)), self.folder
-        if folder is None:
-            self.weights = checkpoint.state_dict(self.run.model) if self.run.val else None
+    def is_due(self) -> bool:
+        """Whether to save after this epoch: not where that takes long and was done just now."""
+        is_last = self.run.progress.epoch + 1 >= self.run.epochs
+        return is_last or time.monotonic() >= self.not_before
+
+    def best(self, to_disk: bool = True) -> None:
+        """Keep the weights as they are now, in a file or in memory."""
+        views = self.finite(checkpoint.state_views(self.run.model))
+        if self.folder is None or not to_disk:
+            keeps = self.folder is not None or self.run.val
+            self.weights = checkpoint.state_dict(self.run.model) if keeps else None
             return
-        if not folder.last.exists():
+        if not self.folder.last.exists():
             self.last()  # so that there are no best weights without it
+        self.write_best(self.folder, views)
+
+    def write_best(self, folder: RunFolder, weights: dict[str, np.ndarray]) -> None:
+        """Write the file of the best weights."""
         folder.before.unlink(missing_ok=True)  # room for two of the best
         checkpoint.save_checkpoint(folder.best, weights, self.header())
+        self.weights = None
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
-        run, folder = self.run, self.folder
+        run, folder, started = self.run, self.folder, time.monotonic()
         if folder is None:
             return
+        if self.weights is not None:
+            self.write_best(folder, self.weights)
         tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
@@ -130,10 +147,15 @@ class Saved:
         header = {**self.header(), "progress": vars(run.progress), "settings": run.settings}
         checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
+        now = time.monotonic()
+        if now - started > LONG:
+            self.not_before = now + SELDOM * (now - started)
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
+            if self.weights is not None:
+                self.last()
             read_model(self.folder.best, into=self.run.model)
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:

@@ -28,6 +28,12 @@ PLAN = Plan(epochs=2, images=12, test_images=4, run_seconds={}, seconds=0)
 FOREVER = 1e18
 
 
+@pytest.fixture(autouse=True)
+def quickly_measured(monkeypatch):
+    """Tests give a plan all the time that it could want, however wrong the speeds are."""
+    monkeypatch.setattr(programme, "MEASURED", 0.05)
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """Twelve drawings to train on and four to be tested on."""

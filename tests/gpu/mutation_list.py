@@ -9,6 +9,7 @@ thread that writes outside what it owns.
 
 from implicit_mutations import IMPLICIT_MUTATIONS
 from patterns import Mutation
+from photo_mutations import PHOTO_MUTATIONS
 
 FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
     f"tests/gpu/test_{name}.py"
@@ -155,7 +156,7 @@ MUTATIONS = [
     Mutation(
         "attach.py", "accelerate", "one product less: a first layer passes its gradient on",
         "$first.input_grad = input_grad", "pass",
-        (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
+        (f"{COSTS}::test_one_two_dimensional_product_per_layer_and_direction",),
     ),
     Mutation(
         "commands/train.py", "prepare_machine", "TF32 is for those who ask: it is always on",
@@ -247,4 +248,5 @@ MUTATIONS = [
         "lr * $c / ($$b)", "lr * $c", (f"{OTHER}::test_optimizers",),
     ),
     *IMPLICIT_MUTATIONS,
+    *PHOTO_MUTATIONS,
 ]  # fmt: skip

@@ -58,10 +58,14 @@ def steps():
 
 
 def kernels():
-    """All of test_forms.py: odd shapes, strides, layouts."""
+    """All of test_forms.py: odd shapes, strides, layouts; and photos of odd sizes."""
     import pytest
 
-    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_forms.py"))]))
+    folder = Path(__file__).parent
+    photos = folder / "test_photos.py::test_the_batches_of_the_loader_to_the_bit"
+    cases = ("of any shape-a later Pillow", "crops over the border-Pillow as it is")
+    photos = [f"{photos}[{case}]" for case in cases]
+    sys.exit(pytest.main(["--device", "gpu", str(folder / "test_forms.py"), *photos]))
 
 
 def planted(body):

@@ -14,7 +14,7 @@ from step_costs import Steps
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_operations_of_the_products(variant):
-    steps = Steps(variant, 1)
+    steps = Steps(variant, 1, algorithm="im2col")
     rows = step_work(steps.run.model, steps.run.loader.batch_size)
     works = [work for row in rows for work in (*row.forward, *row.backward) if work.is_product]
     assert steps.counts[0]["gemm_flops"] == sum(work.flops for work in works)

@@ -93,6 +93,9 @@ static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 static inline int __clz(int v) { return v ? __builtin_clz(v) : 32; }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t)a * b >> 32; }
+// Not contracted: the compiler must not see where the number comes from.
+static inline double __dmul_rn(double a, double b) { volatile double v = a * b; return v; }
+static inline double __dadd_rn(double a, double b) { volatile double v = a + b; return v; }
 static inline float rsqrtf(float v) { return 1 / sqrtf(v); }
 static inline float rsqrt(float v) { return 1 / sqrtf(v); }
 static inline double rsqrt(double v) { return 1 / sqrt(v); }
