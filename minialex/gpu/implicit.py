@@ -1,4 +1,4 @@
-"""Convolution on a GPU without im2col's matrix ("implicit GEMM") -- the kernels of implicit.cu and tiles.cu.
+"""Convolution on a GPU without im2col's matrix ("implicit GEMM"): implicit.cu and tiles.cu.
 
 The page writes im2col's matrix X to memory, K*K / (S*S) times as large as x, and multiplies it by
 the weights.  On a GPU most of the time goes into moving X: two thirds of all bytes of a step.  But
