@@ -49,7 +49,7 @@ __device__ void multiply_tf32(float* c, const float* a, const float* b) {
 // The tensor core cuts the lower bits off, which makes every factor smaller, by half of TF32's last
 // place on average.  This makes it larger by as much, and leaves NaN, infinity, and numbers that
 // are TF32 already, as they are.  (Rounding properly takes more time than all else together.)
-__device__ float before_the_cut(float v) { return v * (1 + 0.375f / 1024); }
+__device__ float before_the_cut(float v) { return v * (1 + 0.35f / 1024); }
 __device__ float cut(float v) { return __uint_as_float(__float_as_uint(v) & 0xffffe000); }
 
 // ----------------------------------------------------------------------- tiles in shared memory

@@ -79,4 +79,7 @@ def keep_on_gpu(loader: DataLoader, screen: Any, most: float) -> int:
             photos.append((to_device(pixels, "gpu"), label))
             bar.update(1)
     loader.read_from(GpuPhotos(photos, pair(crop.size)), rest)
+    # Views take microseconds.  Beside threads that draw them, this one would wait for Python's lock
+    # at each kernel that it launches.
+    loader.workers = 0
     return taken

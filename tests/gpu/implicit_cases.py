@@ -83,7 +83,7 @@ BY_HAND = [Case(*sizes) for sizes in [
     (1, 9, 9, 24, 64, 5, 1, 2, 2), (2, 6, 6, 64, 96, 3, 1, 1, 1), (2, 6, 6, 96, 96, 3, 1, 1, 2),
     (2, 6, 6, 96, 64, 3, 1, 1, 2),
 ]]  # fmt: skip
-MOST = 60  # of `cost`
+MOST = 45  # of `cost`
 
 
 def fits(case, kind):

@@ -156,7 +156,7 @@ MUTATIONS = [
     Mutation(
         "attach.py", "accelerate", "one product less: a first layer passes its gradient on",
         "$first.input_grad = input_grad", "pass",
-        (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
+        (f"{COSTS}::test_one_two_dimensional_product_per_layer_and_direction",),
     ),
     Mutation(
         "commands/train.py", "prepare_machine", "TF32 is for those who ask: it is always on",

@@ -32,12 +32,13 @@ def compile(request):
 @pytest.fixture(scope="module")
 def sources():
     """Of all kernels that training steps of the three variants launch, with narrow and with wide
-    indices."""
+    indices; those of implicit.cu have a test of their own."""
     found = []
     for limit in (kernel_module.LARGEST_INT32, 0):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernel_module, "LARGEST_INT32", limit)
-            runs = [Steps(variant, 1) for variant in VARIANTS] + [Steps("owt", 1, optimizer="sgd")]
+            runs = [Steps(variant, 1, algorithm="im2col") for variant in VARIANTS]
+            runs.append(Steps("owt", 1, optimizer="sgd", algorithm="im2col"))
             found += [kernel.source for steps in runs for kernel, _ in steps.kernels]
     return list(dict.fromkeys(found))
 

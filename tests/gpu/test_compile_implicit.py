@@ -33,8 +33,13 @@ SOME = [
     ("89", THREE_TF32, 64, 1), ("90", THREE_TF32, 96, 4), ("120", TF32, 128, 4),
 ]  # fmt: skip
 MODULES = ALL if os.environ.get("MINIALEX_ALL_MODULES") else SOME
-# By arithmetic and columns: registers of a thread, and bytes that one may spill.
-MOST = {}
+# By arithmetic and columns: registers of a thread, as many as leave room for two or three tiles on
+# a multiprocessor, and bytes that a thread spills, written and read.
+MOST = {
+    (FLOAT32, 64): (128, 0), (TF32, 128): (255, 0), (TF32, 96): (200, 0), (TF32, 64): (168, 0),
+    (THREE_TF32, 128): (255, 160), (THREE_TF32, 96): (255, 160), (THREE_TF32, 64): (168, 420),
+}  # fmt: skip
+SHARED = 48 << 10  # bytes of a block, on every GPU
 
 
 @pytest.fixture(params=COMPILERS)
@@ -58,4 +63,17 @@ def test_kernels_fit(compile, arch, math, columns, vx, monkeypatch):
     needs = cuda_compilers.needs(compile(code, arch, "report", options))
     assert needs.keys() == {"conv_forward", "conv_dx", "conv_dw", "sum_parts"}
     for kernel, (registers, spilled, shared) in needs.items():
-        print(arch, math, columns, vx, kernel, registers, spilled, shared)
+        print(
+            f"sm_{arch} MATH={math} BN={columns} VX={vx} {kernel}: "
+            f"{registers} registers, {spilled} bytes spilled, {shared} shared"
+        )
+    registers, spilled, shared = map(max, zip(*needs.values(), strict=True))
+    most_registers, most_spilled = MOST[math, columns]
+    assert registers <= most_registers and spilled <= most_spilled
+    assert shared <= SHARED
+
+
+@pytest.mark.parametrize("arch, math, columns, vx", SOME[:2])
+def test_no_instruction_of_float64(compile, arch, math, columns, vx, monkeypatch):
+    code, options = source(arch, math, columns, vx, monkeypatch)
+    assert b".f64" not in compile(code, arch, "ptx", options)
