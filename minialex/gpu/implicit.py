@@ -43,6 +43,7 @@ from minialex.params import Params
 from minialex.xp import Array, get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
+FOR_DATA_CENTERS = (80, 90, 100, 103)  # A100, H100, B200, B300
 ROUNDS = 2
 LARGEST_GRID = 65535  # CUDA's limit of a grid in its second direction
 FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
@@ -58,8 +59,12 @@ def can(layer: Conv2d, x: Array) -> bool:
 
 
 def faster() -> bool:
-    """Whether they beat im2col with cuBLAS on this GPU: where it has TF32."""
-    return capability() >= AMPERE
+    """Whether these kernels should beat im2col with cuBLAS on this GPU.
+
+    They did on an H100.  GPUs that are not for data centers do TF32 at most twice as fast as
+    float32, by their data sheets, and three products instead of one would take them longer.
+    """
+    return arithmetic() == TF32 or capability() in FOR_DATA_CENTERS
 
 
 def forward(layer: Conv2d, x: Array, relu: bool) -> Array:

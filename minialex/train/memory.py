@@ -1,7 +1,7 @@
 """The memory of a training step -- a formula, and what to do where it gives too much.
 
-At its peak, in the backward pass of the convolution with the largest columns, a step of an
-accelerated model holds
+At its peak, in the backward pass of the convolution that needs most, a step of an accelerated model
+holds
 
     vectors     theta, its gradient, and the optimizer's (two for Adam, one for SGD), 4 bytes per
                 parameter each
@@ -10,7 +10,9 @@ accelerated model holds
                 those that overwrite their input; twice for Dropout (its mask), LRN (its sums) and
                 Flatten (its dy, which AlexNet holds on to); for MaxPool2d a byte more per output
                 (the position of the maximum)
-    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest
+    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; a GPU that
+                does without columns (`gpu/implicit.py`) has the parts of a weight's gradient first,
+                and then dx
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made

@@ -161,8 +161,8 @@ IMPLICIT_MUTATIONS = [
         "and layer.groups * layer.stride**2 <= LARGEST_GRID", "", (GRIDS,),
     ),
     Mutation(
-        PY, "faster", "GPUs without TF32: they leave im2col as well",
-        "capability() >= AMPERE", "True", (WHO,),
+        PY, "faster", "GPUs without fast TF32: they leave im2col as well",
+        "capability() in FOR_DATA_CENTERS", "True", (WHO,),
     ),
     Mutation(
         PY, "arithmetic", "TF32 is for those who ask: implicit kernels always use it",

@@ -178,7 +178,7 @@ def test_who_computes_a_convolution(dtype, capability, algorithm, monkeypatch):
     monkeypatch.setattr(implicit, "capability", lambda: capability)
     layer = Conv2d(4, 4, 3, rng=np.random.default_rng(0)).to(dtype=dtype)
     expected = dtype == np.float32 and (
-        algorithm == "implicit" or (algorithm == "auto" and capability >= 80)
+        algorithm == "implicit" or (algorithm == "auto" and capability in (80, 90))
     )
     assert uses_implicit(layer, np.ones((1, 4, 4, 4), dtype), algorithm, monkeypatch) == expected
 
