@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=int, help="use so many cores (default all)")
     add("--device", choices=["cpu", "gpu"], default="cpu", help="default cpu")
-    add("--quick", action="store_true", help="with --device gpu: 40 s in place of 150")
+    add("--quick", action="store_true", help="with --device gpu: 50 s in place of 200")
     add("--width", type=float, default=1.0, help="with --device gpu: scale the network")
     add("--layers", action="store_true", help="time each layer of a training step instead")
     add("--scaling", action="store_true", help="show how time and memory grow instead")
