@@ -16,13 +16,13 @@ from bad_input import snapshot
 from device import DEVICE, assert_allclose, on_device, on_host
 from forked import Forked
 from minialex.train.checkpoint import load_checkpoint
-from networks import CLASSES, NETWORKS, drawings, loaders, training
+from networks import CLASSES, NETWORKS, TRIED, drawings, loaders, training
 from trained import command, read_page
 
 PROGRAM = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "networks.py")]
 KILLS = 20 if DEVICE == "cpu" else 4  # the emulated GPU is slow to start
 
-each = pytest.mark.parametrize("name", NETWORKS)
+each = pytest.mark.parametrize("name", TRIED)
 
 
 def start(*arguments):
@@ -114,7 +114,7 @@ def kill(process, rng, early, starting, stepping):
 
 
 @pytest.mark.parametrize(
-    "name, number", [*((name, signal.SIGINT) for name in NETWORKS), ("lenet", signal.SIGTERM)]
+    "name, number", [*((name, signal.SIGINT) for name in TRIED), ("lenet", signal.SIGTERM)]
 )
 def test_ctrl_c_ends_after_a_checkpoint_and_the_run_goes_on(name, number, whole, tmp_path):
     want, folder = whole(name)[0], tmp_path / "run"
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_after_a_checkpoint_and_the_run_goes_on(name, number, whole,
 # ------------------------------------------------------------------------- after the training
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=TRIED)
 def trained(request, tmp_path_factory):
     """(model, run folder, folder of photos, transform of the photos) of each network."""
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
