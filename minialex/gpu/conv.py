@@ -48,8 +48,8 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
     @property
     def form(self) -> str:  # type: ignore[override]
         """What `repr` says."""
-        names = [name for name in ("relu_before", "relu_after") if getattr(self, name)]
-        return ", ".join([f"gpu: {self.algorithm}", *names])
+        algorithm = "implicit" if self._wants_implicit() else "im2col, cuBLAS"
+        return f"gpu: {algorithm}{', and the ReLU' if self.relu_after else ''}"
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
