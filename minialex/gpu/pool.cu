@@ -13,8 +13,8 @@ __device__ void maxpool_forward(const T* x, Index k, int H, int W, int C, int OH
     const int q = k % OW; k /= OW;
     const int p = k % OH;
     const Index n = k / OH;
-    Some<T, V> best = {};
-    Some<I, V> won = {};
+    Some<T, V> best;
+    Some<I, V> won;
     bool first = true;
     for (int a = 0; a < K; a++)
         for (int b = 0; b < K; b++) {
@@ -44,7 +44,8 @@ __device__ void maxpool_backward(MaxPool<T, I> of, Index k, int H, int W, int C,
     const int w = k % W + P; k /= W;
     const int h = k % H + P;
     const Index n = k / H;
-    Some<T, V> sum = {};
+    Some<T, V> sum;
+    for (int e = 0; e < V; e++) sum.v[e] = 0;
     for (int p = min(h / S, OH - 1); p >= 0 && h - p * S < K; p--)
         for (int q = min(w / S, OW - 1); q >= 0 && w - q * S < K; q--) {
             const Index at = ((n * OH + p) * OW + q) * C + c;

@@ -83,7 +83,7 @@ def test_the_kernels_of_photos_compile(compile, arch, monkeypatch):
         )
         for name in ("cut", "find_taps")
     }
-    assert [len(found) for found in sources.values()] == [2, 2]
+    assert min(len(found) for found in sources.values()) >= 2  # other tests may have more
     assert compile(merged([*sources["cut"], *sources["find_taps"]]), arch).startswith(b"\x7fELF")
     assert b".f64" not in compile(merged(sources["cut"]), arch, "ptx")
 

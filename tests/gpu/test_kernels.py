@@ -67,7 +67,7 @@ def test_every_source_is_a_kernels_and_every_kernels_function_is_there():
     used = {text: name for name, text in SOURCES.items()}
     assert {used[kernel.functions] for kernel in KERNELS.values()} == SOURCES.keys()
     for kernel in KERNELS.values():
-        called = re.findall(r"(\w+)(?:<T>)?\(", kernel.body)
+        called = re.findall(r"(\w+)(?:<\w+>)?\(", kernel.body)
         assert any(re.search(rf"__device__ .*\b{name}\(", kernel.functions) for name in called)
 
 
