@@ -116,15 +116,18 @@ def test_the_process_for_a_gpu_on_the_cpu(variant, channels_last, monkeypatch):
     import bench_gpu_torch
 
     stand_ins = {
-        "Event": Event, "is_available": lambda: True, "synchronize": lambda: None,
+        "Event": Event, "synchronize": lambda: None,
         "get_device_name": lambda: "a CPU", "empty_cache": lambda: None,
         "reset_peak_memory_stats": lambda: None, "max_memory_allocated": lambda: 2**20,
     }  # fmt: skip
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
     monkeypatch.setattr(bench_gpu_torch, "DEVICE", "cpu")
     settings = {"variant": variant, "lrn": variant == "2012", "image_size": 67, "width": 1 / 16}
-    theirs = bench_gpu_torch.Theirs(settings | {"channels_last": channels_last})
+    with monkeypatch.context() as there:
+        there.setattr(torch.cuda, "is_available", lambda: True)
+        theirs = bench_gpu_torch.Theirs(settings | {"channels_last": channels_last})
     ours, _ = bench_ours.build(settings)
     shapes = [tuple(tensor.shape) for tensor in theirs.net.state_dict().values()]
     assert shapes == [array.shape for array in state_dict(ours).values()]
