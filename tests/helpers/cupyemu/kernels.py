@@ -1,6 +1,7 @@
 """Kernels: CUDA C++ compiled by g++ with cuda_host.h, one shared library per module."""
 
 import ctypes as C
+import functools
 import os
 import re
 from pathlib import Path
@@ -49,7 +50,7 @@ class Kernel(C.Structure):
     _fields_ = (("run", C.c_void_p), ("launches", C.c_longlong))
     name = source = ""
 
-    @property
+    @functools.cached_property
     def is_float64(self):
         """Whether it computes with float64."""
         return re.search(r"\bdouble\b", self.source) is not None
