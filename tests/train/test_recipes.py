@@ -192,7 +192,7 @@ def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):
 def test_images_are_evaluated_as_many_at_a_time_as_the_memory_takes(tmp_path, chunk):
     model = AlexNet(2, width=0.02, image_size=67)
     limit = chunk and step_bytes(accelerate(model, input_grad=False), model.input_shape, 4, chunk)
-    run = training(tmp_path, width=0.02, memory_limit=limit)
+    run = training(tmp_path, width=0.02, memory_limit=limit, algorithm="im2col")
     assert run.loader.batch_size == 4 and run.chunks.size == run.val.batch_size == (chunk or 4)
     config = Config(**run.settings)
     test = make_loaders(config, source(), model)[2]
