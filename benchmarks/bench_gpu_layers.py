@@ -29,9 +29,9 @@ class EventWatch:
         self.watched.append((thing, method))
 
     def _noted(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def noted(*arguments: Any) -> Any:
+        def noted(*arguments: Any, **how: Any) -> Any:
             start = self.gpu.mark()
-            result = function(*arguments)
+            result = function(*arguments, **how)
             self.calls.append((name, start, self.gpu.mark()))
             return result
 

@@ -100,7 +100,6 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     batch = f"{N} images of {model.image_size} pixels"
     print(f"a training step of AlexNet ({options.variant}) on {batch}\n")
-    accelerate(model)  # joins ReLUs to their neighbours
     implicit = 0 if options.algorithm == "im2col" else 1 if options.tf32 else 3
     print(table(model, N, gpu, implicit))
     if options.tf32:

@@ -84,14 +84,16 @@ def step_work(model: AlexNet, N: int, implicit: int = 0) -> list[LayerWork]:
     """The kernels of a training step on N images with Adam, in the order of the network.
 
     `implicit`: convolutions without im2col's matrix (`minialex/gpu/implicit.py`), as so many
-    products in TF32, 3 for float32; of an accelerated model, with its ReLUs joined.  Else im2col.
+    products in TF32, 3 for float32, with the ReLUs that their neighbours do.  Else im2col.
     """
     image = math.prod(model.input_shape) * N
     rows = [LayerWork("pixels", [Work(3 * image, (BYTE + FLOAT) * image)], [])]
     shape = model.input_shape
-    for name, layer in model.leaves():
-        first = len(rows) == 1
-        works = layer_work(layer, shape, N, first, implicit)
+    leaves = [*model.leaves()]
+    joined = joined_relus([layer for _, layer in leaves]) if implicit else set()
+    for i, (name, layer) in enumerate(leaves):
+        works = layer_work(layer, shape, N, i == 0, implicit, i - 1 in joined)
+        works = ([], []) if i in joined else works
         rows.append(LayerWork(f"{name} {type(layer).__name__}", *works))
         shape = layer.output_shape(shape)
     parameters = count_parameters(model.params)
@@ -99,9 +101,22 @@ def step_work(model: AlexNet, N: int, implicit: int = 0) -> list[LayerWork]:
     return [*rows, LayerWork("Adam", [], [Work(12 * parameters, 7 * FLOAT * parameters)])]
 
 
+def joined_relus(layers: list[Layer]) -> set[int]:
+    """The numbers of the ReLUs that their neighbours do, see `minialex/gpu/sequential.py`."""
+    trios = enumerate(zip(layers, layers[1:], layers[2:], strict=False), start=1)
+    return {
+        i
+        for i, (before, relu, after) in trios
+        if isinstance(before, Conv2d)
+        and isinstance(relu, ReLU)
+        and isinstance(after, Conv2d | MaxPool2d)
+    }
+
+
 def layer_work(
-    layer: Layer, shape: Shape, N: int, first: bool = False, implicit: int = 0
-) -> tuple[list[Work], list[Work]]:
+    layer: Layer, shape: Shape, N: int, first: bool = False, implicit: int = 0,
+    after_relu: bool = False,
+) -> tuple[list[Work], list[Work]]:  # fmt: skip
     """The kernels of a layer for N inputs of `shape`; the first passes no gradient on."""
     x, y = N * math.prod(shape), N * math.prod(layer.output_shape(shape))
     weight = int(layer.params["weight"].size) if layer.params else 0
@@ -112,7 +127,7 @@ def layer_work(
 
     match layer:
         case Conv2d() if implicit:
-            mask = x if getattr(layer, "relu_before", False) else 0
+            mask = x * after_relu
             sums = parts(layer, y // layer.out_channels) * (weight + layer.out_channels)
             forward, dw, dx = (
                 Work(flops, moved(*arrays), True, implicit)
@@ -132,13 +147,11 @@ def layer_work(
         case Linear():
             product = Work(flops, moved(x, weight, y), True)
             return [product, Work(y, moved(y, y))], [product, product, Work(y, moved(y))]
-        case ReLU() if implicit and getattr(layer, "joined", False):
-            return [], []
         case ReLU():
             return [Work(y, moved(y, y))], [Work(y, moved(y, y, y))]
         case MaxPool2d():
             each = Work(layer.kernel_size**2 * y, moved(x, y) + BYTE * y)
-            mask = moved(y) if implicit and getattr(layer, "relu_before", False) else 0
+            mask = moved(y) if implicit and after_relu else 0
             return [each], [each._replace(bytes=each.bytes + mask)]
         case LocalResponseNorm():
             n = layer.size

@@ -28,15 +28,12 @@ from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared",
-    "joined", "relu_before", "relu_after")  # fmt: skip
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
 KEEPS_NO_OUTPUT = (Conv2d, Linear)
 MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, Dropout)
-# On a GPU, these apply the derivative of a ReLU before them, see gpu/conv.py.
-JOINS_A_RELU = (Conv2d, MaxPool2d)
 
 
 def accelerate(
@@ -122,9 +119,6 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
             if page_of(relu) is ReLU and id(relu) in once:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
-                joins = page_of(before) is Conv2d and page_of(after) in JOINS_A_RELU
-                if joins and {id(before), id(after)} <= once:
-                    before.relu_after = relu.joined = after.relu_before = True
         head = head_length(children)
         convolves = any(isinstance(p, Conv2d) for child in children[:head] for p in family(child))
         if type(layer) is not Sequential and convolves and not inside:

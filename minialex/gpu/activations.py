@@ -12,23 +12,20 @@ BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
 
 class ReLU(Twin, page.ReLU, device="gpu"):
     inplace = False  # `accelerate` sets it, see fast/activations.py
-    joined = False  # and this, where the layers before and after do it: see conv.py
 
     @property
     def form(self) -> str:  # type: ignore[override]
         """What `repr` says."""
-        if self.joined:
-            return "gpu, done by its neighbours"
         return "gpu, in place" if self.inplace else "gpu"
 
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        if self.joined:
+    def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
+        if done:  # by the layer before, as by the one after in backward: see sequential.py
             return x, None
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 
-    def backward(self, dy: Array, y: Array, grad: Params) -> Array:
-        if self.joined:
+    def backward(self, dy: Array, y: Array, grad: Params, done: bool = False) -> Array:
+        if done:
             return dy
         dx = dy if self.inplace else get_xp(dy).empty_like(dy)
         BACKWARD(y, dy, dx)

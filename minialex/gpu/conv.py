@@ -41,20 +41,17 @@ def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
 class Conv2d(Twin, page.Conv2d, device="gpu"):
     algorithm = "auto"
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
-    # `accelerate` joins a ReLU to its neighbours: the convolution before it applies the function,
-    # the layer after it the derivative, and the ReLU itself has nothing left to do.
-    relu_after = relu_before = False
 
     @property
     def form(self) -> str:  # type: ignore[override]
         """What `repr` says."""
-        algorithm = "implicit" if self._wants_implicit() else "im2col, cuBLAS"
-        return f"gpu: {algorithm}{', and the ReLU' if self.relu_after else ''}"
+        return f"gpu: {'implicit' if self._wants_implicit() else 'im2col, cuBLAS'}"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
+    # `relu`, here and in backward: sequential.py says what it is for.
+    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         if self._implicit(x):
-            return implicit.forward(self, x, self.relu_after), x
+            return implicit.forward(self, x, relu), x
         xp, W = get_xp(x), self.params["weight"].reshape(-1, self.out_channels)  # (D, F)
         y = xp.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         Y = y.reshape(-1, self.out_channels)  # (M, F), a view
@@ -62,13 +59,12 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             X = im2col(x[..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
             xp.matmul(X, W[:, filters], out=Y[:, filters])
         Y += self.params["bias"]
-        return xp.maximum(y, 0, out=y) if self.relu_after else y, x
+        return xp.maximum(y, 0, out=y) if relu else y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, OH, OW, F)
+    def backward(self, dy: Array, x: Array, grad: Params, relu: bool = False) -> Array:
         if self._implicit(x):
             implicit.weight_gradient(self, x, dy, grad)
-            masked = self.relu_before
-            return implicit.input_gradient(self, dy, x, masked) if self.input_grad else None
+            return implicit.input_gradient(self, dy, x, relu) if self.input_grad else None
         xp, F = get_xp(x), self.out_channels
         W, dY = self.params["weight"].reshape(-1, F), dy.reshape(-1, F)  # (D, F), (M, F)
         into = grad["weight"]
@@ -85,7 +81,7 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             into[...] = dW.reshape(into.shape)
         # The sum of the rows as a product: CuPy's sum takes a hundred times as long.
         grad["bias"][...] = xp.matmul(xp.ones((1, len(dY)), dtype=dY.dtype), dY)[0]
-        if dx is not None and self.relu_before:
+        if dx is not None and relu:
             RELU_BACKWARD(x, dx, dx)
         return dx
 

@@ -23,7 +23,6 @@ BACKWARD = Kernel("pool.cu", "maxpool_backward",
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
     form = "gpu: one kernel a direction"
-    relu_before = False  # x comes from a ReLU, whose derivative is left to this layer: see conv.py
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
@@ -33,11 +32,11 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
         FORWARD(whole(x), *self._sizes(x.shape), y, winner, size=self._threads(y))
         return y, (winner, x.shape, y)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def backward(self, dy: Array, cache: Any, grad: Params, relu: bool = False) -> Array:
         winner, shape, y = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
         sizes, size = self._sizes(shape), self._threads(dx)
-        BACKWARD(whole(dy), winner, y, self.relu_before, *sizes, dx, size=size)
+        BACKWARD(whole(dy), winner, y, relu, *sizes, dx, size=size)
         return dx
 
     def _sizes(self, shape: Shape) -> tuple[int, ...]:

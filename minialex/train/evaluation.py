@@ -90,8 +90,8 @@ def watching(model: Layer, note: Callable[[str, Layer, Array, Array], None]) -> 
     A leaf that works in place has overwritten its x by then.
     """
 
-    def forward(name: str, leaf: Layer, x: Array) -> tuple[Array, Any]:
-        y, cache = type(leaf).forward(leaf, x)
+    def forward(name: str, leaf: Layer, x: Array, **how: bool) -> tuple[Array, Any]:
+        y, cache = type(leaf).forward(leaf, x, **how)
         note(name, leaf, x, y)
         return y, cache
 

@@ -170,26 +170,26 @@ IMPLICIT_MUTATIONS = [
     ),
     Mutation(
         "gpu/conv.py", "Conv2d.forward", "a joined ReLU: with im2col nobody applies it",
-        "xp.maximum($$y) if self.relu_after else y", "y", (JOINED,),
+        "xp.maximum($$y) if relu else y", "y", (JOINED,),
     ),
     Mutation(
         "gpu/conv.py", "Conv2d.backward", "a joined ReLU: with im2col its derivative is missing",
-        "dx is not None and self.relu_before", "False", (JOINED,),
+        "dx is not None and relu", "False", (JOINED,),
     ),
     Mutation(
         "gpu/conv.py", "Conv2d.backward", "a joined ReLU: the kernel is not told of the one before",
-        "masked = self.relu_before", "masked = False", (JOINED,),
+        "implicit.input_gradient($$x, relu)", "implicit.input_gradient($$x, False)", (JOINED,),
     ),
     Mutation(
         "gpu/pool.cu", "maxpool_backward", "a joined ReLU: max pooling opens closed units",
         "of.relu && $y <= 0", "false", (JOINED,),
     ),
     Mutation(
-        "attach.py", "arrange", "a joined ReLU: its neighbours stand at other places, too",
-        "if joins and {$$ids} <= once", "if joins", (JOINED,),
+        "gpu/sequential.py", "Sequential.backward", "a joined ReLU: another layer is told of it",
+        "told(i, i - 1, joined)", "told(i, i + 1, joined)", (JOINED,),
     ),
     Mutation(
-        "attach.py", "arrange", "a joined ReLU: the layer after it knows nothing of it",
-        "and page_of(after) in JOINS_A_RELU", "", (JOINED,),
+        "gpu/sequential.py", "Sequential.joined", "a joined ReLU: the layer after it is any",
+        "and trio[2] in KNOWS_THE_DERIVATIVE", "", (JOINED,),
     ),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A ReLU that its neighbours do (see gpu/conv.py): the model computes what its pages compute.
+"""A ReLU that its neighbours do (see gpu/sequential.py): the model computes what its pages compute.
 
 With whole numbers, where that is the same to the last bit, zeros and NaN included.
 """
@@ -11,6 +11,7 @@ import pytest
 
 from device import on_device, on_host
 from minialex.attach import accelerate, plain
+from minialex.gpu.sequential import Sequential as OnGpu
 from minialex.layers import (
     AvgPool2d,
     Conv2d,
@@ -22,7 +23,6 @@ from minialex.layers import (
 from minialex.params import family, named_arrays, zeros_like
 
 ALGORITHMS = ("auto", "implicit", "im2col")
-JOINED = "done by its neighbours"
 
 
 def conv(C, F, K=3, S=1, P=1, groups=1):
@@ -60,13 +60,13 @@ MODELS = {
     "pooling that averages": lambda: (0, Sequential(
         conv(3, 8), ReLU(), AvgPool2d(2), conv(8, 4), ReLU(), AvgPool2d(2))),
     "two ReLUs": lambda: (0, Sequential(conv(3, 8), ReLU(), ReLU(), conv(8, 4))),
-    "a ReLU that stands twice": lambda: (1, twice(
+    "a ReLU that stands twice": lambda: (3, twice(
         ReLU(), conv(3, 4), None, conv(4, 4), None, conv(4, 4), ReLU(), conv(4, 2))),
-    "a convolution that stands twice": lambda: (0, twice(
+    "a convolution that stands twice": lambda: (2, twice(
         conv(3, 3), None, ReLU(), None, ReLU(), MaxPool2d(2))),
-    "pooling that stands twice": lambda: (1, twice(
+    "pooling that stands twice": lambda: (2, twice(
         MaxPool2d(2), conv(3, 4), ReLU(), None, conv(4, 4), ReLU(), conv(4, 3), None)),
-    "Sequentials inside": lambda: (1, Sequential(
+    "Sequentials inside": lambda: (0, Sequential(
         Sequential(conv(3, 4), ReLU(), conv(4, 4), ReLU()), conv(4, 4), Sequential(ReLU()))),
     "a layer of one's own": lambda: (0, Sequential(
         conv(3, 4), ReLU(), own_conv(4, 4), ReLU(), MaxPool2d(2))),
@@ -96,7 +96,7 @@ def assert_same(ours, theirs, tolerance=0.0):
 
 def joined(model):
     """How many ReLUs their neighbours do."""
-    return sum(JOINED in repr(layer) for layer in family(model) if not layer.children())
+    return sum(len(part.joined()) for part in family(model) if isinstance(part, OnGpu))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -181,3 +181,36 @@ def test_without_input_gradient(algorithm):
     found = passes(model, on_device(images()))
     assert found.pop("dx") is None and expected.pop("dx") is not None
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_layers_that_are_run_one_by_one_are_those_of_the_pages(algorithm):
+    """As pictures do that look at every layer, and whoever takes a model apart."""
+    count, model = MODELS["like AlexNet"]()
+    found = []
+    for device in ("cpu", "gpu"):
+        if device == "gpu":
+            accelerate(model.to("gpu"), algorithm=algorithm)
+            assert joined(model) == count
+        x, outputs, caches = images(), [], []
+        x = on_device(x) if device == "gpu" else x
+        for layer in model.layers:
+            x, cache = layer.forward(x)
+            outputs.append(on_host(x).copy() if type(layer).__name__ != "Conv2d" else None)
+            caches.append(cache)
+        dy = np.random.default_rng(2).integers(-2, 3, x.shape).astype(np.float32)
+        dy, gradients = on_device(dy) if device == "gpu" else dy, []
+        for layer, cache in zip(reversed(model.layers), reversed(caches), strict=True):
+            dy = layer.backward(dy, cache, zeros_like(layer.params))
+            gradients.append(on_host(dy).copy())
+        found.append([*(y for y in outputs if y is not None), *gradients])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_output_alone(algorithm):
+    _, model = MODELS["like AlexNet"]()
+    expected = model(images())
+    accelerate(model.to("gpu"), algorithm=algorithm)
+    np.testing.assert_array_equal(on_host(model(on_device(images()))), expected)
