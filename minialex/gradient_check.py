@@ -81,6 +81,7 @@ class Check:
         self.x, self.eps, self.tolerance = x, eps, tolerance
         self.device = "cpu" if get_xp(x) is np else "gpu"
         self.rng = np.random.Generator(np.random.SFC64(seed))
+        self.notes = list[str]()
         self.worst: tuple[float, str, Index, float, float] = (-1.0, "x", (), 0.0, 0.0)
 
     def run(self, max_entries: int | None) -> GradReport:
@@ -104,7 +105,7 @@ class Check:
         ok, error = self.worst[0] <= self.tolerance and not problems, max(self.worst[0], 0.0)
         counts = sum(v.checked for v in verdicts), sum(v.kinks for v in verdicts)
         return GradReport(ok, error, self.tolerance, *self.worst[1:], *counts, tuple(problems),
-            tuple(verdicts))  # fmt: skip
+            tuple(self.notes), tuple(verdicts))  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
 

@@ -83,6 +83,8 @@ def behaviour(check: Any, gradients: dict[str, Any]) -> list[str]:
 def calls(check: Any, gradients: dict[str, Any]) -> list[str]:
     """What two forward and three backward calls do to their arguments, their results, each other.
 
+    What is no fault, but good to know, is added to `check.notes`.
+
     The second forward is of another input, though one that a logarithm would take as well.
     """
     xp, inplace = get_xp(check.x), [getattr(end, "inplace", False) for end in ends(check.layer)]
@@ -101,9 +103,12 @@ def calls(check: Any, gradients: dict[str, Any]) -> list[str]:
         "backward overwrote y": y_kept and not (xp.array_equal(y, y_found) or inplace[0]),
         "backward overwrote dy": not (np.array_equal(to_cpu(dy), check.dy) or inplace[1]),
         **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params}}  # fmt: skip
-    for name, array in (("forward", y), ("backward", dx)):
+    for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
         elsewhere = array is not None and get_xp(array) is not xp
         problems[f"{name} returned an array on another device than x"] = elsewhere
+        if array is not None and not elsewhere and not any(inplace):
+            check.notes += [f"{name} returned {of} itself or a view of it"
+                for of, other in others.items() if xp.may_share_memory(array, other)]  # fmt: skip
     _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
     check.backward_from(other, to_device(0.5 * check.dy, check.device))
     used = all(alike(first[name], gradients[name]) for name in gradients)

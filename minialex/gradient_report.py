@@ -55,6 +55,7 @@ class GradReport:
     checked: int  # entries compared, kinks included
     kinks: int  # entries on a kink, whose gradient was one of the two slopes
     problems: tuple[str, ...]  # other findings, such as "backward overwrote dy"
+    notes: tuple[str, ...] = ()  # what is no fault, but good to know
     arrays: tuple[Verdict, ...] = ()  # a verdict on x and on each parameter
 
     def __bool__(self) -> bool:
@@ -73,7 +74,7 @@ class GradReport:
         lines += [f"{array.name}: at {array.shared} entries on kinks the gradient lies between the"
             " two slopes, as where equal maxima share it: another convention than this book's"
             for array in self.arrays if array.shared]  # fmt: skip
-        return "\n  ".join([*lines, *self.problems])
+        return "\n  ".join([*lines, *self.problems, *self.notes])
 
     def raise_if_bad(self) -> None:
         """Raise AssertionError, with the text of the report, unless all is well."""

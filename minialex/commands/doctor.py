@@ -12,6 +12,7 @@ status is 0 when the CPU works: a machine without a GPU is healthy.
 import argparse
 import importlib
 import math
+import os
 import platform
 import sys
 from importlib import metadata
@@ -64,17 +65,25 @@ def versions() -> str:
 
 def memory() -> str:
     """How much memory the machine has, and how much of it is free, where the system tells."""
-    total, free = (system_bytes("meminfo", name) / 2**30 for name in ("MemTotal", "MemAvailable"))
-    return f"{total:.1f} GiB, {free:.1f} available" if total else "unknown"
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return "unknown"
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = system_bytes("meminfo", "MemAvailable")
+    return f"{total / 2**30:.1f} GiB" + f", {available / 2**30:.1f} available" * (available > 0)
 
 
-def gpus(cupy: ModuleType) -> str:
-    """The GPUs, of which the first is used, and the versions of CUDA."""
-    runtime = cupy.cuda.runtime
-    found = map(runtime.getDeviceProperties, range(runtime.getDeviceCount()))
-    names = ", ".join(about["name"].decode() for about in found)
+def gpus(cupy: ModuleType) -> list[str]:
+    """A line per GPU, and one for the versions of CUDA."""
+    runtime, lines = cupy.cuda.runtime, []
+    for index in range(runtime.getDeviceCount()):
+        about = runtime.getDeviceProperties(index)
+        with cupy.cuda.Device(index):
+            free, total = (count / 2**30 for count in runtime.memGetInfo())
+        power = f"compute capability {about['major']}.{about['minor']}"
+        room = f"{total:.1f} GiB, {free:.1f} free" + " (the one that is used)" * (index == 0)
+        lines.append(f"{about['name'].decode()}, {power}, {room}")
     driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
-    return f"{names}; the driver is for CUDA {driver}, CuPy for CUDA {built_for}"
+    return [*lines, f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}"]
 
 
 def losses(device: str, steps: int = 3) -> list[float]:
@@ -113,7 +122,8 @@ def main(options: argparse.Namespace) -> int:
     if problem := gpu_problem():
         show("gpu", f"not used: {problem}")
     else:
-        show("gpu", gpus(importlib.import_module("cupy")))
+        for line in gpus(importlib.import_module("cupy")):
+            show("gpu", line)
         on_gpu = losses("gpu")
         apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
         same = f"as on the CPU (within {apart:.0e})"

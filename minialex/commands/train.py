@@ -28,7 +28,7 @@ from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train import config as settings
 from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
 from minialex.train.loop import Training
-from minialex.train.photos import open_images
+from minialex.train.photos import note_damaged, open_images
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
@@ -62,6 +62,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         return train(config, folder)
     except PhotoError as error:
+        note_damaged(folder.path, error)
         resume = [] if folder.new else [command_line("train", "--resume", folder.path)]
         how = " ".join([*resume, *["--skip-damaged"] * error.damaged]) or "try again"
         raise DataError(f"{error}; to go on: {how}") from None

@@ -10,13 +10,16 @@ finds what is not that file, and nothing is used unverified.
 """
 
 import contextlib
+import gzip
 import hashlib
 import http.client
+import re
 import shutil
 import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,9 @@ SHA256 = {
 }
 BY_HAND = f"put {' and '.join(SHA256)} from {PAGE} into the folder pets-download beside the data"
 
+BROKEN = gzip.BadGzipFile, EOFError, KeyError, ValueError  # what else a damaged archive raises
 SPECIES = {"1": "cat", "2": "dog"}
+_LINE = re.compile(r"([\w-]+)\s+\S+\s+([12])\s+\S+")  # "Abyssinian_1 1 1 1": third, the species
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
 
 
@@ -84,19 +89,26 @@ def has_pets(root: AnyPath) -> bool:
 def _arrange(store: Path, target: Path) -> None:
     """Unpack the listed photos into a folder beside `target`, and rename it once it is complete.
 
-    The archives are what they should be, as their sums said.
+    The archive's own paths are not used, so a malicious one can lead nowhere.
     """
     unfinished = target.with_name(target.name + ".unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    folders = _read_lists(store / "annotations.tar.gz")
-    with tarfile.open(store / "images.tar.gz") as tar:
-        for member in tar:
-            if folder := folders.get(member.name):
-                (unfinished / folder).mkdir(parents=True, exist_ok=True)
-                content: Any = tar.extractfile(member)
-                with (unfinished / folder / Path(member.name).name).open("wb") as copy:
-                    shutil.copyfileobj(content, copy)
+    try:
+        folders = _read_lists(store / "annotations.tar.gz")
+        with tarfile.open(store / "images.tar.gz") as tar:
+            for member in filter(tarfile.TarInfo.isreg, tar):
+                if folder := folders.pop(member.name, None):
+                    (unfinished / folder).mkdir(parents=True, exist_ok=True)
+                    content: Any = tar.extractfile(member)
+                    with (unfinished / folder / Path(member.name).name).open("wb") as copy:
+                        shutil.copyfileobj(content, copy)
+    except (tarfile.TarError, zlib.error, *BROKEN) as error:
+        text = f"the archives in {str(store)!r} cannot be unpacked ({reason(error)}); delete them"
+        raise DataError(text) from None
+    if folders:
+        lack = f"lacks {len(folders)} of the listed photos, among them {min(folders)}"
+        raise DataError(f"images.tar.gz {lack}")
     (unfinished / "README.txt").write_text(__doc__ or "", encoding="utf-8")
     if target.is_dir():
         target.rmdir()  # it is empty
@@ -110,9 +122,10 @@ def _read_lists(archive: Path) -> dict[str, str]:
         for part, name in _LISTS.items():
             content: Any = tar.extractfile(name)
             for line in content.read().decode().splitlines():
-                if not line.startswith("#"):
-                    photo, _, species, _ = line.split()  # such as "Abyssinian_1 1 1 1"
-                    folders[f"images/{photo}.jpg"] = f"{part}/{SPECIES[species]}"
+                if match := _LINE.fullmatch(line.strip()):
+                    folders[f"images/{match[1]}.jpg"] = f"{part}/{SPECIES[match[2]]}"
+                elif line.strip() and not line.startswith("#"):
+                    raise DataError(f"{name} has a line of an unknown form: {line[:60]!r}")
     return folders
 
 
@@ -162,6 +175,9 @@ def _fetch(url: str, part: Path, most: int, progress: Progress | None, timeout: 
     with urllib.request.urlopen(request, timeout=timeout) as response:
         if url.startswith("https:") and not response.url.startswith("https:"):
             raise ValueError(f"it redirects to {response.url}, which is not https")
+        sent = response.headers.get("Content-Range", "")
+        if response.status == 206 and not sent.startswith(f"bytes {have}-"):
+            raise ValueError("it sent another part of the file than was asked for")
         have *= response.status == 206  # else it sends the whole file whatever was asked for
         total = None if response.length is None else have + response.length
         bar = (progress or tqdm)(total=total, initial=have, desc=part.stem, unit="B",

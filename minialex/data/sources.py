@@ -14,6 +14,7 @@ Each may lie some folders deeper, where there is nothing else to choose from.
 import itertools
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ VAL_SHARE = 0.1  # of the training photos
 TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
 SHARES = {"test": TEST_SHARE, "val": VAL_SHARE}
 
+CACHES = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}
 PARTS = ("train", "val", "test")
 SPELLINGS = r"(train|training)|(val|valid|validation)|(test|testing)"  # each with words around it
 NAME = re.compile(rf"(?:.*[^a-z])?(?:{SPELLINGS})[^a-z]*(?:set|data|images)?[^a-z]*")
@@ -116,7 +118,7 @@ def default_data() -> tuple[str, str]:
 
 
 def download_root() -> Path:
-    """Where downloads go: data/ in a clone of this project, else ~/.cache/minialex.
+    """Where downloads go: data/ in a clone of this project, else the user's folder for caches.
 
     The clone is the current folder, or the one that minialex is imported from.  Photos that are in
     data/ here already stay in use.
@@ -126,8 +128,8 @@ def download_root() -> Path:
     for clone in (Path(), Path(__file__).parents[2]):
         if (clone / "pyproject.toml").is_file() and (clone / "minialex/data/sources.py").is_file():
             return clone / "data"
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "minialex"
+    variable, folder = CACHES.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
+    return Path(os.environ.get(variable) or Path.home() / folder) / "minialex"
 
 
 def _drawings(seed: int, limit: int | None, length: int) -> Source:

@@ -10,7 +10,7 @@ cost the entropy of t; with label smoothing, of the smoothed t.  After two epoch
     inputs that are not centred, or of a scale that does not suit the first layer
     ReLUs that give 0 for every image: they get no gradient, and stay so
     scores that are the same for every image
-    the length of an update, beside that of all parameters; about a thousandth is usual
+    the length of an update of each layer, beside its weights; about a thousandth is usual
     SGD's rate, beside the bound of the last layer: with inputs h and K classes, all as likely at
     first, the curvature of the loss along h is |h|^2 / K, and rates of 2 (1 + momentum) K / |h|^2
     and more are unstable (see recipes.py)
@@ -22,6 +22,7 @@ heart.  All this is said once, when it begins.
 import contextlib
 import copy
 import functools
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,7 +35,7 @@ from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.layers import Layer, Linear, ReLU
 from minialex.losses import check, check_labels, log_softmax
-from minialex.params import family, named_arrays
+from minialex.params import dict_like, family, named_arrays
 from minialex.train.prefetch import device_batches
 from minialex.train.screen import Silent
 from minialex.twin import page_of
@@ -256,13 +257,17 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
 
 
 def remedies(run: Any, smaller: bool, flat: float) -> Iterator[str]:
-    """The rate to try, `smaller` by far or as an update says; `flat` is K / |h|^2, see above."""
-    optimizer, rate, ratio = run.optimizer, run.optimizer.lr, update_size(run)
-    if not 1e-5 < ratio < 0.05:
-        yield f"an update is {ratio:.0e} of the parameters in length, where 1e-3 is usual"
-    adam, better = hasattr(optimizer, "betas"), rate / (30 if smaller or ratio > 0.05 else 3)
-    if ratio < 1e-4 and not smaller:
-        better = min(rate * 1e-3 / max(ratio, 1e-12), 1e-3 if adam else 0.1)
+    """The rate to try, `smaller` by far or as updates say; `flat` is K / |h|^2, see above."""
+    optimizer, rate, ratios = run.optimizer, run.optimizer.lr, updates(run)
+    for least, most, end in ((0, 1e-5, max), (0.05, math.inf, min)):
+        odd = {name: ratio for name, ratio in ratios.items() if least <= ratio <= most}
+        if odd:
+            bound = f"{end(odd.values()):.0e} of its weights or {'less' if end is max else 'more'}"
+            yield f"the last update of {', '.join(odd)} is {bound}, where 1e-3 is usual"
+    adam, largest = hasattr(optimizer, "betas"), max(ratios.values(), default=1e-3)
+    better = rate / (30 if smaller else 3)
+    if largest < 1e-4 and not smaller:
+        better = min(rate * 1e-3 / max(largest, 1e-12), 1e-3 if adam else 0.1)
     if hasattr(optimizer, "momentum"):
         bound = 2 * (1 + optimizer.momentum) * flat
         if rate >= bound:
@@ -272,10 +277,14 @@ def remedies(run: Any, smaller: bool, flat: float) -> Iterator[str]:
     yield f"try a learning rate (--lr) of {better:.1g}{other}, or a larger batch (--batch-size)"
 
 
-def update_size(run: Any) -> float:
-    """How long the next update would be by the last gradient, in parts of all parameters."""
-    trial, theta = copy.copy(run.optimizer), run.optimizer.theta
+def updates(run: Any) -> dict[str, float]:
+    """How long an update by the last gradient is, in parts of the weights, layer by layer."""
+    trial, theta, found = copy.copy(run.optimizer), run.optimizer.theta, {}
     trial.theta, trial.state = theta.copy(), {k: v.copy() for k, v in trial.state.items()}
     trial.update(trial.g, run.learning_rate())
-    change = trial.theta - theta
-    return (float((change**2).sum()) / max(float((theta**2).sum()), 1e-30)) ** 0.5
+    parts = named_arrays(dict_like(run.model.params, trial.theta - theta))
+    for (new, k, name), (own, key, _) in zip(parts, named_arrays(run.model.params), strict=True):
+        if own[key].ndim > 1:
+            squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
+            found[name.removesuffix(".weight")] = squares**0.5
+    return found

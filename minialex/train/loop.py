@@ -193,6 +193,7 @@ class Training:
             self.saved.last()
             raise
         finally:
+            self.saved.write_waiting()  # whatever ended it
             self.take_forms(input_grad=True)
 
     @property
@@ -291,7 +292,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     patience          ends the run after so many epochs without a new best
     plateau           the patience of the schedule "plateau", in epochs
     plain             compute by the pages alone, without their fast twins
-    algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
+    algorithm         of convolutions: see `accelerate`
     log_interval      steps between readings of the loss from a GPU
     cache             decode images once, and keep them while the run lasts; by default those of
                       ImageFolder and Drawings, which never change.  They go to the GPU's memory if

@@ -5,6 +5,7 @@ A network must never be tested on photos that it was trained on.  So a run keeps
     folder     where its photos are
     files      {file: [part, class, fingerprint]}; the part is "train", "val" or "test"
     left_out   {file: why}: those that cannot be read, and those beyond --limit
+    damaged    files whose damage showed only when they were decoded, in training or in the test
 
 When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
 gone, or is another one now.
@@ -24,7 +25,7 @@ from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, ConfigError, DataError
-from minialex.files import read_json, write_text
+from minialex.files import locked, read_json, write_text
 from minialex.train.config import Config
 from minialex.train.screen import Silent
 
@@ -38,6 +39,7 @@ class RunPhotos:
     folder: str
     files: dict[str, list[str]]
     left_out: dict[str, str]
+    damaged: list[str]
 
     @classmethod
     def read(cls, run: Path) -> "RunPhotos | None":
@@ -48,7 +50,7 @@ class RunPhotos:
         path = run / "photos.json"
         try:
             found = read_json(path)
-            photos = cls(found["folder"], found["files"], found["left_out"])
+            photos = cls(**found)
             photos.source()
             return photos
         except FileNotFoundError:
@@ -81,17 +83,21 @@ class RunPhotos:
     def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
         """Look at all photos, or those of a part, again: they must be those of the run.
 
-        Raises DataError where one has changed, or, unless `skip`, is gone or cannot be read.
+        Raises DataError where one is gone or has changed, but for the damaged, which may be mended;
+        and where one cannot be read, unless `skip`.
         """
         if not os.path.isdir(self.folder):
             raise DataError(f"{self.folder!r} does not exist; correct it in photos.json of the run")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
-        found = look_at(map(self.path, kept), screen, decode=skip)
+        # Where decoding showed damage, there may be more of it: all of it is to be said at once.
+        found = look_at(map(self.path, kept), screen, decode=skip or bool(self.damaged))
         wrong, bad = [], {}
         for file, now in zip(kept, found.values(), strict=True):
-            there = os.path.exists(self.path(file))
-            if isinstance(now, PhotoError) and (there or skip):
+            there, known = os.path.exists(self.path(file)), file in self.damaged
+            if isinstance(now, PhotoError) and (there or known):
                 bad[file] = str(now)
+            elif known and isinstance(now, str):  # it has been mended
+                self.files[file][2] = now
             elif now != self.files[file][2]:
                 wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
         if wrong:
@@ -99,6 +105,7 @@ class RunPhotos:
             some = ", ".join(wrong[:3]) + " ..." * (len(wrong) > 3)
             raise DataError(f"{text}: {some}; put them back, or start anew")
         report(bad, len(kept), skip, screen)
+        self.damaged = [file for file in self.damaged if file not in kept]
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
@@ -158,7 +165,7 @@ def open_images(config: Config, run: Path | None, screen: Any
         report(new, len(samples), config.skip_damaged, screen)
         seen |= found
         bad |= new
-    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {})
+    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
     photos.left_out = {photos.file(path): why for path, why in bad.items()}
@@ -213,3 +220,12 @@ def report(bad: dict[str, str], count: int, skip: bool, screen: Any) -> None:
         raise DataError(f"{why}; mend it, or go on without: --skip-damaged")
     if bad:
         screen.line(f"left out: {what}")
+
+
+def note_damaged(run: Path, error: PhotoError) -> None:
+    """Note in photos.json of a run, if there is one, that a file could not be decoded."""
+    photos = RunPhotos.read(run)
+    if photos is not None and error.damaged and (file := photos.file(error.path)) in photos.files:
+        photos.damaged = sorted({*photos.damaged, file})
+        with locked(run):
+            photos.write(run)

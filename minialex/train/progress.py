@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minialex.data import DataLoader
-from minialex.errors import ConfigError, MinialexError, check_sizes, is_number
+from minialex.errors import CheckpointError, ConfigError, MinialexError, check_sizes, is_number
 from minialex.xp import Array, get_xp, to_cpu
 
 COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1}  # and the least of each
@@ -66,6 +66,22 @@ class Progress:
     epoch_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_acc: float = -1.0
+
+    @classmethod
+    def of(cls, saved: Any, name: str) -> "Progress":
+        """What `vars` of a progress became in the file `name`.
+
+        Raises CheckpointError where it is no such thing.
+        """
+        kinds = {key: type(value) for key, value in vars(cls()).items()}
+        if isinstance(saved, dict) and {key: type(saved[key]) for key in saved} == kinds:
+            rows = [row if isinstance(row, dict) else {} for row in saved["history"]]
+            numbers = saved["sums"] + [value for row in rows for value in row.values()]
+            whole = [row.get("epoch") for row in rows] == [*range(1, saved["epoch"] + 1)]
+            whole &= len(saved["sums"]) == 3 and min(saved["batch"], saved["steps"]) >= 0
+            if whole and {type(number) for number in numbers} <= {int, float}:
+                return cls(**saved)
+        raise CheckpointError(f"{name} is of no run that could go on")
 
     def means(self) -> tuple[float, float]:
         """The loss and accuracy of this epoch so far."""

@@ -132,13 +132,17 @@ class Saved:
         checkpoint.save_checkpoint(folder.best, weights, self.header())
         self.weights = None
 
+    def write_waiting(self) -> None:
+        """Write the best weights, if they are only in memory and there is a folder."""
+        if self.folder is not None and self.weights is not None:
+            self.write_best(self.folder, self.weights)
+
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
         run, folder, started = self.run, self.folder, time.monotonic()
         if folder is None:
             return
-        if self.weights is not None:
-            self.write_best(folder, self.weights)
+        self.write_waiting()
         tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
@@ -153,8 +157,6 @@ class Saved:
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
-            if self.weights is not None:
-                self.last()
             read_model(self.folder.best, into=self.run.model)
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
@@ -185,10 +187,7 @@ class Saved:
             header["model"] = {"layer": "AlexNet", **header["model"]}
         if any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model or other classes")
-        try:
-            progress = Progress(**header["progress"])
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{name} is of no run that could go on") from None
+        progress = Progress.of(header.get("progress"), name)
         state, theta = run.optimizer.state, run.optimizer.theta
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)

@@ -41,7 +41,8 @@ def test_the_gpu_or_what_is_wrong_with_it(capsys):
         (line,) = lines
         assert line == f"not used: {doctor.gpu_problem()}" or "as on the CPU" in line
         return
-    assert "; the driver is for CUDA 1" in lines[0]
+    assert "compute capability" in lines[0] and "the one that is used" in lines[0]
+    assert lines[1].startswith("the driver is for CUDA 1")
     assert lines[-1].startswith("trains, losses 0.") and "as on the CPU (within " in lines[-1]
 
 
@@ -49,10 +50,10 @@ def test_other_losses_on_the_gpu_are_noticed(capsys, monkeypatch):
     devices = {"cpu": [0.7, 0.69, 0.68], "gpu": [0.7, 0.69, 0.72]}
     monkeypatch.setattr(doctor, "losses", devices.get)
     monkeypatch.setattr(doctor, "gpu_problem", lambda: None)
-    monkeypatch.setattr(doctor, "gpus", lambda cupy: "a GPU")
+    monkeypatch.setattr(doctor, "gpus", lambda cupy: [])
     monkeypatch.setattr(importlib, "import_module", lambda name: None)
     status, found = examined(capsys)
-    assert status == 0 and found["gpu"][1].endswith("not those of the CPU; use --device cpu")
+    assert status == 0 and found["gpu"][0].endswith("not those of the CPU; use --device cpu")
 
 
 def test_a_cpu_that_computes_nonsense(capsys, monkeypatch):

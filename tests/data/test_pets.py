@@ -140,16 +140,6 @@ def test_a_part_of_another_file_is_found_out(tmp_path, server):
     check_arranged(tmp_path)
 
 
-def test_a_server_that_sends_another_range_is_found_out(tmp_path, server):
-    server.cut = 2000
-    with refused(DataError, "lost"):
-        server.get(tmp_path)
-    server.cut, server.shift = None, 7
-    with refused(DataError, "damaged", "deleted"):
-        server.get(tmp_path)
-    assert not (tmp_path / "pets").exists()
-
-
 @pytest.mark.parametrize("status", [404, 403, 503])
 def test_refused_by_the_server(tmp_path, server, status):
     server.status = status

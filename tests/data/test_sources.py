@@ -171,6 +171,7 @@ def test_downloads_go_to_data_in_a_clone(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "__file__", str(tmp_path / "minialex/data/sources.py"))
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setattr(sources.sys, "platform", "linux")
     assert sources.download_root() == tmp_path / "caches" / "minialex"  # as installed from a wheel
     (tmp_path / "pyproject.toml").touch()
     assert sources.download_root() == tmp_path / "data"
@@ -178,20 +179,29 @@ def test_downloads_go_to_data_in_a_clone(tmp_path, monkeypatch):
     assert sources.download_root() == Path("data")
 
 
-def test_downloads_else_go_to_the_folder_for_caches(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("platform", "variable", "caches"), [
+    ("linux", "XDG_CACHE_HOME", ".cache"), ("darwin", None, "Library/Caches"),
+    ("win32", "LOCALAPPDATA", "AppData/Local"),
+])  # fmt: skip
+def test_downloads_else_go_to_the_folder_for_caches(
+    tmp_path, monkeypatch, platform, variable, caches
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sources, "__file__", str(tmp_path / "site/minialex/data/sources.py"))
+    monkeypatch.setattr(sources.sys, "platform", platform)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert sources.download_root() == tmp_path / "home" / ".cache" / "minialex"
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert sources.download_root() == tmp_path / "home" / caches / "minialex"
     (tmp_path / "data/pets").mkdir(parents=True)
-    assert sources.download_root() == tmp_path / "home" / ".cache" / "minialex"  # it is empty
+    assert sources.download_root() == tmp_path / "home" / caches / "minialex"  # it is empty
     (tmp_path / "data/pets/train").mkdir()  # as earlier versions left them
     assert sources.download_root() == Path("data")
     (tmp_path / "data/pets/train").rmdir()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    assert sources.download_root() == tmp_path / "mine" / "minialex"
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "mine"))
+        assert sources.download_root() == tmp_path / "mine" / "minialex"
 
 
 def test_the_default_is_data_where_it_has_photos_else_drawings(tmp_path, monkeypatch):

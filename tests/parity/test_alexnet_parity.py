@@ -96,8 +96,8 @@ def make(name, dtype, form="fast", **options):
         accelerate(model)
     g = np.zeros_like(theta)
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((2, *model.input_shape)).astype(dtype)
-    labels = np.array([0, 1])
+    x = rng.standard_normal((3, *model.input_shape)).astype(dtype)
+    labels = np.array([0, 1, 1])
     return model, theta, g, dict_like(model.params, g), x, labels
 
 
@@ -157,8 +157,7 @@ def test_float64_logits_loss_and_every_gradient_within_1e_9(exact, form):
 @pytest.mark.parametrize("name", ["2012", "ungrouped", "owt"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_ten_steps_in_float64_within_1e_9(name, optimizer, form):
-    small = {"width": 1 / 8, "image_size": 99}
-    model, theta, g, grad, x, labels = make(name, np.float64, form, **small)
+    model, theta, g, grad, x, labels = make(name, np.float64, form, width=1 / 16)
     twin = torch_twin(model, torch.float64)
     ours, theirs = {
         "adam": (
@@ -186,7 +185,7 @@ def test_ten_steps_in_float64_within_1e_9(name, optimizer, form):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_four_full_size_steps_in_float64_within_1e_9(optimizer):
+def test_ten_full_size_steps_in_float64_within_1e_9(optimizer):
     model, theta, g, grad, x, labels = make("owt", np.float64)
     twin = torch_twin(model, torch.float64)
     ours = Adam(theta, lr=1e-5) if optimizer == "adam" else SGD(theta, lr=1e-3)
@@ -196,7 +195,7 @@ def test_four_full_size_steps_in_float64_within_1e_9(optimizer):
         if optimizer == "adam"
         else torch.optim.SGD(twin.parameters(), lr=1e-3, momentum=0.9)
     )
-    for step in range(4):
+    for step in range(10):
         backward(model, grad, x[:1], labels[:1], step)
         ours.step(g)
         torch_backward(twin, x[:1], labels[:1])
@@ -248,11 +247,11 @@ def test_float32_over_all_variants_and_images_with_what_flips():
 def distance(found, exact):
     """The root mean square, over the arrays, of their relative errors (root mean square, too).
 
-    Of matrices, each eighth row will do.
+    Of a large array every 8th row of weights counts: still a million numbers and more.
     """
     errors = []
     for key, want in exact.items():
-        part = slice(None, None, 8 if want.ndim == 2 and len(want) > 8 else 1)
+        part = slice(None, None, 8 if want.size > 1 << 23 else 1)
         want, difference = want[part], found[key][part] - want[part]
         errors.append((difference**2).mean() / (want**2).mean())
     return float(np.sqrt(np.mean(errors)))

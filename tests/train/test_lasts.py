@@ -166,6 +166,25 @@ def test_a_network_of_ones_own_takes_the_weights_of_other_programs(tmp_path):
 # --------------------------------------------------------------------------------- progress
 
 
+ODD = [
+    {"epoch": "1"}, {"epoch": 2}, {"epoch": True}, {"batch": -1}, {"batch": 1.5}, {"steps": None},
+    {"sums": [1.0, 2.0]}, {"sums": ["a", 0.0, 0.0]}, {"sums": 3}, {"history": 5}, {"history": [5]},
+    {"history": [{"epoch": 1, "train_loss": "x"}]}, {"seconds": []}, {"best_acc": "high"},
+    {"colour": 3},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ODD, ids=str)
+def test_a_progress_of_wrong_types_is_one_line(tmp_path, change):
+    stopped(tmp_path / "run", 1)
+    last = tmp_path / "run" / "last.safetensors"
+    (tmp_path / "run" / "last-1.safetensors").unlink()
+    tensors, header = load_checkpoint(last)
+    save_checkpoint(last, tensors, header | {"progress": header["progress"] | change})
+    with refused(CheckpointError, "no run that could go on"):
+        training(tmp_path / "run")
+
+
 @pytest.mark.parametrize("progress", [None, {"colour": 3}])
 def test_a_progress_of_another_program_is_one_line(tmp_path, progress):
     stopped(tmp_path / "run", 1)

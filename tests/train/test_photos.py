@@ -23,7 +23,7 @@ TINY = (
 )  # fmt: skip
 
 
-PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}}'
+PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}, "damaged": []}'
 
 
 def paint(path, number, end=None):
@@ -140,30 +140,34 @@ def test_damage_that_only_decoding_shows(photos, capsys, part, cache):
     with refused(DataError, bad, "damaged", "--resume run --skip-damaged"):
         train("--epochs=2", "--limit=14", cache)
     kept = RunPhotos.read(run)
+    assert kept.damaged == [bad]
     history = (run / "history.csv").read_text() if (run / "history.csv").exists() else ""
     with refused(DataError, bad, "--skip-damaged"):
         resume()
     assert resume("--skip-damaged") == 0
     after = RunPhotos.read(run)
     assert bad in after.left_out and after.files.keys() == kept.files.keys() - {bad}
-    assert (run / "history.csv").read_text().startswith(history)
+    assert not after.damaged and (run / "history.csv").read_text().startswith(history)
     assert (run / "result.json").exists()
 
 
-def test_one_that_is_damaged_may_go_but_not_change(photos, capsys):
-    run, bad = photos.parent / "run", photos / "cat" / "0.png"
-    whole = bad.read_bytes()
-    scramble(bad)
+def test_one_that_was_mended_goes_on(photos, capsys):
+    run = photos.parent / "run"
+    whole = (photos / "cat" / "0.png").read_bytes()
+    scramble(photos / "cat" / "0.png")
     with refused(DataError, "cat/0.png"):
         train("--epochs=1")
-    bad.write_bytes(whole)
-    with refused(DataError, "'cat/0.png' is another one"):
-        resume("--skip-damaged")
-    bad.unlink()
-    with refused(DataError, "'cat/0.png' is gone"):
-        resume()
-    assert resume("--skip-damaged") == 0
-    assert RunPhotos.read(run).left_out.keys() == {"cat/0.png"}
+    (photos / "cat" / "0.png").write_bytes(whole)
+    assert resume() == 0
+    assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
+
+
+def test_one_that_is_gone_is_no_damaged_one(photos):
+    assert train("--epochs=1", "--keep-last") == 0
+    (photos / "cat" / "3.png").unlink()
+    for options in ((), ("--skip-damaged",)):
+        with refused(DataError, "'cat/3.png' is gone"):
+            resume("--epochs=2", *options)
 
 
 @pytest.mark.parametrize("colours", ["--colour-shift=0", "--colour-shift=0.1"])

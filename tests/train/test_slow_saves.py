@@ -4,6 +4,7 @@ import pytest
 
 from minialex.train import saving
 from minialex.train.checkpoint import load_checkpoint
+from minialex.train.progress import TrainingError
 from tiny_run import training
 
 EPOCHS = 5
@@ -65,3 +66,23 @@ def test_a_stop_saves_the_best_that_was_only_in_memory(tmp_path, monkeypatch, ep
     again = training(tmp_path / "run", epochs=EPOCHS)
     again.train()
     assert rows(again) == rows(usual) and kept(tmp_path / "run") == kept(tmp_path / "usual")
+
+
+def test_a_run_that_diverges_keeps_the_best_that_was_only_in_memory(tmp_path, monkeypatch):
+    def best_of_one_that_diverges(folder):
+        seen = []
+
+        def diverge(step):
+            seen.append(step)
+            if len(seen) == 3 * (EPOCHS - 1) + 2:  # in the last epoch
+                run.optimizer.theta[...] = float("nan")
+
+        run = training(folder, diverge, epochs=EPOCHS)
+        with pytest.raises(TrainingError):
+            run.train()
+        return (folder / "best.safetensors").read_bytes()
+
+    usual = best_of_one_that_diverges(tmp_path / "usual")
+    names = saved(monkeypatch, seldom=True)
+    assert best_of_one_that_diverges(tmp_path / "run") == usual
+    assert names[-1] == "best" and names.count("last") <= 2
