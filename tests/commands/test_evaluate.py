@@ -5,7 +5,7 @@ import pytest
 
 from bad_input import refused, snapshot
 from minialex.commands import evaluate
-from minialex.commands.evaluate import fit, open_images, tables
+from minialex.commands.evaluate import open_images
 from minialex.errors import CheckpointError, ConfigError
 from trained import command, lenet, make_photos, make_run, sees_red
 
@@ -27,7 +27,8 @@ def test_the_test_images_of_the_run(folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("7 images: the test images of ")  # about a fifth of 20
     assert lines[1].startswith("loss 0.") and lines[1].endswith("accuracy 100.0%  (7 of 7)")
-    assert lines[4].split() == ["blue", "5", "5", "100.0%"]
+    assert lines[4].split() == ["all", "7", "7", "100.0%", "64.6%", "to", "100.0%"]
+    assert lines[5].split()[:4] == ["blue", "5", "5", "100.0%"]
     assert [line.split() for line in lines[-2:]] == [["blue", "5", "0"], ["red", "0", "2"]]
     assert max(map(len, lines)) <= 80
     assert snapshot(folder) == before
@@ -75,21 +76,6 @@ def test_without_names_the_number_of_classes_decides(folder, tmp_path, capsys):
     make_run(tmp_path / "wrong", lenet(3), classes=("blue", "red"))
     with refused(CheckpointError, "2 names of 3 classes"):
         command("evaluate", tmp_path / "wrong", "--data", folder / "photos")
-
-
-def test_the_tables():
-    counts = np.zeros((10, 10), dtype=np.int64)
-    counts[0, 1], counts[3, 3], counts[3, 0] = 1, 12345, 2
-    names = ["a class with a long name"] * 9 + ["一只有很长名字的大猫在这里坐着"]
-    lines = tables(counts, names)
-    assert len(lines) == 2 + 10 + 2 + 10
-    assert lines[3 + 2].split()[-3:] == ["12,345", "12,347", "100.0%"]
-    assert lines[2].split()[-3:] == ["0", "1", "0.0%"] and lines[3].split()[-1] == "-"
-    assert lines[-7].split()[-10:] == ["2", "0", "0", "12345", *"000000"]
-    assert len(tables(np.eye(11, dtype=int), ["x"] * 11)) == 2 + 11
-    assert fit("猫狗", 3) == "猫 " and fit("ab", 4, right=True) == "  ab"
-    wide = [sum(2 if "一" <= c <= "鿿" else 1 for c in line) for line in lines]
-    assert max(wide) <= 80
 
 
 def test_the_help_has_an_example():
