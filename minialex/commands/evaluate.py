@@ -121,6 +121,6 @@ def main(options: argparse.Namespace) -> int:
             options.csv, [as_csv((file, *row) for file, row in zip(files, rows, strict=True))]
         )
     if options.report:
-        title = f"{predictor.path.parent.name}: {what}"
-        write_page(options.report, title, report(predictor, dataset, found))
+        title = f"Report of {predictor.path.parent.resolve().name}"
+        write_page(options.report, title, report(predictor, dataset, found, what))
     return 0

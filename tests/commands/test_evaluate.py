@@ -1,6 +1,5 @@
 """minialex evaluate: the numbers, by hand; which images; one line where classes differ."""
 
-import numpy as np
 import pytest
 
 from bad_input import refused, snapshot
