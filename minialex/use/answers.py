@@ -74,8 +74,8 @@ class Answers(Tally):
     def add(self, log_p: np.ndarray, labels: np.ndarray) -> None:
         super().add(log_p, labels)
         order = np.argsort(-log_p, axis=1, kind="stable")[:, :TOP]
-        for row, top, label in zip(log_p, order, labels.tolist(), strict=True):
-            self.images.append(Answer(label, int(top[0]), math.exp(row[top[0]]), label in top))
+        for p, top, label in zip(np.exp(log_p), order, labels.tolist(), strict=True):
+            self.images.append(Answer(label, int(top[0]), float(p[top[0]]), label in top))
 
     def shares(self) -> list[Share]:
         """That of all images, and that of each class."""

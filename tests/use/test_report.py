@@ -10,13 +10,15 @@ from PIL import Image
 import minialex.use.page
 from bad_input import refused, snapshot
 from device import DEVICE
+from minialex.data import Compose, ImageFolder, ToArray
 from minialex.errors import ConfigError
 from minialex.layers import Flatten, Linear, Sequential
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answers
 from minialex.use.page import Html, element, embedded, table, write_page
+from minialex.use.predict import Predictor
 from minialex.use.report import chart, confusions
-from trained import COLOURS, Page, command, lenet, make_photos, make_run, perceptron
+from trained import Page, command, lenet, make_photos, make_run, perceptron, sees_red
 
 HOSTILE = ("<script>alert(1)<", "a\"b' onload='x", "&lt;猫&amp;", "قطة\u202e صغيرة")
 SECTIONS = ["Training", "Accuracy by class", "What is taken for what", "The surest mistakes",
@@ -30,12 +32,12 @@ ROWS = [
 
 def make_all(folder, names, model, **run):
     """A run with photos of these classes, and a history."""
-    colours = np.random.default_rng(0).integers(0, 200, (len(names), 3))
-    for name, colour in zip(names, colours.tolist(), strict=True):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(COLOURS, name, tuple(colour))
-            [patch.delitem(COLOURS, other) for other in ("blue", "red")]
-            make_photos(folder / "photos", (name,))
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / "photos" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 60, (24, 30, 3)) + rng.integers(0, 196, 3)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / name / f"{i}.png")
     make_run(folder / "run", model, classes=sorted(names), **run)
     RunFolder(folder / "run").write_history(ROWS)
     return folder
@@ -50,7 +52,9 @@ def folder(tmp_path_factory):
 def page_of(folder, *more, data=None):
     out = folder / "report.html"
     out.unlink(missing_ok=True)
-    assert command("evaluate", folder / "run", data or folder / "photos", "--report", out, *more) == 0
+    assert (
+        command("evaluate", folder / "run", data or folder / "photos", "--report", out, *more) == 0
+    )
     return Page(out)
 
 
@@ -84,7 +88,9 @@ def test_pictures_captions_and_tables_say_what_they_show(folder):
     assert all(page.opened[i][1]["alt"] for i in page.all("img"))
     assert all(page.opened[i][1]["scope"] in ("row", "col") for i in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table")) == 4
-    assert all(page.opened[i][1]["aria-label"] for i in page.all("svg")) and len(page.all("svg")) == 2
+    assert (
+        all(page.opened[i][1]["aria-label"] for i in page.all("svg")) and len(page.all("svg")) == 2
+    )
     figures = len(page.all("figcaption")) - 2
     assert len(page.images) == 2 * figures and figures <= 16  # each beside Grad-CAM
     assert {one.shape for one in page.images} == {(16, 16, 3)}
@@ -93,7 +99,10 @@ def test_pictures_captions_and_tables_say_what_they_show(folder):
 def test_the_same_bytes_twice_and_no_file_is_lost(folder):
     page_of(folder)
     first = snapshot(folder)
-    assert command("evaluate", folder / "run", folder / "photos", "--report", folder / "report.html") == 0
+    assert (
+        command("evaluate", folder / "run", folder / "photos", "--report", folder / "report.html")
+        == 0
+    )
     assert snapshot(folder) == first
     weights = folder / "run" / "best.safetensors"
     for option in ("--report", "--csv"):
@@ -107,9 +116,13 @@ def test_the_same_bytes_twice_and_no_file_is_lost(folder):
 
 def test_the_mistakes_are_the_surest_and_the_doubts_the_least_certain(folder):
     page = page_of(folder, "--csv", folder / "answers.csv")
-    lines = [line.rsplit(",", 2)[1:] for line in (folder / "answers.csv").read_text().splitlines()[1:]]
+    lines = [
+        line.rsplit(",", 2)[1:] for line in (folder / "answers.csv").read_text().splitlines()[1:]
+    ]
     answers = [(float(p), right == "1") for p, right in lines]
-    shown = [float(text.strip(" ,%whicsrgtbu")) / 100 for text in page.all_texts("span") if "%," in text]
+    shown = [
+        float(text.strip(" ,%whicsrgtbu")) / 100 for text in page.all_texts("span") if "%," in text
+    ]
     wrong = sorted((p for p, right in answers if not right), reverse=True)[:8]
     unsure = sorted(p for p, _ in answers)[:8]
     assert shown == pytest.approx([*wrong, *unsure], abs=6e-4)
@@ -148,20 +161,35 @@ def test_a_network_without_convolutions_and_a_checkpoint_without_a_run(folder, t
     assert len(page.images) == len(page.all("figcaption"))
 
 
-def test_no_mistakes_and_drawings_and_photos_without_a_crop(tmp_path):
-    model = Sequential(Flatten(), Linear(3 * 227 * 227, 2))
-    model[1].params["weight"][...] = 0
-    model[1].params["bias"][...] = 9, 0
-    settings = {"data": "drawings", "seed": 0, "limit": 6}
-    make_run(tmp_path / "run", model, ("cat", "dog"), None, settings)
-    page = Page.__new__(Page)
-    from minialex.data import ToArray
-    from minialex.train.model_file import save
-
-    save(tmp_path / "run" / "best.safetensors", model, classes=["cat", "dog"], transform=ToArray())
-    del page
+def test_drawings_and_a_network_that_always_says_cat(tmp_path):
+    model = lenet()
+    model[4].params["weight"][...] = 0
+    model[4].params["bias"][...] = 1, 0
+    settings = {"data": "drawings", "seed": 0, "limit": 10}
+    make_run(tmp_path / "run", model, ("cat", "dog"), settings=settings)
     page = page_of(tmp_path, data="drawings")
-    assert len(page.all("figure")) == 3 + 6
+    assert len(page.images) == 2 * (5 + 8)
+    assert "5 of 5" in page.all_texts("td")
+
+
+def test_without_mistakes_there_are_none(tmp_path):
+    make_photos(tmp_path / "photos")
+    make_run(tmp_path / "run", sees_red())
+    page = page_of(tmp_path)
+    assert "There are none." in page.all_texts("p") and len(page.images) == 2 * 6
+
+
+def test_photos_that_the_preprocessing_does_not_crop(tmp_path):
+    make_photos(tmp_path / "photos")
+    model = Sequential(Flatten(), Linear(24 * 30 * 3, 2))
+    make_run(tmp_path / "run", model, transform=Compose((ToArray(),)))
+    assert {one.shape for one in page_of(tmp_path).images} == {(24, 30, 3)}
+    odd = tmp_path / "photos" / "blue" / "1.png"
+    Image.open(odd).resize((9, 9)).save(odd)
+    predictor = Predictor(tmp_path / "run", DEVICE)
+    found = list(predictor.answers(ImageFolder(tmp_path / "photos")))
+    assert [isinstance(one, Exception) for one in found] == [i == 1 for i in range(6)]
+    assert [one[0] for one in found if isinstance(one, list)] == [0, 0, 1, 1, 1]
 
 
 def test_large_photos_become_small_pictures():
@@ -204,7 +232,9 @@ def test_curves_have_a_point_per_epoch_and_leave_out_what_is_no_number():
 
 
 def test_text_is_escaped_and_html_is_not():
-    assert element("b", "<i>", Html("<u>"), 5, title='"<') == '<b title="&quot;&lt;">&lt;i&gt;<u>5</b>'
+    assert (
+        element("b", "<i>", Html("<u>"), 5, title='"<') == '<b title="&quot;&lt;">&lt;i&gt;<u>5</b>'
+    )
     assert "<td>&lt;i&gt;</td>" in table("&", ("<",), [("a", "<i>")])
 
 
@@ -212,4 +242,3 @@ def test_names_that_are_no_text_are_written(tmp_path):
     write_page(tmp_path / "page.html", "\udcff", [element("p", "\udcff 猫")])
     assert "\\udcff 猫" in (tmp_path / "page.html").read_text("utf-8")
     assert minialex.use.page.HEAD.splitlines()[0] in (tmp_path / "page.html").read_bytes()
-    assert DEVICE
