@@ -16,8 +16,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
 from minialex.data.sources import find_parts
@@ -26,7 +24,7 @@ from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
 from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
-from minialex.use.answers import WIDTH, Answers, as_csv, file_of, headlines, tables
+from minialex.use.answers import WIDTH, Answers, as_csv, headlines, tables
 from minialex.use.page import HEAD, write_page
 from minialex.use.predict import Predictor, run_settings
 from minialex.use.report import report
@@ -87,13 +85,14 @@ def answers_to(predictor: Predictor, dataset: Dataset, ten_crop: bool) -> dict[s
     """
     names = ("one crop", "ten crops")[: 1 + ten_crop]
     found = {name: Answers(predictor.classes) for name in names}
+    files = getattr(dataset, "samples", None) or [(str(i), 0) for i in range(len(dataset))]
     with screen().bar("images", len(dataset)) as bar:
-        for answer in predictor.answers(dataset, ten_crop):
+        for (file, _), answer in zip(files, predictor.answers(dataset, ten_crop), strict=True):
             if isinstance(answer, Exception):
                 raise answer
             label, *log_ps = answer
             for one, log_p in zip(found.values(), log_ps, strict=True):
-                one.add(log_p[None], np.array([label]))
+                one.note(file, label, log_p)
             bar.update(1, acc=f"{one.accuracy:.1%}")
     return found
 
@@ -115,11 +114,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
     if options.csv:
-        rows = ((last.classes[one.label], last.classes[one.best], one.p) for one in last.images)
-        files = (file_of(dataset, i) for i in range(len(dataset)))
-        write_whole(
-            options.csv, [as_csv((file, *row) for file, row in zip(files, rows, strict=True))]
-        )
+        write_whole(options.csv, [as_csv(last.images)])
     if options.report:
         title = f"Report of {predictor.path.parent.resolve().name}"
         write_page(options.report, title, report(predictor, dataset, found, what))

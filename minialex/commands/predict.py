@@ -25,7 +25,7 @@ from minialex.fast.threads import spare_memory
 from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
-from minialex.use.answers import Answers, Row, as_csv, headlines, tables
+from minialex.use.answers import Answers, as_csv, headlines, tables
 from minialex.use.predict import Predictor, find_photos
 
 
@@ -73,8 +73,8 @@ def main(options: argparse.Namespace) -> int:
     photos = find_photos(options.photos, predictor.classes, left_out)
     if line_of_them := left_out_line(left_out):
         print(line_of_them, file=sys.stderr)
-    known, rows, failed = Answers(predictor.classes), list[Row](), False
     images = Photos(predictor.classes, [(str(path), 0) for path, _ in photos])
+    known, failed = Answers(predictor.classes), False
     answers = predictor.answers(images, options.ten_crop)
     for (path, truth), found in zip(photos, answers, strict=True):
         if isinstance(found, Exception):  # one bad photo does not stop the rest
@@ -84,13 +84,13 @@ def main(options: argparse.Namespace) -> int:
         answer = predictor.named(path, np.exp(found[-1]))
         answer |= {"truth": truth} if truth is not None else {}
         print(json.dumps(answer) if options.json else line(answer, options.top))
-        rows.append((answer["file"], truth, answer["class"], answer["probability"]))
-        if truth is not None:
-            known.add(found[-1][None], np.array([predictor.classes.index(truth)]))
+        known.classes = predictor.classes  # now named, where the checkpoint does not do it
+        label = None if truth is None else known.classes.index(truth)
+        known.note(str(path), label, found[-1])
     if options.csv:
-        write_whole(options.csv, [as_csv(rows)])
-    if known.images and not options.json:
-        print(f"{len(known.images):,} photos in folders named like classes:")
+        write_whole(options.csv, [as_csv(known.images)])
+    if (count := int(known.counts.sum())) and not options.json:
+        print(f"{count:,} photos in folders named like classes:")
         in_folders = any(path.is_dir() for path in options.photos)
         print("\n".join([*headlines({"": known}), *(tables(known) if in_folders else ())]))
     return 2 if failed else 0

@@ -20,16 +20,16 @@ from minialex.train.evaluation import Tally
 WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of answers
 TOP = 5  # so many answers an image has, where there are more classes
 COLUMNS = ("file", "class", "answer", "probability", "right")  # of a CSV file
-Row = tuple[str, str | None, str, float]  # one of its lines, but for the last column
 
 
 class Answer(NamedTuple):
-    """The class of an image, the answer and its probability, and whether TOP answers had it."""
+    """The answer to an image, as in a CSV file; `right` is 1 or 0, "" where nobody knows."""
 
-    label: int
-    best: int
+    file: str
+    truth: str | None
+    best: str
     p: float
-    in_top: bool
+    right: int | str
 
 
 class Share(NamedTuple):
@@ -69,13 +69,17 @@ class Answers(Tally):
 
     def __init__(self, classes: list[str]):
         super().__init__(len(classes))
-        self.classes, self.images = classes, list[Answer]()
+        self.classes, self.images, self.in_top = classes, list[Answer](), 0
 
-    def add(self, log_p: np.ndarray, labels: np.ndarray) -> None:
-        super().add(log_p, labels)
-        order = np.argsort(-log_p, axis=1, kind="stable")[:, :TOP]
-        for p, top, label in zip(np.exp(log_p), order, labels.tolist(), strict=True):
-            self.images.append(Answer(label, int(top[0]), float(p[top[0]]), label in top))
+    def note(self, file: str, label: int | None, log_p: np.ndarray) -> None:
+        """Keep the answer to an image, log p (C,), and count it where its class is known."""
+        top = np.argsort(-log_p, kind="stable")[:TOP].tolist()
+        truth, best = None if label is None else self.classes[label], self.classes[top[0]]
+        right: int | str = "" if label is None else int(label == top[0])
+        self.images.append(Answer(file, truth, best, float(np.exp(log_p)[top[0]]), right))
+        if label is not None:
+            self.add(log_p[None], np.array([label]))
+            self.in_top += label in top
 
     def shares(self) -> list[Share]:
         """That of all images, and that of each class."""
@@ -85,8 +89,7 @@ class Answers(Tally):
     @property
     def top(self) -> float | None:
         """The share of images whose class is among TOP answers; None for so few classes."""
-        found = sum(one.in_top for one in self.images) / len(self.images)
-        return found if len(self.classes) > TOP else None
+        return self.in_top / int(self.counts.sum()) if len(self.classes) > TOP else None
 
     def summary(self) -> dict[str, Any]:
         """All numbers, for JSON."""
@@ -113,9 +116,8 @@ def tables(answers: Answers) -> list[str]:
     lines = ["", fit("class", WIDTH - len(head)) + head]
     for one in answers.shares():
         cells = zip(one.texts(), (8, 9, 10, 18), strict=True)
-        lines.append(
-            fit(one.name, WIDTH - len(head)) + "".join(f"{text:>{n}}" for text, n in cells)
-        )
+        numbers = "".join(f"{text:>{n}}" for text, n in cells)
+        lines.append(fit(one.name, WIDTH - len(head)) + numbers)
     if len(names) <= MOST_CLASSES:
         cell = min(12, (WIDTH - 20) // len(names))
         heads = "".join(" " + fit(name, cell - 1, right=True) for name in names)
@@ -138,19 +140,10 @@ def fit(text: str, width: int, right: bool = False) -> str:
     return " " * space + text if right else text + " " * space
 
 
-def as_csv(rows: Iterable[Row]) -> bytes:
-    """A CSV file of a line per photo: its file, its class where that is known, answer, probability.
-
-    The last column is 1 for a right answer, and 0 for a wrong one.
-    """
+def as_csv(images: Iterable[Answer]) -> bytes:
+    """A CSV file of a line per image; the last column is 1 for a right answer, 0 for a wrong."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for file, truth, answer, p in rows:
-        writer.writerow((file, truth, answer, p, "" if truth is None else int(truth == answer)))
+    writer.writerows(images)
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def file_of(dataset: Any, index: int) -> str:
-    """The file of an image; of one that has none, its number."""
-    return dataset.samples[index][0] if hasattr(dataset, "samples") else str(index)

@@ -51,15 +51,13 @@ def embedded(picture: Image.Image, alt: str, kind: str = "PNG") -> Html:
     return element("img", src=f"data:image/{kind.lower()};base64,{data}", alt=alt)
 
 
-def table(
-    caption: str, head: Iterable[Any], rows: Iterable[Iterable[Any]], class_: str = ""
-) -> Html:
+def table(caption: str, head: Iterable[Any], rows: Iterable[Iterable[Any]], kind: str) -> Html:
     """A table that scrolls by itself where it is wide; the first cell of a row is its heading."""
     heads = [element("th", one, scope="col") for one in head]
     lines = [element("tr", element("th", first, scope="row"), *(element("td", one) for one in more))
         for first, *more in rows]  # fmt: skip
     whole = element("table", element("caption", caption), element("thead", element("tr", *heads)),
-        element("tbody", *lines), class_=class_)  # fmt: skip
+        element("tbody", *lines), class_=kind)  # fmt: skip
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
 

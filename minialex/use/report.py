@@ -15,7 +15,7 @@ from minialex.data import Dataset
 from minialex.data.pixels import decoded_for
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train.run import RunFolder
-from minialex.use.answers import Answers, file_of, headlines
+from minialex.use.answers import Answer, Answers, headlines
 from minialex.use.explain import grad_cam
 from minialex.use.page import Html, element, embedded, section, table
 from minialex.use.pictures import overlay
@@ -42,9 +42,9 @@ def report(predictor: Predictor, dataset: Dataset, found: dict[str, Answers], wh
     yield section("Accuracy by class", by_class(answers))
     yield section("What is taken for what", *confusions(answers))
     sure = sorted(range(len(images)), key=lambda i: -images[i].p)
-    wrong = [i for i in sure if images[i].label != images[i].best]
+    wrong = [i for i in sure if not images[i].right]
     for heading, some in (("The surest mistakes", wrong), ("The least certain", sure[::-1])):
-        yield section(heading, *photos(predictor, dataset, answers, some[:MOST_PHOTOS]))
+        yield section(heading, *photos(predictor, dataset, images, some[:MOST_PHOTOS]))
     settings = run_settings(checkpoint) or {"not known": "there is no config.json"}
     rows = [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for key, value in settings.items()]  # fmt: skip
@@ -101,30 +101,29 @@ def confusions(answers: Answers) -> Iterator[Html]:
         return
     rows = [[name, *[Html()] * len(names)] for name in names]
     for i, j in np.argwhere(counts):
-        style = f"--share:{counts[i, j] / counts[i].sum():.3f}"
         kind = "right" if i == j else "wrong"
+        style = f"--share:{counts[i, j] / counts[i].sum():.3f}"
         rows[i][j + 1] = element("span", f"{counts[i, j]:,}", style=style, class_=kind)
     many = "many " * (len(names) > 6)
     yield table("Rows are classes, columns are answers.", ("", *names), rows, f"{many}matrix")
 
 
-def photos(predictor: Predictor, dataset: Dataset, answers: Answers, chosen: list[int]
+def photos(predictor: Predictor, dataset: Dataset, answers: list[Answer], chosen: list[int]
 ) -> Iterator[Html]:  # fmt: skip
     """Some photos, each beside where the network sees its answer."""
     text = "Beside each photo, Grad-CAM: the brighter a place, the more it speaks for the answer."
     images, figures = decoded_for(dataset, predictor.transform), []
     for i in chosen:
-        image, one, file = images[i][0], answers.images[i], file_of(dataset, i)
-        crop = predictor.crop(image)
+        image, (file, truth, best, p, right) = images[i][0], answers[i]
+        crop, x = predictor.crop(image), predictor.batch([image])
         shown = [embedded(crop, file, "JPEG")]
         try:
-            (seen,) = grad_cam(predictor.model, predictor.batch([image]), np.array([one.best]))
+            (seen,) = grad_cam(predictor.model, x, np.array([predictor.classes.index(best)]))
             shown.append(embedded(overlay(crop, seen), f"Grad-CAM of {file}", "JPEG"))
         except ConfigError as error:
             text = f"Without Grad-CAM: {error}."
-        answer, truth = (element("bdi", answers.classes[k]) for k in (one.best, one.label))
-        verdict = [", which is right"] if one.best == one.label else [", but it is ", truth]
-        said = element("span", answer, f" {one.p:.1%}", *verdict)
+        verdict = [", which is right"] if right else [", but it is ", element("bdi", truth)]
+        said = element("span", element("bdi", best), f" {p:.1%}", *verdict)
         name = element("bdi", "/".join(file.split("/")[-2:]), title=file)
         figures.append(element("figure", *shown, element("figcaption", said, name)))
     yield element("p", text if figures else "There are none.")

@@ -1,11 +1,14 @@
 """minialex evaluate: the numbers, by hand; which images; one line where classes differ."""
 
+import json
+
 import pytest
 
 from bad_input import refused, snapshot
-from minialex.commands import evaluate
+from device import DEVICE
+from minialex.commands import evaluate, main
 from minialex.commands.evaluate import open_images
-from minialex.errors import CheckpointError, ConfigError
+from minialex.errors import CheckpointError, ConfigError, DataError
 from trained import command, lenet, make_photos, make_run, sees_red
 
 
@@ -47,6 +50,28 @@ def test_which_images_are_looked_at(folder):
     for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit
         with refused(ConfigError, "not known what the network was trained on", "--data"):
             open_images(None, None, nobody_says)
+
+
+def test_a_folder_has_its_place_and_had_an_option(folder, capsys):
+    texts = []
+    for words in (("photos",), ("--data", "photos"), ("--json", "photos"), ("photos", "--json")):
+        words = [str(folder / word) if word == "photos" else word for word in words]
+        assert main.main(["evaluate", str(folder / "run"), *words, "--device", DEVICE]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and texts[2] == texts[3]
+    numbers = json.loads(texts[2])
+    assert set(numbers) == {"images", "checkpoint", "one_crop"}
+    assert numbers["one_crop"]["confusion"] == [[5, 0], [0, 2]]
+    assert [one["accuracy"] for one in numbers["one_crop"]["classes"]] == [1, 1]
+    assert numbers["one_crop"]["interval"] == pytest.approx([0.645670, 1], abs=1e-6)
+
+
+def test_a_damaged_photo_ends_it_with_its_name(folder, tmp_path):
+    make_photos(tmp_path / "photos")
+    (tmp_path / "photos" / "red" / "1.png").write_bytes(b"no photo")
+    with refused(DataError, "1.png"):
+        command("evaluate", folder / "run", tmp_path / "photos", "--csv", tmp_path / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_ten_crops(folder, capsys):

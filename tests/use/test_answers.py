@@ -42,8 +42,8 @@ def answered(classes, count=50):
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     labels = rng.integers(0, classes, count)
     found = Answers([f"class {i}" for i in range(classes)])
-    for k in range(0, count, 7):
-        found.add(log_p[k : k + 7], labels[k : k + 7])
+    for i in range(count):
+        found.note(f"{i}.jpg", int(labels[i]), log_p[i])
     return found, log_p, labels
 
 
@@ -53,7 +53,8 @@ def test_numbers_are_those_of_a_plain_count(classes):
     numbers, best = found.summary(), log_p.argmax(axis=1)
     assert numbers["right"] == (best == labels).sum() and numbers["of"] == 50
     assert numbers["loss"] == pytest.approx(-log_p[np.arange(50), labels].mean())
-    assert [one.best for one in found.images] == best.tolist()
+    assert [one.best for one in found.images] == [f"class {i}" for i in best]
+    assert [one.right for one in found.images] == (best == labels).tolist()
     assert [one.p for one in found.images] == pytest.approx(np.exp(log_p.max(axis=1)))
     better = [sorted(range(classes), key=lambda c: -row[c])[:TOP] for row in log_p.tolist()]
     expected = np.mean([label in row for label, row in zip(labels, better, strict=True)])
@@ -69,7 +70,8 @@ def test_numbers_are_those_of_a_plain_count(classes):
 
 def test_a_network_without_scores_is_not_right_by_chance():
     found = Answers([str(i) for i in range(20)])
-    found.add(np.full((20, 20), -np.log(20)), np.arange(20))
+    for i in range(20):
+        found.note("", i, np.full(20, -np.log(20)))
     assert found.top == 5 / 20 and found.accuracy == 1 / 20
 
 
@@ -95,18 +97,19 @@ def test_a_name_takes_its_columns():
     assert fit("a\x1b[31m\n", 9) == "a?[31m?  "
 
 
-def test_csv_holds_what_it_was_given():
-    rows = [
-        ('a,"b"\n.jpg', "猫", "狗", 0.25),
-        ("\udcff.jpg", None, "猫", 1 / 3),
-        ("c", "猫", "猫", 1),
-    ]
-    data = as_csv(rows)
+def test_csv_holds_what_was_found():
+    found = Answers(["猫", "狗"])
+    p = np.log([[0.25, 0.75], [2 / 3, 1 / 3], [0.75, 0.25]])
+    files = 'a,"b"\n.jpg', "\udcff.jpg", "c"
+    for file, label, log_p in zip(files, (0, None, 0), p, strict=True):
+        found.note(file, label, log_p)
+    assert found.counts.tolist() == [[1, 1], [0, 0]]
+    data = as_csv(found.images)
     assert b"\xff.jpg" in data
-    found = list(csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
-    assert [row["file"] for row in found] == [row[0] for row in rows]
-    assert [(row["class"], row["answer"], row["right"]) for row in found] == [
+    rows = list(csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
+    assert [row["file"] for row in rows] == list(files)
+    assert [(row["class"], row["answer"], row["right"]) for row in rows] == [
         ("猫", "狗", "0"), ("", "猫", ""), ("猫", "猫", "1"),
     ]  # fmt: skip
-    assert float(found[1]["probability"]) == 1 / 3
+    assert float(rows[1]["probability"]) == np.exp(p[1, 0])
     assert data.startswith(as_csv([]))

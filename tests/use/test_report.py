@@ -1,4 +1,4 @@
-"""The report: what it holds, that nothing in a name gets out of its text, that it needs no other."""
+"""The report: what it holds, that no name gets out of its text, that it needs no other file."""
 
 import json
 import re
@@ -211,7 +211,7 @@ def test_many_classes_have_a_table_of_mistakes_only():
 
 def test_a_class_without_images_stays_in_the_tables():
     found = Answers(["a", "b"])
-    found.add(np.log([[0.25, 0.75]]), np.array([1]))
+    found.note("", 1, np.log([0.25, 0.75]))
     often, matrix = confusions(found)
     assert matrix.count("<td></td>") == 3 and "tbody></tbody" in often
 
@@ -235,7 +235,7 @@ def test_text_is_escaped_and_html_is_not():
     assert (
         element("b", "<i>", Html("<u>"), 5, title='"<') == '<b title="&quot;&lt;">&lt;i&gt;<u>5</b>'
     )
-    assert "<td>&lt;i&gt;</td>" in table("&", ("<",), [("a", "<i>")])
+    assert "<td>&lt;i&gt;</td>" in table("&", ("<",), [("a", "<i>")], "")
 
 
 def test_names_that_are_no_text_are_written(tmp_path):
