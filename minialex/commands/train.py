@@ -168,6 +168,8 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
         accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
         say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
+    page = command_line("evaluate", folder.path, "--report", folder.path / "report.html")
+    say(f"a page about it: {page}")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
