@@ -167,7 +167,7 @@ def test_a_document_names_only_options_that_exist(document):
 def test_the_version_is_the_same_everywhere():
     assert tomllib.loads(read("pyproject.toml"))["project"]["version"] == minialex.__version__
     headings = re.findall(r"^## (.*)$", read("CHANGELOG.md"), re.MULTILINE)
-    assert [one for one in headings if "(unreleased)" not in one][0] == minialex.__version__
+    assert next(one for one in headings if "(unreleased)" not in one) == minialex.__version__
 
 
 def test_the_share_of_the_dense_layers_is_as_stated_on_the_page_of_linear():

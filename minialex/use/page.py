@@ -68,7 +68,7 @@ def section(heading: str, *inside: Any) -> Html:
 
 def pictures(heading: str, cells: Iterable[tuple[Image.Image, str]]) -> Html:
     """A section of pictures, each with the text below it."""
-    figures = [element("figure", embedded(picture, text), element("figcaption", text))
+    figures = [element("figure", embedded(picture, text or heading), element("figcaption", text))
         for picture, text in cells]  # fmt: skip
     return section(heading, element("div", *figures, class_="pictures"))
 
