@@ -116,6 +116,6 @@ def main(options: argparse.Namespace) -> int:
     if options.csv:
         write_whole(options.csv, [as_csv(last.images)])
     if options.report:
-        title = f"Report of {predictor.path.parent.resolve().name}"
-        write_page(options.report, title, report(predictor, dataset, found, what))
+        sections = report(predictor, dataset, found, what)
+        write_page(options.report, f"Report of {options.checkpoint}", sections)
     return 0

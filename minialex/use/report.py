@@ -8,6 +8,7 @@ large page.
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -116,15 +117,16 @@ def photos(predictor: Predictor, dataset: Dataset, answers: list[Answer], chosen
     for i in chosen:
         image, (file, truth, best, p, right) = images[i][0], answers[i]
         crop, x = predictor.crop(image), predictor.batch([image])
-        shown = [embedded(crop, file, "JPEG")]
+        name = "/".join(Path(file).parts[-2:])
+        shown = [embedded(crop, name, "JPEG")]
         try:
             (seen,) = grad_cam(predictor.model, x, np.array([predictor.classes.index(best)]))
-            shown.append(embedded(overlay(crop, seen), f"Grad-CAM of {file}", "JPEG"))
+            shown.append(embedded(overlay(crop, seen), f"Grad-CAM of {name}", "JPEG"))
         except ConfigError as error:
             text = f"Without Grad-CAM: {error}."
         verdict = [", which is right"] if right else [", but it is ", element("bdi", truth)]
         said = element("span", element("bdi", best), f" {p:.1%}", *verdict)
-        name = element("bdi", "/".join(file.split("/")[-2:]), title=file)
-        figures.append(element("figure", *shown, element("figcaption", said, name)))
+        below = element("figcaption", said, element("bdi", name, title=file))
+        figures.append(element("figure", *shown, below))
     yield element("p", text if figures else "There are none.")
     yield element("div", *figures, class_="photos")

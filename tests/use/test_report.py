@@ -61,7 +61,7 @@ def page_of(folder, *more, data=None):
 def test_the_report_has_all_sections_in_the_names_as_they_are(folder, capsys):
     page = page_of(folder, "--csv", folder / "answers.csv")
     assert page.headings == SECTIONS
-    assert page.all_texts("h1") == ["Report of run"]
+    assert page.all_texts("h1") == page.all_texts("title") == [f"Report of {folder / 'run'}"]
     assert {*HOSTILE, "all"} < set(page.all_texts("bdi"))
     names = {name for name, _ in page.opened}
     assert not names & {"script", "link", "iframe", "object", "base", "form", "a"}
