@@ -108,14 +108,15 @@ def main(options: argparse.Namespace) -> int:
     what = f"{len(dataset):,} images: {what}"
     found = answers_to(predictor, dataset, options.ten_crop)
     *_, last = found.values()
-    if options.json:
-        numbers = {name.replace(" ", "_"): one.summary() for name, one in found.items()}
-        print(json.dumps({"images": what, "checkpoint": str(predictor.path), **numbers}, indent=2))
-    else:
-        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
+    # The files first: whoever reads what is printed, such as `head`, may go early.
     if options.csv:
         write_whole(options.csv, [as_csv(last.images)])
     if options.report:
         sections = report(predictor, dataset, found, what)
         write_page(options.report, f"Report of {options.checkpoint}", sections)
+    if options.json:
+        numbers = {name.replace(" ", "_"): one.summary() for name, one in found.items()}
+        print(json.dumps({"images": what, "checkpoint": str(predictor.path), **numbers}, indent=2))
+    else:
+        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
     return 0
