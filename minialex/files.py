@@ -67,8 +67,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def check_ours(path: Path | None, begins: bytes) -> None:
     """Raise ConfigError where a folder is, or a file that does not begin as `begins` does.
 
-    So what a command writes takes the place of nothing but what it wrote before.
+    So what a command writes takes the place of nothing but what it wrote before.  A folder that is
+    missing is said at once, too, not after the work.
     """
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {str(path.parent)!r} to write to; make it first")
     if path is None or not os.path.lexists(path):
         return
     if not path.is_file() or not path.read_bytes().startswith(begins):

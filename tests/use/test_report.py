@@ -111,6 +111,8 @@ def test_the_same_bytes_twice_and_no_file_is_lost(folder):
                 command("evaluate", folder / "run", folder / "photos", option, path)
     with refused(ConfigError, "is something else already"):
         command("predict", folder / "run", folder / "photos", "--csv", weights)
+    with refused(ConfigError, "there is no folder"):
+        command("evaluate", folder / "run", folder / "photos", "--csv", folder / "no" / "a.csv")
     assert snapshot(folder) == first
 
 
