@@ -13,10 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from minialex.data.download import Progress
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import Dataset, at_most, split, without
 from minialex.data.layout import find_parts
-from minialex.data.pets import Progress, download_pets, has_pets
+from minialex.data.pets import download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
