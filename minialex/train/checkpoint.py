@@ -28,6 +28,7 @@ from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
 from minialex.train.files import reason, write_whole
+from minialex.train.pth import read_pth
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
@@ -118,7 +119,8 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """The tensors and the header of a file written by `save_checkpoint`.
 
-    A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
+    A file of another program, such as a .pth of PyTorch, has no header; without `ours`, it may be
+    one.  Raises CheckpointError
     where the file is missing, damaged, cut short, or not one of minialex's.
     """
     name, advice = repr(str(path)), "give a .safetensors file written by training"
@@ -148,17 +150,18 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+    """The tensors and the metadata of a safetensors file, or the tensors of a .pth file.
 
     Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
     tensors, size = {}, os.path.getsize(path)
     with open(path, "rb") as file:
         start = file.read(8)
-        if start.startswith((b"PK\x03\x04", b"\x80\x02")):
-            line = "it is a pickle of PyTorch's, which could run code: write the weights there by"
-            how = "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-            raise ValueError(f"{line} {how}")
+        if start.startswith(b"PK\x03\x04"):
+            return read_pth(path), {}
+        if start.startswith(b"\x80\x02"):
+            how = "load it there, and write it again by torch.save(model.state_dict(), path)"
+            raise ValueError(f"it is of PyTorch before version 1.6: {how}")
         begin = 8 + int.from_bytes(start, "little")
         if begin > size:
             raise ValueError("it was cut short")

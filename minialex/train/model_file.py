@@ -26,6 +26,8 @@ from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.train.files import write_whole
+from minialex.train.pth import pth_bytes
 from minialex.twin import page_of
 
 TABLE: dict[str, type] = {name: getattr(layers, name) for name in layers.__all__
@@ -78,9 +80,16 @@ def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | Non
          transform: Transform | None = None) -> None:  # fmt: skip
     """Write `model` to a .safetensors file, with its class names and preprocessing if given.
 
-    The weights stand under PyTorch's names and in its axis order.  Raises CheckpointError where the
-    disk refuses.
+    The weights stand under PyTorch's names and in its axis order.  Where the name of the file ends
+    in .pth, it is one of PyTorch's, which holds the weights alone, for torch.load.  Raises
+    CheckpointError where the disk refuses, and for a .pth with classes or a transform.
     """
+    if os.fspath(path).endswith(".pth"):
+        if classes is not None or transform is not None:
+            text = f"{str(path)!r}: a .pth holds the weights alone; leave classes and transform out"
+            raise CheckpointError(f"{text}, or choose a name that ends in .safetensors")
+        write_whole(path, [pth_bytes(state_dict(model))])
+        return
     save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
 
 
@@ -119,7 +128,7 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
 
 
 def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Copy the weights of any .safetensors file with our, or PyTorch's, names into `model`.
+    """Copy the weights of any .safetensors or .pth file with our, or PyTorch's, names into `model`.
 
     Raises CheckpointError where the file is missing or damaged, or does not fit the model.
     """
