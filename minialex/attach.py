@@ -65,7 +65,7 @@ def accelerate(
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
     first = first_layer(model)
-    if page_of(first) is Conv2d and id(first) in once:
+    if page_of(first) in (Conv2d, Linear) and id(first) in once:
         first.input_grad = input_grad
     return model
 

@@ -30,6 +30,10 @@ alone, algorithm 2; like PyTorch we multiply it by lr.)
 Clipping.  One bad batch can give a gradient so long that the step destroys what was learned;
 `clip_gradient_norm` shortens it to a length given, in the same direction.
 
+`lr` and `weight_decay` may differ from parameter to parameter, and `freeze` leaves some out, by
+patterns of their names: SGD(model, lr={"*.bias": 0.02, "*": 0.01}, freeze="features.*").  Then
+theta falls into runs with equal numbers, and the formula is applied to each (see optimizer.py).
+
 References: Krizhevsky, Sutskever, Hinton (2012), section 5 (SGD); Kingma, Ba (2015), "Adam",
 algorithm 1; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu, Mikolov,
 Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
@@ -51,10 +55,10 @@ class SGD(Optimizer):
     Raises ConfigError for a momentum outside [0, 1).
     """
 
-    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0):
+    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0, freeze=()):
         if not is_number(momentum, 0, 1):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
-        super().__init__(model, lr, weight_decay, ("v",))
+        super().__init__(model, lr, weight_decay, ("v",), freeze)
         self.momentum = momentum
 
     def update(self, g, lr):
@@ -70,8 +74,9 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
-    ):
+        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False,
+        freeze=(),
+    ):  # fmt: skip
         fits = (
             isinstance(betas, tuple | list)
             and len(betas) == 2
@@ -79,7 +84,7 @@ class Adam(Optimizer):
         )
         if not (fits and is_number(eps) and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
-        super().__init__(model, lr, weight_decay, ("m", "v"))
+        super().__init__(model, lr, weight_decay, ("m", "v"), freeze)
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
 
     def update(self, g, lr):

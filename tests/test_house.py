@@ -152,7 +152,8 @@ def test_a_layer_needs_no_page_but_layer(name):
 def test_the_other_pages_need_pages_alone(name):
     assert of_package(name) <= PAGE_MODULES | {"minialex.errors"}
     outside = IMPORTS[name] - of_package(name)
-    assert outside <= OF_PYTHON | {"collections.abc", "importlib", "operator", "types", "typing"}
+    allowed = OF_PYTHON | {"collections.abc", "importlib", "operator", "types", "typing"}
+    assert outside <= allowed | {"copy", "fnmatch"}  # of the optimizer, for runs of theta
 
 
 @pytest.mark.parametrize("room", ["fast", "gpu"])

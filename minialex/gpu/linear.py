@@ -9,6 +9,7 @@ from minialex.xp import Array, get_xp
 
 class Linear(Twin, page.Linear, device="gpu"):
     form = "gpu: cuBLAS"
+    input_grad = True  # False: backward returns None, see Conv2d's twin
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
@@ -16,7 +17,8 @@ class Linear(Twin, page.Linear, device="gpu"):
         y += self.params["bias"]
         return y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, F)
+    def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
         dy.sum(axis=0, out=grad["bias"])
-        return get_xp(x).matmul(dy, self.params["weight"].T)  # (N, D)
+        dx = get_xp(x).matmul(dy, self.params["weight"].T) if self.input_grad else None
+        return dx  # (N, D)

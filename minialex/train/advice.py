@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from minialex.layers import Layer, Linear, ReLU
-from minialex.params import dict_like, named_arrays
+from minialex.params import named_arrays
 from minialex.train.evaluation import evaluating
 from minialex.train.prefetch import device_batches
 from minialex.twin import page_of
@@ -148,9 +148,9 @@ def updates(run: Any) -> Iterator[tuple[str, float]]:
         v = m / (1 - b1**t) / ((v / (1 - b2**t)) ** 0.5 + optimizer.eps)
     if v is None:  # an optimizer of your own
         return
-    parts = named_arrays(dict_like(run.model.params, v * run.learning_rate()))
+    parts = named_arrays(optimizer.views(v * run.learning_rate()))
     for (new, k, name), (own, key, _) in zip(parts, named_arrays(run.model.params), strict=True):
-        if own[key].ndim > 1:
+        if own[key].ndim > 1 and name not in optimizer.frozen:
             squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
             yield name.removesuffix(".weight"), squares**0.5
 

@@ -17,8 +17,7 @@ from minialex.attach import mixers
 from minialex.errors import ConfigError
 from minialex.layers.layer import Layer
 from minialex.optimizer import Optimizer
-from minialex.params import Params, dict_like
-from minialex.xp import get_xp
+from minialex.params import Params
 
 
 class Chunks:
@@ -31,8 +30,8 @@ class Chunks:
         if size < batch_size and (whole := list(mixers(model))):
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
-        self.model, self.part_grad = model, Params()
-        self.part: Any = None  # a vector as long as theta, made when it is needed
+        self.part_grad = Params()
+        self.part: Any = None  # a vector as long as the gradient, made when it is needed
 
     def of(self, N: int) -> Generator[tuple[slice, float, Params]]:
         """(images, their share of the batch, the grad for backward to write to), part by part.
@@ -41,8 +40,8 @@ class Chunks:
         it when the next part is asked for.
         """
         if self.part is None and self.size < N:
-            self.part = get_xp(self.optimizer.theta).zeros_like(self.optimizer.theta)
-            self.part_grad = dict_like(self.model.params, self.part)
+            self.part = self.optimizer.zeros()
+            self.part_grad = self.optimizer.views(self.part)
         for start in range(0, N, self.size):
             images = slice(start, min(N, start + self.size))
             share = (images.stop - start) / N

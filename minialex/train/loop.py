@@ -38,6 +38,7 @@ from minialex.train.advice import advice
 from minialex.train.arguments import check_arguments
 from minialex.train.chunks import Chunks
 from minialex.train.evaluation import evaluate, evaluating
+from minialex.train.frozen import keep_outputs, upper_part
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, check_finite
 from minialex.train.run import RunFolder
@@ -80,7 +81,7 @@ class Training:
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
         with self.saved.writing():
-            self.keep_images()
+            self.keep_images()  # or what frozen layers make of them
             with self.stop.on_signal(self.screen.line), self.in_training():
                 while self.progress.epoch < self.epochs and not self.seen_enough():
                     self.epoch()
@@ -99,9 +100,9 @@ class Training:
         """Images x (N, H, W, C) and labels (N,) of a batch: forward, loss, backward, update."""
         for images, share, grad in self.chunks.of(len(x)):  # one, unless memory is short
             self.model.set_step(self.steps_done(), images.start)  # chooses what Dropout drops
-            logits, cache = self.model.forward(x[images])
+            logits, cache = self.net.forward(x[images])
             loss, dlogits = self.loss(logits, labels[images], self.label_smoothing)
-            self.model.backward(dlogits if share == 1 else dlogits * share, cache, grad)
+            self.net.backward(dlogits if share == 1 else dlogits * share, cache, grad)
             self.meter.add(loss, logits, labels[images])
         self.optimizer.step(lr=self.learning_rate())
 
@@ -148,11 +149,14 @@ class Training:
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
         self.saved = Saved(self)
+        self.net = upper_part(self)  # which trains: the model, above its frozen layers
 
     def keep_images(self) -> None:
         """Decode photos once, where there is a folder to keep them in and more than one epoch."""
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
-        if self.cache is not False and folder and left > 1 and not self.seen_enough():
+        if left < 1 or self.seen_enough() or keep_outputs(self):
+            return
+        if self.cache is not False and folder and left > 1:
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
             loaders, room = [*filter(None, (self.loader, self.val))], self.saved.needs(folder)
             if line := keep_decoded(loaders, folder.path, self.cache is None, reserve=room):
@@ -268,7 +272,7 @@ class Training:
         loss, accuracy = progress.means()
         row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         if self.val is not None:
-            scores = evaluate(self.model, self.val, self.device, self.screen)
+            scores = evaluate(self.net, self.val, self.device, self.screen)
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds

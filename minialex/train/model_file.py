@@ -25,7 +25,14 @@ from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Trans
 from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
-from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.params import named_arrays
+from minialex.train.checkpoint import (
+    load_checkpoint,
+    load_state_dict,
+    save_checkpoint,
+    state_dict,
+    state_views,
+)
 from minialex.train.files import write_whole
 from minialex.train.pth import pth_bytes
 from minialex.twin import page_of
@@ -127,17 +134,37 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
     return into, header
 
 
-def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
+def load_weights(model: Layer, path: str | os.PathLike[str], new_head: bool = False) -> str:
     """Copy the weights of any .safetensors or .pth file with our, or PyTorch's, names into `model`.
 
-    Raises CheckpointError where the file is missing or damaged, or does not fit the model.
+    With `new_head`, the last layer stays as it is where the file's has another number of classes.
+    Returns a line that says what was done.  Raises CheckpointError where the file is missing or
+    damaged, or does not fit the model.
     """
     tensors, _ = load_checkpoint(path, ours=False)
     weights = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
+    line = f"weights: {path}" + (keep_head(model, weights) if new_head else "")
     try:
         load_state_dict(model, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
+    return line
+
+
+def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
+    """Put the last layer of `model` into `weights` where that has another number of classes there.
+
+    Returns words that say so; "" where it has the same.
+    """
+    own, words = state_views(model), ""
+    *_, (_, _, last) = named_arrays(model.params)
+    layer = last.rpartition(".")[0]
+    for name in (name for name in own if name.rpartition(".")[0] == layer and name in weights):
+        theirs, ours = weights[name].shape, own[name].shape
+        if theirs != ours and theirs[1:] == ours[1:]:
+            weights[name] = own[name]
+            words = f"; its last layer is a new one, of {ours[0]:,} classes, not {theirs[0]:,}"
+    return words
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

@@ -34,7 +34,8 @@ class Saved:
         self.weights: dict[str, np.ndarray] | None = None
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
-        self.last_bytes = run.optimizer.theta.nbytes * (1 + len(run.optimizer.state))
+        vectors = (run.optimizer.theta, *run.optimizer.state.values())
+        self.last_bytes = sum(vector.nbytes for vector in vectors)
         given: Any = run.run
         self.folder = given if given is None or isinstance(given, RunFolder) else RunFolder(given)
         if self.folder is not None:
@@ -50,7 +51,7 @@ class Saved:
         begins = folder.new or not folder.config.exists()
         saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
         if file := None if saved else settings.get("weights"):
-            load_weights(self.run.model, file)
+            self.run.screen.line(load_weights(self.run.model, file, new_head=True))
         if begins:
             folder.claim()
         with locked(folder.path):
@@ -163,11 +164,11 @@ class Saved:
         if any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model or other classes")
         progress = Progress.of(header.get("progress"), name)
-        state, theta = run.optimizer.state, run.optimizer.theta
+        state = run.optimizer.state
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)
         for key, vector in moments.items():
-            if vector is None or vector.shape != theta.shape:
+            if vector is None or vector.shape != state[key].shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
         run.progress, run.optimizer.t = progress, progress.steps
