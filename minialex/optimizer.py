@@ -18,6 +18,7 @@ and it is applied to one run after the other; g and the vectors in `state` leave
 
 import copy
 import fnmatch
+import itertools
 import operator
 
 from minialex.errors import ConfigError, is_number
@@ -56,30 +57,25 @@ class Optimizer:
         self.g, self._grad, self._views = None, {}, []  # made when they are asked for
 
     def find_runs(self, lr, weight_decay, freeze):
-        """The runs of theta that train: (slice, rate in parts of self.lr, weight decay) of each."""
+        """The runs of theta that train: their slices, rates in parts of self.lr, and decays."""
         sizes = {"": self.theta.size}  # a vector of your own has no names
         if isinstance(self.model, Layer):
             arrays = named_arrays(self.model.params)
             sizes = {name: owner[key].size for owner, key, name in arrays}
         self.frozen = set(by_pattern("freeze", dict.fromkeys(freeze, 1), sizes))
-        rates, decays = by_pattern("lr", lr, sizes), by_pattern("weight_decay", weight_decay, sizes)
         trained = [name for name in sizes if name not in self.frozen]
-        for name in trained:
-            if name not in rates or name not in decays:
-                raise ConfigError(f"lr or weight_decay has no pattern for {name}; add '*'")
         if not trained:
             raise ConfigError("freeze leaves no parameter to train; leave a pattern out")
-        self.lr, self.weight_decay = (max(n[name] for name in trained) for n in (rates, decays))
+        rates = by_pattern("lr", lr, trained)
+        decays = by_pattern("weight_decay", weight_decay, trained)
+        self.lr, self.weight_decay = max(rates.values()), max(decays.values())
+        numbers = {name: (rates[name] / (self.lr or 1), decays[name]) for name in trained}
         self._runs, end = list[tuple](), 0
-        for name, size in sizes.items():
-            start, end = end, end + size
-            if name in self.frozen:
-                continue
-            numbers = rates[name] / (self.lr or 1), decays[name]
-            if self._runs and self._runs[-1] == (slice(self._runs[-1][0].start, start), *numbers):
-                start = self._runs.pop()[0].start
-            self._runs.append((slice(start, end), *numbers))
-        self._size = sum(run.stop - run.start for run, _, _ in self._runs)
+        for pair, names in itertools.groupby(sizes, key=numbers.get):
+            start, end = end, end + sum(sizes[name] for name in names)
+            if pair is not None:
+                self._runs.append((slice(start, end), *pair))
+        self._size = sum(sizes[name] for name in trained)
 
     def zeros(self):
         """A vector like g."""
@@ -170,10 +166,10 @@ class Optimizer:
 
 
 def by_pattern(what, given, names):
-    """{name: number} of the names that a pattern fits, by the first one that does.
+    """{name: number}, by the first pattern that fits the name.
 
-    `given` is {pattern: number}, or a number for all.  Raises ConfigError for no such number, and
-    for a pattern that fits no name.
+    `given` is {pattern: number}, or a number for all.  Raises ConfigError for no such number, for a
+    pattern that fits no name, and for a name without a number, which only what is frozen may lack.
     """
     found = dict[str, float]()
     for pattern, value in (given if isinstance(given, dict) else {"*": given}).items():
@@ -181,9 +177,12 @@ def by_pattern(what, given, names):
             raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         if not fitting:
-            known = f"they are called {min(names)} and the like"
-            raise ConfigError(f"{what}: no parameter fits the pattern {pattern!r}; {known}")
+            text = f"{what}: the pattern {pattern!r} fits no parameter to train"
+            raise ConfigError(f"{text}; they are called {min(names)} and the like")
         found = {**dict.fromkeys(fitting, value), **found}
+    for name in names:
+        if what != "freeze" and name not in found:
+            raise ConfigError(f"{what} has no pattern for {name}; add '*' for all others")
     return found
 
 

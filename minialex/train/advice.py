@@ -95,8 +95,8 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
     with contextlib.closing(device_batches(run.loader, run.device, epoch=0)) as batches:
         x, labels = next(batches)
         x, labels = x[: min(IMAGES, run.chunks.size)].copy(), to_cpu(labels)
-    with evaluating(run.model), spying(run.model) as notes:
-        logits = to_cpu(run.model(x))
+    with evaluating(run.net), spying(run.net) as notes:
+        logits = to_cpu(run.net(x))
     if len(set(labels.tolist())) == 1 < len(labels):
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
         yield f"all labels of a batch are {labels[0]}: {fix}"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minialex import attach
-from minialex.data import Compose, DataLoader
+from minialex.data import DataLoader
 from minialex.data.cache import is_ours
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
@@ -102,10 +102,7 @@ def keep_outputs(run: Any) -> bool:
     The loaders of `run` then load that in place of images.
     """
     net, loaders = run.net, [loader for loader in (run.loader, run.val) if loader is not None]
-    same = all(isinstance(loader.transform, Compose) and isinstance(loader.dataset, list | tuple)
-        | is_ours(loader.dataset) for loader in loaders)  # fmt: skip
-    steps = [step for loader in loaders for step in loader.transform.transforms]
-    if net is run.model or not same or not all(type(step) in FIXED for step in steps):
+    if net is run.model or not net.first.layers or not all(map(same_each_time, loaders)):
         return False
     x, _ = next(DataLoader(run.loader.dataset, 1, run.loader.transform).epoch(0))
     shape, images = net.first.output_shape(x.shape[1:]), sum(len(one.dataset) for one in loaders)
@@ -117,6 +114,12 @@ def keep_outputs(run: Any) -> bool:
     net.kept = True
     run.screen.line(f"frozen layers ran once: {show_bytes(need)} of memory keep their outputs")
     return True
+
+
+def same_each_time(loader: DataLoader) -> bool:
+    """Whether it gives an image the same way in each epoch, as far as can be known."""
+    fixed = all(type(step) in FIXED for step in loader.transform.transforms)
+    return fixed and (isinstance(loader.dataset, list | tuple) or is_ours(loader.dataset))
 
 
 def outputs(run: Any, loader: DataLoader) -> DataLoader:

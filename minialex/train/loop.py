@@ -148,15 +148,13 @@ class Training:
             self.val.batch_size = chunk
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
-        self.saved = Saved(self)
-        self.net = upper_part(self)  # which trains: the model, above its frozen layers
+        self.saved, self.net = Saved(self), upper_part(self)  # the model, above frozen layers
 
     def keep_images(self) -> None:
         """Decode photos once, where there is a folder to keep them in and more than one epoch."""
         folder, left = self.saved.folder, self.epochs - self.progress.epoch
-        if left < 1 or self.seen_enough() or keep_outputs(self):
-            return
-        if self.cache is not False and folder and left > 1:
+        goes_on = left > 0 and not self.seen_enough() and not keep_outputs(self)
+        if goes_on and left > 1 and self.cache is not False and folder:
             self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
             loaders, room = [*filter(None, (self.loader, self.val))], self.saved.needs(folder)
             if line := keep_decoded(loaders, folder.path, self.cache is None, reserve=room):
@@ -306,17 +304,15 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     plain             compute by the pages alone, without their fast twins
     algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
     log_interval      steps between readings of the loss from a GPU
-    cache             decode images once, and keep them in the folder while the run lasts; by
-                      default those of ImageFolder and Drawings, which never change
+    cache             keep decoded images in `run` meanwhile; by default of ImageFolder and Drawings
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 
     The rows of the history have "epoch", "train_loss", "train_acc", "val_loss", "val_acc" and
     "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
-    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt: run the program again to
-    resume.  Raises ConfigError for arguments that cannot work, CheckpointError where the folder
-    holds another run, or another program writes to it, TrainingError where the loss or the weights
-    are not finite any more.
+    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt.  Raises ConfigError for arguments
+    that cannot work, CheckpointError where the folder holds another run, or another program writes
+    to it, TrainingError where the loss or the weights are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 

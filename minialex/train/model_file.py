@@ -25,14 +25,8 @@ from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Trans
 from minialex.errors import CheckpointError, MinialexError
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
-from minialex.params import named_arrays
-from minialex.train.checkpoint import (
-    load_checkpoint,
-    load_state_dict,
-    save_checkpoint,
-    state_dict,
-    state_views,
-)
+from minialex.train import checkpoint
+from minialex.train.checkpoint import load_checkpoint, load_state_dict, state_dict
 from minialex.train.files import write_whole
 from minialex.train.pth import pth_bytes
 from minialex.twin import page_of
@@ -97,7 +91,7 @@ def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | Non
             raise CheckpointError(f"{text}, or choose a name that ends in .safetensors")
         write_whole(path, [pth_bytes(state_dict(model))])
         return
-    save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
+    checkpoint.save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
 
 
 def header_of(model: Layer, classes: list[str] | None = None,
@@ -156,10 +150,9 @@ def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
 
     Returns words that say so; "" where it has the same.
     """
-    own, words = state_views(model), ""
-    *_, (_, _, last) = named_arrays(model.params)
-    layer = last.rpartition(".")[0]
-    for name in (name for name in own if name.rpartition(".")[0] == layer and name in weights):
+    own, words = checkpoint.state_views(model), ""
+    head = list(own)[-1].rpartition(".")[0]
+    for name in (name for name in weights.keys() & own if name.rpartition(".")[0] == head):
         theirs, ours = weights[name].shape, own[name].shape
         if theirs != ours and theirs[1:] == ours[1:]:
             weights[name] = own[name]

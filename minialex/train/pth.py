@@ -32,11 +32,9 @@ from minialex.errors import CheckpointError
 MOST_LISTED = 1 << 22  # bytes of the archive's list of its parts
 MOST_PICKLED = 1 << 21  # bytes of the pickle, which needs about 200 for a tensor
 BLOCK = 1 << 20  # bytes read at a time
-STORAGES = {
-    f"torch {name}Storage": np.dtype(dtype)
-    for name, dtype in {"Double": "f8", "Float": "f4", "Half": "f2", "Long": "i8", "Int": "i4",
-                        "Short": "i2", "Char": "i1", "Byte": "u1", "Bool": "?"}.items()
-}  # fmt: skip
+KINDS = {"Double": "f8", "Float": "f4", "Half": "f2", "Long": "i8", "Int": "i4", "Short": "i2",
+         "Char": "i1", "Byte": "u1", "Bool": "?"}  # fmt: skip
+STORAGES = {f"torch {name}Storage": np.dtype(kind) for name, kind in KINDS.items()}
 NAMES = {dtype: name for name, dtype in STORAGES.items()}
 FAULTS = (zipfile.BadZipFile, EOFError, IndexError, RuntimeError, OverflowError, struct.error)
 
@@ -114,17 +112,12 @@ class Parts:
 
 def tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
     """A tensor is a view of its storage.  Raises ValueError where it reaches beyond."""
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, np.ndarray) or {type(n) for n in numbers} != {int}:
-        raise ValueError("it describes a tensor in another way than PyTorch does")
-    count, fits = math.prod(shape), len(shape) == len(strides) <= 32 and min(numbers) >= 0
-    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))
-    if not fits or count > len(storage) or (count and last >= len(storage)):
+    count, size = math.prod(shape), storage.itemsize
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    beyond = count > len(storage) or (count and last >= len(storage))  # NumPy's sums may overflow
+    if beyond or min(offset, *shape, *strides, 0) < 0:
         raise ValueError("it has a tensor that reaches beyond its storage")
-    if not count:
-        return np.empty(shape, storage.dtype)
-    steps = [step * storage.itemsize * (n > 1) for n, step in zip(shape, strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
+    return np.ndarray(shape, storage.dtype, storage, offset * size, [n * size for n in strides])
 
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -132,12 +125,13 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor_v2": tensor,
     "torch._utils _rebuild_parameter": lambda data, *_: data,
 }
+KNOWN = {**STORAGES, **CALLS}
+NEEDLESS = "which no state dict needs and could run code"
 # Opcodes, by the names that Python's pickletools gives them: those that push what they hold, those
 # that push something new, and how much others take off the stack (None: all since the last mark).
 VALUES = {"BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
-MAKES: dict[str, Callable[[], Any]] = {
-    "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "NONE": lambda: None, "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False}  # fmt: skip
+MAKES: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "NEWFALSE": bool,
+                                       "NEWTRUE": lambda: True}  # fmt: skip
 TAKES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None, "SETITEM": 2, "SETITEMS": None,
          "BUILD": 1, "REDUCE": 2, "BINPERSID": 1}  # fmt: skip
 
@@ -165,20 +159,17 @@ def unpickle(data: bytes, storage: Callable[[Any], Any]) -> Any:
             memo[value] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo.get(value))
-        elif name == "GLOBAL" and (value in CALLS or value in STORAGES):
-            stack.append(CALLS.get(value, STORAGES.get(value)))
         elif name in TAKES:
             count = TAKES[name]
             first = len(stack) - count if count else marks.pop()
             taken, stack[first:] = stack[first:], []
             act(name, stack, taken, storage)
+        elif name == "GLOBAL" and value in KNOWN:
+            stack.append(KNOWN[value])
+        elif name == "GLOBAL":
+            raise ValueError(f"its pickle names {value.replace(' ', '.')[:80]!r}, {NEEDLESS}")
         elif name != "PROTO":
-            what = (
-                f"names {value.replace(' ', '.')[:80]!r}"
-                if name == "GLOBAL"
-                else f"has opcode {name}"
-            )
-            raise ValueError(f"its pickle {what}, which no state dict needs and could run code")
+            raise ValueError(f"its pickle has opcode {name}, {NEEDLESS}")
 
 
 def act(name: str, stack: list[Any], taken: list[Any], storage: Callable[[Any], Any]) -> None:

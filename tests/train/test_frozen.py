@@ -162,5 +162,5 @@ def test_the_commands_option(tmp_path):
         part = slice(start, start + own[key].size)
         start = part.stop
         assert np.array_equal(before[part], after[part]) == (name in names), name
-    with refused(ConfigError, "no parameter fits the pattern 'feature.*'"):
+    with refused(ConfigError, "the pattern 'feature.*' fits no parameter"):
         tiny_run.training(tmp_path / "other", freeze="feature.*")
