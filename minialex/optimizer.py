@@ -177,8 +177,8 @@ def by_pattern(what, given, names):
             raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         if not fitting:
-            text = f"{what}: the pattern {pattern!r} fits no parameter to train"
-            raise ConfigError(f"{text}; they are called {min(names)} and the like")
+            text = f"{what}: the pattern {pattern!r} fits no parameter"
+            raise ConfigError(f"{text}; names are such as {min(names)}")
         found = {**dict.fromkeys(fitting, value), **found}
     for name in names:
         if what != "freeze" and name not in found:
