@@ -24,7 +24,7 @@ from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entro
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
-from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
+from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
@@ -102,8 +102,9 @@ def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":
         raise ConfigError("--algorithm winograd is for the CPU; on a GPU choose auto or im2col")
-    large = -(-layer.kernel_size // layer.stride) > LARGEST_KERNEL
-    if algorithm == "winograd" and (large or (layer.stride > 1 and layer.groups > 1)):
+    K, S, G = layer.kernel_size, layer.stride, layer.groups
+    fits = is_square(layer) and -(-K // S) <= LARGEST_KERNEL and 1 in (S, G)
+    if algorithm == "winograd" and not fits:
         raise ConfigError(f"--algorithm winograd cannot do {layer!r}; choose auto or im2col")
 
 

@@ -16,6 +16,8 @@ ADAM_STEP = Kernel("optim.cu", "adam",
 
 class SGD(OptimizerTwin, page.SGD, device="gpu"):
     def update(self, g: Array, lr: float) -> None:
+        if self.nesterov:
+            return page.SGD.update(self, g, lr)
         SGD_STEP(g, lr, self.momentum, self.weight_decay, self.theta, self.state["v"])
 
 
