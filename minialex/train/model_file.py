@@ -44,9 +44,13 @@ def describe(model: Layer) -> dict[str, Any] | None:
         return None if None in inside else {"layer": "Sequential", "layers": inside}
     if kind not in TABLE.values():
         return None
-    # Its attributes of the same names hold the arguments.
-    names = [name for name in inspect.signature(kind).parameters if name not in DRAWN]
-    return {"layer": kind.__name__, **{name: getattr(model, name) for name in names}}
+    # Its attributes of the same names hold the arguments.  A switch that is as usual is left out.
+    usual = inspect.signature(kind).parameters
+    values = {name: getattr(model, name) for name in usual if name not in DRAWN}
+    told = {name: list(value) if isinstance(value, tuple) else value  # as JSON has it
+            for name, value in values.items()
+            if not isinstance(value, bool) or value is not usual[name].default}  # fmt: skip
+    return {"layer": kind.__name__, **told}
 
 
 def build(description: dict[str, Any]) -> Layer:
