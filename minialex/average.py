@@ -22,7 +22,7 @@ take a smaller d there, or make the average after some epochs.
 
 Shapes     theta, a (P,) for P parameters, see params.py
 
-Training does not see the average.  Buffers (see layer.py), such as running means of activations, are
+Training does not see the average.  Buffers (see layer.py), such as running means of numbers, are
 averages already: the model keeps its own.
 
 References: Polyak, Juditsky (1992), "Acceleration of Stochastic Approximation by Averaging";
