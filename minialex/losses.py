@@ -68,7 +68,8 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0, weight=None):
         w = xp.asarray(weight, dtype=t.dtype)
         t = t * (w if labels.ndim == 2 else w / (one_hot * w).sum(axis=1).mean())
     surprise = -(t * xp.where(t > 0, log_p, 0)).sum(axis=1)  # 0 times log 0 is to be 0
-    return surprise.mean(), (xp.exp(log_p) * t.sum(axis=1, keepdims=True) - t) * (1 / N)
+    whole = 1 if weight is None and labels.ndim == 1 else t.sum(axis=1, keepdims=True)
+    return surprise.mean(), (xp.exp(log_p) * whole - t) * (1 / N)
 
 
 def check(logits, labels, label_smoothing, weight=None):

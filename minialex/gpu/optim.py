@@ -1,4 +1,7 @@
-"""The optimizers' twins on a GPU -- one kernel a step, see optim.cu; the host gathers constants."""
+"""The optimizers' twins on a GPU -- one kernel a step, see optim.cu; the host gathers constants.
+
+Nesterov's momentum goes the page's way.
+"""
 
 import math
 
