@@ -60,8 +60,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: the model {sizes}; make a new optimizer")
         self.theta = theta
         self.state = {name: like(self.theta, vector) for name, vector in self.state.items()}
-        self.g = get_xp(old).zeros_like(old) if self.g is None else self.g
-        self.g = like(self.theta, self.g)
+        self.g = get_xp(theta).zeros_like(theta) if self.g is None else like(theta, self.g)
         self._grad.update(dict_like(self.model.params, self.g))
         self._views = [owner[key] for owner, key, _ in named_arrays(self.model.params)]
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, scratch
@@ -42,15 +43,14 @@ COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about
 
 def im2col(x: Array, K: Size, S: Size, P: Size) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
-    N, H, W, C = x.shape
+    _, H, W, C = x.shape
     (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
-    H, W = H + 2 * PH, W + 2 * PW
-    x = on_canvas(x, "pad", (H, W), (PH, PW)) if PH or PW else x  # P rows and columns of zeros
-    n, h, w, c = x.strides
+    # With P rows and columns of zeros on each side.
+    x = on_canvas(x, "pad", (H + 2 * PH, W + 2 * PW), (PH, PW)) if PH or PW else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
-    shape = (N, (H - KH) // SH + 1, (W - KW) // SW + 1, KH, KW, C)
-    patches = np.lib.stride_tricks.as_strided(x, shape, (n, SH * h, SW * w, h, w, c))
-    X = scratch(x, "columns", shape)
+    patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
+    patches = patches.transpose(0, 1, 2, 4, 5, 3)
+    X = scratch(x, "columns", patches.shape)
     X[...] = patches
     return X.reshape(-1, KH * KW * C)
 

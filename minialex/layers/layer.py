@@ -27,7 +27,8 @@ backward pass by the same question: which outputs does this number move, and how
 dL/dweight, and so on.  Each derivative has the shape of its variable.
 
     Activations are channels-last: (N, H, W, C) for N images of H x W pixels with C channels each.
-    Everything follows the dtype of the input: float32 to train, float64 to check gradients.
+    Everything follows the dtype of the input: float32 to train, float64 to check gradients;
+    and its device: get_xp(x) is NumPy, or CuPy for an array on a GPU.  Read it as np.
 
 Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
 What a layer does keep is its parameters and its `training` flag (Dropout acts differently in

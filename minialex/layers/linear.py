@@ -24,14 +24,15 @@ and ask which outputs one number touches; the chain rule adds up what L feels th
 
 All images share W, so their derivatives are added: that is why there is a sum over n.
 
-The initial weights.  A sum of D independent terms has D times the variance of one of them; so if D
-did not matter to the weights, signals would grow or vanish from layer to layer.  Weights of mean 0
-and variance 2/D keep them the same size where a ReLU, which drops half of y, follows:
+The initial weights (chapter 2 of the book derives them).  A sum of D independent terms has D times
+the variance, the mean square, of one of them; so if D did not matter to the weights, signals would
+grow or vanish from layer to layer.  Weights of mean 0 and variance 2/D keep them the same size
+where a ReLU, which drops half of y, follows:
 
     mean of y^2 = D * 2/D * mean of x^2,     and half of that after the ReLU: the mean of x^2 again
 
-AlexNet's three Linear layers hold 94 % of its parameters, and do 5 % of its multiply-adds
-(ungrouped, 1,000 classes).
+AlexNet's three Linear layers hold 94 % of its parameters, and do 5 % of its multiplications (of the
+form in one piece, "ungrouped", with 1,000 classes).
 
 Reference: He, Zhang, Ren, Sun (2015), "Delving Deep into Rectifiers", eq. 10: the variance 2/D.
 """

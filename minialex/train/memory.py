@@ -144,9 +144,15 @@ def peak_bytes(device: str) -> int:
 
 def system_bytes(file: str, name: str) -> int:
     """A number of Linux's /proc, such as VmRSS of self/status, in bytes; elsewhere 0."""
+    return int((system_value(file, name) or "0").split()[0]) << 10  # there it is in kB
+
+
+def system_value(file: str, name: str) -> str:
+    """What Linux's /proc says of a name in one of its files; elsewhere ""."""
     path = Path("/proc", file)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:")), 0)
+    pairs = (line.partition(":")[::2] for line in lines)
+    return next((value.strip() for key, value in pairs if key.strip() == name), "")
 
 
 def parse_bytes(text: str) -> int:

@@ -14,7 +14,7 @@ no description: you make it in your program, and `load(path, into=model)` fills 
 
 import inspect
 import os
-from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ from minialex.models import AlexNet
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
 from minialex.twin import page_of
 
-TABLE: dict[str, type] = {name: getattr(layers, name) for name in layers.__all__
-                          if name not in ("Layer", "Sequential")}  # fmt: skip
+TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__
+                         if name not in ("Layer", "Sequential")}  # fmt: skip
 FIXED = (Resize, CenterCrop, ToArray, Normalize)  # transforms that give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
 
@@ -62,20 +62,12 @@ def build(description: dict[str, Any]) -> Layer:
     name = given.pop("layer", "AlexNet")  # version 0.1.0 knew only that
     if name == "Sequential" and isinstance(given.get("layers"), list):
         return Sequential(*map(build, given["layers"]))
-    kind: Callable[..., Layer] | None = AlexNet if name == "AlexNet" else TABLE.get(name)
+    kind = AlexNet if name == "AlexNet" else TABLE.get(name)
     if kind is None:
         raise CheckpointError(f"it has a layer {str(name)[:40]!r}, which is not one of minialex's")
     if "rng" in inspect.signature(kind).parameters:
-        given["rng"] = _Zeros()
+        given["rng"] = SimpleNamespace(standard_normal=np.zeros)  # the weights are in the file
     return kind(**given)
-
-
-class _Zeros:
-    """Draws no random numbers: the weights come from the file."""
-
-    def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Zeros."""
-        return np.zeros(shape, dtype=dtype)
 
 
 def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | None = None,
@@ -105,8 +97,9 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
 ) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
     """The network in a file, and the header beside it: "model", "classes", "transform".
 
-    Its weights are copied into the network `into`, if one is given.  Raises CheckpointError where
-    the file is missing or damaged, does not fit `into`, or describes no network.
+    Its weights are copied into the network `into`, if one is given; the file may be any with our
+    names, which are PyTorch's, then.  Raises CheckpointError where the file is missing or damaged,
+    does not fit `into`, or describes no network.
     """
     tensors, header = load_checkpoint(path, ours=into is None)
     tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
@@ -118,21 +111,11 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
             into = build(description)
         except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:
             raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
-    load_state_dict(into, tensors)
-    return into, header
-
-
-def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Copy the weights of any .safetensors file with our, or PyTorch's, names into `model`.
-
-    Raises CheckpointError where the file is missing or damaged, or does not fit the model.
-    """
-    tensors, _ = load_checkpoint(path, ours=False)
-    weights = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
     try:
-        load_state_dict(model, weights)
+        load_state_dict(into, tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
+    return into, header
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bad_input import refused, snapshot
-from minialex.data import ImageFolder, pets
+from minialex.data import ImageFolder, download, pets
 from minialex.errors import DataError
 from pets_server import (
     ANNOTATIONS,
@@ -148,9 +148,9 @@ def test_progress_counts_every_byte_and_closes(tmp_path, server):
 
 
 def test_a_wrong_checksum_deletes_the_file_and_says_so(tmp_path, server):
-    sums = {**server.sums(), "images.tar.gz": "0" * 32}
-    with refused(DataError, "images.tar.gz", "0" * 32, "deleted", "again"):
-        server.get(tmp_path, md5=sums)
+    sums = {**server.sums(), "images.tar.gz": "0" * 64}
+    with refused(DataError, "images.tar.gz", "0" * 64, "deleted", "again"):
+        server.get(tmp_path, sha256=sums)
     assert [p.name for p in (tmp_path / "pets-download").iterdir()] == ["annotations.tar.gz"]
     server.get(tmp_path)
     check_arranged(tmp_path)
@@ -290,9 +290,9 @@ def test_a_crash_while_arranging_leaves_nothing_half_made(tmp_path, server, monk
     assert len(server.requests) == 2  # the archives were kept
 
 
-def test_the_official_sums_have_the_form_of_md5():
-    assert set(pets.MD5) == {"annotations.tar.gz", "images.tar.gz"}
-    assert all(len(s) == 32 and int(s, 16) for s in pets.MD5.values())
+def test_the_official_sums_have_the_form_of_sha256():
+    assert set(pets.SHA256) == {"annotations.tar.gz", "images.tar.gz"}
+    assert all(len(s) == 64 and int(s, 16) for s in pets.SHA256.values())
     assert pets.ADDRESS.startswith("https://") and pets.ADDRESS.endswith("/")
 
 
@@ -334,5 +334,7 @@ def test_two_at_once_both_succeed(tmp_path, server):
 def test_https_is_not_left(to):
     request = urllib.request.Request("https://example.org/images.tar.gz")
     with pytest.raises(urllib.error.URLError, match="not https"):
-        pets._StaysSafe().redirect_request(request, None, 302, "", {}, to)
-    assert pets._StaysSafe().redirect_request(request, None, 302, "", {}, "https://example.org/y")
+        download._StaysSafe().redirect_request(request, None, 302, "", {}, to)
+    assert download._StaysSafe().redirect_request(
+        request, None, 302, "", {}, "https://example.org/y"
+    )

@@ -132,8 +132,8 @@ class Server:
         handler.wfile.write(body[first:end])
 
     def sums(self):
-        return {name: hashlib.md5(body).hexdigest() for name, body in self.files.items()}
+        return {name: hashlib.sha256(body).hexdigest() for name, body in self.files.items()}
 
     def get(self, root, **options):
-        own = {"base_url": self.url, "md5": self.sums(), "timeout": 20}
+        own = {"base_url": self.url, "sha256": self.sums(), "timeout": 20}
         return download_pets(root, **own | options)
