@@ -19,12 +19,10 @@ from pathlib import Path
 import markdown2
 import pdoc.render
 import pdoc.search
+from colours import coloured, dark_code, page_code
 from docstrings import docstring_html, inline
 from markupsafe import Markup
 from pdoc.render_helpers import markdown_extensions
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import CppLexer, get_lexer_for_filename
 
 import minialex
 
@@ -34,7 +32,6 @@ MODULES = [
     "minialex",
     *(m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.") if "__" not in m.name),
 ]
-FORMATTER = HtmlFormatter(cssclass="pdoc-code", linenos=False)
 CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
 FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))(?: [^<]*)?</code>")
 DOCUMENT = re.compile(r"(?<![\w\"/>.-])(docs/[\w/-]+\.md)(?![\w\"])")  # named without `...`
@@ -49,7 +46,7 @@ def place(path):
     if not (ROOT / path).exists() or path.parts[:1] == ("..",):
         return None
     inside = path.relative_to("docs") if path.parts[0] == "docs" else path
-    if path.suffix == ".md" and (path.parts[0] == "docs" or path.as_posix() in DOCUMENTS):
+    if path.suffix == ".md" and (inside != path or path.as_posix() in DOCUMENTS):
         return inside.with_name(inside.name.lower()).with_suffix(".html")
     if path.suffix == ".png":
         return inside
@@ -88,7 +85,9 @@ def link_files(text, page, shown):
 def chapter_html(path, shown):
     """A Markdown document of the repository as HTML, and its table of contents."""
     text, page = (ROOT / path).read_text(encoding="utf-8"), place(path)
-    text = CHINESE_BREAK.sub("", text)
+    parts = re.split(r"^(```.*?^```)$", text, flags=re.MULTILINE | re.DOTALL)
+    parts[::2] = [CHINESE_BREAK.sub("", part) for part in parts[::2]]  # not within code
+    text = "".join(parts)
     extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
@@ -140,6 +139,18 @@ def reading_order():
     return list(dict.fromkeys(name for name in names if name in MODULES))
 
 
+def chapter_of_pages():
+    """For each module that the book's reading order names: the chapter that it belongs to."""
+    text = (ROOT / "docs" / "book" / "README.md").read_text(encoding="utf-8")
+    found, chapter = {}, None
+    for link in re.findall(r"\]\(([\w./-]+)\)", text.partition("## Twenty")[0]):
+        if re.match(r"\d", link):
+            chapter = f"docs/book/{link}"
+        elif link.startswith("../../minialex/"):
+            found[link[6:].removesuffix(".py").replace("/", ".")] = chapter
+    return {page: (place(path).as_posix(), title(path)) for page, path in found.items()}
+
+
 def summary(name):
     """What the first line of a module's docstring says behind its name."""
     line = (pdoc.doc.Module.from_name(name).docstring or "").partition("\n")[0]
@@ -169,7 +180,7 @@ class Site:
         self.env.filters["link_files"] = lambda text, page: Markup(
             link_files(str(text), Path(page), self.shown)
         )
-        self.env.globals["exercises"] = self.exercises
+        self.env.globals |= {"exercises": self.exercises, "chapter_of": chapter_of_pages()}
         self.env.globals |= {"order": self.order, "names": MODULES, "dark_code": dark_code()}
         self.env.globals["place_of"] = lambda name: f"{name.replace('.', '/')}.html"
         pdoc.search.to_html = docstring_html
@@ -188,8 +199,8 @@ class Site:
         self.front()
         for path in sorted(self.shown):  # grows: folders show their files
             self.source(path)
-        search = pdoc.render.search_index(self.modules)
-        (self.out / "search.js").write_text(search, encoding="utf-8")
+        search = self.out / "search.js"
+        search.write_text(pdoc.render.search_index(self.modules), encoding="utf-8")
 
     def write(self, page, text):
         path = self.out / page.with_suffix(".html")
@@ -198,10 +209,9 @@ class Site:
 
     def page(self, template, page, **values):
         """Write a page that is not a module's.  `root` leads back to the front page."""
-        root = "../" * (len(page.parts) - 1)
-        module = {"modulename": "." * (len(page.parts) - 1)}  # for pdoc's search: how deep it lies
-        text = self.env.get_template(template).render(module=module, root=root, **values)
-        self.write(page, text)
+        depth = len(page.parts) - 1
+        values |= {"root": "../" * depth, "module": {"modulename": "." * depth}}  # of pdoc's search
+        self.write(page, self.env.get_template(template).render(**values))
 
     def chapter(self, path):
         page = place(path)
@@ -219,9 +229,9 @@ class Site:
                 for file in re.findall(r">([\w/]+)\.py<", heading):
                     self.exercises[f"minialex.{file.replace('/', '.')}"] = anchor
         row = self.chinese if path in self.chinese else self.chapters
-        row = [None, *row, None] if path in row else [None, path, None]
-        i = row.index(path)
-        near = [other and (place(other).name, title(other)) for other in (row[i - 1], row[i + 1])]
+        row = [None, *(row if path in row else [path]), None]
+        both = row[row.index(path) - 1], row[row.index(path) + 1]
+        near = [other and (place(other).name, title(other)) for other in both]
         self.page(
             "chapter.html.jinja2", page, title=title(path), text=Markup(text), contents=contents,
             before=near[0], after=near[1], lang="zh-Hans" if path in self.chinese else "en",
@@ -239,10 +249,9 @@ class Site:
                 ("documents", self.documents + DOCUMENTS),
             )
         }  # fmt: skip
-        notebooks = sorted((ROOT / "docs" / "notebooks").glob("*.py"))
         entries["notebooks"] = [
             (link(Path("index.html"), path.relative_to(ROOT), self.shown), head(path))
-            for path in notebooks
+            for path in sorted((ROOT / "docs" / "notebooks").glob("*.py"))
         ]
         self.page(
             "front.html.jinja2", Path("index.html"), rooms=rooms, **entries,
@@ -251,18 +260,17 @@ class Site:
 
     def source(self, path):
         """A file of the repository with its colours, or the list of those in a folder."""
-        page = place(path)
-        if (ROOT / path).is_dir():
-            files = sorted(p for p in (ROOT / path).iterdir() if p.suffix in (".py", ".cu", ".md"))
+        page, there = place(path), ROOT / path
+        if there.is_dir():
+            files = sorted(p for p in there.iterdir() if p.suffix in (".py", ".cu", ".md"))
             shown = set()
             rows = [(link(page, file.relative_to(ROOT), shown), file.name) for file in files]
-            text = "".join(f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
-            text = f"<ul>{text}</ul>"
+            items = (f'<li><a href="{target}">{name}</a></li>' for target, name in rows)
+            text = f"<ul>{''.join(items)}</ul>"
             for file in shown:
                 self.source(file)
         else:
-            code = (ROOT / path).read_text(encoding="utf-8")
-            text = coloured(code, path.name)
+            text = coloured(there.read_text(encoding="utf-8"), path.name)
         self.page(
             "chapter.html.jinja2", page, title=path.as_posix(), lang="en",
             text=Markup(f"<h1>{path.as_posix()}</h1>{text}"),
@@ -272,24 +280,6 @@ class Site:
 def plain(text):
     """HTML without its tags."""
     return html.unescape(re.sub("<[^>]+>", "", text))
-
-
-def coloured(code, name):
-    lexer = CppLexer() if name.endswith(".cu") else get_lexer_for_filename(name)
-    return highlight(code, lexer, FORMATTER)
-
-
-def page_code(module):
-    """The code of a module, without the docstring that stands above it already."""
-    tree = ast.parse(module.source)
-    end = tree.body[0].end_lineno if ast.get_docstring(tree) else 0
-    code = "\n".join(module.source.splitlines()[end:]).strip("\n")
-    return Markup(coloured(code, "page.py")) if code else ""
-
-
-def dark_code():
-    """The colours of code for those who read light on dark."""
-    return HtmlFormatter(style="github-dark").get_style_defs(".pdoc-code")
 
 
 def main():

@@ -24,12 +24,11 @@ from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entro
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
-from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
+from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
 SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
-LARGEST_KERNEL = len(POINTS)  # of Winograd's method
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
@@ -60,8 +59,7 @@ def accelerate(
     for layer in convolutions:
         layer.algorithm = algorithm
     if optimizer is not None:
-        kind = type(optimizer)
-        optimizer.__class__ = OPTIMIZER_TWINS.get((kind, device), kind)
+        optimizer.__class__ = OPTIMIZER_TWINS.get((type(optimizer), device), type(optimizer))
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
     first = first_layer(model)
@@ -102,8 +100,9 @@ def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":
         raise ConfigError("--algorithm winograd is for the CPU; on a GPU choose auto or im2col")
-    large = -(-layer.kernel_size // layer.stride) > LARGEST_KERNEL
-    if algorithm == "winograd" and (large or (layer.stride > 1 and layer.groups > 1)):
+    K, S, G = layer.kernel_size, layer.stride, layer.groups
+    fits = is_square(layer) and len(POINTS) * S >= K and 1 in (S, G)
+    if algorithm == "winograd" and not fits:
         raise ConfigError(f"--algorithm winograd cannot do {layer!r}; choose auto or im2col")
 
 
@@ -119,8 +118,7 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
         head = head_length(children)
-        parts = [part for child in children[:head] for part in family(child)]
-        convolves = any(isinstance(part, Conv2d) for part in parts)
+        convolves = any(isinstance(p, Conv2d) for child in children[:head] for p in family(child))
         if type(layer) is not Sequential and convolves and not inside:
             layer.head, inside = head, True
         else:
@@ -131,10 +129,9 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
 
 def head_length(children: list[Layer]) -> int:
     """How many layers, from the first on, treat each image by itself and draw no random numbers."""
-    for length, child in enumerate(children):
-        if list(mixers(child)) or any(hasattr(part, "stream") for part in family(child)):
-            return length
-    return len(children)
+    draws = (any(hasattr(part, "stream") for part in family(child)) for child in children)
+    ends = (i for i, drawn in enumerate(draws) if drawn or any(mixers(children[i])))
+    return next(ends, len(children))
 
 
 def mixers(layer: Layer, name: str = "") -> Iterator[str]:

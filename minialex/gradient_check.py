@@ -90,8 +90,7 @@ class Check:
 
     def run(self, found: Found, max_entries: int | None) -> GradReport:
         """All of it."""
-        verdicts: list[Verdict] = []
-        notes: list[str] = []
+        verdicts, notes = list[Verdict](), list[str]()
         problems = not_finite(self.arrays())
         if not problems:
             self.y = self.forward()
@@ -101,18 +100,16 @@ class Check:
             gradients = self.backward(self.dy)
             problems, notes = behaviour(self, gradients, found)
             for name, array in self.arrays():
-                problem = wrong_form(self.layer, name, array, gradients[name])
-                if not problem and gradients[name] is not None:
-                    entries = Entries(name, array, gradients[name])
-                    verdicts.append(self.check_array(entries, max_entries))
-                problems += [problem] if problem else []
+                wrong = wrong_form(self.layer, name, array, gradients[name])
+                problems += wrong
+                if not wrong and gradients[name] is not None:
+                    verdicts.append(self.check_array(name, array, gradients[name], max_entries))
             if not any(verdict.checked for verdict in verdicts):
                 problems.append("there was nothing to compare")
-        error, name, index, numeric, analytic = self.worst
-        return GradReport(ok=error <= self.tolerance and not problems, error=max(error, 0.0),
-            tolerance=self.tolerance, name=name, index=index, numeric=numeric, analytic=analytic,
-            checked=sum(v.checked for v in verdicts), kinks=sum(v.kinks for v in verdicts),
-            problems=tuple(problems), notes=tuple(notes), arrays=tuple(verdicts))  # fmt: skip
+        ok, error = self.worst[0] <= self.tolerance and not problems, max(self.worst[0], 0.0)
+        counts = sum(v.checked for v in verdicts), sum(v.kinks for v in verdicts)
+        return GradReport(ok, error, self.tolerance, *self.worst[1:], *counts, tuple(problems),
+            tuple(notes), tuple(verdicts))  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
 
@@ -127,16 +124,15 @@ class Check:
         self.layer.set_step(0, first)
         return self.layer.forward(x)
 
-    def forward_on(self, images: slice | None) -> tuple[Array, Any]:
-        """On all images or on some."""
-        x, first = (self.x, 0) if images is None else (self.x[images], images.start)
-        return self.run_forward(x.copy(), first)
+    def forward_on(self, images: Any) -> tuple[Array, Any]:
+        """On a copy of some images, or of all by `...`."""
+        return self.run_forward(self.x[images].copy(), getattr(images, "start", 0))
 
-    def forward(self, images: slice | None = None) -> np.ndarray:
-        """y of all images or of some, on the host."""
+    def forward(self, images: Any = ...) -> np.ndarray:
+        """y on the host."""
         return to_cpu(self.forward_on(images)[0])
 
-    def backward(self, dy: np.ndarray, images: slice | None = None) -> dict[str, Any]:
+    def backward(self, dy: np.ndarray, images: Any = ...) -> dict[str, Any]:
         """The analytic gradient of every array, by name.  What backward does not write is NaN."""
         _, cache = self.forward_on(images)
         return self.backward_from(cache, to_device(dy.copy(), self.device))[1]
@@ -156,95 +152,98 @@ class Check:
 
     # ------------------------------------------------------------------------- the comparison
 
-    def check_array(self, found: "Entries", max_entries: int | None) -> Verdict:
+    def check_array(self, name: str, array: Array, analytic: np.ndarray,
+        max_entries: int | None) -> Verdict:  # fmt: skip
         """Some entries one by one, then all together."""
-        size = found.array.size
-        places = np.arange(size)
-        if max_entries is not None and max_entries < size:
-            places = np.sort(self.rng.choice(size, max_entries, replace=False))
+        self.found, self.array, self.analytic = Verdict(name, array.size), array, analytic
+        self.numeric = np.full(array.shape, math.nan)  # where it was not asked
+        self.largest = float(abs(analytic).max(initial=0))
+        places = np.arange(array.size)
+        if max_entries is not None and max_entries < array.size:
+            places = np.sort(self.rng.choice(array.size, max_entries, replace=False))
         for i in places:
-            self.check_entry(found, i)
-        together = not found.wrong and size > 1 and self.all_at_once(found)
-        looks = hints(self, found.name, found.numeric, found.analytic) if found.wrong else iter(())
-        counts = found.checked, found.wrong, found.kinks, found.shared
-        return Verdict(found.name, size, *counts, together, next(looks, ""))
+            self.check_entry(i)
+        if self.found.wrong:
+            self.found.hint = next(hints(self, name, self.numeric, analytic), "")
+        elif array.size > 1:
+            self.found.together = self.all_at_once()
+        return self.found
 
-    def check_entry(self, found: "Entries", i: int) -> None:
+    def check_entry(self, i: int) -> None:
         """Compare entry number i alone."""
-        index = tuple(int(k) for k in np.unravel_index(i, found.array.shape))
-        error, numeric, analytic, kind = self.compare(found, index, np.ones(()))
+        index, found = tuple(int(k) for k in np.unravel_index(i, self.array.shape)), self.found
+        error, numeric, analytic, kind = self.compare(index, np.ones(()))
         found.kinks, found.shared = found.kinks + (kind == 1), found.shared + (kind == 2)
         found.checked, found.wrong = found.checked + 1, found.wrong + (error > self.tolerance)
-        found.numeric[index] = numeric
+        self.numeric[index] = numeric
         if error > self.worst[0]:
             self.worst = (error, found.name, index, numeric, analytic)
 
-    def all_at_once(self, found: "Entries") -> bool:
+    def all_at_once(self) -> bool:
         """Whether all entries, moved together, show that some are wrong; then look for one."""
-        shape, places = found.array.shape, np.arange(found.array.size)
+        shape, places = self.array.shape, np.arange(self.array.size)
         amounts = self.rng.uniform(0.5, 1, shape) * self.rng.choice([-1, 1], shape)
         for u in (np.ones(shape), amounts):
-            error, numeric, analytic, _ = self.compare(found, ..., u)
+            error, numeric, analytic, _ = self.compare(..., u)
             if error > self.tolerance:
                 while len(places) > 1:
                     half, part = places[: len(places) // 2], np.zeros(shape)
                     part.flat[half] = amounts.flat[half]
-                    here = self.compare(found, ..., part)[0] > self.tolerance
+                    here = self.compare(..., part)[0] > self.tolerance
                     places = half if here else places[len(half) :]
-                self.check_entry(found, places[0])
-                if not found.wrong:
-                    self.worst = max(self.worst, (error, found.name, (), numeric, analytic))
+                self.check_entry(places[0])
+                if not self.found.wrong:
+                    self.worst = max(self.worst, (error, self.found.name, (), numeric, analytic))
                 return True
         return False
 
-    def compare(self, found: "Entries", where: Any,
-        u: np.ndarray) -> tuple[float, float, float, int]:  # fmt: skip
+    def compare(self, where: Any, u: np.ndarray) -> tuple[float, float, float, int]:
         """Move array[where] along u: error, numeric and analytic slope, and the kind of kink.
 
         The kind is 0 for none, else as in `kind_of_kink`; where all entries move, outputs at kinks
         are left out.
         """
         together, best, kink = where is ..., (math.inf, 0.0, 0.0), None
-        v = found.array[where].copy()
+        v = self.array[where].copy()
         for which, scale in enumerate(self.scales(abs(to_cpu(v)))):
             length, apart = float(np.linalg.norm(u * scale)), 0.0
             step = u * scale / length
             for h in self.eps * 0.1 ** np.arange(5):
-                right, left = self.slopes(found.array, where, v, h * length, step)
+                right, left = self.slopes(where, v, h * length, step)
                 steepest = max(abs(right).max(), abs(left).max(), SMALLEST)
                 # A kink's slopes stay apart as h shrinks, a smooth curve's approach each other.
                 gap = abs(right - left)
                 bent = gap > np.maximum(apart / 2, BEND * h * steepest)
                 bent &= gap > 1e-15 * abs(self.y) / (h * length)  # what rounding may do
                 smooth, apart = self.dy * ~bent, gap
-                gradient = self.backward(smooth)[found.name] if bent.any() else found.analytic
+                gradient = self.backward(smooth)[self.found.name] if bent.any() else self.analytic
                 terms, numeric = gradient[where] * step, float((smooth * (right + left)).sum()) / 2
-                size = max(float(np.linalg.norm(terms)), 0 if together else found.size)
+                size = max(float(np.linalg.norm(terms)), 0 if together else self.largest)
                 analytic = float(terms.sum())
                 error = abs(numeric - analytic) / max(abs(numeric), size, SMALLEST)
                 result = math.inf if math.isnan(error) else error, numeric, analytic
                 if not bent.any() or (together and not bent.all()):
                     best = result if result[0] < best[0] / 2 else best
                     kink = kink if which else None
-                    if result[0] <= self.tolerance or found.wrong >= ENOUGH:
+                    if result[0] <= self.tolerance or self.found.wrong >= ENOUGH:
                         return *result, 0
                 elif which == 0:
                     kink = result, right, left, bent, max(self.tolerance, BEND * h)
         if kink is None or together:
             return *(kink[0] if kink and math.isinf(best[0]) else best), 0
         (error, *_), right, left, bent, tolerance = kink
-        kind = self.kind_of_kink(found.name, where, right, left, bent, tolerance)
+        kind = self.kind_of_kink(where, right, left, bent, tolerance)
         numeric = float((self.dy * (right + left)).sum()) / 2
-        return error if kind else max(error, 1.0), numeric, float(found.analytic[where]), kind
+        return error if kind else max(error, 1.0), numeric, float(self.analytic[where]), kind
 
-    def slopes(self, array: Array, where: Any, v: Array, h: float, step: np.ndarray) -> Any:
+    def slopes(self, where: Any, v: Array, h: float, step: np.ndarray) -> Any:
         """How fast each output moves as array[where] moves along `step` from v, right and left."""
         change = to_device(h * step, self.device)
-        array[where] = v + change
+        self.array[where] = v + change
         right = self.forward()
-        array[where] = v - change
+        self.array[where] = v - change
         left = self.forward()
-        array[where] = v
+        self.array[where] = v
         return (right - self.y) / h, (self.y - left) / h
 
     def scales(self, v: np.ndarray) -> Iterator[np.ndarray]:
@@ -256,8 +255,7 @@ class Check:
         if abs(self.y).max() > 100:
             yield np.maximum(abs(self.y).max(), ordinary)
 
-    def kind_of_kink(self, name: str, where: Index, right: Any, left: Any, bent: Any,
-        tolerance: float) -> int:  # fmt: skip
+    def kind_of_kink(self, where: Index, right: Any, left: Any, bent: Any, tolerance: float) -> int:
         """Whether the gradient of each bent output is a slope, right or left (1 for all of them).
 
         2 where some lie between the two, 0 where one lies beyond.
@@ -266,21 +264,10 @@ class Check:
         for output in np.argwhere(bent):  # ask backward for each of them alone
             alone, place = np.zeros_like(self.dy), tuple(output)
             alone[place] = 1
-            slope = float(self.backward(alone)[name][where])
+            slope = float(self.backward(alone)[self.found.name][where])
             low, high = sorted((float(right[place]), float(left[place])))
             margin = tolerance * max(abs(low), abs(high), SMALLEST)
             if not low - margin <= slope <= high + margin:
                 return 0
             kind = kind if min(slope - low, high - slope) <= margin else 2
         return kind
-
-
-class Entries:
-    """What is known of the entries of an array: `numeric` is NaN where it was not asked."""
-
-    checked = wrong = kinks = shared = 0
-
-    def __init__(self, name: str, array: Array, analytic: np.ndarray):
-        self.name, self.array, self.analytic = name, array, analytic
-        self.numeric = np.full(array.shape, math.nan)
-        self.size = float(abs(analytic).max(initial=0))

@@ -45,23 +45,23 @@ def not_finite(arrays: Iterable[tuple[str, Array]]) -> list[str]:
     return []
 
 
-def wrong_form(layer: Layer, name: str, array: Array, analytic: Any) -> str:
-    """A line where `analytic` cannot be the gradient of `array`; "" where it can."""
+def wrong_form(layer: Layer, name: str, array: Array, analytic: Any) -> list[str]:
+    """A line where `analytic` cannot be the gradient of `array`."""
     if analytic is None:
         meant = not getattr(ends(layer)[0], "input_grad", True)
-        return "" if meant else "backward returned no gradient of x"
+        return [] if meant else ["backward returned no gradient of x"]
     if isinstance(analytic, str):
-        return analytic
-    shape = analytic.shape
+        return [analytic]
+    shape, text = analytic.shape, f"the gradient of {name} is"
     if shape != array.shape or analytic.dtype != array.dtype:
         left_out = [i for i in range(len(shape)) if shape[:i] + shape[i + 1 :] == array.shape]
-        text = f" (is a sum over axis {left_out[-1]} left out?)" if left_out else ""
-        text = f"expected {array.shape} of {array.dtype}{text}"
-        return f"the gradient of {name} is {shape} of {analytic.dtype}; {text}"
-    bad = np.argwhere(~np.isfinite(analytic))
+        why = f" (is a sum over axis {left_out[-1]} left out?)" if left_out else ""
+        wanted = f"expected {array.shape} of {array.dtype}{why}"
+        return [f"{text} {shape} of {analytic.dtype}; {wanted}"]
+    bad = np.argwhere(~np.isfinite(analytic)).tolist()
     if len(bad) == array.size > 0 and name != "x":
-        return f"the gradient of {name} is not finite anywhere, or was not written"
-    return f"the gradient of {name} is not finite at {bad[0].tolist()}" if len(bad) else ""
+        return [f"{text} not finite anywhere, or was not written"]
+    return [f"{text} not finite at {place}" for place in bad[:1]]
 
 
 def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
@@ -73,15 +73,14 @@ def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
         return ["per_image is True, but y does not have one entry for each image"]
     parts = [slice(0, N // 2), slice(N // 2, N)]
     found = [{"y": check.forward(part), **check.backward(check.dy[part], part)} for part in parts]
-    problems = []
+    others = []
     for name, whole in {"y": check.y, **gradients}.items():
         both = [half[name] for half in found]
         if all(isinstance(array, np.ndarray) for array in (whole, *both)):
             total: Any = np.concatenate(both) if name in ("x", "y") else sum(both)
-            what = name if name == "y" else f"gradient of {name}"
             if not alike(total, whole):
-                problems.append(f"per_image is True, but halves of the batch give another {what}")
-    return problems
+                others.append(name if name == "y" else f"gradient of {name}")
+    return [f"per_image is True, but halves of the batch give another {what}" for what in others]
 
 
 def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
@@ -116,11 +115,11 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
         **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params}}  # fmt: skip
     notes = []
     for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
-        here = array is None or get_xp(array) is xp
-        problems[f"{name} returned an array on another device than x"] = not here
-        if here and array is not None and not any(inplace):
-            shared = [of for of, other in others.items() if xp.may_share_memory(array, other)]
-            notes += [f"{name} returned {of} itself or a view of it" for of in shared]
+        elsewhere = array is not None and get_xp(array) is not xp
+        problems[f"{name} returned an array on another device than x"] = elsewhere
+        if array is not None and not elsewhere and not any(inplace):
+            notes += [f"{name} returned {of} itself or a view of it"
+                for of, other in others.items() if xp.may_share_memory(array, other)]  # fmt: skip
     _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
     check.backward_from(other, to_device(0.5 * check.dy, check.device))
     used = all(alike(first[name], gradients[name]) for name in gradients)

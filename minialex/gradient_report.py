@@ -3,29 +3,29 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict:
     """What was found of one array."""
 
     name: str  # "x", "weight", "0.bias" ...
     size: int  # its entries
-    checked: int  # those that were compared one by one
-    wrong: int  # those that were wrong
-    kinks: int  # those on a kink, whose gradient was one of the two slopes
-    shared: int  # those on a kink, whose gradient lay between the two slopes
+    checked: int = 0  # those that were compared one by one
+    wrong: int = 0  # those that were wrong
+    kinks: int = 0  # those on a kink, whose gradient was one of the two slopes
+    shared: int = 0  # those on a kink, whose gradient lay between the two slopes
     together: bool = False  # whether something is wrong where all entries are moved together
     hint: str = ""  # what the wrong numbers look like
 
     def __str__(self) -> str:
         asked = f"{self.checked:,} of its {self.size:,} entries"
         if self.together:
-            found = f"{self.wrong} wrong entry found by moving all together"
-            return f"{self.name}: {found}; {asked} asked"
-        if self.wrong and self.checked < self.size:
-            asked = f"{self.wrong:,} are wrong of the {asked} that were asked"
-        elif self.wrong:
-            asked = f"{self.wrong:,} of its {self.size:,} entries are wrong"
-        text = asked if self.wrong else f"right ({asked}, and all together)"
+            text = f"{self.wrong} wrong entry found by moving all together; {asked} asked"
+        elif not self.wrong:
+            text = f"right ({asked}, and all together)"
+        elif self.checked < self.size:
+            text = f"{self.wrong:,} are wrong of the {asked} that were asked"
+        else:
+            text = f"{self.wrong:,} of its {self.size:,} entries are wrong"
         return f"{self.name}: {text}" + (f"; {self.hint}" if self.hint else "")
 
 

@@ -2,9 +2,10 @@
 
 Move one number v by a little h to either side, and see how far the loss L moves:
 
-    dL/dv  =  ( L(v + h) - L(v - h) ) / 2h  +  O(h^2)
+    dL/dv  =  ( L(v + h) - L(v - h) ) / 2h   +   an error of the order of h^2
 
-Where that comes from.  Write both terms as Taylor series and subtract; the even powers of h cancel,
+Where that comes from.  Write both terms as Taylor series, L(v) + h L' + h^2 L''/2 + h^3 L'''/6 ...
+and the same with -h for h, and subtract; the even powers of h cancel,
 
     L(v + h) - L(v - h)  =  2h L' + h^3 L'''/3 + ...
 

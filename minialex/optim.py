@@ -5,6 +5,7 @@ parameters of a model are one vector theta and all gradients one vector g (see p
 optimizer is a formula of vectors.  With learning rate lr and weight decay w:
 
     SGD      g += w theta;   v = mu v + g;   theta -= lr v
+    Nesterov the same with   theta -= lr (g + mu v)
     Adam     g += w theta;   m = b1 m + (1-b1) g;   v = b2 v + (1-b2) g^2
              theta -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
     AdamW    as Adam without w, and first theta -= lr w theta       ("decoupled" weight decay)
@@ -15,6 +16,10 @@ Momentum.  v is a sum of all gradients so far, each weighted mu times less per s
 agree it grows, up to 1/(1-mu) times g (10 times for mu = 0.9); where they point to and fro it
 cancels.  The AlexNet paper writes v = mu v - w lr theta - lr g and theta += v, which makes the same
 steps while lr stays the same.
+
+Nesterov's momentum takes the gradient where theta will be after the next move by -lr mu v, so that
+it brakes a step earlier.  Written for that place ahead, phi = theta - lr mu v, the move from v' to
+v = mu v' + g is -lr v - lr mu v + lr mu v' = -lr (g + mu v), the line above: phi is what we keep.
 
 Adam.  m and v are running means of the gradient and of its square.  Dividing by sqrt(v) measures
 each parameter's step in units of its own gradient, so that all move about lr per step, whether
@@ -35,36 +40,48 @@ patterns of their names: SGD(model, lr={"*.bias": 0.02, "*": 0.01}, freeze="feat
 theta falls into runs with equal numbers, and the formula is applied to each (see optimizer.py).
 
 References: Krizhevsky, Sutskever, Hinton (2012), section 5 (SGD); Kingma, Ba (2015), "Adam",
-algorithm 1; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu, Mikolov,
-Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
+algorithm 1; Sutskever et al. (2013), "On the importance of initialization and momentum in deep
+learning": Nesterov's; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu,
+Mikolov, Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
 """
 
+from minialex.average import EMA
 from minialex.errors import ConfigError, is_number
 from minialex.optimizer import Optimizer
 from minialex.schedules import constant, cosine, plateau, step_decay, warm_up
 from minialex.xp import get_xp
 
 __all__ = [
-    "SGD", "Adam", "clip_gradient_norm", "constant", "cosine", "plateau", "step_decay", "warm_up",
+    "EMA", "SGD", "Adam", "clip_gradient_norm", "constant", "cosine", "plateau", "step_decay",
+    "warm_up",
 ]  # fmt: skip
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum and weight decay, as in the paper.
+    """Stochastic gradient descent with momentum and weight decay, as in the paper, or `nesterov`.
 
-    Raises ConfigError for a momentum outside [0, 1).
+    Raises ConfigError for a momentum outside [0, 1), and for Nesterov's without a momentum.
     """
 
-    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0, freeze=()):
+    nesterov = False  # a setting of those that have it: older runs did not write it down
+
+    def __init__(
+        self, model, lr=0.01, momentum=0.9, weight_decay=0.0, nesterov=False, freeze=()
+    ):  # fmt: skip
         if not is_number(momentum, 0, 1):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
+        if nesterov and not momentum:
+            raise ConfigError("nesterov needs a momentum above 0")
         super().__init__(model, lr, weight_decay, ("v",), freeze)
         self.momentum = momentum
+        if nesterov:
+            self.nesterov = True
 
     def update(self, g, lr):
         theta, v = self.theta, self.state["v"]
-        v[...] = self.momentum * v + g + self.weight_decay * theta
-        theta -= lr * v
+        g = g + self.weight_decay * theta
+        v[...] = self.momentum * v + g
+        theta -= lr * (g + self.momentum * v if self.nesterov else v)
 
 
 class Adam(Optimizer):

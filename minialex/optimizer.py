@@ -114,7 +114,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: the model {sizes}; make a new optimizer")
         self.theta = theta
         self.state = {name: like(self.theta, vector) for name, vector in self.state.items()}
-        self.g = like(self.theta, self.zeros() if self.g is None else self.g)
+        self.g = self.zeros() if self.g is None else like(theta, self.g)
         self._grad.update(self.views(self.g))
         self._views = [owner[key] for owner, key, _ in named_arrays(self.model.params)]
 

@@ -41,30 +41,26 @@ def named_arrays(params, prefix=""):
             yield params, key, name
 
 
+def of_each(f, params):
+    """A nested dictionary of f(array) for each array in `params`, in order."""
+    return {k: of_each(f, v) if isinstance(v, dict) else f(v) for k, v in params.items()}
+
+
 def dict_like(params, vector):
     """A nested dictionary like `params` whose arrays are consecutive views of the flat `vector`."""
+    end = 0
 
-    def build(params, start):
-        result = {}
-        for key, value in params.items():
-            if isinstance(value, dict):
-                result[key], start = build(value, start)
-            else:
-                result[key] = vector[start : start + value.size].reshape(value.shape)
-                start += value.size
-        return result, start
+    def view(array):
+        nonlocal end
+        end += array.size
+        return vector[end - array.size : end].reshape(array.shape)
 
-    return build(params, 0)[0]
+    return of_each(view, params)
 
 
 def zeros_like(params):
     """A nested dictionary of zeros like `params`: a `grad` for `backward` to write into."""
-    return {
-        key: zeros_like(value)
-        if isinstance(value, dict)
-        else get_xp(value).zeros(value.shape, dtype=value.dtype)
-        for key, value in params.items()
-    }
+    return of_each(lambda array: get_xp(array).zeros(array.shape, dtype=array.dtype), params)
 
 
 def count_parameters(params):

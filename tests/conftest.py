@@ -14,6 +14,7 @@ one.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell's background job ignores Ctrl-C, and so would every program that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["MINIALEX_TEST_DEVICE"] = config.getoption("--device")
     if config.getoption("--device") == "gpu":
         from cupyemu import CannotEmulate

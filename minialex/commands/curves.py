@@ -1,6 +1,7 @@
 """minialex curves -- loss and accuracy of one or several runs, as a picture (needs matplotlib)."""
 
 import argparse
+import os
 from pathlib import Path
 
 from minialex.commands.options import Formatter
@@ -23,12 +24,11 @@ def parser() -> argparse.ArgumentParser:
 
 def names(runs: list[Path]) -> dict[str, Path]:
     """The runs, each once, by the end of its path: as many folders as tell them all apart."""
-    paths = list({run.resolve(): None for run in runs})
-    most = max(len(path.parts) for path in paths)
-    for length in range(1, most + 1):
-        found = {"/".join(path.parts[-length:]): path for path in paths}
-        if len(found) == len(paths):
-            break
+    # Not by Path.resolve, which refuses links in a circle.
+    paths = list({Path(os.path.realpath(run)): None for run in runs})
+    length = 1
+    while len(found := {"/".join(path.parts[-length:]): path for path in paths}) < len(paths):
+        length += 1
     return found
 
 

@@ -16,7 +16,6 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -24,10 +23,10 @@ from threadpoolctl import threadpool_info
 
 from minialex.attach import accelerate, loss_function
 from minialex.fast.threads import cpu_count
-from minialex.gpu.diagnosis import first_line, gpu_problem, installed_wheels, libraries_command
+from minialex.gpu.diagnosis import gpu_problem, installed_wheels
 from minialex.models import AlexNet
 from minialex.optim import Adam
-from minialex.train.memory import system_bytes
+from minialex.train.memory import system_bytes, system_value
 from minialex.xp import to_device
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
@@ -37,22 +36,17 @@ TOLERANCE = 1e-3
 
 def processor() -> str:
     """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    told = system_value("cpuinfo", "model name")
+    return told or platform.processor() or platform.machine()
 
 
 def blas(threads: bool = False) -> str:
     """NumPy's matrix library, the kernels that it chose and, with `threads`, how many it starts."""
     names = []
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            kernels = f"{library.get('architecture', '?')} kernels"
-            count = f", {library['num_threads']} thread(s)" if threads else ""
-            names.append(f"{library['internal_api']} {library['version']} ({kernels}{count})")
+    for library in (one for one in threadpool_info() if one["user_api"] == "blas"):
+        count = f", {library['num_threads']} thread(s)" if threads else ""
+        kernels = f"{library.get('architecture', '?')} kernels{count}"
+        names.append(f"{library['internal_api']} {library['version']} ({kernels})")
     return ", ".join(names) or "a BLAS that threadpoolctl does not know"
 
 
@@ -77,34 +71,19 @@ def memory() -> str:
 
 
 def gpus(cupy: ModuleType) -> list[str]:
-    """A line per GPU, one for the versions of CUDA, and one for what is missing but not needed."""
+    """A line per GPU, and one for the versions of CUDA."""
     runtime = cupy.cuda.runtime
     lines = []
     for index in range(runtime.getDeviceCount()):
         about = runtime.getDeviceProperties(index)
         with cupy.cuda.Device(index):
-            free, total = runtime.memGetInfo()
-        used = " (the one that is used)" if index == 0 else ""
+            free, total = (count / 2**30 for count in runtime.memGetInfo())
         power = f"compute capability {about['major']}.{about['minor']}"
-        room = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} free"
-        lines.append(f"{about['name'].decode()}, {power}, {room}{used}")
+        room = f"{total:.1f} GiB, {free:.1f} free" + " (the one that is used)" * (index == 0)
+        lines.append(f"{about['name'].decode()}, {power}, {room}")
     driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
     lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
-    return lines + random_numbers(cupy)
-
-
-def random_numbers(cupy: ModuleType) -> list[str]:
-    """A line where CuPy's own random numbers do not work; else none.
-
-    minialex draws its own, but your other programs may want CuPy's.
-    """
-    try:
-        float(cupy.random.random(1)[0])
-    except Exception as error:  # CuPy raises its own types, ImportError and OSError here
-        missing = "curand" in str(error)
-        what = "cuRAND cannot be found" if missing else f"no random numbers ({first_line(error)})"
-        return [f"{what}; minialex does not need it, for other programs: {libraries_command()}"]
-    return []
+    return lines
 
 
 def losses(device: str, steps: int = 3) -> list[float]:
@@ -148,16 +127,14 @@ def main(options: argparse.Namespace) -> int:
     healthy = all(map(math.isfinite, on_cpu))
     wrong = f"computes wrong losses: {on_cpu}; reinstall NumPy"
     show("cpu", describe(on_cpu) if healthy else wrong)
-
-    problem = gpu_problem()
-    if problem:
+    if problem := gpu_problem():
         show("gpu", f"not used: {problem}")
-        return 0 if healthy else 1
-    for line in gpus(importlib.import_module("cupy")):
-        show("gpu", line)
-    on_gpu = losses("gpu")
-    apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
-    same = f"as on the CPU (within {apart:.0e})"
-    verdict = same if apart < TOLERANCE else "not those of the CPU; use --device cpu"
-    show("gpu", f"{describe(on_gpu)}: {verdict}")
+    else:
+        for line in gpus(importlib.import_module("cupy")):
+            show("gpu", line)
+        on_gpu = losses("gpu")
+        apart = max(abs(a - b) for a, b in zip(on_cpu, on_gpu, strict=True))
+        same = f"as on the CPU (within {apart:.0e})"
+        verdict = same if apart < TOLERANCE else "not those of the CPU; use --device cpu"
+        show("gpu", f"{describe(on_gpu)}: {verdict}")
     return 0 if healthy else 1

@@ -6,6 +6,7 @@ the others would show what the network remembers.
 """
 
 import argparse
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
-from minialex.data import DataLoader, Dataset
+from minialex.data import Dataset
 from minialex.data.layout import find_parts
-from minialex.data.pixels import decoded_for
-from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
-from minialex.train.evaluation import tally
+from minialex.train.evaluation import images_to_test, tally
 from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
 from minialex.use.predict import Predictor, run_settings
@@ -30,7 +29,7 @@ WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of a
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
-        "Loss and accuracy of a trained network, of each class, and what it takes for what.",
+        "Loss and accuracy of a trained network, of each class, and what it takes for\nwhat.",
         "runs/first", "runs/first --data my_photos --ten-crop")  # fmt: skip
     parser.add_argument("--data", help="drawings, pets, or a folder with test/<class>/, or with"
         " <class>/, whose photos are then all looked at (default: the data of the run)"
@@ -51,7 +50,7 @@ def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
     if not (what := spec or own):
         raise ConfigError("it is not known what the network was trained on; say so by --data")
     folder = Path(what)
-    is_own = own is not None and folder.resolve() == Path(own).resolve()
+    is_own = own is not None and os.path.realpath(what) == os.path.realpath(own)
     if part is None and folder.is_dir() and not is_own:
         parts, _ = find_parts(folder)
         if len(parts) == 1:
@@ -76,21 +75,19 @@ def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
 def fit(text: str, width: int, right: bool = False) -> str:
     """`text` in `width` columns of a terminal, in which a Chinese letter takes two."""
 
-    def columns(text: str) -> int:
-        return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
-
-    while columns(text) > width:
-        text = text[:-1]
-    space = " " * (width - columns(text))
+    columns = [1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text]
+    while sum(columns) > width:
+        text, columns = text[:-1], columns[:-1]
+    space = " " * (width - sum(columns))
     return space + text if right else text + space
 
 
 def tables(counts: np.ndarray, classes: list[str]) -> list[str]:
     """Accuracy by class, and of a few classes the whole table `counts`: see `Tally`."""
     lines = ["", fit("class", 44) + "   right       of  accuracy"]
-    for name, row, right in zip(classes, counts, counts.diagonal(), strict=True):
-        share = f"{right / row.sum():.1%}" if row.sum() else "-"
-        lines.append(f"{fit(name, 44)}{right:8,}{row.sum():9,}{share:>10}")
+    for name, right, of in zip(classes, counts.diagonal(), counts.sum(axis=1), strict=True):
+        share = f"{right / of:.1%}" if of else "-"
+        lines.append(f"{fit(name, 44)}{right:8,}{of:9,}{share:>10}")
     if len(classes) <= MOST_CLASSES:
         cell = min(12, (WIDTH - 20) // len(classes))
         answers = "".join(" " + fit(name, cell - 1, right=True) for name in classes)
@@ -106,14 +103,8 @@ def main(options: argparse.Namespace) -> int:
     settings = run_settings(predictor.path)
     dataset, what = open_images(options.data, options.split, settings, predictor.path.parent)
     check_classes(predictor, dataset, what)
-
-    def crops(image: Any, rng: Any) -> np.ndarray:
-        return np.stack(ten_crops(image, predictor.transform))
-
     ten = options.ten_crop
-    transform = crops if ten else predictor.transform
-    dataset = decoded_for(dataset, predictor.transform)
-    loader = DataLoader(dataset, 4 if ten else 32, transform, workers=2)
+    loader = images_to_test(dataset, 4 if ten else 32, predictor.transform, ten, workers=2)
     found = tally(predictor.model, loader, predictor.device, screen(), "images", ten_crops=ten)
     print(shorten(f"{len(dataset):,} images: {what}", WIDTH))
     for name, one in zip(("one crop", "ten crops"), found, strict=False):

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import minialex
 from minialex import startup
@@ -23,17 +24,14 @@ COMMANDS = {  # each is a module beside this one, with parser() and main(options
     "doctor": "what this machine offers to a training run, and what it lacks",
 }
 
+LONGEST = 400  # letters of an error's line
+
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help of 80 columns, however wide the terminal is."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=26, width=80)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if all(len(line) <= width for line in text.splitlines()):
-            return super()._fill_text(text, width, indent)  # lines as they are
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 def run() -> None:
@@ -61,7 +59,15 @@ def main(arguments: list[str]) -> int:
     command = importlib.import_module(f"minialex.commands.{name}")
     parser = command.parser()
     parser.prog, parser.formatter_class = command_line(name), Formatter
+    parser.error = refuse
+    if wrong := [word for word in arguments if word.endswith("=--")]:
+        refuse(f"{wrong[0]}: that is no value")  # argparse would make a list of it
     return command.main(parser.parse_args(arguments[1:]))
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise ConfigError for a command line that cannot be read: one line, as for all errors."""
+    raise ConfigError(f"{message}; --help lists the options")
 
 
 def overview() -> str:
@@ -113,6 +119,9 @@ def run_main(main: Callable[[], int]) -> None:
         else:
             raise
         status, line = 2, f"error: {line}"
+    line = " ".join(line.splitlines())  # a value that was typed may have several
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     try:
         if line and sys.stderr:
             print(line, file=sys.stderr)

@@ -1,14 +1,11 @@
-"""The options of a training run for the command line and for the book, both made from Config.
+"""The options of a training run on the command line, made from Config.
 
-    python -m minialex.commands.options
-
-prints docs/options.md.
+From the same, docs/options_page.py makes the page docs/options.md.
 """
 
 import argparse
 import dataclasses
 import re
-import textwrap
 from typing import Any
 
 from minialex.commands.main import Formatter
@@ -21,19 +18,6 @@ OF_NO_SURPRISE = (None, config.ZERO_OR_MORE, config.ONE_OR_MORE, config.FINITE)
 FOLDERS = {  # the two options that are no part of the settings
     "out": "folder of the new run (default: runs/<data>-<variant>-<number>)",
     "resume": "go on with the run in this folder"}  # fmt: skip
-
-PAGE_HEAD = """\
-# Options of a training run
-
-`minialex train --help` prints the same. An option that you leave out has the value of the recipe
-(`--recipe`), which is drawings for drawings and modern for photos; where only one default stands
-here, all recipes share it. This page is printed by `python -m minialex.commands.options`, from
-`minialex/train/config.py`.
-"""
-RESUMED = """\
-`--out RUN` names the folder of a new run, by default `runs/` with the data, the variant and a
-number. `--resume RUN` goes on with a run; all its options are those it began with, but you may
-change """
 
 
 def training_parser(description: str, examples: str = "") -> argparse.ArgumentParser:
@@ -76,23 +60,3 @@ def default(field: dataclasses.Field) -> str:
     if len(set(texts.values())) == 1:
         return texts.popitem()[1]
     return ", ".join(f"{name} {text}" for name, text in texts.items())
-
-
-def options_page() -> str:
-    """docs/options.md."""
-    lines = PAGE_HEAD.splitlines()
-    for group in GROUPS:
-        lines += ["", f"## {group.capitalize()}", "", "| option | what it does | default |"]
-        lines.append("| --- | --- | --- |")
-        for field in options():
-            if field.metadata["group"] == group:
-                no = f", `--no-{flag(field.name)[2:]}`" if value_type(field) is bool else ""
-                name, text = f"`{flag(field.name)}`{no}", explain(field)
-                lines.append(f"| {name} | {text} | {default(field)} |".replace("<", "\\<"))
-    may_change = [f"`{flag(field.name)}`" for field in options() if field.metadata["may_change"]]
-    lines += ["", *textwrap.wrap(RESUMED + f"{', '.join(may_change)}.", 100)]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(options_page(), end="")

@@ -44,8 +44,8 @@ MOST = 8  # images in a picture
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(
-        "What a trained network looks for: activations.png, attention.png, neighbours.png and"
-        "\nfilters.png.", "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
+        "What a trained network looks for: activations.png, attention.png, neighbours.png\n"
+        "and filters.png.", "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
     parser.add_argument("photos", type=Path, nargs="*",
         help="photos or folders of photos (default: test images)")  # fmt: skip
     parser.add_argument("--data", help="drawings, pets or a folder, where neighbours are searched"
@@ -58,11 +58,10 @@ def parser() -> argparse.ArgumentParser:
 
 def find_source(options: argparse.Namespace, checkpoint: Path) -> Source:
     """The images that the network was trained on.  Raises DataError where nobody knows them."""
-    source = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
+    source: Any = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
     if source is None:
         raise DataError("it is not known what the network was trained on; say so by --data")
-    train: Any = source.train
-    return dataclasses.replace(source, train=at_most(options.limit, train, seed=0))
+    return dataclasses.replace(source, train=at_most(options.limit, source.train, seed=0))
 
 
 def seen(predictor: Predictor, image: Image.Image, truth: str | None) -> Any:
@@ -139,17 +138,17 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
                 bar.update(len(x))
 
     points = last_hidden(predictor.model, batches())
-    rows = []
+    P, D = points.shape
+    title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
+    rows: list[tuple[str, Image.Image]] = []
     found = zip(images, *nearest(queries, points, count), strict=True)
     for (photo, _, truth), numbers, distances in found:
         row = [(photo, "looked for" + (f":\n{truth}" if truth else ""))]
         for i, distance in zip(numbers.tolist(), distances, strict=True):
             image, label = loader.dataset[i]
             row.append((predictor.crop(image), f"{source.classes[label]}\nat {distance:.1f}"))
-        rows.append(pictures.picture_row(row))
-    P, D = points.shape
-    title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
-    return pictures.stack([(title, rows[0]), *(("", row) for row in rows[1:])])
+        rows.append(("" if rows else title, pictures.picture_row(row)))
+    return pictures.stack(rows)
 
 
 def first_filters(model: Any) -> np.ndarray:
@@ -164,16 +163,14 @@ def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
     """The filters of the first layer, and where it is known what they were, what changed."""
     weight = first_filters(model)
     K, _, _, F = weight.shape
-    title = f"the {F} filters of {K} x {K} pixels (standard deviation {weight.std():.4f})"
-    sheets = [(title, weight)]
+    sheets = {f"the {F} filters of {K} x {K} pixels": weight}
     if isinstance(model, AlexNet) and {"init", "seed"} <= settings.keys():
         begun = AlexNet(**model.config, init=settings["init"], seed=settings["seed"])
-        change = weight - first_filters(begun)
-        title = f"what training changed in them (standard deviation {change.std():.4f})"
-        sheets.append((title, change))
-    scale = max(4, 44 // K)
-    drawn = [(text, pictures.filter_sheet(w, scale, columns=16)) for text, w in sheets]
-    return pictures.stack(drawn)
+        sheets["what training changed in them"] = weight - first_filters(begun)
+    return pictures.stack([
+        (f"{text} (standard deviation {w.std():.4f})",
+         pictures.filter_sheet(w, max(4, 44 // K), columns=16)) for text, w in sheets.items()
+    ])  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:

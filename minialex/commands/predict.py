@@ -10,6 +10,7 @@ from typing import Any
 from minialex.commands.options import Formatter
 from minialex.data.files import left_out_line
 from minialex.errors import ConfigError, DataError
+from minialex.fast.threads import spare_memory
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
 from minialex.use.predict import Predictor, find_photos
@@ -55,6 +56,7 @@ def main(options: argparse.Namespace) -> int:
     """A line for each photo.  Returns 2 where one could not be read, else 0."""
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
+    spare_memory()  # else the C library keeps that of the largest photos
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     failed = known = right = 0
     left_out = Counter[str]()

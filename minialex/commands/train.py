@@ -6,14 +6,15 @@ beside what it does, and checks before a long run what could end it.
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import json
+import math
 from pathlib import Path
 
 from minialex.commands.main import command_line
 from minialex.commands.options import training_parser
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
-from minialex.errors import ConfigError, DataError
+from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train.config import Config, change, configure
@@ -64,7 +65,9 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
             raise ConfigError("--out cannot be changed when a run is resumed; leave it out")
         folder, before = RunFolder.open(resume)
         config = change(before, given)
-        return config, folder, folder.result.is_file() and not goes_on(before, config)
+        longer = config.epochs > before.epochs
+        longer |= (config.patience or math.inf) > (before.patience or math.inf)
+        return config, folder, folder.result.is_file() and not longer
     if "data" not in given:
         given["data"], line = default_data()
         say(line)
@@ -81,16 +84,17 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     return config, folder, False
 
 
-def goes_on(before: Config, now: Config) -> bool:
-    """Whether a finished run is to go on, since it was told to last longer."""
-    return now.epochs > before.epochs or (
-        before.patience is not None and (now.patience is None or now.patience > before.patience)
-    )
-
-
 def say_finished(folder: RunFolder, config: Config) -> None:
-    """Say that there is nothing to resume, and what there is to do instead."""
-    result = read_text(folder.result)
+    """Say that there is nothing to resume, and what there is to do instead.
+
+    Raises CheckpointError where result.json cannot be read.
+    """
+    try:
+        result = read_text(folder.result)
+        json.loads(result)
+    except (OSError, ValueError, RecursionError) as error:
+        line = f"{str(folder.result)!r} is damaged ({reason(error)})"
+        raise CheckpointError(f"{line}; remove it, and the run is tested again") from None
     say(f"{folder.path} is finished: {result.strip()}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
@@ -103,31 +107,29 @@ def train_with_photos(config: Config, folder: RunFolder) -> int:
 
     Raises DataError where it is not.
     """
-    damaged: list[str] = []
+    bad: dict[str, str] = {}  # photos, and why they cannot be read
     while True:
         try:
-            return train(config, folder, damaged)
+            return train(config, folder, bad)
         except PhotoError as error:
-            damaged.append(error.path)
+            bad[error.path] = str(error)
             begun = not folder.new and note_damaged(folder.path, error)
-            # Without a name in photos.json, which parts others belong to would depend on it.
-            skips = error.damaged and not config.by_position
-            if not (config.skip_damaged and skips):
-                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * skips
+            if not (config.skip_damaged and error.damaged):
+                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * error.damaged
                 how = command_line("train", *words) if begun else " ".join(words)
                 raise DataError(f"{error}; to go on: {how}") from None
-            say(f"left out: {error}")
             if begun:  # with its settings, such as the colours that were measured
                 folder, config = RunFolder.open(folder.path)
+            else:  # of one that has begun, photos.json tells the next try
+                say(f"left out: {error}")
 
 
-def train(config: Config, folder: RunFolder, damaged: Sequence[str] = ()) -> int:
+def train(config: Config, folder: RunFolder, bad: dict[str, str] | None = None) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    run = None if folder.new else folder.path
-    source, photos = open_images(config, run, screen, damaged)
+    source, photos = open_images(config, None if folder.new else folder.path, screen, bad)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))
@@ -173,19 +175,17 @@ def prepare_machine(config: Config) -> None:
 def finish(config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
 ) -> None:  # fmt: skip
     """Test the best weights once, write result.json, and say what came out."""
-    progress = training.progress
-    scores = final_scores(config, training.model, test, screen)
-    images = len(training.loader.dataset) * len(progress.history)
-    result = {
-        **scores, "seconds": progress.seconds, "images_per_s": images / progress.seconds,
-        "val_acc": progress.best_acc, "best_epoch": progress.best_epoch()}  # fmt: skip
-    folder.write_result(result)
-    say(f"test accuracy {result['test_acc']:.1%}, loss {result['test_loss']:.4f}"
-        f" (weights of epoch {result['best_epoch']})")  # fmt: skip
+    progress, scores = training.progress, final_scores(config, training.model, test, screen)
+    speed = len(training.loader.dataset) * len(progress.history) / progress.seconds
+    folder.write_result({
+        **scores, "seconds": progress.seconds, "images_per_s": speed,
+        "val_acc": progress.best_acc, "best_epoch": progress.best_epoch()})  # fmt: skip
+    epoch = f"(weights of epoch {progress.best_epoch()})"
+    say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
-        accuracy, loss = f"{result['ten_crop_acc']:.1%}", f"{result['ten_crop_loss']:.4f}"
-        say(f"with ten crops: accuracy {accuracy}, loss {loss}")
-    say(f"trained in {duration(result['seconds'])}, {result['images_per_s']:.1f} images/s")
+        accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
+        say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
+    say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

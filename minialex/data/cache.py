@@ -3,14 +3,14 @@
 Decoding is half the work of loading a photo, and the steps before the first random one
 (`pixels.fixed_part`), such as scaling to 256 pixels, give the same image in every epoch.  So we
 keep their result, three bytes per pixel, in a file.  We read that file as memory (mmap), because
-then the operating system holds as much of it in memory as is free, and threads need no lock.  The
+then the operating system holds as much of it in memory as is free, and threads need no lock.  It
+has its full length from the start, which takes no room on most disks until it is written.  The
 file has no name and vanishes with the process, however the process ends: it can never be stale,
 and nothing is left behind.
 """
 
 import math
 import mmap
-import os
 import shutil
 import tempfile
 import threading
@@ -23,12 +23,11 @@ from PIL import Image
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import ImageFolder, Photos, Samples, Subset
+from minialex.data.image import AnyPath
 from minialex.data.loader import DataLoader
 from minialex.data.pixels import fixed_part
 
 SAMPLED = 16  # images that are decoded to estimate the size of all
-# Bytes by which the file grows.  Each segment is mapped by itself, and an image lies within one.
-SEGMENT = 64 << 20
 
 
 class ImageCache:
@@ -38,18 +37,18 @@ class ImageCache:
     bytes, are decoded anew each time.  Safe to use from several threads.
     """
 
-    def __init__(self, dataset: Samples, folder: str | os.PathLike[str],
-        fixed: Compose | None = None, most: float = math.inf) -> None:  # fmt: skip
-        self.dataset, self.fixed, self._most = dataset, fixed or Compose(()), most
+    def __init__(self, dataset: Samples, folder: AnyPath,
+        fixed: Compose | None = None, most: int = 1 << 30) -> None:  # fmt: skip
+        self.dataset, self.fixed = dataset, fixed or Compose(())
         if hasattr(dataset, "classes"):
             self.classes: list[str] = dataset.classes
         # Open for as long as this object lives, so no `with`.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
+        self._file.truncate(most)
+        mapped = mmap.mmap(self._file.fileno(), most, access=mmap.ACCESS_READ)
+        self._pixels, self._end = np.frombuffer(mapped, dtype=np.uint8), 0  # where the next begins
         self._lock = threading.Lock()  # for writing
-        # Where the next image will stand in the file, and how much of the file is mapped.
-        self._end = self._size = 0
-        self._segment, self._segment_start = np.empty(0, dtype=np.uint8), 0
         # index -> (pixels, mode, (width, height), label)
         self._kept: dict[int, tuple[np.ndarray, str, tuple[int, int], int]] = {}
 
@@ -73,39 +72,30 @@ class ImageCache:
     def _keep(self, index: int, image: Image.Image, label: int) -> None:
         pixels = image.tobytes()
         with self._lock:
-            if self._end + len(pixels) > self._most:
+            kept = self._pixels[self._end : self._end + len(pixels)]
+            if len(kept) < len(pixels):
                 return
             try:
-                if self._end + len(pixels) > self._size:
-                    self._grow(len(pixels))
                 self._file.seek(self._end)
                 # Not through the map: there, a full disk would kill the process.
                 written = self._file.write(pixels)
             except OSError:  # the disk is full: what room it still gets is not for us
-                self._most = 0
+                self._end = len(self._pixels)
                 return
             if written == len(pixels):  # else the next image overwrites the part
-                start = self._end - self._segment_start
                 self._end += written
-                kept = self._segment[start : start + written]
                 self._kept[index] = kept, image.mode, image.size, label
-
-    def _grow(self, need: int) -> None:
-        """Map another segment, of at least `need` bytes, in which the next image will stand."""
-        page = mmap.ALLOCATIONGRANULARITY
-        length = -(-max(need, SEGMENT) // page) * page
-        self._file.truncate(self._size + length)  # takes no room on the disk until it is written
-        mapped = mmap.mmap(self._file.fileno(), length, offset=self._size, access=mmap.ACCESS_READ)
-        self._segment = np.frombuffer(mapped, dtype=np.uint8)
-        self._end = self._segment_start = self._size
-        self._size += length
 
 
 def cache_bytes(dataset: Samples, fixed: Compose | None = None) -> int:
     """About how many bytes all images of `dataset` take after `fixed`, from SAMPLED of them."""
     indices = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED).astype(int))
-    images = (dataset[int(i)][0] for i in indices)
-    pixels = [math.prod((fixed(image) if fixed else image).size) for image in images]
+
+    def size(index: int) -> int:  # a function, which lets go of an image before the next one
+        image = dataset[index][0]
+        return math.prod((fixed(image) if fixed else image).size)
+
+    pixels = list(map(size, indices.tolist()))
     return 3 * sum(pixels) * len(dataset) // len(pixels)
 
 
@@ -116,7 +106,7 @@ def is_ours(dataset: Samples) -> bool:
     return type(dataset) in (ImageFolder, Photos, Drawings)
 
 
-def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],
+def keep_decoded(loaders: Sequence[DataLoader], folder: AnyPath,
     only_ours: bool = False, reserve: int = 0) -> str:  # fmt: skip
     """Let `loaders` keep their decoded images in `folder` if there is room; a line says whether.
 
@@ -137,9 +127,8 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: str | os.PathLike[str],
         room += " beside the run's files" * (reserve > 0)
         return f"decoded images are not kept: {room}"
     try:
-        caches = [
-            ImageCache(one, folder, fixed, most=2 * own)  # the images may differ in size
-            for one, (fixed, _), own in zip(datasets, parts, needs, strict=True)]  # fmt: skip
+        all_of_them = zip(datasets, parts, needs, strict=True)  # their images may differ in size
+        caches = [ImageCache(one, folder, fixed, 2 * own) for one, (fixed, _), own in all_of_them]
     except OSError as error:
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):

@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
+from minialex.data.checks import check, check_floats, is_number
 from minialex.data.folder import Dataset
-from minialex.data.transforms import is_number, set_field, short
-from minialex.errors import ConfigError
+from minialex.data.transforms import set_field
 
 SAMPLE = 300  # photos that the colours are measured on: 20 million pixels
 
@@ -53,18 +53,15 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        if not (_is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)):
-            rule = "components must be rows of three numbers"
-            raise ConfigError(f"ColourShift: {rule}, got {short(rows)}")
-        if not all(map(is_number, (self.std, *itertools.chain(*rows)))) or self.std < 0:
-            rule = "components must be numbers, and std a number of 0 or more"
-            raise ConfigError(f"ColourShift: {rule}")
+        fits = _is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)
+        check(fits, "ColourShift: components must be rows of three numbers", rows)
+        fits = all(map(is_number, (self.std, *itertools.chain(*rows)))) and self.std >= 0
+        rule = "ColourShift: components must be numbers, and std a number of 0 or more"
+        check(fits, rule, (rows, self.std))
         set_field(self, "components", tuple(tuple(map(float, row)) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if not isinstance(x, np.ndarray) or x.ndim != 3 or x.shape[2] != 3 or x.dtype.kind != "f":
-            found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ConfigError(f"ColourShift: expected a float array (H, W, 3), got {found}")
+        check_floats("ColourShift", x, 3)
         H, W, C = x.shape
         colour = np.tile(self.draw(rng).astype(x.dtype), W)
         return (x.reshape(H, W * C) + colour).reshape(H, W, C)  # long rows, as in Normalize

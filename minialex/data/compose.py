@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from minialex.data import transforms as steps
+from minialex.data.checks import check, short
 from minialex.data.colour import ColourShift
-from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field, short
+from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field
 from minialex.errors import ConfigError
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
@@ -36,8 +37,8 @@ class Compose:
     transforms: Sequence[Transform]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.transforms, Sequence):
-            raise ConfigError(f"Compose: expected a list of transforms, got {self.transforms!r}")
+        is_list = isinstance(self.transforms, Sequence)
+        check(is_list, "Compose: expected a list of transforms", self.transforms)
         for transform in self.transforms:
             _check_transform(transform)
         set_field(self, "transforms", tuple(self.transforms))
@@ -73,8 +74,8 @@ class Compose:
 
         Raises ConfigError for an unknown name or argument.
         """
-        if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
-            raise ConfigError(f"preprocessing: expected a list of transforms, got {short(config)}")
+        is_list = isinstance(config, list) and all(isinstance(entry, dict) for entry in config)
+        check(is_list, "preprocessing: expected a list of transforms", config)
         return cls(tuple(_from_entry(entry) for entry in config))
 
 
@@ -92,10 +93,8 @@ def _resize_middle(image: Image.Image, resize: Resize, crop: CenterCrop) -> Imag
     return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
 
-def _check_transform(transform: object) -> None:
+def _check_transform(transform: Any) -> None:
     try:
-        if not callable(transform):
-            raise TypeError
         inspect.signature(transform).bind(None, None)
     except TypeError:
         text = f"a transform is called as transform(image, rng), and {short(transform)} cannot be"
@@ -112,11 +111,10 @@ def _from_entry(entry: dict[str, Any]) -> Transform:
         text = f"preprocessing: unknown transform {short(name)}"
         raise ConfigError(f"{text}; known are {', '.join(_BY_NAME)}")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
-    known = dataclasses.fields(kind)
-    unknown = sorted(map(str, given.keys() - {f.name for f in known}))
-    missing = [f.name for f in known if f.default is dataclasses.MISSING and f.name not in given]
-    if unknown or missing:
-        what = f"unknown argument {short(unknown[0])}" if unknown else ""
-        what = what or f"argument '{missing[0]}' is missing"
-        raise ConfigError(f"preprocessing: {name}: {what}")
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    needed = [name for name, f in known.items() if f.default is dataclasses.MISSING]
+    wrong = [f"unknown argument {short(k)}" for k in given if k not in known]
+    wrong += [f"argument '{k}' is missing" for k in needed if k not in given]
+    if wrong:
+        raise ConfigError(f"preprocessing: {name}: {wrong[0]}")
     return kind(**given)

@@ -7,12 +7,13 @@ import contextlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from minialex.data.image import PhotoError, fingerprint
+from minialex.data.ahead import ahead
+from minialex.data.image import AnyPath, PhotoError, fingerprint
 from minialex.errors import DataError
 
 EXTENSIONS = frozenset({
@@ -28,35 +29,49 @@ SOME = 64  # photos that are looked at between two moves of the bar
 THREADS = 8  # that look at files: most of their time they wait for the disk
 
 
-def plain_name(path: str | os.PathLike[str]) -> str:
+def plain_name(path: AnyPath) -> str:
     """A relative path as every system writes it: with "/", and letters in one form (NFC)."""
     return unicodedata.normalize("NFC", Path(path).as_posix())
 
 
-def folders_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The names of the folders right below `folder`, sorted, without those that hold no data.
+def listing(folder: AnyPath, left_out: Counter[str] | None = None) -> tuple[list[str], list[str]]:
+    """The names of the folders and of the photos right in `folder`, sorted by plain names.
 
-    Raises DataError where it cannot be listed.
+    What is neither is counted in `left_out`, and folders that hold no data are left out.  Raises
+    DataError where the folder cannot be listed.
     """
-    _, folders, _ = next(_walk(folder))
-    return sorted((name for name in folders if not _is_junk(name)), key=plain_name)
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot list folder {error.filename!r}: {error.strerror}") from None
+
+    _, folders, files = next(os.walk(folder, onerror=refuse))
+    left_out, photos = Counter() if left_out is None else left_out, []
+    for name in files:
+        path, ending = os.path.join(folder, name), os.path.splitext(name)[1].lower()
+        if name.startswith("."):
+            left_out["hidden"] += ending in EXTENSIONS
+        elif os.path.islink(path) and not os.path.exists(path):
+            left_out["dead links"] += 1
+        elif ending in EXTENSIONS:
+            photos.append(name)
+        else:
+            left_out[ending or "without an ending"] += 1
+    junk = [name for name in folders if name.lower() in JUNK]
+    for name in junk:
+        inside = os.walk(os.path.join(folder, name))
+        left_out[f"in {name}"] += sum(len(names) for *_, names in inside)
+    folders = [name for name in folders if name not in junk and not name.startswith(".")]
+    return sorted(folders, key=plain_name), sorted(photos, key=plain_name)
 
 
-def photos_below(
-    folder: str | os.PathLike[str], left_out: Counter[str] | None = None, deep: bool = True
-) -> list[str]:
-    """The paths of the photos in `folder`, and if `deep` in those below it, sorted by plain names.
-
-    What is no photo is counted in `left_out`.  Raises DataError where a folder cannot be listed.
-    """
-    return sorted(
-        _photos(folder, Counter() if left_out is None else left_out, deep), key=plain_name
-    )
+def photos_below(folder: AnyPath, left_out: Counter[str] | None = None) -> list[str]:
+    """The paths of the photos in `folder` and below it, sorted by plain names; see `listing`."""
+    return sorted(_photos(folder, left_out), key=plain_name)
 
 
-def has_photos(folder: str | os.PathLike[str]) -> bool:
+def has_photos(folder: AnyPath) -> bool:
     """Whether there is a photo in `folder` or below it."""
-    return next(_photos(folder, Counter()), None) is not None
+    return any(_photos(folder))
 
 
 def left_out_line(left_out: Counter[str]) -> str:
@@ -67,69 +82,32 @@ def left_out_line(left_out: Counter[str]) -> str:
     return f"left out: {', '.join(kinds.values())}{hint}" if kinds else ""
 
 
-def look_at(
-    paths: Iterable[str], screen: Any = None, decode: Container[str] = ()
-) -> dict[str, str | PhotoError]:
-    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar.
-
-    Those in `decode` are decoded as well.
-    """
+def look_at(paths: Iterable[str], screen: Any, decode: bool = False) -> dict[str, str | PhotoError]:
+    """The `fingerprint` of each photo, or what is wrong with it; `screen` shows a bar."""
 
     def look(path: str) -> str | PhotoError:
         try:
-            return fingerprint(path, path in decode)
+            return fingerprint(path, decode)
         except PhotoError as error:
-            return error
+            error.__context__ = None  # it and the traceback would keep the image in memory
+            return error.with_traceback(None)
 
     paths, found = list(paths), dict[str, str | PhotoError]()
-    with (
-        ThreadPoolExecutor(THREADS, thread_name_prefix="minialex-look") as pool,
-        screen.bar("looking at photos", len(paths)) if screen else contextlib.nullcontext() as bar,
-    ):
-        for start in range(0, len(paths), SOME):
-            some = paths[start : start + SOME]
-            try:
-                found.update(zip(some, pool.map(look, some), strict=True))
-            except RuntimeError:  # no thread can be started
-                found.update((path, look(path)) for path in some)
-            if bar:
-                bar.update(len(some))
+    groups = [paths[start : start + SOME] for start in range(0, len(paths), SOME)]
+    looks = ahead(lambda some: [*map(look, some)], groups, THREADS, 2 * THREADS, "look", Event())
+    with contextlib.closing(looks), screen.bar("looking at photos", len(paths)) as bar:
+        for some, seen in zip(groups, looks, strict=True):
+            found.update(zip(some, seen, strict=True))
+            bar.update(len(some))
     return found
 
 
-def _photos(
-    folder: str | os.PathLike[str], left_out: Counter[str], deep: bool = True
-) -> Iterator[str]:
-    seen: set[str] = set()
-    for parent, folders, files in _walk(folder):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back up would go round for ever
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in folders if deep else ():
-            if name.lower() in JUNK:
-                inside = os.walk(os.path.join(parent, name))
-                left_out[f"in {name}"] += sum(len(names) for *_, names in inside)
-        folders[:] = sorted(name for name in folders if deep and not _is_junk(name))
-        for name in files:
-            path, ending = os.path.join(parent, name), os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                left_out["hidden"] += ending in EXTENSIONS
-            elif os.path.islink(path) and not os.path.exists(path):
-                left_out["dead links"] += 1
-            elif ending in EXTENSIONS:
-                yield path
-            else:
-                left_out[ending or "without an ending"] += 1
-
-
-def _walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    def refuse(error: OSError) -> None:
-        raise DataError(f"cannot list folder {error.filename!r}: {error.strerror}") from None
-
-    return os.walk(folder, followlinks=True, onerror=refuse)
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK
+def _photos(folder: AnyPath, left_out: Counter[str] | None = None) -> Iterator[str]:
+    waiting, seen = [os.fspath(folder)], set[str]()
+    while waiting:
+        parent = waiting.pop()
+        if (real := os.path.realpath(parent)) not in seen:  # a link up would go round for ever
+            folders, photos = listing(parent, left_out)
+            yield from (os.path.join(parent, name) for name in photos)
+            waiting += [os.path.join(parent, name) for name in reversed(folders)]
+            seen.add(real)

@@ -19,12 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from minialex.data.files import folders_in, photos_below, plain_name
-from minialex.data.image import open_rgb
+from minialex.data.checks import check_whole
+from minialex.data.files import listing, photos_below, plain_name
+from minialex.data.image import AnyPath, open_rgb
 from minialex.errors import ConfigError, DataError
-
-# Version 0.3.0 and before drew the parts by position.  These keep the draws apart from others.
-_SPLIT, _LIMIT = 0x5B17, 0x11A1
 
 
 class Samples(Protocol):
@@ -67,27 +65,13 @@ class Photos:
     `photos[i]` is (RGB image, label); see `open_rgb` for the conversion and for `shorter_side`.
     """
 
-    def __init__(
-        self, classes: list[str], samples: list[tuple[str, int]], names: Sequence[str] = (),
-        shorter_side: int | None = None,
-    ) -> None:  # fmt: skip
-        if shorter_side is not None and (type(shorter_side) is not int or shorter_side < 1):
-            text = f"shorter_side must be a positive whole number, got {shorter_side!r}"
-            raise ConfigError(f"ImageFolder: {text}")
+    def __init__(self, classes: list[str], samples: list[tuple[str, int]],
+        names: Sequence[str] = (), shorter_side: int | None = None) -> None:  # fmt: skip
+        check_whole("ImageFolder: shorter_side", 1 if shorter_side is None else shorter_side, 1)
         self.classes, self.samples = classes, samples
         self.names = list(names) or [plain_name(path) for path, _ in samples]
         self.shorter_side = shorter_side
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
-
-    def for_side(self, side: int) -> "Photos":
-        """The same photos, of which a user looks at `side` pixels; JPEGs are decoded smaller.
-
-        A `shorter_side` that was given stays.
-        """
-        if self.shorter_side is not None:
-            return self
-        (found := copy.copy(self)).shorter_side = side
-        return found
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -112,17 +96,15 @@ class ImageFolder(Photos):
     class has no photo.
     """
 
-    def __init__(self, root: str | os.PathLike[str], shorter_side: int | None = None) -> None:
+    def __init__(self, root: AnyPath, shorter_side: int | None = None) -> None:
         self.root, self.left_out = Path(root), Counter[str]()
         folders = class_names(self.root)
         samples: list[tuple[str, int]] = []
         for label, name in enumerate(folders):
             paths = photos_below(self.root / name, self.left_out)
             if not paths:
-                raise DataError(
-                    f"class folder {str(self.root / name)!r} has no images;"
-                    " add some or remove the folder"
-                )
+                text = f"class folder {str(self.root / name)!r} has no images"
+                raise DataError(f"{text}; add some or remove the folder")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
         super().__init__([plain_name(name) for name in folders], samples, names, shorter_side)
@@ -150,13 +132,6 @@ class Subset:
             if hasattr(dataset, name):
                 setattr(self, name, [getattr(dataset, name)[i] for i in self.indices.tolist()])
 
-    def for_side(self, side: int) -> "Subset":
-        """See `Photos.for_side`."""
-        if not hasattr(self.dataset, "for_side"):
-            return self
-        (found := copy.copy(self)).dataset = self.dataset.for_side(side)
-        return found
-
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -165,6 +140,21 @@ class Subset:
 
     def __repr__(self) -> str:
         return f"Subset of {len(self):,} samples of {self.dataset!r}"
+
+
+def for_side(dataset: Any, side: int) -> Any:
+    """The same dataset, of whose photos a user looks at `side` pixels; JPEGs are decoded smaller.
+
+    A `shorter_side` that was given stays.
+    """
+    found = copy.copy(dataset)
+    if isinstance(found, Subset):
+        found.dataset = for_side(found.dataset, side)
+    elif isinstance(found, Photos) and found.shorter_side is None:
+        found.shorter_side = side
+    else:
+        return dataset
+    return found
 
 
 def share(seed: int, part: str, name: str) -> float:
@@ -178,17 +168,10 @@ def share(seed: int, part: str, name: str) -> float:
 
 
 def _turns(
-    dataset: LabelledDataset, label: int, seed: int, part: str, stream: int | None
+    dataset: LabelledDataset, label: int, seed: int, part: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of a class in the order in which they are chosen for a part, and their shares.
-
-    With a `stream`, by position, as version 0.3.0 did.
-    """
+    """The samples of a class in the order in which they are chosen for a part, and their shares."""
     members = np.flatnonzero(np.asarray(dataset.labels) == label)
-    n = len(members)
-    if stream is not None:
-        drawn = np.random.default_rng([seed, label, stream]).permutation(n)
-        return members[np.argsort(drawn) if stream == _LIMIT else drawn], np.empty(0)
     names = getattr(dataset, "names", None)
     shares = np.array([share(seed, part, names[i] if names else str(i)) for i in members.tolist()])
     order = np.argsort(shares, kind="stable")
@@ -196,14 +179,12 @@ def _turns(
 
 
 def split(
-    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val",
-    by_position: bool = False,
-) -> tuple[Subset, Subset]:  # fmt: skip
+    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val"
+) -> tuple[Subset, Subset]:
     """(rest, part), where `part` holds the samples whose `share` is below `fraction`.
 
     They are about that fraction of each class, at least one and never all, so that both parts have
     every class.  Both keep the dataset's order.  Samples without names are called by their number.
-    With `by_position` the part is drawn as version 0.3.0 did, for runs of that time.
 
     Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two
     samples.
@@ -212,20 +193,19 @@ def split(
         raise ConfigError(f"the share to split off must lie between 0 and 1, got {fraction}")
     taken = np.zeros(len(dataset), dtype=bool)
     for label, name in enumerate(dataset.classes):
-        order, shares = _turns(dataset, label, seed, part, _SPLIT if by_position else None)
+        order, shares = _turns(dataset, label, seed, part)
         n = len(order)
         if n < 2:
             has = f"class '{name}' has {n} images"
             raise DataError(f"{has}; at least 2 are needed to split some off")
-        count = round(fraction * n) if by_position else int((shares < fraction).sum())
+        count = int((shares < fraction).sum())
         taken[order[: min(max(count, 1), n - 1)]] = True
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))
 
 
 def at_most(
-    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0,
-    by_position: bool = False,
-) -> LabelledDataset:  # fmt: skip
+    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0
+) -> LabelledDataset:
     """`limit` samples: those of the smallest `share`, every class in its proportion.
 
     `least` of each class come first.  Raises DataError where a class has not so many, ConfigError
@@ -243,7 +223,7 @@ def at_most(
     # A class of n takes its turns at 0, 1/n, 2/n, ...; the earliest turns are kept.
     turn = np.empty(len(dataset), dtype=np.float64)
     for label, count in enumerate(counts.tolist()):
-        order, _ = _turns(dataset, label, seed, "limit", _LIMIT if by_position else None)
+        order, _ = _turns(dataset, label, seed, "limit")
         turn[order] = np.arange(count) / max(1, count)
         turn[order[:least]] = -1
     return Subset(dataset, np.sort(np.argsort(turn, kind="stable")[:limit]))
@@ -255,7 +235,7 @@ def without(dataset: Any, paths: Container[str]) -> Any:
     return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
 
 
-def class_names(root: str | os.PathLike[str]) -> list[str]:
+def class_names(root: AnyPath) -> list[str]:
     """The folders right below `root`, sorted, hidden ones left out.
 
     Raises DataError where root is missing or not a folder, or has no folders.
@@ -264,7 +244,7 @@ def class_names(root: str | os.PathLike[str]) -> list[str]:
     if not os.path.isdir(root):
         what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
         raise DataError(f"{what}; {expected}")
-    names = folders_in(root)
+    names, _ = listing(root)
     if not names:
         raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
     return names

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import math
 import os
 import re
 import stat
@@ -23,6 +24,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from minialex.data.convert import check_bytes, tiles, to_rgb, upright
 from minialex.errors import ConfigError, DataError
 
+AnyPath = str | os.PathLike[str]
+
 # The most pixels that we decode: Pillow's own default.  There must be a limit, since a file of a
 # few kilobytes can declare far more ("decompression bomb").  You may set another one, here.
 MAX_PIXELS = 1024**3 // 4 // 3
@@ -36,8 +39,9 @@ CONVERTING = {"RGB": 4, "L": 5, "P": 5, "1": 5}
 # What a whole file of a format has in its last bytes; "": its header says how long it is.
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "WEBP": b""}
 
-# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Above its limit `open_rgb` raises an error, so Pillow's warning would only repeat it; and damaged
+# tags, such as EXIF data, are no reason to refuse a good picture.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # Cameras and programs write megabytes of text and profiles into a PNG; 1 MB is Pillow's default.
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 26)
 
@@ -50,13 +54,13 @@ class PhotoError(DataError):
               machine
     """
 
-    def __init__(self, path: str | os.PathLike[str], reason: str, damaged: bool = True) -> None:
+    def __init__(self, path: AnyPath, reason: str, damaged: bool = True) -> None:
         # repr: a file name may hold a newline, an error message must not
         super().__init__(f"cannot read image {os.fspath(path)!r}: {reason}")
         self.path, self.damaged = os.fspath(path), damaged
 
 
-def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> Image.Image:
+def open_rgb(path: AnyPath, shorter_side: int | None = None) -> Image.Image:
     """The image in file `path` as an upright RGB image, fully decoded; for an animation, frame one.
 
     If you are going to shrink the image anyway, say so by `shorter_side`, the fewest pixels that
@@ -85,7 +89,7 @@ def open_rgb(path: str | os.PathLike[str], shorter_side: int | None = None) -> I
     return rgb
 
 
-def fingerprint(path: str | os.PathLike[str], decode: bool = False) -> str:
+def fingerprint(path: AnyPath, decode: bool = False) -> str:
     """The size of a photo's file in bytes and a hash of them, "81234-9f86d081884c7d65".
 
     Its header is read as well, and where you say `decode`, or its end is not that of its format,
@@ -125,7 +129,7 @@ def pixels_of(image: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(path: AnyPath) -> Iterator[Image.Image]:
     """The image in a file, of which only the header is read.  What fails becomes a PhotoError."""
     try:
         status = os.stat(path)
@@ -143,7 +147,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def _identified(file: Any) -> Image.Image:
-    if file.read(2) == b"\xff\xd8":
+    head = file.read(30)
+    if head[8:12] == b"WEBP":  # Pillow takes the memory of all pixels when it opens it
+        check_bytes(DECODING["WEBP"] * math.prod(_webp_size(head)))
+    if head.startswith(b"\xff\xd8"):
         file.seek(0)
         # Not by Image.open, which refuses large JPEGs, also those that need not be decoded whole.
         try:
@@ -152,6 +159,18 @@ def _identified(file: Any) -> Image.Image:
             raise Image.UnidentifiedImageError from None
     file.seek(0)
     return Image.open(file, formats=_formats())
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """(width, height) that the first 30 bytes of a WebP file declare."""
+    if head[12:16] == b"VP8X":
+        bits = int.from_bytes(head[24:30], "little")
+        return 1 + (bits & 0xFFFFFF), 1 + (bits >> 24)
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    bits = int.from_bytes(head[26:30], "little")
+    return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
 @functools.cache
@@ -201,9 +220,7 @@ def _reduce(image: Image.Image, shorter_side: int | None) -> None:
     check_bytes(pixels * each + rows + scans * ("progressive" in image.info))
 
 
-def _without_end(
-    path: str | os.PathLike[str], shorter_side: int | None, error: OSError
-) -> Image.Image:
+def _without_end(path: AnyPath, shorter_side: int | None, error: OSError) -> Image.Image:
     """The JPEG whose data end before its end marker.  Raises `error` where pixels are missing too.
 
     Are they?  Then the decoder goes on with the bytes that we add, and shows what they mean.

@@ -9,12 +9,11 @@ Each may lie some folders deeper, where there is nothing else to choose from.
 """
 
 import itertools
-import os
 import re
 from collections import Counter
 from pathlib import Path
 
-from minialex.data.files import folders_in, has_photos, left_out_line, photos_below, plain_name
+from minialex.data.files import has_photos, left_out_line, listing, plain_name
 from minialex.data.folder import ImageFolder, Photos
 from minialex.errors import DataError
 
@@ -37,7 +36,7 @@ def find_parts(folder: Path) -> tuple[dict[str, Photos], list[str]]:
     """
     left_out, root = Counter[str](), _deeper(folder)
     places: dict[str, Path] = {}
-    for name in folders_in(root):
+    for name in listing(root)[0]:
         if part := part_of(name):
             places.setdefault(part, root / name)
     # A class may be called "train": then it holds photos, and no classes.
@@ -50,48 +49,48 @@ def find_parts(folder: Path) -> tuple[dict[str, Photos], list[str]]:
     if "train" not in found:
         raise _other_form(folder, f"has no class folders in {places['train'].name}, only photos")
     used = [places[part].name for part in found]
-    unused = [name for name in folders_in(root) if name not in used and root not in places.values()]
+    unused = [name for name in listing(root)[0] if name not in used and root not in places.values()]
     line = f"not used: {', '.join(unused)} in {str(root)!r}, beside {' and '.join(used)}"
     return found, [text for text in (line * bool(unused), left_out_line(left_out)) if text]
 
 
 def _labelled(root: Path, left_out: Counter[str]) -> Photos | None:
     """The photos of `root` with their classes, None where no class is to be seen."""
-    folders, photos = folders_in(root), photos_below(root, deep=False)
+    folders, photos = listing(root)
     if not folders and photos:
-        return _flat(photos)
+        return _flat(root, photos)
     for name in folders:
-        if len(inside := {part_of(below) for below in folders_in(root / name)} - {None}) > 1:
-            raise _other_form(
-                root, f"has a folder {name} with {' and '.join(sorted(map(str, inside)))}"
-            )
+        inside = sorted({part for below in listing(root / name)[0] if (part := part_of(below))})
+        if len(inside) > 1:
+            raise _other_form(root, f"has a folder {name} with {' and '.join(inside)}")
     found = ImageFolder(root)
     left_out.update(found.left_out)
     left_out["beside the folders of classes"] += len(photos)
     return found
 
 
-def _flat(paths: list[str]) -> Photos | None:
+def _flat(root: Path, files: list[str]) -> Photos | None:
     """Photos whose names begin with their class, as in "cat.0.jpg"; None where they do not."""
-    names = [plain_name(os.path.basename(path)) for path in paths]
+    names = list(map(plain_name, files))
     shown = [match[1] for name in names if (match := FLAT_NAME.fullmatch(name))]
     classes = sorted(set(shown))
-    if len(shown) < len(paths) or len(classes) < 2:
+    if len(shown) < len(files) or len(classes) < 2:
         return None
-    found = sorted(zip(shown, names, paths, strict=True))
-    samples = [(path, classes.index(name)) for name, _, path in found]
+    found = sorted(zip(shown, names, files, strict=True))
+    samples = [(str(root / file), classes.index(name)) for name, _, file in found]
     return Photos(classes, samples, [f"{name}/{file}" for name, file, _ in found])
 
 
 def _has_classes(folder: Path) -> bool:
-    photos = photos_below(folder, deep=False)
-    return _flat(photos) is not None if photos else bool(folders_in(folder))
+    folders, photos = listing(folder)
+    return _flat(folder, photos) is not None if photos else bool(folders)
 
 
 def _deeper(folder: Path) -> Path:
     """Where the classes or parts of a folder begin: one deeper while there is no choice."""
-    inside = itertools.islice(filter(has_photos, map(folder.joinpath, folders_in(folder))), 2)
-    if photos_below(folder, deep=False) or len(found := list(inside)) != 1:
+    folders, photos = listing(folder)
+    found = list(itertools.islice(filter(has_photos, map(folder.joinpath, folders)), 2))
+    if photos or len(found) != 1:
         return folder
     return _deeper(found[0]) if _has_classes(found[0]) else folder
 

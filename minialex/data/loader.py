@@ -16,19 +16,20 @@ The threads crop and scale; a batch stays bytes until the device that trains tur
 """
 
 import contextlib
+import functools
 import operator
 import threading
-from collections import deque
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minialex.data.ahead import ahead
+from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
 from minialex.data.pixels import Finish, decoded_for, split_transform
-from minialex.data.transforms import ToArray, Transform, short
+from minialex.data.transforms import ToArray, Transform
 from minialex.errors import ConfigError, DataError
 from minialex.xp import Array
 
@@ -78,10 +79,10 @@ class DataLoader:
     def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
         shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
         prefetch: int = 4) -> None:  # fmt: skip
-        _check_int("batch_size", batch_size, 1)
-        _check_int("seed", seed, 0)
-        _check_int("workers", workers, 0)
-        _check_int("prefetch", prefetch, 1)
+        check_whole("batch_size", batch_size, 1)
+        check_whole("seed", seed, 0)
+        check_whole("workers", workers, 0)
+        check_whole("prefetch", prefetch, 1)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             text = "expected a dataset with len(dataset) and dataset[i] -> (image, label)"
             raise DataError(f"{text}, got {type(dataset).__name__}; a list of pairs is one")
@@ -140,15 +141,15 @@ class DataLoader:
 
     def raw_epoch(self, epoch: int, start: int = 0) -> Generator[RawBatch]:
         """As `epoch`, but the batches as loaded, for a GPU to finish itself (prefetch.py)."""
-        _check_int("epoch", epoch, 0)
-        _check_int("start", start, 0)
+        check_whole("epoch", epoch, 0)
+        check_whole("start", start, 0)
         if start > len(self):
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
         order, n = self.order(epoch), self.batch_size
         parts = [order[k * n : (k + 1) * n] for k in range(start, len(self))]
-        if self.workers == 0:
-            return (self._load(epoch, part, None) for part in parts)
-        return self._load_ahead(epoch, parts)
+        stop = threading.Event()
+        load = functools.partial(self._load, epoch, stop)
+        return ahead(load, parts, self.workers, self.prefetch, "data", stop)
 
     @property
     def finishing(self) -> Finish | None:
@@ -161,33 +162,11 @@ class DataLoader:
                 finish = self.finishing if images.dtype == np.uint8 else None
                 yield images if finish is None else finish(images, colours), labels
 
-    def _load_ahead(self, epoch: int, parts: list[np.ndarray]) -> Generator[RawBatch]:
-        stop = threading.Event()
-        waiting = deque(parts)
-        under_way: deque[Future[RawBatch]] = deque()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="minialex-data")
-        try:
-            threads = True
-            while waiting or under_way:
-                while threads and waiting and len(under_way) < self.prefetch:
-                    try:
-                        under_way.append(pool.submit(self._load, epoch, waiting[0], stop))
-                        waiting.popleft()
-                    except RuntimeError:  # the system allows no more threads: load in this one
-                        threads = False
-                if under_way:
-                    yield under_way.popleft().result()
-                else:
-                    yield self._load(epoch, waiting.popleft(), None)
-        finally:  # also when the caller leaves the loop, which closes this generator
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _load(self, epoch: int, indices: np.ndarray, stop: threading.Event | None) -> RawBatch:
+    def _load(self, epoch: int, stop: threading.Event, indices: np.ndarray) -> RawBatch:
         N = len(indices)
         labels, images, colours = np.empty(N, dtype=np.int64), np.empty(0), None
         for k, i in enumerate(indices.tolist()):
-            if stop is not None and stop.is_set():
+            if stop.is_set():
                 break  # nobody will look at this batch
             image, labels[k] = self._item(i)
             sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
@@ -206,17 +185,16 @@ class DataLoader:
     def _item(self, index: int) -> tuple[Any, int]:
         """dataset[index], which must be (image, label)."""
         item = self.dataset[index]
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
-            text = f"must be a pair (image, label), got {type(item).__name__}{size}"
-            fix = "list(zip(images, labels)) makes pairs of two arrays"
-            raise DataError(f"dataset[{index}] {text}; {fix}")
+        pair = isinstance(item, tuple | list)
+        if not pair or len(item) != 2:
+            found = type(item).__name__ + (f" of {len(item)}" if pair else "")
+            text = f"dataset[{index}] must be a pair (image, label), got {found}"
+            raise DataError(f"{text}; list(zip(images, labels)) makes pairs of two arrays")
         try:
             return item[0], operator.index(item[1])
         except TypeError:
-            found = " ".join(short(item[1]).split())
-            text = f"dataset[{index}]: the label must be a whole number, the index of a class"
-            raise DataError(f"{text}, got {found}") from None
+            rule = f"dataset[{index}]: the label must be a whole number, the index of a class"
+            raise DataError(f"{rule}, got {short(item[1])}") from None
 
     def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes of a sample and its random colour; or float32, see RawBatch."""
@@ -227,8 +205,3 @@ class DataLoader:
             text = f"the transform must return an array, got {type(sample).__name__}"
             raise ConfigError(f"{text}; add ToArray()")
         return sample.astype(np.float32, copy=False), None
-
-
-def _check_int(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")

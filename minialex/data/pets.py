@@ -6,7 +6,6 @@ https://www.robots.ox.ac.uk/~vgg/data/pets/.
 """
 
 import gzip
-import os
 import re
 import shutil
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from minialex.data.download import Progress, alone_in, download, one_line
+from minialex.data.image import AnyPath
 from minialex.errors import DataError
 
 PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
@@ -39,7 +39,7 @@ and test/; the photos are unchanged.
 """
 
 
-def download_pets(root: str | os.PathLike[str], base_url: str = ADDRESS,
+def download_pets(root: AnyPath, base_url: str = ADDRESS,
     sha256: dict[str, str] | None = None, progress: Progress | None = None, timeout: float = 30.0
 ) -> Path:  # fmt: skip
     """Make root/pets/{train,test}/{cat,dog}/*.jpg unless it exists; returns the path of root/pets.
@@ -68,7 +68,7 @@ def download_pets(root: str | os.PathLike[str], base_url: str = ADDRESS,
     return target
 
 
-def has_pets(root: str | os.PathLike[str]) -> bool:
+def has_pets(root: AnyPath) -> bool:
     """Whether root/pets is there, and not empty."""
     return any(Path(root, "pets").glob("*"))
 

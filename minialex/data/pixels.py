@@ -28,6 +28,7 @@ import numpy as np
 from minialex.data import transforms as steps_of
 from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
+from minialex.data.folder import for_side
 from minialex.data.image import pixels_of
 from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, pair
 from minialex.xp import Array, get_xp
@@ -130,16 +131,12 @@ def needed_side(transform: Transform) -> int | None:
     """
     steps = transform.transforms if isinstance(transform, Compose) else (transform,)
     first = steps[0] if steps else None
-    if isinstance(first, Resize):
-        return max(pair(first.size))
-    return (
-        square_side(max(pair(first.size)))
-        if isinstance(first, steps_of.RandomResizedCrop)
-        else None
-    )
+    if isinstance(first, steps_of.RandomResizedCrop):
+        return square_side(max(pair(first.size)))
+    return max(pair(first.size)) if isinstance(first, Resize) else None
 
 
 def decoded_for(dataset: Any, transform: Transform) -> Any:
     """`dataset`, whose photos are decoded as large as `transform` needs them, and not larger."""
     side = needed_side(transform)
-    return dataset if side is None or not hasattr(dataset, "for_side") else dataset.for_side(side)
+    return dataset if side is None else for_side(dataset, side)

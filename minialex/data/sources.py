@@ -13,9 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from minialex.data.checks import check, check_whole
 from minialex.data.download import Progress
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.image import AnyPath
 from minialex.data.layout import find_parts
 from minialex.data.pets import download_pets, has_pets
 from minialex.errors import ConfigError, DataError
@@ -49,10 +51,10 @@ class Source:
     unused: set[str] = field(default_factory=set)
 
 
-def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = None,
-    data_root: str | os.PathLike[str] | None = None, length: int | None = None,
+def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
+    data_root: AnyPath | None = None, length: int | None = None,
     progress: Progress | None = tqdm, report: Callable[[str], None] = print,
-    by_position: bool = False, leave_out: Container[str] = ()) -> Source:  # fmt: skip
+    leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, `length` of them for training (default
@@ -66,17 +68,15 @@ def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = 
     For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
     is a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is
     the most images to keep, of drawings of each of the three, of photos of each folder before
-    parts are split off.  The photos in the files `leave_out` count as not there.  With
-    `by_position`, parts are chosen as version 0.3.0 did.  Before a download, `report` is called
-    with a line that says where to and how large; `progress`, of the download, is tqdm or None.
+    parts are split off.  The photos in the files `leave_out` count as not there.  Before a
+    download, `report` is called with a line that says where to and how large; `progress`, of the
+    download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
     """
-    if type(seed) is not int or seed < 0:
-        raise ConfigError(f"seed must be a whole number of 0 or more, got {seed!r}")
-    if limit is not None and (type(limit) is not int or limit < 2):
-        raise ConfigError(f"limit must be a whole number of at least 2, got {limit!r}")
+    check_whole("seed", seed, 0)
+    check_whole("limit", 2 if limit is None else limit, 2)
     if spec == "drawings":
         return _drawings(seed, limit, TRAIN_DRAWINGS if length is None else length)
     if length is not None:
@@ -86,13 +86,13 @@ def open_source(spec: str | os.PathLike[str], *, seed: int, limit: int | None = 
         if not has_pets(root):
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
         folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
-        return _photos(folder, what, seed, limit, by_position, leave_out)
+        return _photos(folder, what, seed, limit, leave_out)
     folder = Path(spec)
     if not os.fspath(spec) or not folder.is_dir():
         what = "is a file" if os.path.isfile(spec) else "does not exist"
         raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
     what = f"photos in {str(folder)!r}"
-    return _photos(folder, what, seed, limit, by_position, leave_out)
+    return _photos(folder, what, seed, limit, leave_out)
 
 
 def default_data() -> tuple[str, str]:
@@ -126,8 +126,8 @@ def download_root() -> Path:
 
 
 def _drawings(seed: int, limit: int | None, length: int) -> Source:
-    if type(length) is not int or not 2 <= length <= VAL_START:
-        raise ConfigError(f"length must be a whole number from 2 to {VAL_START:,}, got {length!r}")
+    check_whole("length", length, 2)
+    check(length <= VAL_START, f"length must be at most {VAL_START:,}", length)
     # Cats and dogs alternate, so the first few are as balanced as all of them.
     lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
     starts = (TRAIN_START, VAL_START, TEST_START)
@@ -138,11 +138,10 @@ def _drawings(seed: int, limit: int | None, length: int) -> Source:
     return Source(train, val, test, train.classes, text)
 
 
-def _photos(folder: Path, what: str, seed: int, limit: int | None, by_position: bool,
-    leave_out: Container[str]) -> Source:  # fmt: skip
+def _photos(
+    folder: Path, what: str, seed: int, limit: int | None, leave_out: Container[str]
+) -> Source:
     found, messages = find_parts(folder)
-    if by_position:  # version 0.3.0 knew no folders for validation
-        found.pop("val", None)
     parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
@@ -155,16 +154,14 @@ def _photos(folder: Path, what: str, seed: int, limit: int | None, by_position: 
                 text = f"class {extra} is in {here} but not in {there}"
                 raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
     everything = {path for part in parts.values() for path, _ in part.samples}
-    for name, part in parts.items() if not by_position else ():
+    for name, part in parts.items():
         parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
     unused = everything - {path for part in parts.values() for path, _ in part.samples}
     for name in missing:
-        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name, by_position)
+        parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name)
     if "test" in missing:
         how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
-    for name, part in parts.items() if by_position else ():
-        parts[name] = at_most(limit, part, seed, by_position=True)
     text = describe(what, parts["train"], parts["val"], parts["test"])
     return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
                   unused=unused)  # fmt: skip

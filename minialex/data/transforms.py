@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from minialex.data.checks import check, check_floats, is_number
 from minialex.data.convert import MAX_BYTES
 from minialex.data.image import pixels_of, refusal
 from minialex.errors import ConfigError
@@ -37,8 +38,54 @@ Size = int | tuple[int, int]  # one number, or (height, width)
 _ATTEMPTS = 10
 
 
+def set_field(transform: Any, name: str, value: Any) -> None:
+    """Normalise a field of a transform while it is made.
+
+    A frozen dataclass refuses assignment, so this is the only way.
+    """
+    object.__setattr__(transform, name, value)
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+class _Step:
+    """What the transforms of images share: each refuses in its own name."""
+
+    size: Size
+
+    def __post_init__(self) -> None:
+        sides = tuple(self.size) if isinstance(self.size, list | tuple) else (self.size,)
+        fit = len(sides) in (1, 2) and all(type(side) is int and side > 0 for side in sides)
+        self.check(fit, "size must be a positive whole number or (height, width)", self.size)
+        set_field(self, "size", sides if len(sides) == 2 else sides[0])
+
+    def check(self, holds: object, rule: str, got: object) -> None:
+        """Raise ConfigError unless a rule about an argument holds."""
+        check(holds, f"{type(self).__name__}: {rule}", got)
+
+    def size_of(self, image: Any) -> tuple[int, int]:
+        """(width, height) of a Pillow image; ConfigError for anything else."""
+        if not isinstance(image, Image.Image):
+            text = f"{type(self).__name__}: expected a Pillow image, got {type(image).__name__}"
+            raise ConfigError(f"{text}; Image.fromarray makes one of an array")
+        return image.size
+
+    def room(self, image: Image.Image, padding: int = 0) -> tuple[int, int]:
+        """(height, width) of a crop, which must fit the image and its border."""
+        (h, w), (width, height) = pair(self.size), self.size_of(image)
+        if height + 2 * padding < h or width + 2 * padding < w:
+            text = f"cannot cut {w}x{h} pixels from an image of {width}x{height}"
+            border = f" with a border of {padding}" if padding else ""
+            text = f"{type(self).__name__}: {text}{border}; put a Resize before it"
+            raise refusal(image, text)
+        return h, w
+
+
 @dataclass(frozen=True)
-class Resize:
+class Resize(_Step):
     """Scale: an int `size` is the new shorter side; (height, width) is the new size, of any shape.
 
     Bilinear; Pillow widens the filter when it shrinks (antialiasing).  The longer side rounds
@@ -47,9 +94,6 @@ class Resize:
     """
 
     size: Size
-
-    def __post_init__(self) -> None:
-        set_field(self, "size", _size("Resize", self.size))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
         width, height = self.new_size(image)
@@ -63,7 +107,7 @@ class Resize:
 
     def new_size(self, image: Image.Image) -> tuple[int, int]:
         """(width, height) of the scaled image."""
-        width, height = _size_of("Resize", image)
+        width, height = self.size_of(image)
         if isinstance(self.size, tuple):
             return self.size[1], self.size[0]
         if width < height:
@@ -72,7 +116,7 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class CenterCrop:
+class CenterCrop(_Step):
     """The middle `size` pixels, an int for a square or (height, width).
 
     Raises ConfigError for a size that is not positive, and DataError for an image smaller than the
@@ -81,17 +125,14 @@ class CenterCrop:
 
     size: Size
 
-    def __post_init__(self) -> None:
-        set_field(self, "size", _size("CenterCrop", self.size))
-
     def __call__(self, image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
-        h, w = _room("CenterCrop", self.size, image)
+        h, w = self.room(image)
         top, left = round((image.height - h) / 2), round((image.width - w) / 2)
         return image.crop((left, top, left + w, top + h))
 
 
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(_Step):
     """A window of `size` pixels at a uniformly random position, cut anew each time.
 
     The network then cannot rely on where in the photo a thing stands.  A black border of `padding`
@@ -103,14 +144,13 @@ class RandomCrop:
     padding: int = 0
 
     def __post_init__(self) -> None:
-        set_field(self, "size", _size("RandomCrop", self.size))
-        if type(self.padding) is not int or self.padding < 0:
-            text = "RandomCrop: padding must be a whole number of 0 or more"
-            raise ConfigError(f"{text}, got {self.padding!r}")
+        super().__post_init__()
+        fits = type(self.padding) is int and self.padding >= 0
+        self.check(fits, "padding must be a whole number of 0 or more", self.padding)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         pad = self.padding
-        h, w = _room("RandomCrop", self.size, image, pad)
+        h, w = self.room(image, pad)
         top = int(rng.integers(image.height + 2 * pad - h + 1)) - pad
         left = int(rng.integers(image.width + 2 * pad - w + 1)) - pad
         # Pillow fills what lies outside the image with black: that is the border.
@@ -118,7 +158,7 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop:
+class RandomResizedCrop(_Step):
     """A random part of the image, scaled to `size`: GoogLeNet's crop (Szegedy et al. 2014, sec. 6).
 
     The part covers a share of the image's area that is uniform within `scale`; the logarithm of
@@ -135,13 +175,17 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
-        set_field(self, "size", _size("RandomResizedCrop", self.size))
-        set_field(self, "scale", _range("RandomResizedCrop", "scale", self.scale, 1.0))
-        set_field(self, "ratio", _range("RandomResizedCrop", "ratio", self.ratio, math.inf))
+        super().__post_init__()
+        for name, most, limit in (("scale", 1, " <= 1"), ("ratio", math.inf, "")):
+            value = getattr(self, name)
+            is_pair = isinstance(value, list | tuple) and len(value) == 2
+            fits = is_pair and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
+            self.check(fits, f"{name} must be (low, high) with 0 < low <= high{limit}", value)
+            set_field(self, name, tuple(value))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         h, w = pair(self.size)
-        box = self.draw_box(*_size_of("RandomResizedCrop", image), rng)
+        box = self.draw_box(*self.size_of(image), rng)
         return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
     def draw_box(self, width: int, height: int,
@@ -154,26 +198,25 @@ class RandomResizedCrop:
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-                return left, top, left + w, top + h
-        # The image is too long and thin: the largest central part of an allowed shape.
-        w = min(width, max(1, round(height * high)))
-        h = min(height, max(1, round(width / low)))
-        left, top = (width - w) // 2, (height - h) // 2
+                break
+        else:  # the image is too long and thin: the largest central part of an allowed shape
+            w = min(width, max(1, round(height * high)))
+            h = min(height, max(1, round(width / low)))
+            left, top = (width - w) // 2, (height - h) // 2
         return left, top, left + w, top + h
 
 
 @dataclass(frozen=True)
-class RandomHorizontalFlip:
+class RandomHorizontalFlip(_Step):
     """Mirror left and right with probability `p`.  Raises ConfigError for p outside [0, 1]."""
 
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not is_number(self.p) or not 0 <= self.p <= 1:
-            raise ConfigError(f"RandomHorizontalFlip: p must lie within 0 and 1, got {self.p!r}")
+        self.check(is_number(self.p) and 0 <= self.p <= 1, "p must lie within 0 and 1", self.p)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        _size_of("RandomHorizontalFlip", image)
+        self.size_of(image)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.p else image
 
 
@@ -207,85 +250,17 @@ class Normalize:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if not isinstance(value, Sequence) or not value or not all(is_number(v) for v in value):
-                text = f"Normalize: {name} must be one number for each channel"
-                raise ConfigError(f"{text}, got {value!r}")
-            set_field(self, name, tuple(float(v) for v in value))
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
-            text = "Normalize: needs as many std as mean, all std positive"
-            raise ConfigError(f"{text}, got {self.mean} and {self.std}")
+            fits = isinstance(value, Sequence) and value and all(map(is_number, value))
+            check(fits, f"Normalize: {name} must be one number for each channel", value)
+            set_field(self, name, tuple(map(float, value)))
+        fits = len(self.mean) == len(self.std) and min(self.std) > 0
+        rule = "Normalize: needs as many std as mean, all std positive"
+        check(fits, rule, (self.mean, self.std))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        form = (x.dtype.kind, x.ndim, *x.shape[2:]) if isinstance(x, np.ndarray) else ()
-        if form != ("f", 3, len(self.mean)):
-            found = f"{x.dtype} {x.shape}" if form else type(x).__name__
-            text = f"Normalize: expected a float array (H, W, {len(self.mean)})"
-            raise ConfigError(f"{text}, got {found}")
+        check_floats("Normalize", x, len(self.mean))
         # Rows of W * C numbers, because NumPy is slow where the innermost axis is only 3 long.
         H, W, C = x.shape
         y = x.reshape(H, W * C) - np.tile(np.asarray(self.mean, x.dtype), W)
         y /= np.tile(np.asarray(self.std, x.dtype), W)
         return y.reshape(H, W, C)
-
-
-# ------------------------------------------------------------------------------ checks of arguments
-
-
-def set_field(transform: Any, name: str, value: Any) -> None:
-    """Normalise a field of a transform while it is made.
-
-    A frozen dataclass refuses assignment, so this is the only way.
-    """
-    object.__setattr__(transform, name, value)
-
-
-def short(value: object) -> str:
-    """`value` as code, at most 60 characters of it, for an error message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _size(owner: str, size: Any) -> Size:
-    sides = tuple(size) if isinstance(size, list | tuple) else (size,)
-    if len(sides) > 2 or not sides or any(type(side) is not int or side <= 0 for side in sides):
-        text = f"{owner}: size must be a positive whole number or (height, width)"
-        raise ConfigError(f"{text}, got {short(size)}")
-    return sides if len(sides) == 2 else sides[0]
-
-
-def _range(owner: str, name: str, value: Any, most: float) -> tuple[float, float]:
-    if isinstance(value, list | tuple) and len(value) == 2 and all(is_number(v) for v in value):
-        low, high = value
-        if 0 < low <= high <= most:
-            return low, high
-    limit = "" if most == math.inf else f" <= {most:g}"
-    text = f"{owner}: {name} must be (low, high) with 0 < low <= high{limit}"
-    raise ConfigError(f"{text}, got {short(value)}")
-
-
-def pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size."""
-    return size if isinstance(size, tuple) else (size, size)
-
-
-def _room(owner: str, size: Size, image: Image.Image, padding: int = 0) -> tuple[int, int]:
-    """(height, width) of the crop, which must fit the image and its border."""
-    (h, w), (width, height) = pair(size), _size_of(owner, image)
-    if height + 2 * padding < h or width + 2 * padding < w:
-        border = f" with a border of {padding}" if padding else ""
-        text = f"{owner}: cannot cut {w}x{h} pixels from an image of {width}x{height}{border}"
-        raise refusal(image, f"{text}; put a Resize before it")
-    return h, w
-
-
-def _size_of(owner: str, image: Any) -> tuple[int, int]:
-    """(width, height) of a Pillow image; ConfigError, in the name of `owner`, for anything else."""
-    if not isinstance(image, Image.Image):
-        text = f"{owner}: expected a Pillow image, got {type(image).__name__}"
-        raise ConfigError(f"{text}; Image.fromarray makes one of an array")
-    return image.size

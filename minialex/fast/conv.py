@@ -21,48 +21,52 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
 from minialex.layers import conv as page
+from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
-from minialex.twin import Twin
+from minialex.twin import Twin, is_square
 from minialex.xp import Array
 
+Size = int | tuple[int, int]  # a pair is (down, across)
 ALGORITHMS = ("auto", "im2col", "winograd")
 MOVE = 50  # multiply-adds that take as long as moving a number
 CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def im2col(x: Array, K: int, S: int, P: int) -> Array:
+def im2col(x: Array, K: Size, S: Size, P: Size) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
-    N, H, W, C = x.shape
-    H, W = H + 2 * P, W + 2 * P
-    x = on_canvas(x, "pad", (H, W), P) if P else x  # with P rows and columns of zeros on each side
-    n, h, w, c = x.strides
+    _, H, W, C = x.shape
+    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
+    # With P rows and columns of zeros on each side.
+    x = on_canvas(x, "pad", (H + 2 * PH, W + 2 * PW), (PH, PW)) if PH or PW else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
-    shape = (N, (H - K) // S + 1, (W - K) // S + 1, K, K, C)
-    patches = np.lib.stride_tricks.as_strided(x, shape, (n, S * h, S * w, h, w, c))
-    X = scratch(x, "columns", shape)
+    patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
+    patches = patches.transpose(0, 1, 2, 4, 5, 3)
+    X = scratch(x, "columns", patches.shape)
     X[...] = patches
-    return X.reshape(-1, K * K * C)
+    return X.reshape(-1, KH * KW * C)
 
 
-def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size) -> None:
     """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
     N, H, W, C = dx.shape
-    OH, OW = (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1
-    dX = dX.reshape(N, OH, OW, K, K, C)
-    padded = scratch(dx, "pad", (N, H + 2 * P, W + 2 * P, C))
+    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
+    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    dX = dX.reshape(N, OH, OW, KH, KW, C)
+    padded = scratch(dx, "pad", (N, H + 2 * PH, W + 2 * PW, C))
     padded[...] = 0
-    for i in range(K):  # what weight (i, j) saw, at all positions at once
-        for j in range(K):
-            padded[:, i : i + S * OH : S, j : j + S * OW : S] += dX[:, :, :, i, j]
-    dx[...] = padded[:, P : P + H, P : P + W]
+    for i in range(KH):  # what weight (i, j) saw, at all positions at once
+        for j in range(KW):
+            padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += dX[:, :, :, i, j]
+    dx[...] = padded[:, PH : PH + H, PW : PW + W]
 
 
 class Conv2d(Twin, page.Conv2d, device="cpu"):
@@ -77,7 +81,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
-        weight, bias = self.params["weight"], self.params["bias"]
+        weight, bias = self.params["weight"], self.params.get("bias", 0)
         plan = self.plan(x.shape)
         if plan is not None:
             with one_blas_thread():
@@ -90,7 +94,8 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             for channels, filters in self.group_slices():
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)
                 product(X, W[:, filters], out=Y[:, filters])  # X (M, D)
-            Y += bias
+            if self.bias:
+                Y += bias
         return y, (x, None)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
@@ -116,15 +121,18 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
                     col2im(dX, dx[images][..., channels], K, S, P)
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
-        dy.sum(axis=(0, 1, 2), out=grad["bias"])
+        if self.bias:
+            dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
     def plan(self, shape: Shape) -> winograd.Plan | None:
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
+        if self.algorithm == "im2col" or not is_square(self):
+            return None
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
         fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
-        if self.algorithm == "im2col" or (self.algorithm == "auto" and not fits):
+        if self.algorithm == "auto" and not fits:
             return None
         plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
         faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)

@@ -20,10 +20,12 @@ class Linear(Twin, page.Linear, device="cpu"):
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         y = product(x, self.params["weight"])  # (N, F)
-        y += self.params["bias"]
+        if self.bias:
+            y += self.params["bias"]
         return y, x
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
         product(x.T, dy, out=grad["weight"])  # (D, F)
-        dy.sum(axis=0, out=grad["bias"])
+        if self.bias:
+            dy.sum(axis=0, out=grad["bias"])
         return product(dy, self.params["weight"].T) if self.input_grad else None  # (N, D)

@@ -39,62 +39,48 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return f"fast: layers 0 to {self.head - 1} in micro-batches"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        groups = self._groups(x)
-        shared = self._share((len(x[groups[0]]), *x.shape[1:]))
+        head, rest = self._parts()
+        groups, shared = self._groups(x)
         with sharing(shared):
-            results = map_threads(lambda group: self._head_forward(x[group]), groups)
-        x, rest = np.concatenate([y for y, _ in results]), []
-        for layer in self.layers[self.head :]:
-            x, cache = layer.forward(x)
-            rest.append(cache)
-        return x, (groups, [cache for _, cache in results], shared, rest)
+            results = map_threads(lambda group: head.forward(x[group]), groups)
+        y, last = rest.forward(np.concatenate([y for y, _ in results]))
+        return y, (groups, [cache for _, cache in results], shared, last)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array | None:
-        groups, caches, shared, rest = cache
-        for i in reversed(range(self.head, len(self.layers))):
-            dy = self.layers[i].backward(dy, rest[i - self.head], grad.get(str(i), {}))
-        dy = np.ascontiguousarray(dy)  # the layer below runs over the channels innermost
+        (head, rest), (groups, caches, shared, last) = self._parts(), cache
+        of_rest = {str(int(key) - self.head): part for key, part in grad.items()}
+        # Contiguous, as the layer below runs over the channels innermost.
+        dy = np.ascontiguousarray(rest.backward(dy, last, of_rest))
         total = InOrder({key: part for key, part in grad.items() if int(key) < self.head})
 
         def run(k: int) -> Array | None:
             with total.part(k) as own:
-                return self._head_backward(dy[groups[k]], caches[k], own)
+                return head.backward(dy[groups[k]], caches[k], own)
 
         with sharing(shared):
             dx = map_threads(run, range(len(groups)))
         return None if dx[0] is None else np.concatenate(dx)
 
     def __call__(self, x: Array) -> Array:
-        def head(group: slice) -> Array:
-            y = x[group]
-            for layer in self.layers[: self.head]:
-                y = layer(y)
-            return y
+        head, rest = self._parts()
+        groups, shared = self._groups(x)
+        with sharing(shared):
+            y = np.concatenate(map_threads(lambda group: head(x[group]), groups))
+        return rest(y)
 
-        groups = self._groups(x)
-        with sharing(self._share((len(x[groups[0]]), *x.shape[1:]))):
-            y = np.concatenate(map_threads(head, groups))
-        for layer in self.layers[self.head :]:
-            y = layer(y)
-        return y
+    def _parts(self) -> list[page.Sequential]:
+        """The head and the others, as chains; made of no layers, so that none is numbered anew."""
+        parts = [page.Sequential(), page.Sequential()]
+        parts[0].layers, parts[1].layers = self.layers[: self.head], self.layers[self.head :]
+        return parts
 
-    def _head_forward(self, x: Array) -> tuple[Array, list[Any]]:
-        caches = []
-        for layer in self.layers[: self.head]:
-            x, cache = layer.forward(x)
-            caches.append(cache)
-        return x, caches
-
-    def _head_backward(self, dy: Array, caches: list[Any], grad: Params) -> Array:
-        for i in reversed(range(self.head)):
-            dy = self.layers[i].backward(dy, caches[i], grad.get(str(i), {}))
-        return dy
-
-    def _groups(self, x: Array) -> list[slice]:
+    def _groups(self, x: Array) -> tuple[list[slice], list[tuple[Any, Any]]]:
+        """The groups of the batch, and what the layers share while these run."""
         check_input(self, x)  # __call__ comes here past the seal
         if x.ndim == 0:
             raise ValueError("Sequential: expected a batch of images, got a number")
-        return groups_of(len(x))
+        groups = groups_of(len(x))
+        return groups, self._share((len(x[groups[0]]), *x.shape[1:]))
 
     def _share(self, shape: Shape) -> list[tuple[Any, Any]]:
         """(layer, what it shares) of each layer that can share, for groups of `shape`."""

@@ -116,7 +116,7 @@ def _pool(workers: int) -> ThreadPoolExecutor | None:
     product of 196 x 200 and 200 x 256 numbers reached 10 GFLOP/s before, and 35 GFLOP/s after, the
     process had multiplied two 512 x 512 matrices.
     """
-    _keep_memory()
+    spare_memory(_spare)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="minialex")
     together = threading.Barrier(workers)
 
@@ -142,27 +142,23 @@ def warm_up_products() -> None:
 
 
 def spare_memory(spare: bool = True) -> None:
-    """Give freed memory back to the system at once; a process then takes no more than it holds."""
+    """Let the C library give freed memory back at once, or else keep it for the next array.
+
+    By default glibc (Linux; others are left alone) gives large arrays back to the operating system
+    at once, and each new one is then handed out, and filled with zeros, page by page: 5 % of a
+    training step.  What it keeps has gaps, though, so that a step takes up to twice its memory:
+    with `spare`, the process takes no more than it holds.
+    """
     global _spare
     _spare = spare
-    _keep_memory()
-
-
-def _keep_memory() -> None:
-    """Let the C library keep freed memory for the next array, where it is glibc (Linux).
-
-    By default it gives large arrays back to the operating system at once, and each new one is then
-    handed out, and filled with zeros, page by page: 5 % of a training step.  What it keeps has
-    gaps, though, so that a step takes up to twice its memory: see `spare_memory`.
-    """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_ARENA_MAX, 1)
         # Older versions refuse more than 32 MB.
-        if not mallopt(M_MMAP_THRESHOLD, 1 << (20 if _spare else 30)):
+        if not mallopt(M_MMAP_THRESHOLD, 1 << (20 if spare else 30)):
             mallopt(M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(M_TRIM_THRESHOLD, 1 << 20 if _spare else -1)
+        mallopt(M_TRIM_THRESHOLD, 1 << 20 if spare else -1)
 
 
 def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -177,8 +173,7 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
     results: list[Any] = [None] * len(items)
 
     def run(worker: int) -> None:
-        for i in range(worker, len(items), count):
-            results[i] = function(items[i])
+        results[worker::count] = [function(item) for item in items[worker::count]]
 
     with one_blas_thread():
         if pool is None:
@@ -209,18 +204,18 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
         out = np.empty((M, N), dtype=np.result_type(a, b))
     count = min(8, max(2, M * K * N >> 28))  # more for larger ones, as each costs a little
-    map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), _pieces(M, count))
+    map_threads(lambda rows: np.matmul(a[rows], b, out=out[rows]), pieces(M, count))
     return out
 
 
 def products(a: Array, b: Array, out: Array) -> Array:
     """out[i] (M, N) = a[i] (M, K) b[i] (K, N) for all i."""
     count = cpu_count() if a.size * b.shape[2] >= LEAST_WORK else 1
-    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), _pieces(len(a), count))
+    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), pieces(len(a), count))
     return out
 
 
-def _pieces(length: int, count: int) -> list[slice]:
+def pieces(length: int, count: int) -> list[slice]:
     """`length` rows in `count` pieces, as even as can be."""
     edges = [length * i // count for i in range(count + 1)]
     return [slice(i, j) for i, j in itertools.pairwise(edges)]

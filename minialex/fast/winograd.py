@@ -7,7 +7,7 @@ B (n, n), with which
     y = A^T [ (G g) . (B^T d) ]      "." multiplies element-wise: n multiplications instead of m*r
 
 **In two dimensions** each matrix acts on the rows and the columns of a tile:
-Y = A^T [ (G g G^T) . (B^T d B) ] A.  `plain_winograd` in winograd_matrices.py is that in 15 lines.
+Y = A^T [ (G g G^T) . (B^T d B) ] A.  docs/book/09-winograd.md has that in 15 lines.
 Written "M x d" for "M on both axes of d", and with the sum over the channels, the n*n
 multiplications become n*n matrix products:
 
@@ -52,14 +52,14 @@ Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Network
 """
 
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast.scratch import scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
-from minialex.fast.threads import products
+from minialex.fast.threads import pieces, products
 from minialex.fast.winograd_matrices import POINTS, interpolation_points, transforms
 from minialex.params import Params, Shape
 from minialex.xp import Array
@@ -102,11 +102,9 @@ class Plan(NamedTuple):
 
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
-        count = max(1, -(-N // max(1, CHUNK_TILES // (self.th * self.tw))))
-        edges = [i * N // count for i in range(count + 1)]
-        return [slice(a, b) for a, b in pairwise(edges)]
+        return pieces(N, max(1, -(-N // max(1, CHUNK_TILES // (self.th * self.tw)))))
 
-    def pieces(self, N: int, channels: int) -> list[tuple[slice, slice]]:
+    def blocks(self, N: int, channels: int) -> list[tuple[slice, slice]]:
         """(images, their part of the last axis): as many images at once as the cache holds."""
         each = self.th * self.tw * channels
         step = max(1, BLOCK // each)
@@ -114,22 +112,17 @@ class Plan(NamedTuple):
         return [(slice(i, j), slice(i * each, j * each)) for i, j in ends]
 
 
-def tile_size(r: int, OH: int, OW: int) -> Pair:
-    """The outputs of a tile for r x r kernels and OH x OW outputs in all.
+def tile_size(r: int, OH: int) -> Pair:
+    """The outputs of a tile for r x r kernels and OH rows of outputs in all.
 
     4 x 4, or 5 x 4 where that saves enough products.  Raises ValueError for r > 7.
     """
     if r > len(POINTS):
         raise ValueError(f"winograd: kernels up to 7x7 are possible, got {r}x{r}")
+    # Products of a column of tiles, each r + 3 wide: those of 4 rows are r + 3 high, of 5, r + 4.
+    of_4, of_5 = -(-OH // 4) * (r + 3), -(-OH // 5) * (r + 4)
     m = min(4, len(POINTS) + 2 - r)
-    fewer = products_of((5, 4), r, OH, OW) < WORTH * products_of((4, 4), r, OH, OW)
-    return (5, 4) if r == 3 and fewer else (m, m)
-
-
-def products_of(m: Pair, r: int, OH: int, OW: int) -> int:
-    """The multiplications per channel and filter of one image."""
-    tiles = -(-OH // m[0]) * -(-OW // m[1])
-    return tiles * (m[0] + r - 1) * (m[1] + r - 1)
+    return (5, 4) if r == 3 and of_5 < WORTH * of_4 else (m, m)
 
 
 def make_plan(
@@ -139,7 +132,7 @@ def make_plan(
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     r, C = -(-K // stride), C * stride**2
-    m = m or tile_size(r, OH, OW)
+    m = m or tile_size(r, OH)
     n, th, tw = (m[0] + r - 1, m[1] + r - 1), -(-OH // m[0]), -(-OW // m[1])
     c, f = C // groups, F // groups
     parts = [(slice(g * c, g * c + c), slice(g * f, g * f + f)) for g in range(groups)]
@@ -162,14 +155,6 @@ def transposed(matrices: Matrices) -> Matrices:
     return matrices[0].T, matrices[1].T
 
 
-def tiles(canvas: Array, size: Pair, plan: Plan) -> Array:
-    """View (*size, N, th, tw, C) of canvas (N, ., ., C): number (a, b) of every tile."""
-    n, h, w, c = canvas.strides
-    shape = (*size, len(canvas), plan.th, plan.tw, canvas.shape[3])
-    strides = (h, w, n, plan.m[0] * h, plan.m[1] * w, c)
-    return np.lib.stride_tricks.as_strided(canvas, shape, strides)
-
-
 def transform(matrices: Matrices, images: Array, S: int, P: int, plan: Plan, name: str) -> Array:
     """`matrices` on both axes of every tile of the images: (n*n, R, S*S*C), in scratch memory.
 
@@ -179,9 +164,10 @@ def transform(matrices: Matrices, images: Array, S: int, P: int, plan: Plan, nam
     side = (plan.th - 1) * mh + size[0], (plan.tw - 1) * mw + size[1]
     C = S * S * images.shape[3]
     result = scratch(images, name, (*plan.n, N * plan.th * plan.tw * C))
-    for some, part in plan.pieces(N, C):
+    for some, part in plan.blocks(N, C):
         canvas = to_depth(images[some], S, P, side)
-        view = tiles(canvas, size, plan)
+        view = sliding_window_view(canvas, size, axis=(1, 2))[:, ::mh, ::mw]
+        view = view.transpose(4, 5, 0, 1, 2, 3)  # (*size, N, th, tw, C), uncopied
         d = scratch(images, "winograd tiles", view.shape)
         d[...] = view
         both_axes(matrices, d.reshape(*size, -1), out=result[:, :, part])
@@ -197,8 +183,11 @@ def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
     return both_axes((down, across), weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
 
 
-def winograd_forward(x: Array, U: Array, bias: Array, plan: Plan) -> Array:
-    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U."""
+def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array:
+    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U.
+
+    `bias` is 0 where there is none.
+    """
     A, _, B = plan.matrices(x.dtype)
     y = np.empty((len(x), plan.OH, plan.OW, U.shape[2]), dtype=x.dtype)
     for images in plan.chunks(len(x)):
@@ -215,7 +204,7 @@ def tiles_to_image(M: Array, A: Matrices, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile; what overhangs is cut off."""
     N, m, F = len(y), plan.m, y.shape[3]
     M = M.reshape(*plan.n, -1)
-    for images, part in plan.pieces(N, F):
+    for images, part in plan.blocks(N, F):
         Y = scratch(y, "winograd tiles", (*m, part.stop - part.start))
         both_axes(transposed(A), M[:, :, part], out=Y)
         Y = Y.reshape(*m, -1, plan.th, plan.tw, F).transpose(2, 3, 0, 4, 1, 5)
@@ -239,7 +228,7 @@ def side_by_side(tiles: Array, image: Array) -> None:
 def winograd_backward(
     dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
 ) -> Array | None:
-    """dx from dy (N, OH, OW, F), or None without a U; fills grad["weight"] and grad["bias"]."""
+    """dx from dy (N, OH, OW, F), or None without a U; fills `grad`, with a bias or without."""
     A, G, B = plan.matrices(x.dtype)
     dU, dbias = None, np.zeros(dy.shape[3], dtype=x.dtype)
     dx = None if U is None else np.empty(x.shape, dtype=x.dtype)
@@ -259,7 +248,8 @@ def winograd_backward(
     dw = scratch(x, "winograd dw", (r, r, C * F))
     both_axes(transposed(G), dU.reshape(*plan.n, -1), out=dw)
     weight_to_space(dw.reshape(r, r, C, F), grad["weight"], plan.stride)
-    grad["bias"][...] = dbias
+    if "bias" in grad:
+        grad["bias"][...] = dbias
     return dx
 
 
@@ -283,7 +273,7 @@ def tiles_to_input(dV: Array, B: Matrices, dx: Array, plan: Plan) -> None:
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
     (mh, mw), (nh, nw), th, tw, C = plan.m, plan.n, plan.th, plan.tw, dV.shape[2]
     dV = dV.reshape(nh, nw, -1)
-    for images, part in plan.pieces(len(dx), C):
+    for images, part in plan.blocks(len(dx), C):
         dd = scratch(dx, "winograd tiles", (nh, nw, part.stop - part.start))
         both_axes(B, dV[:, :, part], out=dd)
         N = images.stop - images.start

@@ -36,8 +36,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from minialex.xp import Array
-
 POINTS = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")]
 
 
@@ -82,22 +80,3 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A, G, B = (np.array(matrix, dtype=np.float64) for matrix in (V_m, V_r, inverse(V_n)))
     scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
     return A, G * scale[:, None], B / scale
-
-
-def plain_winograd(x: Array, w: Array, P: int, m: int = 4) -> Array:
-    """The convolution of x (N, H, W, C) with w (r, r, C, F), stride 1, in tiles of m x m outputs.
-
-    To be read: `winograd.py` is the same with its work in the order that a processor likes.
-    """
-    (_, H, W, _), r = x.shape, w.shape[0]
-    A, G, B = transforms(m, r)
-    n, OH, OW = m + r - 1, H + 2 * P - r + 1, W + 2 * P - r + 1
-    th, tw = -(-OH // m), -(-OW // m)  # tiles, rounded up; what overhangs sees zeros
-    rows, columns = (P, th * m + r - 1 - H - P), (P, tw * m + r - 1 - W - P)
-    x = np.pad(x, ((0, 0), rows, columns, (0, 0)))
-    d = np.lib.stride_tricks.sliding_window_view(x, (n, n), (1, 2))[:, ::m, ::m]
-    U = np.einsum("ia,jb,abcf->ijcf", G, G, w)  # the weights, transformed
-    V = np.einsum("ai,bj,ntscab->ijntsc", B, B, d)  # the tiles, transformed
-    M = np.einsum("ijntsc,ijcf->ijntsf", V, U)  # n*n matrix products
-    y = np.einsum("ia,jb,ijntsf->ntasbf", A, A, M)  # back: tile beside tile
-    return y.reshape(len(x), th * m, tw * m, -1)[:, :OH, :OW]

@@ -1,6 +1,7 @@
 """Conv2d's twin on a GPU -- im2col and col2im as one kernel each (conv.cu), products by cuBLAS.
 
 A GPU prefers few large pieces of work to many small ones: X holds all images of the batch at once.
+A window with another size, stride or padding down than across goes the page's way.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from minialex.gpu.kernel import Kernel
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
 from minialex.params import Params
-from minialex.twin import Twin
+from minialex.twin import Twin, is_square
 from minialex.xp import Array, get_xp
 
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
@@ -42,16 +43,22 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
+        if not is_square(self):
+            return page.Conv2d.forward(self, x)
         xp, W = get_xp(x), self.params["weight"].reshape(-1, self.out_channels)  # (D, F)
         y = xp.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         Y = y.reshape(-1, self.out_channels)  # (M, F), a view
         for channels, filters in self.group_slices():
             X = im2col(x[..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
             xp.matmul(X, W[:, filters], out=Y[:, filters])
-        Y += self.params["bias"]
+        if self.bias:
+            Y += self.params["bias"]
         return y, x
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, OH, OW, F)
+        if not is_square(self):
+            dx = page.Conv2d.backward(self, dy, x, grad)
+            return dx if self.input_grad else None
         xp, F = get_xp(x), self.out_channels
         W, dY = self.params["weight"].reshape(-1, F), dy.reshape(-1, F)  # (D, F), (M, F)
         into = grad["weight"]
@@ -66,5 +73,6 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
                 col2im(dX, dx[..., channels], self.kernel_size, self.stride, self.padding)
         if not into.flags.c_contiguous:
             into[...] = dW.reshape(into.shape)
-        dy.sum(axis=(0, 1, 2), out=grad["bias"])
+        if self.bias:
+            dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx

@@ -7,7 +7,6 @@ the result, because only reading forces them.  (cuRAND, which CuPy's own random 
 missing: those of minialex come from kernels, see philox.py.)
 """
 
-import contextlib
 import importlib
 from importlib import metadata
 from types import ModuleType
@@ -22,6 +21,14 @@ LIBRARIES = {"libnvrtc": "NVRTC", "nvrtc64": "NVRTC", "cublas": "cuBLAS",
     "open source file": "the CUDA headers"}  # fmt: skip
 DRIVERS = "https://www.nvidia.com/drivers"
 NOT_VISIBLE = "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+FULL = "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
+UPDATED = "the NVIDIA driver does not fit its libraries, as after an update; reboot, or "
+CHECK = "check it with nvidia-smi, or use --device cpu"
+MEANINGS = {  # of words in what CuPy raises
+    "NoDevice": NOT_VISIBLE,
+    "DriverMismatch": f"{UPDATED}use --device cpu",
+    "CompatNotSupported": f"{UPDATED}use --device cpu",
+}
 OUT_OF_MEMORY = ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")  # in CuPy's exceptions
 
 
@@ -39,19 +46,14 @@ def gpu_problem() -> str | None:
         what = f"CuPy is installed but cannot be imported ({first_line(error)})"
         return f"{what}; reinstall it with: {INSTALL}"
     try:
-        return _driver_problem(cupy) or _library_problem(cupy)
+        return _problem(cupy)
     except Exception as error:  # CuPy raises its own types, ImportError and OSError here
         return _explain(error)
 
 
 def installed_wheels() -> list[str]:
     """The distributions of CuPy that are installed."""
-    found = []
-    for name in WHEELS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            metadata.distribution(name)
-            found.append(name)
-    return found
+    return [name for name in WHEELS if any(metadata.distributions(name=name))]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -67,38 +69,32 @@ def first_line(error: BaseException) -> str:
     return next(words, type(error).__name__)
 
 
-def _driver_problem(cupy: ModuleType) -> str | None:
+def _problem(cupy: ModuleType) -> str | None:
     runtime = cupy.cuda.runtime
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:
         return f"no NVIDIA driver was found; install it from {DRIVERS} or use --device cpu"
     if driver // 1000 < built_for // 1000:
-        versions = f"it supports CUDA {_version(driver)}, CuPy needs {_version(built_for)}"
+        supports, needs = (f"{v // 1000}.{v % 1000 // 10}" for v in (driver, built_for))
         instead = _older_cupy() if driver >= 12_000 else "use --device cpu"
-        return f"the NVIDIA driver is too old: {versions}; update it from {DRIVERS}, or {instead}"
-    return NOT_VISIBLE if runtime.getDeviceCount() == 0 else None
-
-
-def _library_problem(cupy: ModuleType) -> str | None:
+        what = f"it supports CUDA {supports}, CuPy needs {needs}"
+        return f"the NVIDIA driver is too old: {what}; update it from {DRIVERS}, or {instead}"
+    if runtime.getDeviceCount() == 0:
+        return NOT_VISIBLE
     x = cupy.ones((2, 2), dtype=np.float32)
-    if float((x @ (x + x)).sum()) != 16:  # two kernels and a product, forced
-        return "the GPU returned a wrong product; check it with nvidia-smi, or use --device cpu"
-    return None
+    right = float((x @ (x + x)).sum()) == 16  # two kernels and a product, forced
+    return None if right else f"the GPU returned a wrong product; {CHECK}"
 
 
 def _explain(error: Exception) -> str:
     text = str(error)
-    if "NoDevice" in text:
-        return NOT_VISIBLE
-    if "DriverMismatch" in text or "CompatNotSupported" in text:
-        what = "the NVIDIA driver does not fit its libraries, as after an update"
-        return f"{what}; reboot, or use --device cpu"
+    for word, meaning in MEANINGS.items():
+        if word in text:
+            return meaning
     if is_out_of_memory(error):
-        what = "the memory of the GPU is full"
-        return f"{what}; see with nvidia-smi what uses it, or use --device cpu"
+        return FULL
     if _is_cupys(error) and text.startswith("cudaError"):
-        what = f"the GPU cannot be used ({first_line(error)})"
-        return f"{what}; check it with nvidia-smi, or use --device cpu"
+        return f"the GPU cannot be used ({first_line(error)}); {CHECK}"
     if "--gpu-architecture" in text:
         return f"the GPU is too old for this CuPy; {_older_cupy()}"
     missing = [library for word, library in LIBRARIES.items() if word in text]
@@ -122,7 +118,3 @@ def _older_cupy() -> str:
 
 def _is_cupys(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends")
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"

@@ -14,11 +14,13 @@ class Linear(Twin, page.Linear, device="gpu"):
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         y = get_xp(x).matmul(x, self.params["weight"])  # (N, F)
-        y += self.params["bias"]
+        if self.bias:
+            y += self.params["bias"]
         return y, x
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
-        dy.sum(axis=0, out=grad["bias"])
+        if self.bias:
+            dy.sum(axis=0, out=grad["bias"])
         dx = get_xp(x).matmul(dy, self.params["weight"].T) if self.input_grad else None
         return dx  # (N, D)

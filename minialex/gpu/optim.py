@@ -1,4 +1,7 @@
-"""The optimizers' twins on a GPU -- one kernel a step, see optim.cu; the host gathers constants."""
+"""The optimizers' twins on a GPU -- one kernel a step, see optim.cu; the host gathers constants.
+
+Nesterov's momentum goes the page's way.
+"""
 
 import math
 
@@ -16,6 +19,8 @@ ADAM_STEP = Kernel("optim.cu", "adam",
 
 class SGD(OptimizerTwin, page.SGD, device="gpu"):
     def update(self, g: Array, lr: float) -> None:
+        if self.nesterov:
+            return page.SGD.update(self, g, lr)
         SGD_STEP(g, lr, self.momentum, self.weight_decay, self.theta, self.state["v"])
 
 

@@ -1,4 +1,7 @@
-"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu; keeps what the page keeps."""
+"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu; keeps what the page keeps.
+
+A window with another size, stride or padding down than across goes the page's way.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ from minialex.gpu.kernel import Kernel
 from minialex.layers import pool as page
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
-from minialex.twin import Twin
+from minialex.twin import Twin, is_square
 from minialex.xp import Array, get_xp
 
 SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
@@ -21,6 +24,8 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
+        if not is_square(self):
+            return page.MaxPool2d.forward(self, x)
         xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
         y = xp.empty(shape, dtype=x.dtype)
         winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
@@ -28,6 +33,8 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
         return y, (winner, x.shape)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        if not is_square(self):
+            return page.MaxPool2d.backward(self, dy, cache, grad)
         winner, shape = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
         BACKWARD(dy, winner, *self._sizes(shape), dx)

@@ -15,9 +15,10 @@ with y alone, so only y is kept for backward.
 
 Why AlexNet took the ReLU.  The backward pass multiplies one such derivative per layer.  Tanh and
 Sigmoid flatten out for large |x|, where their derivative goes to 0; the Sigmoid's is at most 1/4
-even at its best, at x = 0, so that five of them leave at most (1/4)^5, a thousandth, of a gradient.
-The ReLU's is 1 wherever x > 0.  The paper's four-layer network on CIFAR-10 reached 25 % training
-error six times faster with it than with Tanh (figure 1).
+even at its best, at x = 0, so that five of them leave at most (1/4)^5, a thousandth, of a
+gradient.  The ReLU's is 1 wherever x > 0.  The paper's four-layer network on CIFAR-10 (photos of 32
+x 32 pixels in ten classes) reached 25 % training error six times faster with it than with Tanh
+(figure 1).
 
 What came out here, with a small AlexNet on drawings and Adam: Tanh was no slower than the ReLU (32
 steps against 48, not decided), and the Sigmoid never left the 50 % of a guess.  Run it yourself

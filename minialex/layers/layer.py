@@ -27,7 +27,8 @@ backward pass by the same question: which outputs does this number move, and how
 dL/dweight, and so on.  Each derivative has the shape of its variable.
 
     Activations are channels-last: (N, H, W, C) for N images of H x W pixels with C channels each.
-    Everything follows the dtype of the input: float32 to train, float64 to check gradients.
+    Everything follows the dtype of the input: float32 to train, float64 to check gradients;
+    and its device: get_xp(x) is NumPy, or CuPy for an array on a GPU.  Read it as np.
 
 Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
 What a layer does keep is its parameters and its `training` flag (Dropout acts differently in
@@ -36,7 +37,7 @@ arrays, for what is kept but not learned, such as the running mean of a batch no
 Dropout's count of steps.  Buffers are saved and moved like parameters, but no optimizer sees them.
 
 `per_image` says that y[n] depends on x[n] alone.  Only then may a batch be taken in parts; a layer
-that mixes its images, such as a batch normalization of your own, leaves it False and gets them all.
+that mixes its images, such as a batch normalization, leaves it False and gets them all.
 """
 
 from minialex.params import own_arrays

@@ -15,9 +15,10 @@ reports 1.4 % less top-1 error.  What came out here, on drawings: 1.3 points les
 (`examples/improvements/improvements.py lrn` and docs/improvements.md).  VGG found no use in it two
 years later (2014, section 2.1), and it was soon given up.
 
-Mind alpha.  Caffe and PyTorch divide it by n (they take the mean of the squares, not the sum), and
-so does Krizhevsky's own program.  What this page and the paper's formula call 1e-4 is 5e-4 to them;
-and the network that he trained with a "scale" of 1e-4 had 2e-5 in the paper's formula.
+Mind alpha.  Other frameworks, Caffe and PyTorch, divide it by n (they take the mean of the squares,
+not the sum), and so does Krizhevsky's own program.  What this page and the paper's formula call
+1e-4 is 5e-4 to them; and the network that he trained with a "scale" of 1e-4 had 2e-5 in the paper's
+formula.
 
 Backward.  x[c] acts on its own y[c], and through s on those of its neighbours:
 

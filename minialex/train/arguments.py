@@ -3,7 +3,7 @@
 from typing import Any
 
 from minialex.data import DataLoader
-from minialex.errors import ConfigError, check_sizes
+from minialex.errors import ConfigError, check_sizes, is_number
 
 COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1}  # and the least of each
 COUNTS_OR_NONE = {"patience": 1, "memory_limit": 1}
@@ -26,6 +26,5 @@ def check_arguments(run: Any) -> None:
         raise ConfigError(str(error)) from None
     if run.plain and run.memory_limit is not None:
         raise ConfigError("fit: plain pages keep to no memory_limit; leave one of them out")
-    share = run.label_smoothing
-    if not (hasattr(share, "__float__") and 0 <= share < 1):
-        raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {share!r}")
+    if not is_number(run.label_smoothing, below=1):
+        raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {run.label_smoothing!r}")

@@ -2,7 +2,7 @@
 
 A field says all that there is to know of its option: default, type, group, help, what it may be.
 The checks below, the command line with its --help (`commands/options.py`) and the page
-docs/options.md are made from that.  A new option is one more field.
+docs/options.md (`docs/options_page.py`) are made from that.  A new option is one more field.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from minialex.train.recipes import OPTIMIZERS, RECIPES, recipe_for
 AUGMENTATIONS = ("none", "crop", "full")
 INITS = ("he", "glorot", "paper")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
-GROUPS = ("data", "network", "training", "augmentation", "machine", "run")
+FREE = ("machine", "run")  # groups of options that make no run another one
+GROUPS = ("data", "network", "training", "augmentation", *FREE)
 
 Limits = tuple[str, Callable[[Any], bool]]  # "--lr must be <words>", and whether a value is that
 ONE_OR_MORE: Limits = ("at least 1", lambda value: value >= 1)
@@ -37,7 +38,7 @@ def up_to(most: int) -> Limits:
 
 
 def option(
-    default: Any, group: str, text: str, *, limits: Limits | None = None,
+    default: Any, group: str, text: str, limits: Limits | None = None, *,
     choices: Iterable[str] = (), shown: str = "", metavar: str | None = None,
     parse: Callable[[str], Any] | None = None, may_change: bool = False,
 ) -> Any:  # fmt: skip
@@ -49,12 +50,12 @@ def option(
     shown          how --help calls a default that does not speak for itself, such as None
     metavar        how --help calls the value, by default after its type
     parse          makes the value of a text, by default its type
-    may_change     whether a run that is resumed may have another value.  It may move to another
-                   device, be watched more closely or go on for longer; another learning rate, say,
-                   would make it another run.
+    may_change     whether a run that is resumed may have another value, as all of the groups
+                   "machine" and "run" may.  It may move to another device, be watched more closely
+                   or go on for longer; another learning rate, say, would make it another run.
     """
     about = dict(group=group, text=text, limits=limits, choices=tuple(choices), shown=shown,
-        metavar=metavar, parse=parse, may_change=may_change)  # fmt: skip
+        metavar=metavar, parse=parse, may_change=may_change or group in FREE)  # fmt: skip
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -72,22 +73,20 @@ class Config:
         shown="data/ where that has train/ and test/, else drawings")
     limit: int | None = option(None, "data",
         "the most images to use of each folder, before parts are split off; of drawings, of each"
-        " part", limits=TWO_OR_MORE, shown="all")
+        " part", TWO_OR_MORE, shown="all")
     skip_damaged: bool = option(False, "data", "go on without photos that cannot be read",
         may_change=True)
-    workers: int = option(2, "data", "threads that load images",
-        limits=ZERO_OR_MORE, may_change=True)
+    workers: int = option(2, "data", "threads that load images", ZERO_OR_MORE, may_change=True)
     cache: bool = option(True, "data", "keep decoded images on the disk while the run lasts",
         may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
     lrn: bool | None = option(None, "network", "local response normalisation",
         shown="yes with 2012, else no")
-    width: float = option(1.0, "network", "scales the number of filters and hidden units",
-        limits=up_to(4))
-    image_size: int | None = option(None, "network", "side of the images in pixels",
-        limits=ONE_OR_MORE, metavar="PIXELS", shown="227; 224 with owt")
+    width: float = option(1.0, "network", "scales the number of filters and hidden units", up_to(4))
+    image_size: int | None = option(None, "network", "side of the images in pixels", ONE_OR_MORE,
+        metavar="PIXELS", shown="227; 224 with owt")
     dropout: float = option(0.5, "network", "share of the hidden units that is dropped in training",
-        limits=SHARE)
+        SHARE)
     init: str = option("he", "network",
         "initial weights: he; glorot, for tanh and sigmoid; or paper", choices=INITS)
     activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
@@ -104,62 +103,55 @@ class Config:
     recipe: str = option("drawings", "training",
         "settings that belong together, defaults of other options",
         choices=RECIPES, shown="drawings for drawings, modern for photos")
-    epochs: int = option(2, "training", "passes over the training images",
-        limits=ONE_OR_MORE, may_change=True)
+    epochs: int = option(2, "training", "passes over the training images", ONE_OR_MORE,
+        may_change=True)
     patience: int | None = option(None, "training",
-        "end the run after so many epochs without a new best validation accuracy",
-        limits=ONE_OR_MORE, shown="never", metavar="EPOCHS", may_change=True)
-    batch_size: int = option(32, "training", "images per step",
-        limits=ONE_OR_MORE, metavar="IMAGES")
+        "end the run after so many epochs without a new best validation accuracy", ONE_OR_MORE,
+        shown="never", metavar="EPOCHS", may_change=True)
+    batch_size: int = option(32, "training", "images per step", ONE_OR_MORE, metavar="IMAGES")
     optimizer: str = option("adam", "training", "how steps are made", choices=OPTIMIZERS)
-    lr: float = option(2e-4, "training", "learning rate", limits=FINITE)
-    weight_decay: float = option(0.0, "training", "how strongly weights are drawn to 0",
-        limits=FINITE)
+    lr: float = option(2e-4, "training", "learning rate", FINITE)
+    weight_decay: float = option(0.0, "training", "how strongly weights are drawn to 0", FINITE)
     schedule: str = option("cosine", "training", "how the learning rate changes", choices=SCHEDULES)
     warm_up: int = option(100, "training", "steps of rising learning rate, at most a tenth of all",
-        limits=ZERO_OR_MORE, metavar="STEPS")
+        ZERO_OR_MORE, metavar="STEPS")
     plateau_patience: int = option(5, "training",
-        "epochs without a new best before --schedule plateau divides the rate by 10",
-        limits=ONE_OR_MORE, metavar="EPOCHS")
-    label_smoothing: float = option(0.0, "training",
-        "share of the certainty that labels give up", limits=SHARE)
-    seed: int = option(0, "training", "of all random numbers", limits=ZERO_OR_MORE)
+        "epochs without a new best before --schedule plateau divides the rate by 10", ONE_OR_MORE,
+        metavar="EPOCHS")
+    label_smoothing: float = option(0.0, "training", "share of the certainty that labels give up",
+        SHARE)
+    seed: int = option(0, "training", "of all random numbers", ZERO_OR_MORE)
     augment: str = option("none", "augmentation",
         "none; crop, the paper's random crops and mirror images; or full, with crops of random"
         " size and shape", choices=AUGMENTATIONS)
     crop_scale: float = option(0.35, "augmentation",
-        "the smallest part of a photo's area that --augment full crops", limits=up_to(1))
+        "the smallest part of a photo's area that --augment full crops", up_to(1))
     colour_shift: float = option(0.0, "augmentation",
-        "strength of the paper's random colours, 0.1 there", limits=FINITE)
+        "strength of the paper's random colours, 0.1 there", FINITE)
     normalize: str = option("imagenet", "augmentation",
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
-    by_position: bool = False  # whether photos are split as before this was written down
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
-        choices=("cpu", "gpu", "auto"), may_change=True)
-    threads: int | None = option(None, "machine", "cores to use",
-        limits=ONE_OR_MORE, shown="all", may_change=True)
+        choices=("cpu", "gpu", "auto"))
+    threads: int | None = option(None, "machine", "cores to use", ONE_OR_MORE, shown="all")
     memory_limit: int | None = option(None, "machine",
-        "most memory of the program, like 2GB; the batch is split to fit",
-        limits=ONE_OR_MORE, parse=parse_bytes, metavar="BYTES", shown="none", may_change=True)
+        "most memory of the program, like 2GB; the batch is split to fit", ONE_OR_MORE,
+        parse=parse_bytes, metavar="BYTES", shown="none")
     algorithm: str = option("auto", "machine",
         "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",
-        choices=ALGORITHMS, may_change=True)
+        choices=ALGORITHMS)
     tf32: bool = option(False, "machine",
-        "products with 10 bits of precision on a GPU since 2020: faster, less exact",
-        may_change=True)
+        "products with 10 bits of precision on a GPU since 2020: faster, less exact")
     plain: bool = option(False, "machine",
-        "run the pages as they stand, without their fast twins: far slower", may_change=True)
-    ten_crop: bool = option(False, "run", "test on ten crops of each image as well",
-        may_change=True)
+        "run the pages as they stand, without their fast twins: far slower")
+    ten_crop: bool = option(False, "run", "test on ten crops of each image as well")
     keep_last: bool = option(False, "run",
-        "keep last.safetensors at the end, so that more --epochs go on from there to the bit",
-        may_change=True)
+        "keep last.safetensors at the end, so that more --epochs go on from there to the bit")
     log_interval: int = option(20, "run",
-        "steps between updates of the loss shown in a log file or from a GPU",
-        limits=ONE_OR_MORE, metavar="STEPS", may_change=True)
+        "steps between updates of the loss shown in a log file or from a GPU", ONE_OR_MORE,
+        metavar="STEPS")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -174,11 +166,6 @@ class Config:
                 raise ConfigError(f"{name} must be {limits[0]}, got {value}")
         if self.plain and self.memory_limit is not None:
             raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
-
-    @property
-    def needs_colours(self) -> bool:
-        """Whether the colours of the training photos have to be measured."""
-        return self.colour_shift > 0 or self.normalize == "mean"
 
 
 def options() -> list[dataclasses.Field]:
@@ -234,7 +221,6 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
-    settings = {"by_position": True, **settings}  # version 0.3.0 did not write it down
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from minialex.attach import device_of
-from minialex.data import DataLoader
-from minialex.data.ten_crops import MIDDLE_CROP
+from minialex.data import DataLoader, Dataset, Transform
+from minialex.data.pixels import decoded_for
+from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.layers import Layer
 from minialex.losses import check, check_labels, log_softmax
 from minialex.params import family
 from minialex.train.prefetch import device_batches
+from minialex.train.screen import Silent
 from minialex.xp import to_cpu
 
 
@@ -58,19 +60,30 @@ def evaluating(model: Layer, training: bool = False) -> Iterator[None]:
             layer.training = mode
 
 
+def images_to_test(dataset: Dataset, batch_size: int, transform: Transform, ten_crop: bool,
+                   **options: Any) -> DataLoader:  # fmt: skip
+    """Batches of a dataset's images, or of the ten crops of each, (N, 10, H, W, 3)."""
+
+    def crops(image: Any, rng: Any) -> np.ndarray:
+        return np.stack(ten_crops(image, transform))
+
+    # Of `crops`, no loader knows how large it needs a photo.
+    dataset = decoded_for(dataset, transform)
+    return DataLoader(dataset, batch_size, crops if ten_crop else transform, **options)
+
+
 def tally(model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
           name: str = "validation", ten_crops: bool = False) -> list[Tally]:  # fmt: skip
     """What `model` answers over epoch 0 of `loader`, in evaluation mode.
 
     With `ten_crops`, samples are the ten crops of an image, (N, 10, H, W, 3), and there are two
-    results: of the middle crop alone, and of the mean of the ten probabilities.  `device` None is
-    where the model is; `screen` shows a bar called `name`.
+    results: of the middle crop alone, and of the mean of the ten probabilities (section 4.1 of the
+    paper).  `device` None is where the model is; `screen` shows a bar called `name`.
     """
     tallies: list[Tally] = []
-    images = len(loader.dataset) if screen else 0
     batches = device_batches(loader, device or device_of(model), epoch=0)
     with (evaluating(model), contextlib.closing(batches),
-          screen.bar(name, images) if screen else contextlib.nullcontext() as bar):  # fmt: skip
+          (screen or Silent()).bar(name, len(loader.dataset)) as bar):  # fmt: skip
         for x, labels in batches:
             crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
             logits = model(crops)
@@ -84,9 +97,8 @@ def tally(model: Layer, loader: DataLoader, device: str | None = None, screen: A
             tallies = tallies or [Tally(log_p.shape[-1]) for _ in answers]
             for one, answer in zip(tallies, answers, strict=True):
                 one.add(answer, to_cpu(labels))
-            if bar:
-                last = tallies[-1]
-                bar.update(len(x), loss=f"{last.loss:.4f}", acc=f"{last.accuracy:.1%}")
+            last = tallies[-1]
+            bar.update(len(x), loss=f"{last.loss:.4f}", acc=f"{last.accuracy:.1%}")
     return tallies
 
 
@@ -99,15 +111,3 @@ def evaluate(model: Layer, loader: DataLoader, device: str | None = None, screen
     """
     (found,) = tally(model, loader, device, screen, name)
     return found.loss, found.accuracy
-
-
-def evaluate_ten_crops(model: Layer, loader: DataLoader, device: str | None = None,
-                       screen: Any = None) -> dict[str, float]:  # fmt: skip
-    """As `evaluate`, for a loader whose samples are the ten crops of an image, (N, 10, H, W, 3).
-
-    "ten_crop_loss" and "ten_crop_acc" are those of the mean of the ten probabilities (section 4.1
-    of the paper), "test_loss" and "test_acc" those of the middle crop alone.
-    """
-    middle, ten = tally(model, loader, device, screen, "test", ten_crops=True)
-    return {"test_loss": middle.loss, "test_acc": middle.accuracy,
-            "ten_crop_loss": ten.loss, "ten_crop_acc": ten.accuracy}  # fmt: skip

@@ -173,8 +173,7 @@ class Training:
 
     def check_memory(self) -> None:
         """Say so, once, where the memory limit was not kept."""
-        taken = 0 if self.memory_limit is None else memory.peak_bytes(self.device)
-        if self.memory_limit and taken > self.memory_limit:
+        if (limit := self.memory_limit) and (taken := memory.peak_bytes(self.device)) > limit:
             self.screen.line(f"--memory-limit is not kept: {memory.show_bytes(taken)} are taken")
             self.memory_limit = None
 
@@ -230,7 +229,8 @@ class Training:
         progress, name = self.progress, f"epoch {self.progress.epoch + 1}/{self.epochs}"
         started = time.perf_counter() - progress.epoch_seconds
         images, done = len(self.loader.dataset), int(progress.sums[2])
-        batches = device_batches(self.loader, self.device, progress.epoch, self.first_batch(),
+        first = min(progress.batch, len(self.loader))  # which may have lost a damaged photo since
+        batches = device_batches(self.loader, self.device, progress.epoch, first,
                                  lambda: self.meter.classes)  # fmt: skip
         with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
@@ -245,10 +245,6 @@ class Training:
                     self.saved.last()
                     raise KeyboardInterrupt
             self.meter.read_back(progress)
-
-    def first_batch(self) -> int:
-        """Where the rest of the epoch begins, which may have lost a damaged photo since."""
-        return min(self.progress.batch, len(self.loader))
 
     def read_back(self, batch: int) -> dict[str, str]:
         """Loss and accuracy of the epoch so far; nothing where a GPU would have to be waited for.

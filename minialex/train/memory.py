@@ -7,10 +7,11 @@ accelerated model holds
                 parameter each
     images      of the batch and of the next one as bytes, and of the batch as float32
     kept        what forward made and backward has still to read: the output of every layer, except
-                those that overwrite their input; twice for Dropout (its mask), LRN (its sums) and
-                Flatten (its dy, which AlexNet holds on to); for MaxPool2d a byte more per output
-                (the position of the maximum)
-    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest
+                those that overwrite their input; twice for Dropout (its mask), LRN (its sums),
+                BatchNorm2d (its x^) and Flatten (its dy, which AlexNet holds on to); for MaxPool2d
+                a byte more per output (the position of the maximum)
+    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; two arrays
+                more of BatchNorm2d and LeakyReLU, which have no twin
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made
@@ -35,11 +36,13 @@ import math
 import re
 from pathlib import Path
 
+from minialex import layers
 from minialex.errors import ConfigError
-from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d
+from minialex.layers import Conv2d, Dropout, Layer
 from minialex.params import Shape, count_parameters
 
 FLOAT = 4  # bytes
+TWICE = (Dropout, layers.LocalResponseNorm, layers.BatchNorm2d, layers.Flatten)
 REST = 1 << 16
 WAITING = 7  # batches as bytes and as floats, beside those of the formula, see loader.py
 BESIDE = 32 * 10**6  # work space of matrix products, stacks of threads, gaps between arrays
@@ -52,9 +55,9 @@ def kept_bytes(layer: Layer, shape: Shape) -> int:
     numbers = math.prod(layer.output_shape(shape))
     if getattr(layer, "inplace", False) or (isinstance(layer, Dropout) and not layer.p):
         return 0
-    if isinstance(layer, Dropout | LocalResponseNorm | Flatten):
+    if isinstance(layer, TWICE):
         return 2 * numbers * FLOAT
-    return numbers * (FLOAT + isinstance(layer, MaxPool2d))
+    return numbers * (FLOAT + isinstance(layer, layers.MaxPool2d))
 
 
 def work_bytes(layer: Layer, shape: Shape) -> int:
@@ -64,6 +67,8 @@ def work_bytes(layer: Layer, shape: Shape) -> int:
     if isinstance(layer, Conv2d):
         dx *= getattr(layer, "input_grad", True)  # of an accelerated model
         columns = math.prod(output[:2]) * layer.params["weight"][..., 0].size
+    elif isinstance(layer, layers.BatchNorm2d | layers.LeakyReLU):
+        columns = 2 * dx
     return (dx + math.prod(output) + columns) * FLOAT
 
 
@@ -139,9 +144,15 @@ def peak_bytes(device: str) -> int:
 
 def system_bytes(file: str, name: str) -> int:
     """A number of Linux's /proc, such as VmRSS of self/status, in bytes; elsewhere 0."""
+    return int((system_value(file, name) or "0").split()[0]) << 10  # there it is in kB
+
+
+def system_value(file: str, name: str) -> str:
+    """What Linux's /proc says of a name in one of its files; elsewhere ""."""
     path = Path("/proc", file)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:")), 0)
+    pairs = (line.partition(":")[::2] for line in lines)
+    return next((value.strip() for key, value in pairs if key.strip() == name), "")
 
 
 def parse_bytes(text: str) -> int:

@@ -14,7 +14,7 @@ no description: you make it in your program, and `load(path, into=model)` fills 
 
 import inspect
 import os
-from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ from minialex.train.files import write_whole
 from minialex.train.pth import pth_bytes
 from minialex.twin import page_of
 
-TABLE: dict[str, type] = {name: getattr(layers, name) for name in layers.__all__
-                          if name not in ("Layer", "Sequential")}  # fmt: skip
+TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__
+                         if name not in ("Layer", "Sequential")}  # fmt: skip
 FIXED = (Resize, CenterCrop, ToArray, Normalize)  # transforms that give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
 
@@ -47,9 +47,13 @@ def describe(model: Layer) -> dict[str, Any] | None:
         return None if None in inside else {"layer": "Sequential", "layers": inside}
     if kind not in TABLE.values():
         return None
-    # Its attributes of the same names hold the arguments.
-    names = [name for name in inspect.signature(kind).parameters if name not in DRAWN]
-    return {"layer": kind.__name__, **{name: getattr(model, name) for name in names}}
+    # Its attributes of the same names hold the arguments.  A switch that is as usual is left out.
+    usual = inspect.signature(kind).parameters
+    values = {name: getattr(model, name) for name in usual if name not in DRAWN}
+    told = {name: list(value) if isinstance(value, tuple) else value  # as JSON has it
+            for name, value in values.items()
+            if not isinstance(value, bool) or value is not usual[name].default}  # fmt: skip
+    return {"layer": kind.__name__, **told}
 
 
 def build(description: dict[str, Any]) -> Layer:
@@ -61,20 +65,12 @@ def build(description: dict[str, Any]) -> Layer:
     name = given.pop("layer", "AlexNet")  # version 0.1.0 knew only that
     if name == "Sequential" and isinstance(given.get("layers"), list):
         return Sequential(*map(build, given["layers"]))
-    kind: Callable[..., Layer] | None = AlexNet if name == "AlexNet" else TABLE.get(name)
+    kind = AlexNet if name == "AlexNet" else TABLE.get(name)
     if kind is None:
         raise CheckpointError(f"it has a layer {str(name)[:40]!r}, which is not one of minialex's")
     if "rng" in inspect.signature(kind).parameters:
-        given["rng"] = _Zeros()
+        given["rng"] = SimpleNamespace(standard_normal=np.zeros)  # the weights are in the file
     return kind(**given)
-
-
-class _Zeros:
-    """Draws no random numbers: the weights come from the file."""
-
-    def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Zeros."""
-        return np.zeros(shape, dtype=dtype)
 
 
 def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | None = None,
@@ -111,11 +107,11 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
 ) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
     """The network in a file, and the header beside it: "model", "classes", "transform".
 
-    Its weights are copied into the network `into`, if one is given.  Raises CheckpointError where
-    the file is missing or damaged, does not fit `into`, or describes no network.
+    Its weights are copied into the network `into`, if one is given; the file may be any with our
+    names, which are PyTorch's, then.  Raises CheckpointError where the file is missing or damaged,
+    does not fit `into`, or describes no network.
     """
-    tensors, header = load_checkpoint(path, ours=into is None)
-    tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
+    tensors, header = _read(path, ours=into is None)
     if into is None:
         if (description := header.get("model")) is None:
             raise CheckpointError(f"{str(path)!r} holds a network with a layer of your own; make"
@@ -124,24 +120,20 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
             into = build(description)
         except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:
             raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
-    load_state_dict(into, tensors)
+    _fill(into, tensors, path)
     return into, header
 
 
-def load_weights(model: Layer, path: str | os.PathLike[str], new_head: bool = False) -> str:
+def load_weights(model: Layer, path: str | os.PathLike[str]) -> str:
     """Copy the weights of any .safetensors or .pth file with our, or PyTorch's, names into `model`.
 
-    With `new_head`, the last layer stays as it is where the file's has another number of classes.
-    Returns a line that says what was done.  Raises CheckpointError where the file is missing or
-    damaged, or does not fit the model.
+    The last layer stays as it is where the file's has another number of classes.  Returns a line
+    that says what was done.  Raises CheckpointError where the file is missing or damaged, or does
+    not fit the model.
     """
-    tensors, _ = load_checkpoint(path, ours=False)
-    weights = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
-    line = f"weights: {path}" + (keep_head(model, weights) if new_head else "")
-    try:
-        load_state_dict(model, weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from None
+    weights, _ = _read(path, ours=False)
+    line = f"weights: {path}{keep_head(model, weights)}"
+    _fill(model, weights, path)
     return line
 
 
@@ -158,6 +150,20 @@ def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
             weights[name] = own[name]
             words = f"; its last layer is a new one, of {ours[0]:,} classes, not {theirs[0]:,}"
     return words
+
+
+def _read(path: str | os.PathLike[str], ours: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The weights in a file, and its header."""
+    tensors, header = load_checkpoint(path, ours)
+    return {key: a for key, a in tensors.items() if not key.startswith("optimizer.")}, header
+
+
+def _fill(model: Layer, weights: dict[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Copy `weights`, of the file at `path`, into `model`."""
+    try:
+        load_state_dict(model, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +84,11 @@ class RunPhotos:
         Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
         """
         if not os.path.isdir(self.folder):
-            raise DataError(
-                f"{self.folder!r} does not exist; put the photos of the run back, or write into its"
-                " photos.json where they are now"
-            )
+            fix = "put the photos of the run back, or write into its photos.json where they are now"
+            raise DataError(f"{self.folder!r} does not exist; {fix}")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
-        found = look_at(map(self.path, kept), screen, set(map(self.path, self.damaged)))
+        # Where decoding showed damage, there may be more of it: all of it is to be said at once.
+        found = look_at(map(self.path, kept), screen, decode=bool(self.damaged))
         wrong, bad = [], {}
         for file, now in zip(kept, found.values(), strict=True):
             there, known = os.path.exists(self.path(file)), file in self.damaged
@@ -101,23 +99,20 @@ class RunPhotos:
             elif now != self.files[file][2]:
                 wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
         if wrong:
-            raise DataError(
-                f"{len(wrong):,} photos in {self.folder!r} are not those of the run:"
-                f" {', '.join(wrong[:3])}{' ...' * (len(wrong) > 3)}; put them back, or start anew"
-            )
+            text = f"{len(wrong):,} photos in {self.folder!r} are not those of the run"
+            some = ", ".join(wrong[:3]) + " ..." * (len(wrong) > 3)
+            raise DataError(f"{text}: {some}; put them back, or start anew")
         report(bad, len(kept), skip, screen)
         self.damaged = [file for file in self.damaged if file not in kept]
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
         """Go on without some files.  Raises DataError where a part or a class has none left."""
-        places = [self.files.pop(file)[:2] for file in bad]
+        lost = {(k, name) for file in bad for k, name in enumerate(self.files.pop(file)[:2])}
+        left = {(k, name) for place in self.files.values() for k, name in enumerate(place[:2])}
+        for _, name in lost - left:
+            raise DataError(f"{name} has no photo left that can be read")
         self.left_out |= bad
-        for lost, left in zip(
-            zip(*places, strict=True), zip(*self.files.values(), strict=True), strict=False
-        ):
-            for name in set(lost) - set(left):
-                raise DataError(f"{name} has no photo left that can be read")
 
     def count_new(self) -> int:
         """How many photos are there now that were not when the run began."""
@@ -141,38 +136,38 @@ class RunPhotos:
         return lines
 
 
-def open_images(config: Config, run: Path | None, screen: Any, damaged: Container[str] = ()
-) -> tuple[Source, RunPhotos | None]:  # fmt: skip
+def open_images(
+    config: Config, run: Path | None, screen: Any, bad: dict[str, str] | None = None
+) -> tuple[Source, RunPhotos | None]:
     """The images of a run, all photos looked at; and what photos.json is to hold, if anything.
 
-    `run` is its folder, None for one that has none yet.  `damaged` are files that could not be
-    decoded before.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
-    and where those of a run are not what they were.
+    `run` is its folder, None for one that has none yet.  `bad` are files that could not be read
+    before, and why; others are added.  Where there are any, all photos are decoded, since there may
+    be more of them.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
+    and where those of a run are not what they were; CheckpointError where a run did not note them.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
         if count := photos.count_new():
             screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
-    if config.by_position and config.data != "drawings":
-        screen.line("the run is of an earlier version, which noted no photos: none are compared")
+    if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
+        raise lost(run, "begin a new one from its weights: --weights")
     seen: dict[str, Any] = {}
-    bad: dict[str, str] = {}
+    bad = {} if bad is None else bad
+    decode = bool(bad)
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
-        source = open_source(
-            config.data, seed=config.seed, limit=config.limit, by_position=config.by_position,
-            leave_out=bad,
-        )  # fmt: skip
-        folder = source.folder
-        if folder is None or config.by_position:
+        source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
+        if source.folder is None:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
-        found = look_at([p for _, p, _ in samples if p not in seen], screen, damaged)
+        found = look_at([p for _, p, _ in samples if p not in seen], screen, decode)
         new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
         report(new, len(samples), config.skip_damaged, screen)
-        seen, bad = seen | found, bad | new
-    photos = RunPhotos(os.path.abspath(str(folder)), {}, {}, [])
+        seen |= found
+        bad |= new
+    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
     why = dict.fromkeys(sorted(source.unused), "beyond --limit") | bad
@@ -188,7 +183,8 @@ def run_source(
     """The images that a run is trained on, or those that `spec` names; None where nobody knows.
 
     `settings` are those in the run's config.json.  The photos of `part` are compared with those
-    that the run had: raises DataError where they have changed.
+    that the run had: raises DataError where they have changed, CheckpointError where the run did
+    not note them.
     """
     photos, own = RunPhotos.read(run), data_of(run, settings)
     is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
@@ -198,10 +194,15 @@ def run_source(
         return photos.source()
     if not (what := spec or own):
         return None
-    # Version 0.3.0 and before did not note how they chose parts; they did it by position.
-    old = is_own and settings.get("by_position", True)
-    seed, limit = settings.get("seed", 0), settings.get("limit")
-    return open_source(what, seed=seed, limit=limit, by_position=old)
+    if is_own and own != "drawings":
+        raise lost(run, "show it others: --data")
+    return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
+
+
+def lost(run: Path, then: str) -> CheckpointError:
+    """The error for a run on photos of which nobody knows any more which ones they were."""
+    text = "has no photos.json (version 0.3.0 wrote none), so that nobody knows its test photos"
+    return CheckpointError(f"{str(run)!r} {text}; {then}")
 
 
 def data_of(run: Path, settings: dict[str, Any]) -> str | None:

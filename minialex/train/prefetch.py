@@ -159,12 +159,9 @@ def unpack(memory: Array, batch: RawBatch) -> RawBatch:
 
     The widest dtype comes first, so that every view is aligned.
     """
-    views: list[Array | None] = []
-    start = 0
+    views, end = [], 0
     for array in batch:
-        if array is None:
-            views.append(None)
-            continue
-        views.append(memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape))
-        start += array.nbytes
+        start, end = end, end + (0 if array is None else array.nbytes)
+        view = memory[start:end]
+        views.append(None if array is None else view.view(array.dtype).reshape(array.shape))
     return RawBatch(*views)

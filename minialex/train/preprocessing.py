@@ -16,7 +16,8 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
 
     They go into config.json, so that a resumed run adds the very same colours again.
     """
-    if not config.needs_colours or config.colours is not None:
+    needed = config.colour_shift > 0 or config.normalize == "mean"
+    if not needed or config.colours is not None:
         return config
     to_pixels = Compose((*square(side), steps.ToArray()))
     photos = decoded_for(dataset, to_pixels)

@@ -63,12 +63,11 @@ class Progress:
 
     def best_epoch(self) -> int:
         """The epoch with the best validation accuracy; of equal ones, that of the lowest loss."""
-        return int(max(self.history, key=lambda row: (row["val_acc"], -row["val_loss"]))["epoch"])
+        return int(max(self.history, key=score)["epoch"])
 
     def is_best(self, row: dict[str, float]) -> bool:
         """Whether the epoch of `row` is better than those before; without validation, always."""
-        return "val_acc" not in row or all((row["val_acc"], -row["val_loss"])
-            > (old["val_acc"], -old["val_loss"]) for old in self.history)  # fmt: skip
+        return "val_acc" not in row or all(score(row) > score(old) for old in self.history)
 
     def is_over(self, told: dict[str, Any]) -> bool:
         """Whether a run that was told these "epochs" and "patience" ends here."""
@@ -80,6 +79,11 @@ class Progress:
         """How many epochs have passed since the one with the best validation accuracy."""
         accuracies = [row["val_acc"] for row in self.history if "val_acc" in row]
         return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+
+
+def score(row: dict[str, float]) -> tuple[float, float]:
+    """What tells which epoch is better: the validation accuracy; of equal ones, the loss."""
+    return row["val_acc"], -row["val_loss"]
 
 
 class Meter:

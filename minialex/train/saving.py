@@ -16,7 +16,7 @@ from minialex.errors import CheckpointError, ConfigError
 from minialex.train import checkpoint
 from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
-from minialex.train.model_file import header_of, load_weights
+from minialex.train.model_file import header_of, load_weights, read_model
 from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
@@ -51,7 +51,7 @@ class Saved:
         begins = folder.new or not folder.config.exists()
         saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
         if file := None if saved else settings.get("weights"):
-            self.run.screen.line(load_weights(self.run.model, file, new_head=True))
+            self.run.screen.line(load_weights(self.run.model, file))
         if begins:
             folder.claim()
         with locked(folder.path):
@@ -133,7 +133,7 @@ class Saved:
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
         if self.folder is not None and self.run.history:
-            load_weights(self.run.model, self.folder.best)
+            read_model(self.folder.best, into=self.run.model)
             self.folder.before.unlink(missing_ok=True)
             if not self.run.keep_last:
                 self.folder.last.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ class Saved:
         if not progress.is_over(found.get("fit", found)):
             raise CheckpointError(f"{str(folder.path)!r} lacks last.safetensors, without which it"
         f" cannot go on; begin a new run with its weights: --weights {folder.best}")  # fmt: skip
-        load_weights(run.model, folder.best)
+        read_model(folder.best, into=run.model)
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
         if progress.epoch < run.epochs and not run.seen_enough():

@@ -85,18 +85,17 @@ class TerminalBar(Bar):
     def __init__(self, name: str, images: int, done: int):
         columns = min(terminal_columns(), COLUMNS) - 1  # in the last one, some terminals wrap
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
-        self.name, self.values = shorten(name, self.most // 2), ""
+        self.name = shorten(name, self.most // 2)
         form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
         self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
             ncols=columns, miniters=1, bar_format=form)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
-        first = not self.values
+        first = values and self.tqdm.desc == self.name
         if values:
-            self.values = "  ".join(f"{name} {value}" for name, value in values.items())
-            self.tqdm.desc = shorten(f"{self.name}  {self.values}", self.most)
+            self.tqdm.desc = shorten(f"{self.name}  {in_words(values)}", self.most)
         self.tqdm.update(n)
-        if first and values:  # tqdm waits a tenth of a second before it draws anything new
+        if first:  # tqdm waits a tenth of a second before it draws anything new
             self.tqdm.refresh()
 
     def close(self) -> None:
@@ -117,10 +116,14 @@ class LogBar(Bar):
         self.values = values or self.values
         if self.values and self.updates % self.screen.interval == 0:
             rate = (self.done - self.first) / max(1e-9, time.perf_counter() - self.started)
-            shown = "  ".join(f"{name} {value}" for name, value in self.values.items())
             left = duration((self.images - self.done) / max(1e-9, rate))
-            line = f"  {self.name}: {self.done:,}/{self.images:,}  {shown}"
+            line = f"  {self.name}: {self.done:,}/{self.images:,}  {in_words(self.values)}"
             self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
+
+
+def in_words(values: dict[str, str]) -> str:
+    """Values with their names, such as "loss 0.6931  acc 51.2%"."""
+    return "  ".join(f"{name} {value}" for name, value in values.items())
 
 
 def on_terminal(stream: Any) -> bool:
@@ -151,10 +154,8 @@ def epoch_line(row: dict[str, Any], epochs: int, left_seconds: float | None = No
             line += f"  {part} {_loss(row[f'{part}_loss'])} {row[f'{part}_acc']:.1%}"
     if "val_loss" in row:
         line += " best" if best else "     "
-    more = [_speed(row["images_per_s"])]
-    if left_seconds:
-        more.append(f"{duration(left_seconds)} left")
-    for part in more:
+    left = f"{duration(left_seconds)} left" if left_seconds else ""
+    for part in (_speed(row["images_per_s"]), left):
         if len(line) + 2 + len(part) <= COLUMNS:
             line += f"  {part}"
     return line.rstrip()

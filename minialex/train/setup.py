@@ -1,20 +1,14 @@
 """From the options of a run to what it trains, how, and how well: network, loaders, scores."""
 
-import functools
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from minialex.attach import device_of
 from minialex.data import DataLoader, Source
-from minialex.data.pixels import decoded_for
-from minialex.data.ten_crops import ten_crops
 from minialex.errors import ConfigError
 from minialex.models import AlexNet
 from minialex.train import memory
 from minialex.train.config import Config
-from minialex.train.evaluation import evaluate, evaluate_ten_crops
+from minialex.train.evaluation import images_to_test, tally
 from minialex.train.preprocessing import evaluation_transform, training_transform
 from minialex.train.screen import Screen
 
@@ -31,15 +25,10 @@ def make_loaders(config: Config, source: Source, model: AlexNet
     """Batches of training, validation and test images; the latter are ten crops each on request."""
     side, N = model.image_size, config.batch_size
     middle = evaluation_transform(side, config)
-    load = functools.partial(DataLoader, seed=config.seed, workers=config.workers)
-
-    def all_crops(image: Image.Image, rng: Any) -> np.ndarray:
-        return np.stack(ten_crops(image, middle))
-
-    test = decoded_for(source.test, middle)  # of `all_crops` no loader knows what it needs
-    train = load(source.train, N, training_transform(side, config), shuffle=True)
-    test = load(test, N, all_crops if config.ten_crop else middle)
-    return train, load(source.val, N, middle), test
+    how: Any = {"seed": config.seed, "workers": config.workers}
+    train = DataLoader(source.train, N, training_transform(side, config), shuffle=True, **how)
+    test = images_to_test(source.test, N, middle, config.ten_crop, **how)
+    return train, DataLoader(source.val, N, middle, **how), test
 
 
 def fit_options(config: Config) -> dict[str, Any]:
@@ -51,7 +40,8 @@ def fit_options(config: Config) -> dict[str, Any]:
 
 def final_scores(config: Config, model: Any, loader: DataLoader,
                  screen: Screen | None = None) -> dict[str, float]:  # fmt: skip
-    """ "test_loss" and "test_acc" over the test images; of ten crops as well, if asked for.
+    """ "test_loss" and "test_acc" over the test images; if asked for, "ten_crop_loss" and
+    "ten_crop_acc" as well.
 
     As many images are evaluated at a time as the memory limit allows.
     """
@@ -63,7 +53,8 @@ def final_scores(config: Config, model: Any, loader: DataLoader,
         except ConfigError:  # it was enough for training, which needs no dx of the images
             N = 1
     loader.batch_size = max(1, N // 10) if config.ten_crop else N
-    if config.ten_crop:
-        return evaluate_ten_crops(model, loader, screen=screen)
-    loss, accuracy = evaluate(model, loader, screen=screen, name="test")
-    return {"test_loss": loss, "test_acc": accuracy}
+    scores: dict[str, float] = {}
+    found = tally(model, loader, None, screen, "test", config.ten_crop)
+    for name, one in zip(("test", "ten_crop"), found, strict=False):
+        scores |= {f"{name}_loss": one.loss, f"{name}_acc": one.accuracy}
+    return scores

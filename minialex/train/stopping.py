@@ -22,25 +22,22 @@ class Stop:
 
         Python takes signals in the main thread only; in others they stay as they are.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
 
         def stop(number: int, frame: Any) -> None:
-            if self.asked and number == hang_up:
-                return  # a terminal may say it twice
-            if self.asked:
+            if not self.asked:
+                self.asked = True
+                with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+                    say("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
+            elif number != hang_up:  # which a terminal may say twice
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt
-            self.asked = True
-            with contextlib.suppress(RuntimeError):  # it came in the middle of another print
-                say("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
 
         hang_up = getattr(signal, "SIGHUP", None)
         numbers = [signal.SIGINT, signal.SIGTERM]
         if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:
             numbers.append(hang_up)
-        before = {n: signal.signal(n, stop) for n in numbers}
+        takes = threading.current_thread() is threading.main_thread()
+        before = {n: signal.signal(n, stop) for n in numbers if takes}
         try:
             yield
         finally:

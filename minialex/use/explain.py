@@ -101,18 +101,15 @@ class Trace:
         dy = (xp.arange(y.shape[1]) == xp.asarray(classes)[:, None]).astype(y.dtype)  # one-hot
         # Nobody asks for the gradient of the images in training, so an accelerated model may leave
         # it out (`input_grad`).
-        first = first_layer(self.model)
-        skips = not getattr(first, "input_grad", True)
-        if skips:
-            first.input_grad = True
+        told = vars(first_layer(self.model))
+        kept = {"input_grad": told.pop("input_grad")} if "input_grad" in told else {}
         try:
             with evaluating(self.model):
                 for i in reversed(range(at + 1, len(self.layers))):
                     grad = zeros_like(self.layers[i].params)
                     dy = self.layers[i].backward(dy, self.caches[i], grad)
         finally:
-            if skips:
-                first.input_grad = False
+            told.update(kept)
         return dy
 
 

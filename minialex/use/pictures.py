@@ -49,16 +49,13 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
     for axes, what in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
         for i, (name, history) in enumerate(histories.items()):
             epochs = [row["epoch"] for row in history]
-            parts = (("training", "train", "--"), ("validation", "val", "-"))
-            for k, (part, key, line) in enumerate(parts):
+            for k, (part, key) in enumerate((("training", "train"), ("validation", "val"))):
                 values = [row[f"{key}_{what}"] for row in history if f"{key}_{what}" in row]
-                style, label = f"C{k}-", part
-                if len(histories) > 1:
-                    style, label = f"C{i}{line}", f"{name}, {part}"
+                several = f"C{i}{('--', '-')[k]}", f"{name}, {part}"
+                style, label = several if len(histories) > 1 else (f"C{k}-", part)
                 if values:
                     axes.plot(epochs, values, style, label=label, marker=".")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy" if what == "acc" else "loss")
+        axes.set(xlabel="epoch", ylabel="accuracy" if what == "acc" else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
@@ -127,7 +124,7 @@ def font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
         mask = font.getmask(letter)
         return mask.size, bytes(mask)
 
-    for font in fonts() if not text.isascii() else fonts()[:1]:
+    for font in fonts():
         lacking = drawn(font, "\uffff")  # no letter: most fonts draw a box for it
         if all(c.isspace() or c.isascii() or drawn(font, c) != lacking for c in text):
             return font
@@ -152,15 +149,15 @@ def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int)
 def stack(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
     """Pictures one below the other, each under its line of text, if it has one."""
     gap = 6
-    lines = [20 if text else 0 for text, _ in pictures]
-    width = max(picture.width for _, picture in pictures) + 2 * gap
-    height = sum(lines) + sum(picture.height + gap for _, picture in pictures) + gap
-    sheet = Image.new("RGB", (width, height), "white")
+    width = max(picture.width for _, picture in pictures)
+    height = sum(20 * bool(text) + picture.height + gap for text, picture in pictures)
+    sheet = Image.new("RGB", (width + 2 * gap, height + gap), "white")
     draw, top = ImageDraw.Draw(sheet), gap
-    for (text, picture), line in zip(pictures, lines, strict=True):
-        write(draw, (gap, top), text, width - 2 * gap)
-        sheet.paste(picture, (gap, top + line))
-        top += line + picture.height + gap
+    for text, picture in pictures:
+        write(draw, (gap, top), text, width)
+        top += 20 * bool(text)
+        sheet.paste(picture, (gap, top))
+        top += picture.height + gap
     return sheet
 
 

@@ -71,8 +71,7 @@ def summary(model: Layer, shape: Shape) -> str:
     for name, layer, taken, made in calls(model, shape):
         counts = count_parameters(layer.params), multiply_adds(layer, taken)
         size = math.prod(made)
-        products += counts[1]
-        numbers += size
+        products, numbers = products + counts[1], numbers + size
         what, _, form = repr(layer).partition("  # ")  # see minialex/twin.py
         what = what.partition("(")[0] if len(what) > 48 else what
         form = re.split("[:,]", form or "page")[0]
@@ -83,13 +82,9 @@ def summary(model: Layer, shape: Shape) -> str:
     rows.append(("total", "", "", *totals, ""))
 
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-    def line(row: tuple[str, ...]) -> str:
-        cells = zip(HEADER, row, widths, strict=True)
-        aligned = (cell.ljust(w) if name in LEFT else cell.rjust(w) for name, cell, w in cells)
-        return "  ".join(aligned).rstrip()
-
-    table = [line(row) for row in rows]
+    sides = ["<" if name in LEFT else ">" for name in HEADER]
+    columns = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    table = [columns.format(*row).rstrip() for row in rows]
     rule = "-" * max(map(len, table))
     adam = show_bytes(4 * parameters * 4)
     note = f"weights, gradient and Adam's two vectors: {adam}; kB are those of one image in float32"

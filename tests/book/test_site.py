@@ -130,9 +130,28 @@ def test_the_front_page_has_the_pages_in_the_order_of_the_readme(pages):
     part = readme.partition("All paths start at")[2].partition("Then see")[0]
     order = [f"minialex/{path[:-3]}.html" for path in re.findall(r"`([\w/]+\.py)`", part)]
     links = pages[Path("index.html")].links
-    assert order == [link for link in links if link in order] and len(order) == 20
+    assert order == [link for link in links if link in order] and len(order) == 24
     chapters = sorted((ROOT / "docs" / "book").glob("*.md"))
     assert {f"book/{path.stem.lower()}.html" for path in chapters} <= {*links}
+
+
+def test_a_page_leads_to_its_chapter(pages):
+    for module, chapter in (("layers/conv", "04-convolution"), ("optim", "06-optimizers")):
+        links = pages[Path("minialex", f"{module}.html")].links
+        assert any(link.endswith(f"/book/{chapter}.html") for link in links)
+
+
+def test_code_in_documents_keeps_its_lines(pages):
+    seen = 0
+    for folder in ("book", "zh", "."):
+        for path in (ROOT / "docs" / folder).glob("*.md"):
+            blocks = re.findall(r"^```\w*\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+            page = pages[Path(folder, f"{path.stem.lower()}.html")]
+            shown = {line.rstrip() for line in "".join(page.text).splitlines()}
+            lines = {line.rstrip() for block in blocks for line in block.splitlines()}
+            assert lines - shown <= {""}, path
+            seen += len(blocks)
+    assert seen > 100
 
 
 def test_each_main_page_leads_to_its_exercises(pages):

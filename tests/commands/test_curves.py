@@ -92,6 +92,12 @@ def test_odd_places_are_one_line(runs, tmp_path, place, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_links_in_a_circle_are_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with refused(CheckpointError, "no history.csv that can be read"):
+        curves.main(curves.parser().parse_args([str(tmp_path / "loop")]))
+
+
 def test_a_pipe_in_place_of_a_history_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "history.csv")
     with refused(CheckpointError, "no history.csv that can be read (it is no regular file)"):

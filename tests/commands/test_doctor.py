@@ -8,7 +8,6 @@ import sys
 from importlib import metadata
 
 import numpy as np
-import pytest
 
 from device import DEVICE
 from minialex.commands import doctor
@@ -66,29 +65,6 @@ def test_a_cpu_that_computes_nonsense(capsys, monkeypatch):
         and found["cpu"][0].startswith("computes wrong losses")
         and found["gpu"] == ["not used: no GPU"]
     )
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (
-            ImportError('Failure finding "libcurand.so.10"'),
-            "cuRAND cannot be found; minialex does not need it",
-        ),
-        (RuntimeError("no luck"), "no random numbers (no luck); minialex does not need it"),
-    ],
-)
-def test_missing_random_numbers_are_a_note(error, words):
-    class Cupy:
-        class random:
-            @staticmethod
-            def random(size):
-                raise error
-
-    (line,) = doctor.random_numbers(Cupy)
-    assert line.startswith(words) and "pip install '" in line
-    Cupy.random.random = staticmethod(lambda size: [0.5])
-    assert doctor.random_numbers(Cupy) == []
 
 
 def test_as_a_program():

@@ -25,23 +25,23 @@ def test_the_test_images_of_the_run(folder, capsys):
     before = snapshot(folder)
     assert command("evaluate", folder / "run") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("4 images: the test images of ")  # a fifth of 20
-    assert lines[1].startswith("loss 0.") and lines[1].endswith("accuracy 100.0%  (4 of 4)")
-    assert lines[4].split() == ["blue", "2", "2", "100.0%"]
-    assert [line.split() for line in lines[-2:]] == [["blue", "2", "0"], ["red", "0", "2"]]
+    assert lines[0].startswith("7 images: the test images of ")  # about a fifth of 20
+    assert lines[1].startswith("loss 0.") and lines[1].endswith("accuracy 100.0%  (7 of 7)")
+    assert lines[4].split() == ["blue", "5", "5", "100.0%"]
+    assert [line.split() for line in lines[-2:]] == [["blue", "5", "0"], ["red", "0", "2"]]
     assert max(map(len, lines)) <= 80
     assert snapshot(folder) == before
 
 
 def test_which_images_are_looked_at(folder):
     own, other, parts = (str(folder / name) for name in ("run/../photos", "photos", "parts"))
-    settings = {"data": own, "seed": 3}
-    assert len(open_images(None, None, settings)[0]) == 4
-    assert len(open_images(other, None, settings)[0]) == 4  # the same folder, by another name
-    assert len(open_images(None, "val", settings)[0]) == 2
+    settings, run = {"data": own, "seed": 3}, folder / "run"
+    assert len(open_images(None, None, settings, run)[0]) == 7
+    assert len(open_images(own, None, settings, run)[0]) == 7  # the same folder, by another name
+    assert len(open_images(None, "val", settings, run)[0]) == 3
     assert len(open_images(other, None, {})[0]) == 20  # unknown to the run
     assert 4 <= len(open_images(other, "train", {})[0]) <= 18
-    assert len(open_images(parts, None, settings)[0]) == 8
+    assert len(open_images(parts, None, settings, run)[0]) == 8
     drawn = open_images(None, "val", {"data": "drawings", "limit": 10})
     assert drawn[1] == "the val images of 'drawings'" and len(drawn[0]) == 10
     for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit

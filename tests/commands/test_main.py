@@ -40,6 +40,11 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"minialex {minialex.__version__}\n"
 
 
+def test_two_dashes_are_no_value():
+    with refused(ConfigError, "--seed=--: that is no value"):
+        program.main(["train", "--seed=--"])
+
+
 def test_an_unknown_command():
     with refused(ConfigError, "unknown command 'trian'; choose train, predict, evaluate"):
         program.main(["trian"])
@@ -69,6 +74,8 @@ def test_a_command_to_type_is_one_that_works_here(monkeypatch, typed, command):
         (PermissionError(13, "Permission denied", "a/b"), 2, "error: Permission denied: 'a/b'"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
         (OSError("no words"), 2, "error: no words"),
+        (ConfigError("unknown --lr 'a\nb'"), 2, "error: unknown --lr 'a b'"),
+        (ConfigError("x" * 999 + "end"), 2, f"error: {'x' * 193} ... {'x' * 197}end"),
     ],
 )
 def test_ends_from_outside(capsys, error, status, line):

@@ -57,6 +57,13 @@ def test_json_and_a_bad_photo_that_stops_nothing(folder, capsys):
     assert len(printed.err.splitlines()) == 1
 
 
+def test_memory_of_large_photos_is_given_back(folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(predict, "spare_memory", lambda: called.append(True))
+    assert command("predict", folder / "run", folder / "photos") == 0
+    assert called
+
+
 def test_what_is_no_checkpoint_is_refused(folder, tmp_path):
     for path, words in (
         (folder / "broken.jpg", "damaged"),

@@ -151,6 +151,18 @@ def test_what_is_finished_says_so_and_what_can_be_done(capsys):
     assert Path("run/result.json").read_text() == before
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000])
+def test_a_result_that_is_damaged_is_said_to_be(capsys, content):
+    assert train([*NEW, "--epochs=1"]) == 0
+    Path("run/result.json").write_bytes(content)
+    assert train(["--resume=run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "result.json' is damaged" in line and "remove it" in line
+    Path("run/result.json").unlink()
+    assert train(["--resume=run"]) == 0
+    assert Path("run/result.json").exists()
+
+
 def test_a_finished_run_that_kept_its_last_goes_on_to_the_bit():
     options = [*TINY, "--data=drawings", "--schedule=constant", "--keep-last"]
     assert train([*options, "--epochs=3", "--out=whole"]) == 0

@@ -1,6 +1,7 @@
 """The cache of decoded images: the same ones, decoded once, whatever threads and disk do."""
 
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -105,8 +106,7 @@ def test_what_does_not_fit_on_the_disk_is_decoded_again(tmp_path, error):
     assert set(counted.asked) == {1, 3}
 
 
-def test_images_of_all_sizes_in_small_segments(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SEGMENT", 2000)  # smaller than most images, larger than some
+def test_images_outlive_their_cache(tmp_path):
     plain, counted = Counted(), Counted()
     cached = ImageCache(counted, tmp_path)
     for _ in range(3):
@@ -165,6 +165,22 @@ def test_the_room_is_announced(tmp_path, loaders):
     told = keep_decoded(loaders, tmp_path)
     assert told == "decoded images are kept: 0.0 GB on the disk while the run lasts"
     assert all(isinstance(loader.dataset, ImageCache) for loader in loaders)
+
+
+def test_the_room_is_estimated_with_one_image_in_memory_at_a_time():
+    class Large:
+        last = lambda self: None  # noqa: E731
+
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, index):
+            assert self.last() is None
+            image = Image.new("RGB", (20, 16))
+            self.last = weakref.ref(image)
+            return image, 0
+
+    assert cache.cache_bytes(Large()) == 9 * 3 * 320
 
 
 def test_a_disk_that_is_full_or_read_only_is_left_alone(tmp_path, loaders, monkeypatch):

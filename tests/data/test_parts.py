@@ -63,20 +63,3 @@ def test_names_count_in_one_form_and_relative_to_the_folder(tmp_path):
     assert one.classes == two.classes == ["café", "thé"]
     for part in ("train", "val", "test"):
         assert getattr(one, part).names == getattr(two, part).names
-
-
-def test_runs_of_before_keep_their_parts():
-    dataset = photos(*MANY)
-    rest, part = split(dataset, 0.1, seed=3, by_position=True)
-    drawn = [
-        np.random.default_rng([3, label, 0x5B17]).permutation(np.arange(500) + 500 * label)[:50]
-        for label in range(2)
-    ]
-    assert part.indices.tolist() == sorted(np.concatenate(drawn).tolist())
-    kept = at_most(99, rest, seed=3, by_position=True)
-    turn = np.empty(900)
-    for label in range(2):
-        members = np.flatnonzero(rest.labels == label)
-        rng = np.random.default_rng([3, label, 0x11A1])
-        turn[members] = rng.permutation(450) / 450
-    assert kept.indices.tolist() == np.sort(np.argsort(turn, kind="stable")[:99]).tolist()

@@ -221,7 +221,7 @@ def test_freed_memory_is_kept_as_far_as_the_c_library_allows(monkeypatch, most):
             return 1
 
     monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: Library)
-    threads._keep_memory()
+    threads.spare_memory(False)
     assert settings == {-8: 1, -3: most, -1: -1}
     threads.spare_memory()
     assert settings == {-8: 1, -3: 1 << 20, -1: 1 << 20}
@@ -231,4 +231,4 @@ def test_freed_memory_is_kept_as_far_as_the_c_library_allows(monkeypatch, most):
 
 def test_another_c_library_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: object())
-    threads._keep_memory()
+    threads.spare_memory(False)

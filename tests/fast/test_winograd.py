@@ -1,6 +1,8 @@
 """Winograd: its transforms exactly, the convolution against loops and the page, float32 errors."""
 
+import doctest
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +16,23 @@ from minialex.fast.winograd import (
     winograd_backward,
     winograd_forward,
 )  # fmt: skip
-from minialex.fast.winograd_matrices import inverse, plain_winograd, transforms, vandermonde
+from minialex.fast.winograd_matrices import inverse, transforms, vandermonde
 from minialex.layers import Conv2d, ReLU, Sequential
 from minialex.layers.conv import seven_loops
 from minialex.params import zeros_like
 
 PAIRS = [(m, r) for r in range(1, 8) for m in range(1, 7) if 3 <= m + r - 1 <= 8]
+
+CHAPTER = Path(__file__).parents[2] / "docs" / "book" / "09-winograd.md"
+
+
+@pytest.fixture(scope="module")
+def plain_winograd():
+    """The plain form, as the book's chapter has it."""
+    found, names = doctest.DocTestParser().get_examples(CHAPTER.read_text(encoding="utf-8")), {}
+    (source,) = (one.source for one in found if one.source.startswith("def plain_winograd"))
+    exec(source, {"np": np, "transforms": transforms}, names)
+    return names["plain_winograd"]
 
 
 def exact(matrix):
@@ -94,7 +107,7 @@ def convolve(x, weight, bias, P, G=1, m=None):
 
 
 @pytest.mark.parametrize("N, H, W, C, F, r, P, G, m", CASES)
-def test_forward_and_backward(N, H, W, C, F, r, P, G, m):
+def test_forward_and_backward(plain_winograd, N, H, W, C, F, r, P, G, m):
     rng = np.random.default_rng([N, H, W, C, F, r, P, G])
     page = Conv2d(C, F, r, 1, P, G, rng=rng).to(dtype=np.float64)
     page.params["bias"] = rng.standard_normal(F)
@@ -155,11 +168,11 @@ def test_tiles_need_not_be_square(m, H, W):
 
 
 def test_tiles_are_5_x_4_where_that_saves_a_tenth_of_the_products():
-    assert tile_size(3, 13, 13) == (5, 4)  # 3 x 4 tiles of 7 x 6, not 4 x 4 of 6 x 6
-    assert tile_size(3, 12, 12) == tile_size(3, 55, 55) == tile_size(3, 64, 64) == (4, 4)
-    assert tile_size(5, 27, 27) == (4, 4) and tile_size(7, 9, 9) == (2, 2)
+    assert tile_size(3, 13) == (5, 4)  # 3 x 4 tiles of 7 x 6, not 4 x 4 of 6 x 6
+    assert tile_size(3, 12) == tile_size(3, 55) == tile_size(3, 64) == (4, 4)
+    assert tile_size(5, 27) == (4, 4) and tile_size(7, 9) == (2, 2)
     with pytest.raises(ValueError, match="7x7 are possible, got 8x8"):
-        tile_size(8, 9, 9)
+        tile_size(8, 9)
 
 
 @pytest.mark.parametrize("side", [5, 9, 13])

@@ -5,6 +5,7 @@ or resumes that.  It prints a dot after each step and an E at the end, for whoev
 A third argument is the time to wait after each step, in seconds.
 """
 
+import functools
 import sys
 import time
 
@@ -62,7 +63,13 @@ class Pairs(list):
 
 def drawings(side, length=12, start=0):
     """Drawings with a few pixels more than a network takes."""
-    return Pairs(mx.Drawings(length, seed=3, size=side + 4, start=start))
+    return Pairs(drawn(side + 4, length, start))
+
+
+@functools.cache
+def drawn(size, length, start):
+    """So that a process draws them only once."""
+    return tuple(mx.Drawings(length, seed=3, size=size, start=start))
 
 
 def loaders(name, dataset=None, batch_size=4, seed=0, length=12):

@@ -80,3 +80,26 @@ def check(w, capsys, arguments, *words, may_start=False):
     else:
         assert not new
         assert not (w / "new").exists()
+
+
+STUB = """
+import types
+class Product:
+    def __add__(self, other): return self
+    def __matmul__(self, other): return self
+    def sum(self): return 16.0
+def fail(text):
+    raise RuntimeError(text)
+def ones(shape, dtype):
+    return Product()
+runtime = types.SimpleNamespace(
+    driverGetVersion=lambda: 12080, runtimeGetVersion=lambda: 12090, getDeviceCount=lambda: 1
+)
+cuda = types.SimpleNamespace(runtime=runtime)
+"""
+
+
+def stub_cupy(w, change):
+    """A stand-in for CuPy in the folder w / "stub", with a line of its own."""
+    (w / "stub" / "cupy").mkdir(parents=True)
+    (w / "stub" / "cupy" / "__init__.py").write_text(STUB + change + "\n")

@@ -5,6 +5,7 @@ As a program, `python tests/helpers/tiny_run.py --out RUN` or `... --resume RUN`
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from unittest import mock
@@ -27,10 +28,17 @@ OPTIONS = {
 }  # fmt: skip
 
 
+class Pictures(list):
+    """Drawings that a process draws only once."""
+
+    classes = ("cat", "dog")
+
+
+@functools.cache
 def source(length=12):
     sizes = ((length, 0), (4, 1000), (4, 2000))
-    parts = [Drawings(n, seed=3, size=80, start=start) for n, start in sizes]
-    return Source(*parts, parts[0].classes, "tiny drawings")
+    parts = [Pictures(Drawings(n, seed=3, size=80, start=start)) for n, start in sizes]
+    return Source(*parts, list(Pictures.classes), "tiny drawings")
 
 
 class Watch(Silent):
@@ -96,9 +104,16 @@ def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     flags += ["--keep-last"] if "--out" in arguments else []
-    with mock.patch.object(command, "open_images", lambda *_: (source(), None)):
+    with (
+        mock.patch.object(command, "open_images", lambda *_: (source(), None)),
+        mock.patch.object(command, "draw_curves", lambda *_: None),  # matplotlib loads slowly
+    ):
         return command.main(command.parser().parse_args(flags + arguments))
 
 
+def program(arguments):
+    run_main(lambda: main(arguments))
+
+
 if __name__ == "__main__":
-    run_main(lambda: main(sys.argv[1:]))
+    program(sys.argv[1:])

@@ -9,7 +9,10 @@ from PIL import Image
 from device import DEVICE
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
 from minialex.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from minialex.train.config import Config
 from minialex.train.model_file import save
+from minialex.train.photos import open_images
+from minialex.train.screen import Silent
 
 TRANSFORM = Compose((Resize(20), CenterCrop(16), ToArray(), Normalize((0.5,) * 3, (0.25,) * 3)))
 COLOURS = {"blue": (30, 60, 200), "red": (200, 60, 30)}
@@ -43,12 +46,14 @@ def sees_red():
 
 
 def make_run(folder, model, classes=("blue", "red"), transform=TRANSFORM, settings=None):
-    """A run's folder with best.safetensors, and config.json where there are settings."""
+    """A run's folder with best.safetensors; where there are settings, its config and photos."""
     folder.mkdir(parents=True, exist_ok=True)
     classes = None if classes is None else list(classes)
     save(folder / "best.safetensors", model, classes=classes, transform=transform)
     if settings is not None:
         (folder / "config.json").write_text(json.dumps(settings))
+        if settings.get("data", "drawings") != "drawings":
+            open_images(Config(**settings), None, Silent())[1].write(folder)
     return folder
 
 

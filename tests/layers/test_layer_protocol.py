@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 
 from bad_input import refused
-from device import DEVICE, assert_array_equal, assert_on_device, on_device, on_host
+from device import DEVICE, assert_on_device, on_device, on_host
 from layer_cases import CASES, KINDS, Wrapper, make, to_form
 from minialex.attach import accelerate
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -21,9 +25,8 @@ from minialex.layers import (
     Sigmoid,
     Tanh,
 )
-from minialex.params import count_parameters, dict_like, flatten, named_arrays, zeros_like
+from minialex.params import flatten, named_arrays, zeros_like
 from minialex.twin import page_of
-from minialex.use.summary import multiply_adds
 
 
 def rng():
@@ -70,8 +73,21 @@ def test_inputs_are_left_alone_and_results_shared_with_nobody(kind, i):
         (lambda: Conv2d(3, 4, 3, groups=2, rng=rng()), ValueError, "3 and 4 channels .* 2 groups"),
         (lambda: Conv2d(4, 3, 3, groups=2, rng=rng()), ValueError, "4 and 3 channels .* 2 groups"),
         (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size .* got 0"),
-        (lambda: Conv2d(3, 4, (3, 5), rng=rng()), ValueError, r"kernel_size .* got \(3, 5\)"),
-        (lambda: MaxPool2d((3, 3)), ValueError, r"kernel_size .* got \(3, 3\)"),
+        (lambda: Conv2d(3, 4, (3, 5, 1), rng=rng()), ValueError, r"kernel_size .* got \(3, 5, 1\)"),
+        (lambda: Conv2d(3, 4, (3, 0), rng=rng()), ValueError, r"kernel_size .* got 0"),
+        (lambda: Conv2d(3, 4, 3, (1, 1.5), rng=rng()), ValueError, r"stride .* got 1.5"),
+        (lambda: Conv2d(3, 4, 3, padding=(0, -1), rng=rng()), ValueError, r"padding .* got -1"),
+        (lambda: MaxPool2d("33"), ValueError, r"kernel_size .* got '33'"),
+        (lambda: MaxPool2d((5, 2), padding=2), ValueError, "padding must be .* got 2"),
+        (lambda: MaxPool2d((5, 2), padding=(2, 2)), ValueError, "padding must be .* got 2"),
+        (lambda: AdaptiveAvgPool2d(0), ValueError, "AdaptiveAvgPool2d: output_size .* got 0"),
+        (lambda: AdaptiveAvgPool2d((3, None)), ValueError, "output_size .* got None"),
+        (lambda: BatchNorm2d(0), ValueError, "BatchNorm2d: num_features .* got 0"),
+        (lambda: BatchNorm2d(3, eps=0), ValueError, "eps must be positive .* eps=0"),
+        (lambda: BatchNorm2d(3, momentum=1.5), ValueError, "momentum in 0..1, .* momentum=1.5"),
+        (lambda: BatchNorm2d(3, momentum=None), ValueError, "momentum=None"),
+        (lambda: LeakyReLU(-0.1), ValueError, "LeakyReLU: negative_slope .* got -0.1"),
+        (lambda: LeakyReLU(np.nan), ValueError, "negative_slope .* got nan"),
         (lambda: Linear(2.5, 3, rng=rng()), ValueError, "in_features .* got 2.5"),
         (lambda: Conv2d(1, 1, 3, rng=0), TypeError, "Conv2d: rng .* got 0"),
         (lambda: Linear(1, 1, rng=0), TypeError, "Linear: rng .* got 0"),
@@ -113,8 +129,11 @@ IMAGE_LAYERS = {
     "AvgPool2d": lambda: AvgPool2d(2),
     "LocalResponseNorm": lambda: LocalResponseNorm(),
     "Flatten": lambda: Flatten(),
+    "BatchNorm2d": lambda: BatchNorm2d(3),
+    "AdaptiveAvgPool2d": lambda: AdaptiveAvgPool2d((2, 3)),
+    "GlobalAvgPool2d": GlobalAvgPool2d,
 }
-ANY_LAYERS = {"ReLU": ReLU, "Tanh": Tanh, "Sigmoid": Sigmoid, "Dropout": Dropout}
+ANY_LAYERS = {kind.__name__: kind for kind in (ReLU, LeakyReLU, Tanh, Sigmoid, Dropout)}
 LAYERS = {**IMAGE_LAYERS, **ANY_LAYERS, "Linear": lambda: Linear(3, 2, rng=rng())}
 BOTH = pytest.mark.parametrize("form", ["plain", "auto"])
 
@@ -169,7 +188,7 @@ def test_a_wrong_dy_is_refused_by_name(name, form):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["Conv2d", "Linear"])
+@pytest.mark.parametrize("name", ["Conv2d", "Linear", "BatchNorm2d"])
 def test_a_grad_without_the_parameters_is_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form)
     y, cache = layer.forward(good_input(name))
@@ -182,7 +201,7 @@ def test_a_grad_without_the_parameters_is_refused_by_name(name, form):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["Conv2d", "Linear"])
+@pytest.mark.parametrize("name", ["Conv2d", "Linear", "BatchNorm2d"])
 def test_images_and_weights_of_different_dtypes_are_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form).to(dtype=np.float64)
     with refused(TypeError, f"{name}: ", "weight", "dtype", "model.to"):
@@ -249,59 +268,3 @@ def test_wrong_channels_and_images_smaller_than_a_window():
             assert layer(on_device(np.zeros((1, 3, 3, 1), dtype="f"))).shape == (1, 1, 1, 1)
             with refused(ValueError, type(layer).__name__, "(1, 3, 2, 1)", "window does not fit"):
                 layer(on_device(np.zeros((1, 3, 2, 1), dtype="f")))
-
-
-# ------------------------------------------------------------------------- one vector, the tree
-
-
-def network():
-    features = Sequential(Conv2d(2, 4, 3, padding=1, rng=rng()), ReLU(), MaxPool2d(2))
-    return on_device(Sequential(features, Flatten(), Linear(16, 3, rng=rng()), Dropout(0.5)))
-
-
-def test_names_shapes_and_costs():
-    layer = network()
-    names = [name for _, _, name in named_arrays(layer.params)]
-    assert names == ["0.0.weight", "0.0.bias", "2.weight", "2.bias"]
-    assert [name for name, _ in layer.leaves()] == ["0.0", "0.1", "0.2", "1", "2", "3"]
-    assert count_parameters(layer.params) == 72 + 4 + 48 + 3
-    assert layer.output_shape((4, 4, 2)) == (3,)
-    assert layer(on_device(np.zeros((5, 4, 4, 2), dtype=np.float32))).shape == (5, 3)
-    assert multiply_adds(layer[0][0], (4, 4, 2)) == 4 * 4 * 72
-    assert multiply_adds(layer[2], (16,)) == 48
-    assert layer[2] is layer.layers[2] and "(3): Dropout(0.5)" in repr(layer)
-
-
-def test_flatten_makes_views_of_one_vector():
-    layer = network()
-    before = [owner[key].copy() for owner, key, _ in named_arrays(layer.params)]
-    theta = flatten(layer)
-    assert theta.shape == (127,) and theta.dtype == np.float32
-    assert_array_equal(theta, np.concatenate([on_host(array).ravel() for array in before]))
-    for owner, key, _ in named_arrays(layer.params):
-        assert np.may_share_memory(owner[key], theta)
-    theta[...] = 7
-    assert (layer[0][0].params["weight"] == 7).all() and (layer[2].params["bias"] == 7).all()
-
-    g = np.zeros_like(theta)
-    grad = dict_like(layer.params, g)
-    assert [owner[key].shape for owner, key, _ in named_arrays(grad)] == [a.shape for a in before]
-    y, cache = layer.forward(on_device(np.ones((2, 4, 4, 2), dtype=np.float32)))
-    layer.backward(np.ones_like(y), cache, grad)
-    assert np.array_equal(g[-3:], grad["2"]["bias"]) and g.any()
-
-
-def test_to_another_dtype():
-    layer = network().to(dtype=np.float64)
-    assert all(owner[key].dtype == np.float64 for owner, key, _ in named_arrays(layer.params))
-    assert flatten(layer).dtype == np.float64
-
-
-def test_sequential_is_its_layers_in_turn():
-    layer = network().train(False)
-    x = on_device(rng().standard_normal((2, 4, 4, 2)).astype(np.float32))
-    y = x.copy()
-    for part in [*layer[0].layers, *layer.layers[1:]]:
-        y = part(y)
-    assert np.array_equal(layer(x), y) and np.array_equal(layer.forward(x)[0], y)
-    assert not layer[3].training and layer.train()[3].training

@@ -157,18 +157,14 @@ def pool_by(x, share):
     return spoil
 
 
-def window_sum(layer, v, size=None):
-    """The page's, over `size` channels."""
-    return LocalResponseNorm(size or layer.size).window_sum(v)
-
-
 def lrn_by(size=None, factor=2.0, neighbours=True):
     """LocalResponseNorm.backward with another window, factor, or without the neighbours."""
 
     def spoil(layer, dy, cache, grad):
         x, s = cache[:2]
         terms = dy * x * s ** (-layer.beta - 1)
-        total = window_sum(layer, terms, size) if neighbours else terms
+        window = LocalResponseNorm(size or layer.size)
+        total = window.window_sum(terms) if neighbours else terms
         return dy * s**-layer.beta - factor * layer.alpha * layer.beta * x * total
 
     return spoil
@@ -178,7 +174,7 @@ def uneven_window(layer, dy, cache, grad):
     """The window of LRN one channel short on one side."""
     x, s = cache[:2]
     terms = dy * x * s ** (-layer.beta - 1)
-    total = window_sum(layer, terms)
+    total = LocalResponseNorm(layer.size).window_sum(terms)
     total[..., layer.size // 2 :] -= terms[..., : -(layer.size // 2)]
     return dy * s**-layer.beta - 2 * layer.alpha * layer.beta * x * total
 

@@ -64,14 +64,14 @@ def answers(model, x):
 @pytest.mark.parametrize("form", [mx.plain, mx.accelerate])
 def test_the_logits_are_pytorchs(theirs, path, form):
     model = AlexNet(1000, "owt")
-    load_weights(model, path)
+    mx.load(path, into=model)
     form(model).eval()
     assert relative(model(images()), answers(theirs, images())) < 1e-5
 
 
 def test_it_trains_on_above_frozen_layers_as_in_pytorch_and_goes_back(path, tmp_path):
     model = AlexNet(5, "owt", dropout=0)
-    assert load_weights(model, path, new_head=True).endswith("of 5 classes, not 1,000")
+    assert load_weights(model, path).endswith("of 5 classes, not 1,000")
     mx.save(tmp_path / "start.pth", model)
     twin = Torchvisions(5).eval()  # without dropout
     twin.load_state_dict(torch.load(tmp_path / "start.pth", weights_only=True), strict=True)

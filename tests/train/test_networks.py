@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import minialex as mx
+import networks
 from bad_input import snapshot
 from device import DEVICE, assert_allclose, on_device, on_host
+from forked import Forked
 from minialex.train.checkpoint import load_checkpoint
 from networks import CLASSES, NETWORKS, drawings, loaders, training
 from trained import command
@@ -34,13 +36,13 @@ def start(*arguments):
 def complete(*arguments):
     """Run the program to its end; the seconds until its first step was made, and those after."""
     began = time.monotonic()
-    with start(*arguments) as process:
-        first = process.stdout.read(1)
-        ready = time.monotonic()
-        while process.stdout.read(1) not in (b"E", b""):
-            pass
-        done = time.monotonic()
-        _, errors = process.communicate()
+    process = Forked(networks.main, *arguments)
+    first = process.stdout.read(1)
+    ready = time.monotonic()
+    while process.stdout.read(1) not in (b"E", b""):
+        pass
+    done = time.monotonic()
+    _, errors = process.communicate()
     assert (process.returncode, errors) == (0, b"") and first in (b".", b"E")
     return ready - began, done - ready
 
@@ -67,8 +69,9 @@ def whole(tmp_path_factory):
     def run(name):
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
-            seconds = complete(name, folder)
-            found[name] = outcome(folder), *seconds
+            complete("lenet", folder / "first")  # which starts the server of the forks
+            seconds = complete(name, folder / "run")
+            found[name] = outcome(folder / "run"), *seconds
         return found[name]
 
     return run
@@ -83,7 +86,8 @@ def test_sigkill_at_random_moments(name, whole, tmp_path):
     while kills < KILLS or (tmp_path / str(finished)).exists():
         folder = tmp_path / str(finished)
         if kills < KILLS:
-            written, ended = kill(start(name, folder), rng, kills % 4 == 0, starting, stepping)
+            process = Forked(networks.main, name, folder)
+            written, ended = kill(process, rng, kills % 4 == 0, starting, stepping)
             kills += not ended
             in_steps += not ended and b"." in written and b"E" not in written
         else:

@@ -1,6 +1,5 @@
 """A run keeps its photos: through other photos, other folders, damage; and so does evaluate."""
 
-import json
 import shutil
 
 import numpy as np
@@ -148,7 +147,7 @@ def test_damage_that_only_decoding_shows(photos, capsys, part, cache):
     assert (run / "result.json").exists()
 
 
-def test_one_that_was_mended_goes_on_and_a_run_that_skips_needs_no_second_start(photos, capsys):
+def test_one_that_was_mended_goes_on(photos, capsys):
     run = photos.parent / "run"
     whole = (photos / "cat" / "0.png").read_bytes()
     scramble(photos / "cat" / "0.png")
@@ -157,11 +156,21 @@ def test_one_that_was_mended_goes_on_and_a_run_that_skips_needs_no_second_start(
     (photos / "cat" / "0.png").write_bytes(whole)
     assert resume() == 0
     assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
-    shutil.rmtree(run)
-    for name in ("cat/0.png", "cat/5.png", "dog/3.png"):
+
+
+@pytest.mark.parametrize("colours", ["--colour-shift=0", "--colour-shift=0.1"])
+def test_a_run_that_skips_starts_twice_at_most_and_names_each_damaged_photo_once(
+    photos, capsys, colours
+):
+    bad = {"cat/0.png", "cat/3.png", "cat/5.png", "dog/3.png", "dog/4.png"}
+    for name in bad:
         scramble(photos / name)
-    assert train("--epochs=2", "--skip-damaged") == 0
-    assert set(RunPhotos.read(run).left_out) == {"cat/0.png", "cat/5.png", "dog/3.png"}
+    (photos / "dog" / "7.png").write_bytes(b"")
+    assert train("--epochs=2", "--skip-damaged", colours) == 0
+    assert set(RunPhotos.read(photos.parent / "run").left_out) == bad | {"dog/7.png"}
+    out = capsys.readouterr().out
+    assert out.count("device: ") == 2
+    assert [out.count(f"{name}': ") for name in sorted(bad | {"dog/7.png"})] == [1] * 6
 
 
 def test_the_limit_is_not_new_photos(photos, capsys):
@@ -183,24 +192,19 @@ def test_equal_photos_are_told(photos, capsys):
     assert "photos are in two parts, byte for byte" in out
 
 
-def test_runs_of_before_go_on_as_they_did(photos, capsys):
+def test_a_run_that_noted_no_photos_is_not_tested_on_those_it_learned(photos):
     assert train("--epochs=1", "--keep-last") == 0
     run = photos.parent / "run"
     (run / "photos.json").unlink()
-    settings = json.loads((run / "config.json").read_text())
-    assert settings.pop("by_position") is False
-    for name in ("skip_damaged",):
-        settings.pop(name)
-    (run / "config.json").write_text(json.dumps(settings))
-    capsys.readouterr()
-    assert resume("--epochs=2") == 0
-    out = capsys.readouterr().out
-    assert "the run is of an earlier version" in out
-    assert "10 for training, 2 for validation, 4 for testing" in out
-    assert not (run / "photos.json").exists()
-    test, _ = open_images(None, None, RunFolder(run).settings(), run)
-    old = open_source("photos", seed=0, by_position=True)
-    assert test.indices.tolist() == old.test.indices.tolist()
+    before = snapshot(run)
+    with refused(CheckpointError, "no photos.json", "--weights"):
+        resume("--epochs=2")
+    for spec in (None, "photos"):
+        with refused(CheckpointError, "no photos.json", "--data"):
+            open_images(spec, "test", RunFolder(run).settings(), run)
+    assert snapshot(run) == before
+    shutil.copytree(photos, photos.parent / "others")
+    assert open_images("others", None, RunFolder(run).settings(), run)[1].startswith("all photos")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"folder": 3}', "[" * 100_000, "\xff"])

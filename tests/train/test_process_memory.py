@@ -34,7 +34,7 @@ class Few:
     def __getitem__(self, index):
         return self.images[range(self.count)[index] % 4]
 
-source = Source(Few(48), Few(48), Few(24), Few.classes, "few")
+source = Source(Few(48), Few(48), Few(8), Few.classes, "few")
 command.open_images = lambda *_: (source, None)
 command.draw_curves = lambda *_: None
 try:

@@ -26,7 +26,7 @@ from minialex.optim import SGD, Adam
 from minialex.train import preprocessing
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.config import Config, configure
-from minialex.train.evaluation import evaluate_ten_crops, evaluating
+from minialex.train.evaluation import evaluating, tally
 from minialex.train.memory import step_bytes
 from minialex.train.preprocessing import training_transform
 from minialex.train.recipes import RECIPES, make_optimizer
@@ -144,6 +144,8 @@ def test_ten_crops_average_probabilities():
             return np.log(x[:, 0, 0, :2])  # the "images" are probabilities
 
     class Loader:
+        dataset = range(3)
+
         def epoch(self, number, start):
             # Of class 0 in the ten crops; the ninth is the middle one.
             p = np.array([0.9] * 8 + [0.4, 0.1], dtype=np.float32)
@@ -151,12 +153,12 @@ def test_ten_crops_average_probabilities():
             yield x, np.array([0])
             yield np.concatenate([x, x]), np.array([0, 1])
 
-    result = evaluate_ten_crops(Model(), Loader())
+    middle, ten = tally(Model(), Loader(), ten_crops=True)
     mean = (8 * 0.9 + 0.4 + 0.1) / 10
-    assert result["ten_crop_loss"] == pytest.approx(-(2 * math.log(mean) + math.log(1 - mean)) / 3)
-    assert result["test_loss"] == pytest.approx(-(2 * math.log(0.4) + math.log(0.6)) / 3)
-    assert result["ten_crop_acc"] == pytest.approx(2 / 3)
-    assert result["test_acc"] == pytest.approx(1 / 3)
+    assert ten.loss == pytest.approx(-(2 * math.log(mean) + math.log(1 - mean)) / 3)
+    assert middle.loss == pytest.approx(-(2 * math.log(0.4) + math.log(0.6)) / 3)
+    assert ten.accuracy == pytest.approx(2 / 3)
+    assert middle.accuracy == pytest.approx(1 / 3)
 
 
 def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):

@@ -17,20 +17,19 @@ ellipse.
 import math
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
-from minialex.data.drawings.tools import Brush, Point, View, between, mix, pick, smooth, vary
+from minialex.data.drawings.tools import Brush, Point, View, between, mix, pick, rgb, smooth, vary
 
 # fmt: off
-COATS = [
-    (40, 38, 42), (82, 80, 86), (128, 126, 132), (176, 176, 180), (240, 236, 228), (250, 246, 240),
-    (118, 130, 148), (84, 54, 38), (130, 84, 52), (190, 110, 50), (222, 142, 64), (164, 120, 88),
-    (208, 168, 118), (226, 190, 140), (236, 214, 180), (244, 222, 184)]
-IRISES = [(150, 106, 56), (206, 150, 66), (200, 178, 90),
-    (150, 176, 100), (110, 156, 176), (120, 130, 200)]
-NOSES = [(30, 26, 28), (40, 36, 44), (52, 38, 36), (70, 46, 42), (110, 62, 58)]
-COLLARS = [(206, 52, 50), (44, 96, 190), (40, 150, 90),
-    (236, 180, 40), (150, 70, 170), (30, 30, 36)]
+COATS = rgb(
+    "28262a 525056 807e84 b0b0b4 f0ece4 faf6f0 768294 543626 825434 be6e32 de8e40 a47858 "
+    "d0a876 e2be8c ecd6b4 f4deb8"
+)
+IRISES = rgb("966a38 ce9642 c8b25a 96b064 6e9cb0 7882c8")
+NOSES = rgb("1e1a1c 28242c 342624 462e2a 6e3e3a")
+COLLARS = rgb("ce3432 2c60be 28965a ecb428 9646aa 1e1e24")
 PINK = (244, 178, 168)
 PATTERNS = ["plain", "stripes", "spots", "patch", "blaze", "mask"]
 
@@ -52,13 +51,11 @@ DOG_EARS = [
 DOG_EAR_ODDS = [0.31, 0.28, 0.22, 0.13, 0.06]
 # fmt: on
 
-_MIRROR = np.array([-1.0, 1.0])
-
 
 class Look:
     """What cat and dog share: pose, coat, markings and colours, for a canvas of `side` pixels."""
 
-    def __init__(self, rng: np.random.Generator, side: int) -> None:
+    def __init__(self, rng: Generator, side: int) -> None:
         self.has_body = rng.random() < 0.6
         scale = between(rng, 0.23, 0.29) if self.has_body else between(rng, 0.27, 0.35)
         x = 0.5 + between(rng, -1, 1) * (0.46 - 1.2 * scale)
@@ -83,7 +80,7 @@ class Look:
         self.tail_side = -1 if rng.random() < 0.5 else 1
 
 
-def draw_animal(canvas: Image.Image, rng: np.random.Generator, look: Look, label: int) -> None:
+def draw_animal(canvas: Image.Image, rng: Generator, look: Look, label: int) -> None:
     """Draw a cat (label 0) or a dog (label 1) on the canvas.
 
     Back to front, since what comes later hides what came before: tail, body, ears, head, face.
@@ -95,7 +92,7 @@ def draw_animal(canvas: Image.Image, rng: np.random.Generator, look: Look, label
     (_cat_head, _dog_head)[label](brush, rng, look)
 
 
-def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> None:
+def _tail(brush: Brush, rng: Generator, look: Look, label: int) -> None:
     """A cat's tail is long, thin and curved; a dog's short, with a broad root and a pointed end."""
     lift, side = between(rng, -0.3, 0.3), look.tail_side
     if label == 0:
@@ -112,7 +109,7 @@ def _tail(brush: Brush, rng: np.random.Generator, look: Look, label: int) -> Non
     brush.shape(look.coat, look.body_view.flat_pixels(outline))
 
 
-def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
+def _body(brush: Brush, rng: Generator, look: Look) -> None:
     """A sitting body seen from the front, the same for both classes."""
     view, fat = look.body_view, between(rng, 0.55, 0.8)
     torso = view.hull((0, 0.7, 0, 0.5, 0.4), (0, 1.3, 0, fat, 0.5), (0, 2.3, 0, fat + 0.3, 0.6))
@@ -125,23 +122,28 @@ def _body(brush: Brush, rng: np.random.Generator, look: Look) -> None:
         brush.shape(look.collar, view.hull(left, (0, 1.1, 0, 0.2, 0.12), right))
 
 
-def _jitter(rng: np.random.Generator, outline: list[Point]) -> np.ndarray:
+def _jitter(rng: Generator, outline: list[Point]) -> np.ndarray:
     """An ear of its own: the outline (k, 2) stretched a little about its root."""
     points = np.array(outline)
     root = points[[0, -1]].mean(axis=0)
     return root + (points - root) * [between(rng, 0.85, 1.15), between(rng, 0.85, 1.15)]
 
 
-def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
+def _both(view: View, outline: np.ndarray) -> list[np.ndarray]:
+    """An outline (k, 2) on the right of the head and its mirror image, in pixels."""
+    return [view.pixels(outline * [side, 1]) for side in (1, -1)]
+
+
+def _cat_head(brush: Brush, rng: Generator, look: Look) -> None:
     """A wide skull, two pointed ears, large eyes with slits, a small triangular nose, whiskers."""
     view, w = look.view, look.head_width
     ear = _jitter(rng, pick(rng, CAT_EARS))
     cheeks = [(x, 0.25, 0.1, 0.72 * w, 0.56) for x in (-0.3, 0.3)]
     skull = view.hull((0, -0.15, 0, 0.88 * w, 0.75), *cheeks)
     inner = ear.mean(axis=0) + 0.6 * (ear - ear.mean(axis=0)) + [0, -0.06]
-    for mirror in (1, _MIRROR):
-        brush.shape(look.ear, view.pixels(ear * mirror))
-        brush.fill(view.pixels(inner * mirror), look.inner_ear)
+    for outer, pink in zip(_both(view, ear), _both(view, inner), strict=True):
+        brush.shape(look.ear, outer)
+        brush.fill(pink, look.inner_ear)
     brush.shape(look.coat, skull)
     _markings(brush, rng, look, view, skull, 0.8)
 
@@ -151,8 +153,8 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
     brush.shape(look.muzzle, *puffs, share=0.4)
     nose = np.array([(-0.14, 0.2), (0.14, 0.2), (0.03, 0.34), (-0.03, 0.34)])
     brush.fill(view.pixels(nose, 0.95), look.nose)
-    brush.stroke(view.pixels(np.array([(0, 0.3), (0, 0.44), (-0.16, 0.54)]), 0.95), look.line, 0.7)
-    brush.stroke(view.pixels(np.array([(0, 0.44), (0.16, 0.54)]), 0.95), look.line, 0.7)
+    for points in ([(0, 0.3), (0, 0.44), (-0.16, 0.54)], [(0, 0.44), (0.16, 0.54)]):
+        brush.stroke(view.pixels(np.array(points), 0.95), look.line, 0.7)
 
     whisker = mix(look.muzzle, (255, 255, 255) if sum(look.muzzle) < 400 else (20, 20, 20), 0.8)
     length, droop = between(rng, 0.8, 1.2), between(rng, -0.15, 0.2)
@@ -162,24 +164,22 @@ def _cat_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
             brush.stroke(view.pixels(np.array([root, tip]) * [side, 1], 0.85), whisker, 0.6)
 
 
-def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
+def _dog_head(brush: Brush, rng: Generator, look: Look) -> None:
     """A long muzzle that juts out of a narrower skull, a large round nose, mostly hanging ears."""
     view, w = look.view, look.head_width
     kind = int(rng.choice(len(DOG_EARS), p=DOG_EAR_ODDS))
     ear = smooth(_jitter(rng, DOG_EARS[kind]))
     skull = view.hull((0, -0.2, 0, 0.84 * w, 0.74), (0, 0.35, 0.2, 0.66 * w, 0.58))
-    ears = [view.pixels(ear * mirror) for mirror in (1, _MIRROR)]
     hangs = kind < 3
     if not hangs:
-        brush.shape(look.ear, *ears)
+        brush.shape(look.ear, *_both(view, ear))
     if kind == 4:
-        inner = ear.mean(axis=0) + 0.55 * (ear - ear.mean(axis=0))
-        for mirror in (1, _MIRROR):
-            brush.fill(view.pixels(inner * mirror), look.inner_ear)
+        for points in _both(view, ear.mean(axis=0) + 0.55 * (ear - ear.mean(axis=0))):
+            brush.fill(points, look.inner_ear)
     brush.shape(look.coat, skull)
     _markings(brush, rng, look, view, skull, 0.8)
     if hangs:
-        for points in ears:
+        for points in _both(view, ear):
             brush.shape(look.ear, points, share=0.8)
 
     open_eye = between(rng, 0.12, 0.17)
@@ -191,8 +191,8 @@ def _dog_head(brush: Brush, rng: np.random.Generator, look: Look) -> None:
         brush.shape((226, 96, 110), tongue, share=0.6)
     muzzle = view.hull((0, 0.2, 0.6, broad + 0.08, 0.36), (0, 0.42, end, broad, 0.3))
     brush.shape(look.muzzle, muzzle, share=0.8)
-    brush.stroke(view.pixels(np.array([(0, 0.4), (0, 0.56), (-0.2, 0.64)]), end), look.line, 0.8)
-    brush.stroke(view.pixels(np.array([(0, 0.56), (0.2, 0.64)]), end), look.line, 0.8)
+    for mouth in ([(0, 0.4), (0, 0.56), (-0.2, 0.64)], [(0, 0.56), (0.2, 0.64)]):
+        brush.stroke(view.pixels(np.array(mouth), end), look.line, 0.8)
     brush.shape(look.nose, view.ellipse(0, 0.26, end + 0.05, 0.24, 0.18), share=0.4)
     glint = view.ellipse(-0.06, 0.2, end + 0.05, 0.05, 0.03)
     brush.fill(glint, mix(look.nose, (255, 255, 255), 0.6))
@@ -213,7 +213,7 @@ def _eyes(brush: Brush, look: Look, centre: Point, radius: float, pupil: Point) 
 
 
 def _markings(
-    brush: Brush, rng: np.random.Generator, look: Look, view: View, area: np.ndarray, height: float
+    brush: Brush, rng: Generator, look: Look, view: View, area: np.ndarray, height: float
 ) -> None:
     """Stripes, spots or patches of the second colour inside an area.
 
@@ -237,7 +237,7 @@ def _markings(
     brush.inlay(look.second, area, marks)
 
 
-def _stripes(rng: np.random.Generator, view: View, height: float) -> list[np.ndarray]:
+def _stripes(rng: Generator, view: View, height: float) -> list[np.ndarray]:
     """Tabby stripes: three on the forehead, the rest in from both sides."""
     thick = between(rng, 0.05, 0.09)
     ends = [

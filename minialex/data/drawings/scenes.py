@@ -16,22 +16,26 @@ strengths of L2, gets 64.2 % of 1,000 others right.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
+from minialex.data.checks import check_whole
 from minialex.data.drawings.parts import Look, draw_animal
-from minialex.data.drawings.tools import Colour, between, mix, pick, vary
+from minialex.data.drawings.tools import Colour, between, mix, pick, rgb, vary
 from minialex.errors import DataError
 
 _STREAM = 0xD0C5  # keeps these random numbers apart from those of other users of the same seed
 
-BACKDROPS = [
-    (110, 150, 184), (84, 120, 160), (206, 172, 128), (196, 146, 108), (100, 120, 70),
-    (150, 150, 84), (180, 104, 70), (146, 80, 60), (96, 74, 58), (60, 58, 66),
-    (226, 214, 190), (196, 136, 60), (140, 100, 112), (86, 100, 82)]  # fmt: skip
+BACKDROPS = rgb(
+    "6e96b8 5478a0 ceac80 c4926c 647846 969654 b46846 92503c 604a3a 3c3a42 e2d6be c4883c "
+    "8c6470 566452"
+)
 
 
+@dataclass(eq=False)
 class Drawings:
     """A dataset: `length` drawings, from number `start` on, of the endless sequence of a seed.
 
@@ -44,15 +48,16 @@ class Drawings:
     Raises DataError where length < 1, seed < 0, start < 0 or size < 16; IndexError beyond the end.
     """
 
-    def __init__(self, length: int, seed: int = 0, size: int = 256, start: int = 0) -> None:
-        given = {"length": length, "seed": seed, "size": size, "start": start}
-        for (name, value), least in zip(given.items(), (1, 0, 16, 0), strict=True):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                rule = f"{name} must be a whole number of at least {least}"
-                raise DataError(f"drawings: {rule}, not {value!r}")
+    length: int
+    seed: int = 0
+    size: int = 256
+    start: int = 0
+
+    def __post_init__(self) -> None:
         self.classes = ["cat", "dog"]
-        self.length, self.seed = int(length), int(seed)
-        self.size, self.start = int(size), int(start)
+        for name, least in {"length": 1, "seed": 0, "size": 16, "start": 0}.items():
+            check_whole(f"drawings: {name}", getattr(self, name), least, DataError)
+            setattr(self, name, int(getattr(self, name)))
 
     def __len__(self) -> int:
         return self.length
@@ -63,14 +68,10 @@ class Drawings:
         return _draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        return (self[index] for index in range(self.length))
-
-    def __repr__(self) -> str:
-        given = ("length", "seed", "size", "start")
-        return f"Drawings({', '.join(f'{name}={getattr(self, name)}' for name in given)})"
+        return map(self.__getitem__, range(self.length))
 
 
-def _draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
+def _draw(rng: Generator, size: int, label: int) -> Image.Image:
     """Paint at twice the size: surroundings, animal, what hides it; then take the photograph."""
     side = 2 * size
     (animal_rng,) = rng.spawn(1)  # the scene is the same whichever animal sits in it
@@ -82,27 +83,24 @@ def _draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
     return _photograph(canvas, rng)
 
 
-def _backdrop(rng: np.random.Generator) -> Colour:
+def _backdrop(rng: Generator) -> Colour:
     """A colour of the surroundings."""
     return vary(rng, pick(rng, BACKDROPS), 20)
 
 
-def _background(rng: np.random.Generator, side: int) -> Image.Image:
+def _background(rng: Generator, side: int) -> Image.Image:
     """A soft wash of colours with surroundings painted on it."""
     cells, spread = int(rng.integers(2, 6)), between(rng, 8, 40)
     wash = np.clip(_backdrop(rng) + rng.uniform(-spread, spread, (cells, cells, 3)), 0, 255)
     coarse = Image.fromarray(wash.astype(np.uint8))
     small = coarse.resize((side // 4, side // 4), Image.Resampling.BICUBIC)
     canvas = small.resize((side, side), Image.Resampling.NEAREST)  # bicubic all the way is slow
-    pick(rng, [_wash, _meadow, _room, _confetti, _wallpaper])(ImageDraw.Draw(canvas), rng, side)
+    if paint := pick(rng, [None, _meadow, _room, _confetti, _wallpaper]):
+        paint(ImageDraw.Draw(canvas), rng, side)
     return canvas
 
 
-def _wash(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
-    """Nothing but the wash."""
-
-
-def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _meadow(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     sky = _backdrop(rng)
     sun, r = rng.uniform(0, side, 2).tolist(), between(rng, 0.05, 0.14) * side
     disc = (sun[0] - r, sun[1] / 2 - r, sun[0] + r, sun[1] / 2 + r)
@@ -120,7 +118,7 @@ def _meadow(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
 
-def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _room(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     floor = between(rng, 0.55, 0.9) * side
     draw.rectangle((0, floor, side, side), fill=_backdrop(rng))
     draw.rectangle((0, floor - 0.03 * side, side, floor), fill=_backdrop(rng))
@@ -134,7 +132,7 @@ def _room(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
             draw.line((x, y + h / 2, x + w, y + h / 2), fill=(240, 236, 226), width=side // 80)
 
 
-def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _confetti(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     for _ in range(int(rng.integers(4, 12))):
         x, y, r = between(rng, 0, side), between(rng, 0, side), between(rng, 0.03, 0.16) * side
         if (corners := int(rng.integers(3, 9))) < 7:
@@ -144,7 +142,7 @@ def _confetti(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) ->
             draw.ellipse((x - r, y - r, x + r, y + r), fill=_backdrop(rng))
 
 
-def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _wallpaper(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     step = int(between(rng, 0.07, 0.2) * side)
     colour, slant = _backdrop(rng), between(rng, -1, 1) * side
     if rng.random() < 0.5:
@@ -158,7 +156,7 @@ def _wallpaper(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -
                 draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
 
-def _bars(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _bars(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     """A fence in front."""
     colour, width = _backdrop(rng), int(between(rng, 0.02, 0.05) * side)
     slant, upright = between(rng, -0.3, 0.3) * side, rng.random() < 0.6
@@ -168,7 +166,7 @@ def _bars(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Non
         draw.line(ends, fill=colour, width=width)
 
 
-def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _leaves(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     """Leaves that hang in from the edges."""
     colour = _backdrop(rng)
     for _ in range(int(rng.integers(5, 12))):
@@ -181,7 +179,7 @@ def _leaves(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> N
         draw.polygon(leaf, fill=mix(colour, (0, 0, 0), between(rng, 0, 0.4)))
 
 
-def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None:
+def _box(draw: ImageDraw.ImageDraw, rng: Generator, side: int) -> None:
     """A box that hides a strip along one edge."""
     depth = between(rng, 0.08, 0.22) * side
     below, left = (0, side - depth, side, side), (0, 0, depth, side)
@@ -189,7 +187,7 @@ def _box(draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> None
     draw.rectangle(corners, fill=_backdrop(rng), outline=_backdrop(rng), width=max(1, side // 60))
 
 
-def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _photograph(canvas: Image.Image, rng: Generator) -> Image.Image:
     """Halve the canvas, light it, blur it, add grain."""
     image = canvas.reduce(2)
     if rng.random() < 0.5:
@@ -199,7 +197,7 @@ def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _expose(image, rng)
 
 
-def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _expose(image: Image.Image, rng: Generator) -> Image.Image:
     """Contrast, brightness, colour cast, light from one side and grain, in one pass over pixels."""
     (width, height), contrast = image.size, between(rng, 0.85, 1.2)
     brightness, cast = between(rng, 116, 160), rng.uniform(0.94, 1.06, 3)
@@ -221,7 +219,7 @@ def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(photo.reshape(height, width, 3))
 
 
-def _fall(rng: np.random.Generator) -> tuple[float, float]:
+def _fall(rng: Generator) -> tuple[float, float]:
     """Brightness at the two ends of an axis: one of them is darker, by up to 30 %."""
     fall = between(rng, -0.3, 0.3)
     return 1 - max(0.0, fall), 1 + min(0.0, fall)

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
 Point = tuple[float, float]
 T = TypeVar("T")
 
@@ -24,26 +25,29 @@ _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # (32, 2)
 _COMPLEX = np.array([1, 1j])
 
 
-def between(rng: np.random.Generator, low: float, high: float) -> float:
+def rgb(text: str) -> list[Colour]:
+    """Colours of their numbers in hexadecimal, "ff8000 f2f2f2": red, green, blue, as in HTML."""
+    return [tuple(bytes.fromhex(number)) for number in text.split()]
+
+
+def between(rng: Generator, low: float, high: float) -> float:
     """A number drawn evenly from low to high."""
     return low + (high - low) * rng.random()
 
 
-def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+def pick(rng: Generator, choices: Sequence[T]) -> T:
     """One of the choices, all equally likely."""
     return choices[int(rng.random() * len(choices))]
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
     """The colour `share` of the way from a to b."""
-    red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
-    return red, green, blue
+    return tuple(round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
 
 
-def vary(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
+def vary(rng: Generator, colour: Colour, amount: float) -> Colour:
     """A colour nearby: each channel moves by up to `amount`."""
-    red, green, blue = (min(255, max(0, round(c + between(rng, -amount, amount)))) for c in colour)
-    return red, green, blue
+    return tuple(min(255, max(0, round(c + between(rng, -amount, amount)))) for c in colour)
 
 
 def smooth(points: np.ndarray, rounds: int = 3) -> np.ndarray:
