@@ -28,7 +28,7 @@ from minialex.errors import CheckpointError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
 from minialex.train.files import reason, write_whole
-from minialex.train.pth import read_pth
+from minialex.train.torch_file import read_pth
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
@@ -120,8 +120,8 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     """The tensors and the header of a file written by `save_checkpoint`.
 
     A file of another program, such as a .pth of PyTorch, has no header; without `ours`, it may be
-    one.  Raises CheckpointError
-    where the file is missing, damaged, cut short, or not one of minialex's.
+    one.  Raises CheckpointError where the file is missing, damaged, cut short, or not one of
+    minialex's.
     """
     name, advice = repr(str(path)), "give a .safetensors file written by training"
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end

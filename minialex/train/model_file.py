@@ -28,7 +28,7 @@ from minialex.models import AlexNet
 from minialex.train import checkpoint
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, state_dict
 from minialex.train.files import write_whole
-from minialex.train.pth import pth_bytes
+from minialex.train.torch_file import pth_bytes
 from minialex.twin import page_of
 
 TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__

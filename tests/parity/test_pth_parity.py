@@ -10,7 +10,7 @@ from minialex.attach import accelerate
 from minialex.models import AlexNet
 from minialex.train.checkpoint import state_dict
 from minialex.train.model_file import load_weights
-from minialex.train.pth import pth_bytes, read_pth
+from minialex.train.torch_file import pth_bytes, read_pth
 
 
 class Torchvisions(nn.Module):

@@ -16,7 +16,7 @@ import minialex as mx
 from bad_input import refused
 from minialex.errors import CheckpointError
 from minialex.train.checkpoint import load_checkpoint, state_dict
-from minialex.train.pth import MOST_PICKLED, pickled, pth_bytes, read_pth
+from minialex.train.torch_file import MOST_PICKLED, pickled, pth_bytes, read_pth
 
 MOST = 600 * 10**6  # bytes
 NUMBERS = np.arange(6, dtype="<f4")
@@ -110,7 +110,7 @@ FUNCTIONS = (
     "torch.jit\nload", "numpy\nload", "functools\npartial", "operator\nattrgetter", "ctypes\nCDLL",
     "collections\nCounter", "collections\nOrderedDict.popitem", "collections OrderedDict\n",
     "torch._utils\n_rebuild_sparse_tensor", "torch\nBFloat16Storage", "webbrowser\nopen",
-    "torch.storage\n_load_from_bytes", "minialex.train.pth\nread_pth", "code\ninteract",
+    "torch.storage\n_load_from_bytes", "minialex.train.torch_file\nread_pth", "code\ninteract",
     "socket\ncreate_connection",
 )  # fmt: skip
 OPCODES = {

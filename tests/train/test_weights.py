@@ -15,7 +15,7 @@ from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.models import AlexNet
 from minialex.train.checkpoint import state_dict
 from minialex.train.model_file import load_weights, read_model
-from minialex.train.pth import pth_bytes
+from minialex.train.torch_file import pth_bytes
 from minialex.train.weights import torchvision_file, torchvision_options
 
 SMALL = {"variant": "owt", "width": 1 / 16, "image_size": 67}
