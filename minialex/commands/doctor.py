@@ -72,8 +72,7 @@ def memory() -> str:
 
 def gpus(cupy: ModuleType) -> list[str]:
     """A line per GPU, and one for the versions of CUDA."""
-    runtime = cupy.cuda.runtime
-    lines = []
+    runtime, lines = cupy.cuda.runtime, []
     for index in range(runtime.getDeviceCount()):
         about = runtime.getDeviceProperties(index)
         with cupy.cuda.Device(index):
@@ -82,8 +81,7 @@ def gpus(cupy: ModuleType) -> list[str]:
         room = f"{total:.1f} GiB, {free:.1f} free" + " (the one that is used)" * (index == 0)
         lines.append(f"{about['name'].decode()}, {power}, {room}")
     driver, built_for = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
-    lines.append(f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}")
-    return lines
+    return [*lines, f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}"]
 
 
 def losses(device: str, steps: int = 3) -> list[float]:

@@ -53,7 +53,7 @@ class RunPhotos:
             return None
         except OSError as error:
             raise CheckpointError(f"cannot read {name!r}: {reason(error)}") from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{name!r} is damaged ({error}); start a new run") from None
 
     def write(self, run: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
 from minialex.train import checkpoint
+from minialex.train.config import flag, options
 from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, load_weights, read_model
@@ -23,6 +24,7 @@ from minialex.xp import to_cpu, to_device
 
 SMALL = 10**7  # bytes of weights that are not worth a line
 OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
+FIXED = {field.name for field in options() if not field.metadata["may_change"]}
 MAY_CHANGE = {"epochs", "patience"}  # of what `fit` was told, when a run is resumed
 
 
@@ -126,7 +128,7 @@ class Saved:
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
         folder.before.unlink(missing_ok=True)
-        header = {**self.header(), "progress": vars(run.progress)}
+        header = {**self.header(), "progress": vars(run.progress), "settings": run.settings}
         checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
 
@@ -167,6 +169,13 @@ class Saved:
         state = run.optimizer.state
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)
+        now, before = run.settings or {}, header.get("settings") or {}
+        for key in FIXED & now.keys() & before.keys():
+            if now[key] != before[key]:
+                line = f"was trained with {flag(key)} {before[key]}, but config.json has {now[key]}"
+                raise CheckpointError(f"{name} {line}; put that back")
+        if folder.best.exists():  # the end needs it, and should not be the first to find damage
+            checkpoint.load_checkpoint(folder.best)
         for key, vector in moments.items():
             if vector is None or vector.shape != state[key].shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")

@@ -16,10 +16,20 @@ ROOT = Path(mx.__file__).parents[1]
 SHORT = ("loop_by_hand.py", "own_network.py", "own_layer.py")
 
 
-def run(name, folder, *arguments):
+# As `python examples/...` does, but with few drawings.
+FEW = """import runpy, sys
+import minialex as mx
+Drawings = mx.Drawings
+mx.Drawings = lambda length, **where: Drawings(min(length, 320), **where)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(name, folder, *arguments, few=False):
     """The lines that an example prints, started in `folder`."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        [sys.executable, *["-c", FEW] * few, str(ROOT / "examples" / name), *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -55,7 +65,7 @@ def test_loop_by_hand(tmp_path):
 def test_own_network_is_trained_resumed_and_asked(tmp_path):
     best = tmp_path / "runs" / "lenet" / "best.safetensors"
     for epochs in ("1", "2"):
-        more = run("own_network.py", tmp_path, epochs)
+        more = run("own_network.py", tmp_path, epochs, few=True)
         trained = [line[:9] for line in more if line.startswith("epoch")]
         assert trained == [f"epoch {epochs}/{epochs}"]
     for k, line in enumerate(more[-6:]):

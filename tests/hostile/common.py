@@ -186,6 +186,7 @@ def outcome(run: Path) -> dict[str, object]:
     found: dict[str, object] = {"files": sorted(os.listdir(run))}
     for name in ("best", "last"):
         tensors, header = load_checkpoint(run / f"{name}.safetensors")
+        header.pop("settings", None)  # of config.json
         progress = header.get("progress", {"history": []})
         progress.pop("seconds", None)
         for row in progress["history"]:

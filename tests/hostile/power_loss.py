@@ -2,9 +2,9 @@
 
 A run is recorded: each write, fsync, rename and removal.  A disk owes a file's content only after
 fsync of the file, and a name only after fsync of its folder.  So after each call, the folder is
-built anew as a disk may have it: of the names that are owed nothing, none, some, the first or all
-are there; of content that is owed nothing, nothing, a part, zeros or all.  Each state is resumed,
-and must come to the bits of the undisturbed run.
+built anew as a disk may have it: of the names that are owed nothing, none, the first or all are
+there (file systems with a journal keep their order); of content that is owed nothing, nothing, a
+part, zeros or all.  Each state is resumed, and must come to the bits of the undisturbed run.
 """
 
 import json
@@ -104,12 +104,9 @@ class Disk:
 
     def left(self, kept: str, rng: random.Random) -> Files:
         """The files after a power cut, of which so much is `kept` (one of KEPT) that need not."""
-        count = len(self.pending)
-        pending = {
-            "nothing": [], "first names": self.pending[: rng.randrange(count + 1)],
-            "some": sorted(rng.sample(self.pending, rng.randrange(count + 1)),
-                           key=self.pending.index),
-        }.get(kept, self.pending)  # fmt: skip
+        pending = [] if kept == "nothing" else self.pending
+        if kept in ("some", "first names"):
+            pending = pending[: rng.randrange(len(pending) + 1)]
         files = {}
         for name, number in self.now(pending).items():
             owed, more = self.owed[number], self.content[number][len(self.owed[number]) :]

@@ -140,7 +140,7 @@ def test_float64_logits_loss_and_every_gradient_within_1e_9(name, form):
 @pytest.mark.parametrize("name", ["2012", "ungrouped", "owt"])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_ten_steps_in_float64_within_1e_9(name, optimizer, form):
-    model, theta, g, grad, x, labels = make(name, np.float64, form, width=1 / 8)
+    model, theta, g, grad, x, labels = make(name, np.float64, form, width=1 / 16)
     twin = torch_twin(model, torch.float64)
     ours, theirs = {
         "adam": (
@@ -227,8 +227,15 @@ def test_float32_over_all_variants_and_images_with_what_flips():
 
 
 def distance(found, exact):
-    """The root mean square, over the arrays, of their relative errors (root mean square, too)."""
-    errors = [((found[k] - exact[k]) ** 2).mean() / (exact[k] ** 2).mean() for k in exact]
+    """The root mean square, over the arrays, of their relative errors (root mean square, too).
+
+    Of a large array every 8th row of weights counts: still a million numbers and more.
+    """
+    errors = []
+    for key, want in exact.items():
+        step = 8 if want.size > 1 << 23 else 1
+        a, b = found[key][::step], want[::step]
+        errors.append(((a - b) ** 2).mean() / (b**2).mean())
     return float(np.sqrt(np.mean(errors)))
 
 

@@ -104,6 +104,8 @@ RUNS = [  # name, spoil, command line, words
     ("another width", settings(width=0.03), RESUME, "last.safetensors' belongs to another model"),
     ("other classes", rename_class, RESUME, "not those of the run"),
     ("another optimizer", settings(optimizer="sgd"), RESUME, "has unknown optimizer.m"),
+    ("another seed", settings(seed=7), RESUME, "trained with --seed 0, but config.json has 7"),
+    ("another rate", settings(lr=0.5), RESUME, "but config.json has 0.5; put that back"),
     ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "photos' does not exist"),
     ("last cut", truncate("last.safetensors", 0.9), RESUME, "is damaged"),
     ("last empty", truncate("last.safetensors", 0), RESUME, "is damaged"),

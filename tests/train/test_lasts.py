@@ -55,6 +55,22 @@ def test_without_the_newest_the_run_goes_on_from_the_one_before(tmp_path, whole,
     assert left == {"config.json", "history.csv", "best.safetensors"}
 
 
+def to_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [flip, to_folder])
+def test_damaged_best_weights_are_found_before_the_run_goes_on(tmp_path, spoil):
+    stopped(tmp_path / "run", 2)
+    (tmp_path / "run" / "last.safetensors").unlink()  # so that the one before would become it
+    spoil(tmp_path / "run" / "best.safetensors")
+    before = snapshot(tmp_path / "run")
+    with refused(CheckpointError, "best.safetensors"):
+        training(tmp_path / "run")
+    assert snapshot(tmp_path / "run") == before
+
+
 def test_two_damaged_ones_are_an_error(tmp_path):
     stopped(tmp_path / "run", 2)
     for name in ("last", "last-1"):

@@ -22,6 +22,9 @@ TINY = (
 )  # fmt: skip
 
 
+PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}, "damaged": []}'
+
+
 def paint(path, number, end=None):
     pixels = np.random.default_rng(number).integers(0, 256, (72, 80, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +210,9 @@ def test_a_run_that_noted_no_photos_is_not_tested_on_those_it_learned(photos):
     assert open_images("others", None, RunFolder(run).settings(), run)[1].startswith("all photos")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"folder": 3}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"folder": 3}', PART, "[" * 100_000, "\xff"]
+)
 def test_a_photos_json_that_is_damaged(photos, text):
     assert train("--epochs=1", "--keep-last") == 0
     run = photos.parent / "run"
