@@ -27,7 +27,7 @@ class Contender(NamedTuple):
     """What a process runs: `python file` with `settings` for its worker; `name` is for tables.
 
     The worker imports minialex from the folder `root`, or without one from where this process does
-    by itself.
+    by itself.  `through` is a program that runs the file in its place: see run_through().
     """
 
     name: str
@@ -35,6 +35,12 @@ class Contender(NamedTuple):
     file: str
     settings: dict[str, Any]
     root: str | None = None
+    through: tuple[str, ...] = ()
+
+
+def run_through() -> tuple[str, ...]:
+    """The program that Python programs for a GPU are run by, if any: one that emulates a GPU."""
+    return tuple(filter(None, [os.environ.get("MINIALEX_RUN_THROUGH")]))
 
 
 def ours(settings: dict[str, Any]) -> Contender:
@@ -66,17 +72,20 @@ class Child:
             # In a session of its own, so that Ctrl-C reaches the benchmark alone, which then ends
             # the workers.
             self.process = subprocess.Popen(
-                [contender.python, str(HERE / contender.file), json.dumps(contender.settings)],
+                [
+                    contender.python, *contender.through, str(HERE / contender.file),
+                    json.dumps(contender.settings),
+                ],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment,
                 start_new_session=True, text=True,
             )  # fmt: skip
         self.about: dict[str, Any] = {}
 
-    def step(self) -> dict[str, Any]:
-        """Let the worker have its turn and return what it measured."""
+    def step(self, request: str = "") -> dict[str, Any]:
+        """Let the worker have its turn, or do what is in `request`, and return what it measured."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended: answer() says why
-            self.process.stdin.write("\n")
+            self.process.stdin.write(f"{request}\n")
             self.process.stdin.flush()
         return self.answer()
 

@@ -41,9 +41,8 @@ from minialex.optim import Adam
 from minialex.train.config import AUGMENTATIONS, Config
 from minialex.train.loop import Training
 from minialex.train.prefetch import device_batches
-from minialex.train.preprocessing import training_transform
 from minialex.train.screen import Silent
-from minialex.train.setup import make_loaders, make_model
+from minialex.train.setup import make_loaders, make_model, training_transform
 from minialex.xp import Array
 
 STEPS = 6  # of each kind in a round

@@ -23,8 +23,7 @@ from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.optim import Adam
 from minialex.params import count_parameters
-from minialex.train.chunks import Chunks
-from minialex.train.memory import largest_chunk
+from minialex.train.memory import Chunks, largest_chunk
 from minialex.use.summary import multiply_adds
 from minialex.xp import Array
 
@@ -59,7 +58,10 @@ def build(settings: dict[str, Any]) -> tuple[Layer, Layer]:
     if settings["variant"] == "vgg":
         model = vgg(side)
         return model, model[0]
-    alexnet = AlexNet(CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side)
+    alexnet = AlexNet(
+        CLASSES, settings["variant"], lrn=settings["lrn"], image_size=side,
+        width=settings.get("width", 1.0),
+    )  # fmt: skip
     return alexnet, alexnet.features
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minialex.errors import ConfigError
-from minialex.train.files import write_text
+from minialex.files import write_text
 from minialex.train.memory import show_bytes
 
 Row = dict[str, Any]

@@ -41,9 +41,11 @@ def relu() -> Any:
     return nn.ReLU(inplace=True)
 
 
-def alexnet(variant: str, lrn: bool, image_size: int) -> Net:
-    """AlexNet in one of its three forms."""
-    (c1, c2, c3, c4, c5), (g2, g3, g4, g5), padding = VARIANTS[variant]
+def alexnet(variant: str, lrn: bool, image_size: int, width: float = 1.0) -> Net:
+    """AlexNet in one of its three forms; `width` scales it as it does minialex's."""
+    filters, (g2, g3, g4, g5), padding = VARIANTS[variant]
+    c1, c2, c3, c4, c5 = (max(2, round(count * width / 2) * 2) for count in filters)
+    hidden = max(1, round(4096 * width))
 
     def normalise() -> list[Any]:
         # PyTorch divides alpha by the number of channels, the paper does not.
@@ -56,8 +58,8 @@ def alexnet(variant: str, lrn: bool, image_size: int) -> Net:
         nn.Conv2d(c3, c4, 3, padding=1, groups=g4), relu(),
         nn.Conv2d(c4, c5, 3, padding=1, groups=g5), relu(), nn.MaxPool2d(3, 2),
     )  # fmt: skip
-    fc6 = nn.Linear(maps_size(features, image_size), 4096)
-    fc7, fc8 = nn.Linear(4096, 4096), nn.Linear(4096, CLASSES)
+    fc6 = nn.Linear(maps_size(features, image_size), hidden)
+    fc7, fc8 = nn.Linear(hidden, hidden), nn.Linear(hidden, CLASSES)
     if variant == "owt":
         return Net(
             features, nn.Sequential(nn.Dropout(), fc6, relu(), nn.Dropout(), fc7, relu(), fc8)
@@ -84,7 +86,8 @@ def build(settings: dict[str, Any]) -> Net:
     """The network of `settings`."""
     if settings["variant"] == "vgg":
         return vgg(settings["image_size"])
-    return alexnet(settings["variant"], settings["lrn"], settings["image_size"])
+    width = settings.get("width", 1.0)
+    return alexnet(settings["variant"], settings["lrn"], settings["image_size"], width)
 
 
 def training_step(net: Net, x: Any, labels: Any, fused: bool) -> Step:

@@ -8,10 +8,11 @@ outlive the benchmark, however that ends.
 
 import json
 import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,27 @@ def peak_memory_mb() -> float:
 
 def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Step]]) -> None:
     """Run a worker; `prepare(settings)` returns what it has to say about itself, and its step."""
-    asked = threading.Semaphore(0)
-
-    def listen() -> None:
-        for _ in sys.stdin:
-            asked.release()
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
+    asked = requests()
     about, step = prepare(json.loads(sys.argv[1]))
     started = time.perf_counter()
     step()  # first steps allocate memory and choose kernels
     answer(about | {"warm_up": time.perf_counter() - started, "rss_mb": peak_memory_mb()})
-    while asked.acquire():
+    for _ in asked:
         result = turn(step)
         answer(result | {"rss_mb": peak_memory_mb()})
+
+
+def requests() -> Iterator[str]:
+    """The lines that the benchmark writes, from now on; the process ends with them."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return iter(lines.get, None)
 
 
 def turn(step: Step) -> dict[str, Any]:

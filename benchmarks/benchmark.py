@@ -5,6 +5,7 @@
     python benchmarks/benchmark.py --against PATH    this checkout of minialex beside another
     python benchmarks/benchmark.py --layers          what bounds each layer: products or memory
     python benchmarks/benchmark.py --scaling         time and memory as batch and images grow
+    python benchmarks/benchmark.py --device gpu      a training step on a GPU (--against torch, too)
 
 All that is compared runs in processes of its own, which take turns of half a second, or of a step
 where that is longer.  Numbers are medians.
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench_children import BenchmarkError, Contender, in_turn, ours, running
+from bench_gpu import compare_on_gpu
 from bench_layers import layer_rows, layer_table
 from bench_machine import Speeds, description, measure
 from bench_rows import CASE, Row, check_file, result_lines, save, summary, title
@@ -83,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
         help="split minialex's batch to fit into so much memory, like 1GB",
     )
     add("--threads", type=int, help="use so many cores (default all)")
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="default cpu")
+    add("--quick", action="store_true", help="with --device gpu: 50 s in place of 200")
+    add("--width", type=float, default=1.0, help="with --device gpu: scale the network")
     add("--layers", action="store_true", help="time each layer of a training step instead")
     add("--scaling", action="store_true", help="show how time and memory grow instead")
     add(
@@ -105,6 +110,8 @@ def check(options: argparse.Namespace) -> Row:
         raise ConfigError("--rounds and --batch-size must be at least 1, and --minutes above 0")
     if options.threads is not None and not 1 <= options.threads <= cpu_count():
         raise ConfigError(f"--threads must be from 1 to {cpu_count()}, the cores of this machine")
+    if options.quick or options.width != 1:
+        raise ConfigError("--quick and --width are for --device gpu; add it")
     if options.layers and options.scaling:
         raise ConfigError("--layers and --scaling are two measurements; choose one")
     if options.against is not None and (options.layers or options.scaling):
@@ -228,10 +235,12 @@ def time_layers(options: argparse.Namespace, settings: Row, speeds: Speeds) -> l
 
 def main() -> int:
     options = parser().parse_args()
-    settings = check(options)
-    check_file(options.json)  # now, not after all the work
     # As an exception, so that all processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if options.device == "gpu":
+        return compare_on_gpu(options)
+    settings = check(options)
+    check_file(options.json)  # now, not after all the work
     torch = options.against == "torch"
     trees = [] if torch or options.against is None else tree_contenders(settings, options.against)
     check_imports(trees)

@@ -17,6 +17,7 @@ import numpy as np
 from minialex.attach import accelerate, loss_function
 from minialex.commands.main import run_main
 from minialex.errors import ConfigError
+from minialex.gpu.devices import allow_tf32
 from minialex.gpu.diagnosis import gpu_problem
 from minialex.models import AlexNet
 from minialex.optim import Adam
@@ -46,16 +47,20 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--bandwidth", type=float, metavar="GB/s", default=3350, help="of its memory (default 3350)"
     )
+    add(
+        "--algorithm", choices=("auto", "im2col"), default="auto",
+        help="of convolutions (default auto: without im2col's matrix)",
+    )  # fmt: skip
     add("--tf32", action="store_true", help="products in TF32, at 494.5 TFLOP/s or those of --peak")
     return parser
 
 
-def measured_seconds(model: AlexNet, N: int) -> float:
+def measured_seconds(model: AlexNet, N: int, algorithm: str) -> float:
     """The median time of STEPS training steps on N images that are in the memory of the GPU."""
     synchronize = importlib.import_module("cupy").cuda.Device().synchronize
     model.to("gpu")
     adam = Adam(model)
-    accelerate(model, adam, input_grad=False)
+    accelerate(model, adam, input_grad=False, algorithm=algorithm)
     loss = loss_function("gpu")
     rng = np.random.default_rng(0)
     x = to_device(rng.standard_normal((N, *model.input_shape), dtype=np.float32), "gpu")
@@ -95,12 +100,15 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     batch = f"{N} images of {model.image_size} pixels"
     print(f"a training step of AlexNet ({options.variant}) on {batch}\n")
-    print(table(model, N, gpu))
+    implicit = 0 if options.algorithm == "im2col" else 1 if options.tf32 else 3
+    print(table(model, N, gpu, implicit))
+    if options.tf32:
+        allow_tf32()  # before gpu_problem(), which makes the first product
     problem = gpu_problem()
     if problem:
         print(f"measured: nothing, {problem}")
     else:
-        seconds = measured_seconds(model, N)
+        seconds = measured_seconds(model, N, options.algorithm)
         name = importlib.import_module("cupy").cuda.runtime.getDeviceProperties(0)["name"].decode()
         print(f"measured: {seconds * 1e3:.1f} ms, {N / seconds:,.0f} images/s on {name}")
     return 0

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from minialex.commands.options import default, explain
+from minialex.commands.train import default, explain
 from minialex.train.config import GROUPS, flag, options, value_type
 
 PAGE_HEAD = """\

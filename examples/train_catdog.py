@@ -13,9 +13,14 @@ import minialex as mx
 from minialex.commands.main import run_main
 from minialex.commands.train import parser, prepare_machine, start
 from minialex.data import open_source
-from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
-from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
+from minialex.train.setup import (
+    final_scores,
+    fit_options,
+    make_loaders,
+    make_model,
+    measure_colours,
+)
 
 
 def main() -> int:

@@ -41,9 +41,9 @@ def accelerate(
 ) -> Layer:
     """Give each layer of `model`, and `optimizer`, its fast form; returns `model`.
 
-    `algorithm` is that of convolutions on the CPU: "im2col", "winograd" or "auto", whichever is
-    faster.  Without `input_grad`, the backward pass ends at the first layer's weights and returns
-    None: a training step needs no derivative with respect to the images.
+    `algorithm` is that of convolutions: "im2col", "winograd" (CPU), "implicit" (GPU) or "auto",
+    whichever is faster.  Without `input_grad`, the backward pass ends at the first layer's weights
+    and returns None: a training step needs no derivative with respect to the images.
     Raises ConfigError, and changes nothing, for an algorithm that does not exist or cannot do a
     convolution of the model.
     """
@@ -99,7 +99,10 @@ def first_layer(layer: Any) -> Any:
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":
-        raise ConfigError("--algorithm winograd is for the CPU; on a GPU choose auto or im2col")
+        text = "--algorithm winograd is for the CPU; on a GPU choose auto, im2col or implicit"
+        raise ConfigError(text)
+    if algorithm == "implicit" and device == "cpu":
+        raise ConfigError("--algorithm implicit is for a GPU; on the CPU choose auto or im2col")
     K, S, G = layer.kernel_size, layer.stride, layer.groups
     fits = is_square(layer) and len(POINTS) * S >= K and 1 in (S, G)
     if algorithm == "winograd" and not fits:

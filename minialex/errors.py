@@ -63,9 +63,12 @@ def check_window(
     return [kernel_size, stride, padding]
 
 
-def is_number(value: object, least: float = 0, below: float = math.inf) -> bool:
-    """Whether `value` is a number from `least` on and below `below`; a text or a NaN is none."""
-    return hasattr(value, "__float__") and least <= float(value) < below
+def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:
+    """Whether `value` is a finite number from `least` on and below `below`; no text, no array."""
+    try:
+        return bool(hasattr(value, "__float__") and math.isfinite(value) and least <= value < below)
+    except (TypeError, ValueError, OverflowError):  # an array of several, 10**400
+        return False
 
 
 def check_labels(labels: Any, C: int, weight: Any = None) -> None:

@@ -37,9 +37,8 @@ from typing import Any
 import numpy as np
 
 from minialex.fast.threads import one_blas_thread
-from minialex.gradient_hints import hints
-from minialex.gradient_protocol import SMALLEST, Found, behaviour, not_finite, wrong_form
-from minialex.gradient_report import GradReport, Verdict
+from minialex.gradient_protocol import SMALLEST, behaviour, copied, not_finite, wrong_form
+from minialex.gradient_report import GradReport, Verdict, hints
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
 from minialex.xp import Array, get_xp, to_cpu, to_device
@@ -54,8 +53,8 @@ def gradcheck(layer: Layer, x: Array, *, seed: int = 0, eps: float = 1e-5,
     tolerance: float = 1e-7, max_entries: int | None = 500) -> GradReport:  # fmt: skip
     """Compare `layer.backward` at x with central differences, for x and for every parameter.
 
-    x is an array of any float dtype and any shape that `layer` takes; neither it nor the parameters
-    or buffers are changed, nor a Dropout's count of steps, which is 0 meanwhile.  `seed` draws dy
+    x is an array of any float dtype and any shape that `layer` takes; a copy of both is looked at.
+    `seed` draws dy
     (by a generator of another kind than NumPy's usual one: an x that was drawn with the same seed
     holds other numbers) and, of each array that has more than `max_entries`, those that are asked
     one by one; None asks all.  `eps` is the 1e-5 of this page, `tolerance` the largest error.
@@ -69,28 +68,25 @@ def gradcheck(layer: Layer, x: Array, *, seed: int = 0, eps: float = 1e-5,
     """
     if not hasattr(x, "astype"):
         raise TypeError(f"gradcheck: expected an array of floats as x, got {type(x).__name__}")
-    found = Found(layer)
-    try:
-        found.use(np.float64)
-        # BLAS would wait for its threads longer than small products take; the report warns.
-        with one_blas_thread(), np.errstate(all="ignore"):
-            return Check(layer, x.astype(np.float64), seed, eps, tolerance).run(found, max_entries)
-    finally:
-        found.use()
+    # BLAS would wait for its threads longer than small products take; the report warns.
+    with one_blas_thread(), np.errstate(all="ignore"):
+        return Check(layer, x.astype(np.float64), seed, eps, tolerance).run(max_entries)
 
 
 class Check:
-    """One run.  x and the parameters are copies in float64, which `compare` moves in place."""
+    """One run.  x and the layer are copies in float64, which `compare` moves in place."""
 
     def __init__(self, layer: Layer, x: Array, seed: int, eps: float, tolerance: float):
-        self.layer, self.x, self.eps, self.tolerance = layer, x, eps, tolerance
+        self.original, self.layer = layer, copied(layer, np.float64)
+        self.x, self.eps, self.tolerance = x, eps, tolerance
         self.device = "cpu" if get_xp(x) is np else "gpu"
         self.rng = np.random.Generator(np.random.SFC64(seed))
+        self.notes = list[str]()
         self.worst: tuple[float, str, Index, float, float] = (-1.0, "x", (), 0.0, 0.0)
 
-    def run(self, found: Found, max_entries: int | None) -> GradReport:
+    def run(self, max_entries: int | None) -> GradReport:
         """All of it."""
-        verdicts, notes = list[Verdict](), list[str]()
+        verdicts = list[Verdict]()
         problems = not_finite(self.arrays())
         if not problems:
             self.y = self.forward()
@@ -98,7 +94,7 @@ class Check:
             problems = not_finite([("y", self.y)])
         if not problems:
             gradients = self.backward(self.dy)
-            problems, notes = behaviour(self, gradients, found)
+            problems = behaviour(self, gradients)
             for name, array in self.arrays():
                 wrong = wrong_form(self.layer, name, array, gradients[name])
                 problems += wrong
@@ -109,7 +105,7 @@ class Check:
         ok, error = self.worst[0] <= self.tolerance and not problems, max(self.worst[0], 0.0)
         counts = sum(v.checked for v in verdicts), sum(v.kinks for v in verdicts)
         return GradReport(ok, error, self.tolerance, *self.worst[1:], *counts, tuple(problems),
-            tuple(notes), tuple(verdicts))  # fmt: skip
+            tuple(self.notes), tuple(verdicts))  # fmt: skip
 
     # ------------------------------------------------------------------------- the function
 
@@ -119,10 +115,11 @@ class Check:
         for owner, key, name in named_arrays(self.layer.params):
             yield name, owner[key]
 
-    def run_forward(self, x: Array, first: int = 0) -> tuple[Array, Any]:
+    def run_forward(self, x: Array, first: int = 0, layer: Any = None) -> tuple[Array, Any]:
         """Always as of step 0, since a Dropout draws other numbers at the next."""
-        self.layer.set_step(0, first)
-        return self.layer.forward(x)
+        layer = self.layer if layer is None else layer
+        layer.set_step(0, first)
+        return layer.forward(x)
 
     def forward_on(self, images: Any) -> tuple[Array, Any]:
         """On a copy of some images, or of all by `...`."""

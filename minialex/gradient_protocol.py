@@ -1,5 +1,6 @@
 """What forward and backward promise beside right numbers, for gradcheck to hold them to it."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,25 +14,12 @@ ROUNDING = 1e-9  # two ways to the same sum may differ so much, of the largest n
 SMALLEST = 1e-3  # gradients and slopes are measured against at least this
 
 
-class Found:
-    """The parameters, buffers and counts of a layer as they were found."""
-
-    def __init__(self, layer: Layer):
-        self.params = [(owner, key, owner[key]) for owner, key, _ in named_arrays(layer.params)]
-        self.buffers = [(part.buffers, key, array, array.copy()) for part in family(layer)
-            for key, array in part.buffers.items()]  # fmt: skip
-        self.counts = [(leaf, leaf.step) for _, leaf in layer.leaves() if hasattr(leaf, "step")]
-
-    def use(self, dtype: Any = None) -> None:
-        """Put all of it back, or copies of the parameters in `dtype` in the place of themselves."""
-        for owner, key, array in self.params:
-            owner[key] = array.astype(dtype) if dtype else array
-        for owner, key, array, copy in self.buffers:
-            if hasattr(array, "__setitem__"):  # else a number, which nobody can have changed
-                array[...] = copy
-            owner[key] = array
-        for leaf, step in self.counts:
-            leaf.set_step(step)
+def copied(layer: Layer, dtype: Any) -> Layer:
+    """A copy of a layer with its parameters in `dtype`."""
+    layer = copy.deepcopy(layer)
+    for owner, key, _ in named_arrays(layer.params):
+        owner[key] = owner[key].astype(dtype)
+    return layer
 
 
 def not_finite(arrays: Iterable[tuple[str, Array]]) -> list[str]:
@@ -83,17 +71,19 @@ def halves(check: Any, gradients: dict[str, Any]) -> list[str]:
     return [f"per_image is True, but halves of the batch give another {what}" for what in others]
 
 
-def behaviour(check: Any, gradients: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
-    """What forward and backward do that they should not; and what is no fault, but good to know."""
-    before = other_mode(check, found)
-    problems, notes = calls(check, gradients)
-    if not alike(other_mode(check, found), before):
+def behaviour(check: Any, gradients: dict[str, Any]) -> list[str]:
+    """What forward and backward do that they should not."""
+    before = other_mode(check)
+    problems = calls(check, gradients)
+    if not alike(other_mode(check), before):
         problems.append("forward changes what later calls give: what it keeps belongs in buffers")
-    return problems + promoted(check, found) + halves(check, gradients), notes
+    return problems + promoted(check) + halves(check, gradients)
 
 
-def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
+def calls(check: Any, gradients: dict[str, Any]) -> list[str]:
     """What two forward and three backward calls do to their arguments, their results, each other.
+
+    What is no fault, but good to know, is added to `check.notes`.
 
     The second forward is of another input, though one that a logarithm would take as well.
     """
@@ -113,12 +103,11 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
         "backward overwrote y": y_kept and not (xp.array_equal(y, y_found) or inplace[0]),
         "backward overwrote dy": not (np.array_equal(to_cpu(dy), check.dy) or inplace[1]),
         **{f"{name} was changed": not xp.array_equal(a, b) for name, a, b in params}}  # fmt: skip
-    notes = []
     for name, array, others in (("forward", y, {"x": x}), ("backward", dx, {"x": x, "dy": dy})):
         elsewhere = array is not None and get_xp(array) is not xp
         problems[f"{name} returned an array on another device than x"] = elsewhere
         if array is not None and not elsewhere and not any(inplace):
-            notes += [f"{name} returned {of} itself or a view of it"
+            check.notes += [f"{name} returned {of} itself or a view of it"
                 for of, other in others.items() if xp.may_share_memory(array, other)]  # fmt: skip
     _, second = check.backward_from(cache, to_device(check.dy.copy(), check.device))
     check.backward_from(other, to_device(0.5 * check.dy, check.device))
@@ -128,39 +117,37 @@ def calls(check: Any, gradients: dict[str, Any]) -> tuple[list[str], list[str]]:
     problems["backward overwrote its cache: a second call gives other gradients"] = not again
     kept = dx is None or alike(to_cpu(dx), first["x"])
     problems["backward overwrote the dx of an earlier call"] = again and not kept
-    return [text for text, is_so in problems.items() if is_so], notes
+    return [text for text, is_so in problems.items() if is_so]
 
 
-def promoted(check: Any, found: Found) -> list[str]:
+def promoted(check: Any) -> list[str]:
     """Whether float32 stays float32."""
-    found.use(np.float32)
+    layer = copied(check.original, np.float32)
     try:
-        result, cache = check.run_forward(check.x.astype(np.float32))
+        result, cache = check.run_forward(check.x.astype(np.float32), layer=layer)
         name, dy = "forward", to_device(check.dy.astype(np.float32), check.device)
         if result.dtype == np.float32:
-            name, grad = "backward", zeros_like(check.layer.params)
-            result = check.layer.backward(dy, cache, grad)
+            name, grad = "backward", zeros_like(layer.params)
+            result = layer.backward(dy, cache, grad)
     except Exception as error:  # of a layer that is right in float64
         return [f"in float32 there is an error: {str(error) or type(error).__name__}"]
-    finally:
-        found.use(np.float64)
     stays = result is None or result.dtype == np.float32
     return [] if stays else [f"{name} makes {result.dtype} of float32"]
 
 
-def other_mode(check: Any, found: Found) -> np.ndarray | None:
-    """y in evaluation for a layer in training, and the reverse; None where it cannot be had."""
-    layer, modes = check.layer, [(part, part.training) for part in family(check.layer)]
-    found.use(np.float64)
+def other_mode(check: Any) -> np.ndarray | None:
+    """y in evaluation for a layer in training, and the reverse; None where it cannot be had.
+
+    Of the layer as it is now, but with the buffers that it had at first.
+    """
+    layer = copy.deepcopy(check.layer)
+    for part, first in zip(family(layer), family(check.original), strict=True):
+        part.buffers.update(copy.deepcopy(first.buffers))
     try:
-        return check.forward() if layer.train(not layer.training) else None
+        layer.train(not layer.training)
+        return to_cpu(check.run_forward(check.x.copy(), layer=layer)[0])
     except Exception:  # such as "train me first"
         return None
-    finally:
-        layer.train(modes[0][1])
-        for part, mode in modes:
-            part.training = mode
-        found.use(np.float64)
 
 
 def alike(a: Any, b: Any) -> bool:

@@ -94,11 +94,8 @@ class Adam(Optimizer):
         self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False,
         freeze=(),
     ):  # fmt: skip
-        fits = (
-            isinstance(betas, tuple | list)
-            and len(betas) == 2
-            and all(is_number(b, 0, 1) for b in betas)
-        )
+        fits = isinstance(betas, tuple | list) and len(betas) == 2
+        fits = fits and all(is_number(b, 0, 1) for b in betas)
         if not (fits and is_number(eps) and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
         super().__init__(model, lr, weight_decay, ("m", "v"), freeze)

@@ -136,10 +136,14 @@ class Optimizer:
             wanted = f"expected a gradient ({self._size},) of {self.theta.dtype}"
             raise ValueError(f"{type(self).__name__}: {wanted}, got {found}")
         self.t += 1
-        lr, start = self.lr if lr is None else lr, 0
+        self.update_runs(g, self.lr if lr is None else lr)
+
+    def update_runs(self, g, lr):
+        """`update` of each run of theta, at its own rate and weight decay."""
         if len(self._runs) == 1 and not self.frozen:
             self.update(g, lr)
             return
+        start = 0
         for run, rate, decay in self._runs:
             own = slice(start, start + run.stop - run.start)
             part = copy.copy(self)  # of the same settings, and of one run alone

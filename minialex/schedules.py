@@ -58,8 +58,7 @@ def plateau(
     Raises ConfigError for a `patience` below 1.
     """
     if patience < 1:
-        needs = "a patience of at least one epoch"
-        raise ConfigError(f"a plateau schedule needs {needs}, got {patience}")
+        raise ConfigError(f"a plateau schedule needs a patience of at least 1, got {patience}")
 
     def schedule(step: int) -> float:
         best, waited, drops = math.inf, 0, 0

@@ -109,10 +109,10 @@ def _check_device(layer: Twin, name: str, x: Array) -> None:
 
 def _seal(forward: Any) -> Any:
     @functools.wraps(forward)
-    def sealed(self: Twin, x: Array) -> tuple[Array, Any]:
+    def sealed(self: Twin, x: Array, **how: bool) -> tuple[Array, Any]:
         check_input(self, x)
         _check_device(self, "x", x)
-        y, cache = forward(self, x)
+        y, cache = forward(self, x, **how)
         return y, Sealed(self, x.shape, cache)
 
     sealed.__doc__ = Layer.forward.__doc__
@@ -121,12 +121,12 @@ def _seal(forward: Any) -> Any:
 
 def _open(backward: Any) -> Any:
     @functools.wraps(backward)
-    def opened(self: Twin, dy: Array, cache: Any, grad: Params) -> Array:
+    def opened(self: Twin, dy: Array, cache: Any, grad: Params, **how: bool) -> Array:
         if type(cache) is not Sealed or cache._form is not type(self):
             refuse_cache(type(self))
         check_gradient(self, dy, cache._x_shape, grad)
         _check_device(self, "dy", dy)
-        return backward(self, dy, cache._cache, grad)
+        return backward(self, dy, cache._cache, grad, **how)
 
     opened.__doc__ = Layer.backward.__doc__
     return opened

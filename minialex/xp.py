@@ -9,7 +9,6 @@ each line once:
 A *device* is the string "cpu" or "gpu".
 """
 
-import importlib
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +23,9 @@ def get_xp(x: Array) -> ModuleType:
     if isinstance(x, np.ndarray | np.generic):
         return np
     if type(x).__module__.partition(".")[0] == "cupy":
-        return importlib.import_module("cupy")
+        import cupy
+
+        return cupy
     raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}")
 
 
@@ -34,7 +35,9 @@ def to_device(x: Array, device: str | None = None, dtype: Any = None) -> Array:
     if device == "cpu" and on_gpu:
         x = x.get()
     elif device == "gpu" and not on_gpu:
-        x = importlib.import_module("cupy").asarray(x)
+        import cupy
+
+        x = cupy.asarray(x)
     return x.astype(dtype, copy=False) if dtype and x.dtype.kind == "f" else x
 
 

@@ -31,13 +31,14 @@ def test_what_winograd_cannot_do_is_refused_and_nothing_is_changed():
             model = before(on_device(Sequential(Conv2d(3, 2, 3, rng=rng()), ReLU(), conv)))
             kinds, text = [type(layer) for layer in family(model)], repr(model)
             optimizer = Adam(flatten(model))
-            with refused(ConfigError, "--algorithm winograd", "choose auto or im2col"):
+            others = "auto or im2col" if DEVICE == "cpu" else "auto, im2col or implicit"
+            with refused(ConfigError, "--algorithm winograd", f"choose {others}"):
                 accelerate(model, optimizer, algorithm="winograd")
             assert [type(x) for x in family(model)] == kinds and type(optimizer) is Adam
             assert repr(model) == text
-    if DEVICE == "gpu":
-        with refused(ConfigError, "winograd is for the CPU"):
-            accelerate(on_device(network()), algorithm="winograd")
+    elsewhere = {"gpu": "winograd", "cpu": "implicit"}[DEVICE]
+    with refused(ConfigError, f"{elsewhere} is for", "choose auto"):
+        accelerate(on_device(network()), algorithm=elsewhere)
 
 
 @pytest.mark.skipif(DEVICE == "gpu", reason="Winograd's method is for the CPU")

@@ -134,10 +134,10 @@ DATA = [  # name, spoil, value of --data, words
         "missing",
         nothing,
         "{w}/nowhere",
-        ("nowhere' does not exist; choose drawings, pets, or a folder",),
+        ("nowhere'; choose drawings, pets or a folder",),
     ),
-    ("a file", nothing, "{w}/file", ("file' is a file; choose drawings, pets, or a folder",)),
-    ("misspelt", nothing, "drawing", ("'drawing' does not exist; choose drawings, pets",)),
+    ("a file", nothing, "{w}/file", ("file'; choose drawings, pets or a folder",)),
+    ("misspelt", nothing, "drawing", ("no folder 'drawing'; choose drawings, pets",)),
     ("empty", files(), "{w}/data", ("{w}/data", "has no class folders")),
     (
         "photos without classes",

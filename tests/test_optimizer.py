@@ -275,3 +275,11 @@ def test_a_gradient_that_was_replaced_and_would_not_be_seen_is_refused(tmp_path)
 def test_mistakes_have_one_line(make, words):
     with refused((TypeError, ValueError, mx.MinialexError), words):
         make()
+
+
+@pytest.mark.parametrize(
+    "lr", [np.array([0.1, 0.2]), 10**400, float("inf"), "0.1", None], ids=range(5)
+)
+def test_a_rate_that_is_no_number_is_one_line(lr):
+    with refused(mx.errors.ConfigError, "lr must be a number of 0 or more"):
+        mx.SGD(mx.Linear(2, 2), lr=lr)

@@ -20,8 +20,8 @@ from claims import EXPERIMENTS
 from device_comparison import compare_devices
 from minialex.commands.main import run_main
 from minialex.errors import ConfigError
+from minialex.files import write_text
 from minialex.train.config import Config
-from minialex.train.files import write_text
 from plan import FULL, PHOTOS, SMALL
 from plots import draw
 from programme import run_programme

@@ -22,6 +22,7 @@ from minialex.fast.threads import cpu_count
 from plan import Design, Plan, make_plan, run_in_time, with_images
 
 Report = Callable[[str], None]
+MEASURED = 1.5  # seconds that it takes to measure the speed of an arm, or a fiftieth of all
 
 
 @contextlib.contextmanager
@@ -118,7 +119,7 @@ def _planned(
 ) -> Plan:
     """The plan, by the speeds of all arms, measured while all cores are busy as they will be."""
     left = deadline - time.time()
-    each = min(1.5, 0.02 * left)
+    each = min(MEASURED, 0.02 * left)
     measured = {arm: pool.submit(runs.measure_speed, arm, file, design, each) for arm in arms}
     speeds = {arm: future.result() for arm, future in measured.items()}
     for arm, speed in speeds.items():

@@ -34,12 +34,18 @@ from minialex.models.alexnet import VARIANTS
 from minialex.train.config import Config
 from minialex.train.evaluation import evaluate
 from minialex.train.loop import Training
-from minialex.train.preprocessing import measure_colours, square, square_side
 from minialex.train.progress import TrainingError
 from minialex.train.recipes import make_optimizer
 from minialex.train.saving import Saved
 from minialex.train.screen import Bar, Silent
-from minialex.train.setup import fit_options, make_loaders, make_model
+from minialex.train.setup import (
+    fit_options,
+    make_loaders,
+    make_model,
+    measure_colours,
+    square,
+    square_side,
+)
 from plan import CHECKED, Design, Plan, Speed
 
 _stop: Path | None = None  # in a process of the pool: a file that ends its run once it is there
@@ -154,7 +160,7 @@ class Clock(Silent, Bar):
 class Unsaved(Saved):
     """Keeps nothing: no checkpoints, and not the best weights either."""
 
-    def best(self) -> None:
+    def best(self, to_disk: bool = True) -> None:
         """Nothing."""
 
     def finish(self) -> None:

@@ -1,22 +1,25 @@
-"""minialex curves -- loss and accuracy of one or several runs, as a picture (needs matplotlib)."""
+"""Loss and accuracy over the epochs, of one run or of several in one picture.
+
+It needs matplotlib.
+
+example:
+  %(prog)s runs/first runs/second --out both.png
+"""
 
 import argparse
 import os
 from pathlib import Path
 
-from minialex.commands.options import Formatter
+from minialex.commands.main import Formatter
 from minialex.errors import ConfigError, MinialexError
-from minialex.train.files import reason
+from minialex.files import reason
 from minialex.train.run import RunFolder
 from minialex.use.pictures import plot_curves
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = argparse.ArgumentParser(
-        description="Loss and accuracy over the epochs, of one run or of several in one picture.",
-        epilog="example:\n  %(prog)s runs/first runs/second --out both.png",
-        formatter_class=Formatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")
     return parser
@@ -39,8 +42,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         plot_curves(histories, options.out)
     except ImportError:
-        text = "the picture needs matplotlib; install it with: pip install 'minialex[plot]'"
-        raise MinialexError(text) from None
+        raise MinialexError("curves need matplotlib: pip install 'minialex[plot]'") from None
     except ValueError as error:  # such as "curves.xyz"
         raise ConfigError(f"cannot write {str(options.out)!r}: {reason(error)}") from None
     print(options.out)

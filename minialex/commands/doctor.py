@@ -17,17 +17,19 @@ import platform
 import sys
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minialex.attach import accelerate, loss_function
+from minialex.data import DataLoader
 from minialex.fast.threads import cpu_count
 from minialex.gpu.diagnosis import gpu_problem, installed_wheels
 from minialex.models import AlexNet
 from minialex.optim import Adam
+from minialex.train.loop import fit
 from minialex.train.memory import system_bytes, system_value
-from minialex.xp import to_device
+from minialex.train.screen import Silent
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
 # How far the losses of three steps may differ between two devices, which add in another order.
@@ -86,19 +88,11 @@ def gpus(cupy: ModuleType) -> list[str]:
 
 def losses(device: str, steps: int = 3) -> list[float]:
     """The losses of a tiny AlexNet over a few training steps on four images of noise."""
-    model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0).to(device)
-    adam = Adam(model, lr=1e-3)
-    accelerate(model, adam)
+    model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
     noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
-    x, labels = to_device(noise, device), to_device(np.arange(4) % 2, device)
-    found = []
-    for _ in range(steps):
-        logits, cache = model.forward(x)
-        loss, dlogits = loss_function(device)(logits, labels)
-        model.backward(dlogits, cache, adam.grad)
-        adam.step()
-        found.append(float(loss))
-    return found
+    images = DataLoader(list(zip(noise, (0, 1, 0, 1), strict=True)), 4)
+    options: dict[str, Any] = {"epochs": steps, "device": device, "screen": Silent()}
+    return [row["train_loss"] for row in fit(model, images, Adam(model, lr=1e-3), **options)]
 
 
 def describe(found: list[float]) -> str:

@@ -1,8 +1,12 @@
-"""minialex evaluate -- how good a trained network is: loss, accuracy, and what it takes for what.
+"""How good is a trained network?  Loss and accuracy, and what it takes for what.
 
-The images are those that the run kept for its test.  Those of a folder with a folder per class are
-all looked at; but where the run learned from that very folder, only its test images count, since
-the others would show what the network remembers.
+The images are those that the run kept for its test.  All of a folder with a
+folder per class are looked at; but where the run learned from that very folder,
+only its test images count, since the others would show what it remembers.
+
+example:
+  %(prog)s runs/first
+  %(prog)s runs/first --data my_photos --ten-crop
 """
 
 import argparse
@@ -15,7 +19,7 @@ import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
-from minialex.data.layout import find_parts
+from minialex.data.sources import find_parts
 from minialex.errors import ConfigError
 from minialex.gpu.devices import choose_device
 from minialex.train.evaluation import images_to_test, tally
@@ -28,9 +32,7 @@ WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of a
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = checkpoint_parser(
-        "Loss and accuracy of a trained network, of each class, and what it takes for\nwhat.",
-        "runs/first", "runs/first --data my_photos --ten-crop")  # fmt: skip
+    parser = checkpoint_parser(__doc__)
     parser.add_argument("--data", help="drawings, pets, or a folder with test/<class>/, or with"
         " <class>/, whose photos are then all looked at (default: the data of the run)"
     )  # fmt: skip
@@ -43,15 +45,13 @@ def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
     run: Path | None = None) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.
 
-    `settings` are those of the run in the folder `run`.  Raises ConfigError where nobody says what
-    to look at.
+    `settings` are those of the run in the folder `run`.
     """
     own = data_of(run or Path(), settings)
-    if not (what := spec or own):
-        raise ConfigError("it is not known what the network was trained on; say so by --data")
+    what = spec or own or ""
     folder = Path(what)
     is_own = own is not None and os.path.realpath(what) == os.path.realpath(own)
-    if part is None and folder.is_dir() and not is_own:
+    if part is None and what and folder.is_dir() and not is_own:
         parts, _ = find_parts(folder)
         if len(parts) == 1:
             return parts["train"], f"all photos in {spec!r}"
@@ -68,8 +68,7 @@ def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
         predictor.classes = theirs
     if theirs != predictor.classes:
         has, knows = (", ".join(names[:5]) for names in (theirs, predictor.classes))
-        text = f"{what} show {has}, but the network knows {knows}; choose other images by --data"
-        raise ConfigError(text)
+        raise ConfigError(f"{what} show {has}, the network knows {knows}; choose others by --data")
 
 
 def fit(text: str, width: int, right: bool = False) -> str:

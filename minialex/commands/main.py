@@ -1,7 +1,27 @@
-"""The program `minialex`: `minialex COMMAND ...`, and errors as one line."""
+"""usage: minialex COMMAND ...
+
+AlexNet in NumPy and CuPy: trained, asked and looked into.
+
+commands:
+  train     train AlexNet on drawings or photos, or resume a run
+  predict   which class photos belong to, by a trained network
+  evaluate  loss and accuracy of a trained network on test images
+  pictures  what a trained network looks for: filters, saliency, Grad-CAM ...
+  curves    loss and accuracy of one or several runs, as a picture
+  doctor    what this machine offers to a training run, and what it lacks
+
+minialex COMMAND --help lists the options of a command.
+
+example:
+  minialex train --out runs/first
+  minialex predict runs/first my_cat.jpg
+"""
+
+# (`minialex --help` prints what stands above.)  Errors that the user can fix become one line.
 
 import argparse
 import importlib
+import os
 import shlex
 import signal
 import sys
@@ -15,15 +35,8 @@ from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.screen import silence
 
-COMMANDS = {  # each is a module beside this one, with parser() and main(options)
-    "train": "train AlexNet on drawings or photos, or resume a run",
-    "predict": "which class photos belong to, by a trained network",
-    "evaluate": "loss and accuracy of a trained network on test images",
-    "pictures": "what a trained network looks for: filters, saliency, Grad-CAM ...",
-    "curves": "loss and accuracy of one or several runs, as a picture",
-    "doctor": "what this machine offers to a training run, and what it lacks",
-}
-
+# Each is a module beside this one, with parser() and main(options).
+COMMANDS = ("train", "predict", "evaluate", "pictures", "curves", "doctor")
 LONGEST = 400  # letters of an error's line
 
 
@@ -38,6 +51,7 @@ def run() -> None:
     """The program."""
     if startup.WAITS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["MPLBACKEND"] = "agg"  # draw into files, without a notebook's window, say
     run_main(lambda: main(sys.argv[1:]))
 
 
@@ -48,7 +62,7 @@ def main(arguments: list[str]) -> int:
     """
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
-        print(overview())
+        print((__doc__ or "").replace("minialex ", f"{command_line()} "), end="")
         return 0
     if name == "--version":
         print(f"minialex {minialex.__version__}")
@@ -68,19 +82,6 @@ def main(arguments: list[str]) -> int:
 def refuse(message: str) -> NoReturn:
     """Raise ConfigError for a command line that cannot be read: one line, as for all errors."""
     raise ConfigError(f"{message}; --help lists the options")
-
-
-def overview() -> str:
-    """What `--help` prints."""
-    program = command_line()
-    lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
-    return "\n".join([
-        f"usage: {program} COMMAND ...", "",
-        "AlexNet in NumPy and CuPy: trained, asked and looked into.", "",
-        "commands:", *lines, "",
-        f"{program} COMMAND --help lists the options of a command.", "", "example:",
-        f"  {program} train --out runs/first",
-        f"  {program} predict runs/first my_cat.jpg"])  # fmt: skip
 
 
 def command_line(*words: object) -> str:

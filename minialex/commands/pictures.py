@@ -1,13 +1,19 @@
-"""minialex pictures -- what a trained network looks for, in four pictures.
+"""What a trained network looks for, as a page for a browser.
 
-    activations.png   what each convolution makes of the first image
-    attention.png     the answers, the pixels that decide, and where the network sees its answer
-    neighbours.png    the training images that are most alike to the network
-    filters.png       the first layer's filters, like figure 3 of the AlexNet paper; and what
-                      training changed in them, where the settings of the run are known
+    activations   what each convolution makes of the first image
+    attention     the answers, the pixels that decide, and where the network
+                  sees its answer
+    neighbours    the training images that are most alike to the network
+    filters       the first layer's filters, like figure 3 of the AlexNet paper;
+                  and what training changed in them, where that is known
 
-minialex/use/explain.py says how to read them.  Do not expect clean edges and colour blobs of the
-filters at once: a short training leaves much of the noise that the weights began as.
+minialex/use/explain.py says how to read them.  Do not expect clean edges and
+colour blobs of the filters at once: a short training leaves much of the noise
+that the weights began as.
+
+example:
+  %(prog)s runs/first
+  %(prog)s runs/first my_cat.jpg --out my_cat
 """
 
 import argparse
@@ -28,10 +34,9 @@ from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
-from minialex.train.files import reason
 from minialex.train.photos import run_source
-from minialex.use import pictures
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
+from minialex.use.pictures import Row, different, filter_pictures, heat, overlay, write_page
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device
 
@@ -43,24 +48,20 @@ MOST = 8  # images in a picture
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = checkpoint_parser(
-        "What a trained network looks for: activations.png, attention.png, neighbours.png\n"
-        "and filters.png.", "runs/first", "runs/first my_cat.jpg --out my_cat")  # fmt: skip
+    parser = checkpoint_parser(__doc__)
     parser.add_argument("photos", type=Path, nargs="*",
         help="photos or folders of photos (default: test images)")  # fmt: skip
     parser.add_argument("--data", help="drawings, pets or a folder, where neighbours are searched"
         " (default: the data of the run)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="the most training images to search")
     parser.add_argument("--out", type=Path, default=Path("pictures"),
-        help="folder (default pictures)")  # fmt: skip
+        help="folder of the page, index.html (default pictures)")  # fmt: skip
     return parser
 
 
 def find_source(options: argparse.Namespace, checkpoint: Path) -> Source:
-    """The images that the network was trained on.  Raises DataError where nobody knows them."""
-    source: Any = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
-    if source is None:
-        raise DataError("it is not known what the network was trained on; say so by --data")
+    """The images that the network was trained on.  Raises ConfigError where nobody knows them."""
+    source = run_source(checkpoint.parent, run_settings(checkpoint), options.data)
     return dataclasses.replace(source, train=at_most(options.limit, source.train, seed=0))
 
 
@@ -91,12 +92,19 @@ def stacked(predictor: Predictor, images: Images) -> Array:
     return predictor.stack([x for _, x, _ in images])
 
 
-def activations(predictor: Predictor, images: Images) -> Image.Image:
-    """The first image, and what each convolution makes of it."""
-    maps = Trace(predictor.model, stacked(predictor, images[:1])).convolution_maps()
-    if not maps:
+def activations(predictor: Predictor, images: Images) -> Iterator[Row]:
+    """The first image, and of each convolution's maps ten, each scaled to its own maximum."""
+    photo = images[0][0]
+    layers = Trace(predictor.model, stacked(predictor, images[:1])).convolution_maps()
+    if not layers:
         raise ConfigError("the network has no convolution")
-    return pictures.activation_sheet(images[0][0], maps)
+    yield f"the image: {photo.height} x {photo.width} pixels", [(photo, "")]
+    for number, maps in enumerate(layers, start=1):
+        H, W, C = maps.shape
+        chosen = different(maps, 10)
+        shown = f"{len(chosen)} of {C} channels, strong and unlike each other"
+        heading = f"convolution {number}: {H} x {W} positions; {shown}"
+        yield heading, [(heat(maps[..., c]), "") for c in chosen]
 
 
 def verdict(answer: str, truth: str | None) -> str:
@@ -104,30 +112,24 @@ def verdict(answer: str, truth: str | None) -> str:
     return "" if truth is None else "  right" if answer == truth else f"  is: {truth}"
 
 
-def attention(predictor: Predictor, images: Images) -> Image.Image:
+def attention(predictor: Predictor, images: Images) -> Iterator[Row]:
     """Each image with the network's answer, the pixels that matter to it, and where it sees it."""
     x = stacked(predictor, images)
     p = predictor.batch_probabilities(x)
     best = p.argmax(axis=1)
-    photos = [photo for photo, _, _ in images]
     answers = [
-        f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}"
-        for c, row, (*_, truth) in zip(best, p, images, strict=True)]  # fmt: skip
-    pixels = [pictures.map_picture(m, photos[0].size) for m in saliency(predictor.model, x, best)]
-    rows = [("what the network sees, and its answer", list(zip(photos, answers, strict=True))), (
-        "saliency: the brighter a pixel, the more its change would move the score of this answer",
-        [(m, "") for m in pixels])]  # fmt: skip
-    try:
-        maps = zip(photos, grad_cam(predictor.model, x, best), strict=True)
-        title = "Grad-CAM: the brighter, the more the last convolution sees this answer there"
-        rows.append((title, [(pictures.overlay(photo, one), "") for photo, one in maps]))
-    except ConfigError as error:
-        print(f"attention.png: {error}")
-    return pictures.stack([(title, pictures.picture_row(row)) for title, row in rows])
+        (photo, f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}")
+        for c, row, (photo, _, truth) in zip(best, p, images, strict=True)]  # fmt: skip
+    yield "what the network sees, and its answer", answers
+    heading = "saliency: the brighter a pixel, the more its change would move the score"
+    yield f"{heading} of this answer", [(heat(m), "") for m in saliency(predictor.model, x, best)]
+    maps = zip(answers, grad_cam(predictor.model, x, best), strict=True)
+    heading = "Grad-CAM: the brighter, the more the last convolution sees this answer there"
+    yield heading, [(overlay(photo, one), "") for (photo, _), one in maps]
 
 
-def neighbours(predictor: Predictor, images: Images, source: Source, count: int = 6) -> Image.Image:
-    """Each image, and the training images that are nearest to it in the last hidden layer."""
+def neighbours(predictor: Predictor, images: Images, source: Source) -> Iterator[Row]:
+    """Each image, and the six training images nearest to it in the last hidden layer."""
     queries = last_hidden(predictor.model, [stacked(predictor, images)])
     loader = DataLoader(source.train, 32, predictor.transform, workers=2)
 
@@ -139,16 +141,14 @@ def neighbours(predictor: Predictor, images: Images, source: Source, count: int 
 
     points = last_hidden(predictor.model, batches())
     P, D = points.shape
-    title = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
-    rows: list[tuple[str, Image.Image]] = []
-    found = zip(images, *nearest(queries, points, count), strict=True)
-    for (photo, _, truth), numbers, distances in found:
+    heading = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
+    for (photo, _, truth), found, far in zip(images, *nearest(queries, points, 6), strict=True):
         row = [(photo, "looked for" + (f":\n{truth}" if truth else ""))]
-        for i, distance in zip(numbers.tolist(), distances, strict=True):
+        for i, distance in zip(found.tolist(), far, strict=True):
             image, label = loader.dataset[i]
             row.append((predictor.crop(image), f"{source.classes[label]}\nat {distance:.1f}"))
-        rows.append(("" if rows else title, pictures.picture_row(row)))
-    return pictures.stack(rows)
+        yield heading, row
+        heading = ""
 
 
 def first_filters(model: Any) -> np.ndarray:
@@ -159,7 +159,7 @@ def first_filters(model: Any) -> np.ndarray:
     return to_cpu(weights[0])
 
 
-def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
+def filters(model: Any, settings: dict[str, Any]) -> Iterator[Row]:
     """The filters of the first layer, and where it is known what they were, what changed."""
     weight = first_filters(model)
     K, _, _, F = weight.shape
@@ -167,10 +167,9 @@ def filters(model: Any, settings: dict[str, Any]) -> Image.Image:
     if isinstance(model, AlexNet) and {"init", "seed"} <= settings.keys():
         begun = AlexNet(**model.config, init=settings["init"], seed=settings["seed"])
         sheets["what training changed in them"] = weight - first_filters(begun)
-    return pictures.stack([
-        (f"{text} (standard deviation {w.std():.4f})",
-         pictures.filter_sheet(w, max(4, 44 // K), columns=16)) for text, w in sheets.items()
-    ])  # fmt: skip
+    for text, w in sheets.items():
+        heading = f"{text} (standard deviation {w.std():.4f})"
+        yield heading, [(picture, "") for picture in filter_pictures(w)]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -184,16 +183,17 @@ def main(options: argparse.Namespace) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make {str(options.out)!r}: {error.strerror}") from None
-    drawings: dict[str, Callable[[], Image.Image]] = {
+    drawings: dict[str, Callable[[], Iterator[Row]]] = {
         "activations": lambda: activations(predictor, images),
         "attention": lambda: attention(predictor, images),
         "neighbours": lambda: neighbours(predictor, images, source()),
         "filters": lambda: filters(predictor.model, settings)}  # fmt: skip
+    rows: list[Row] = []
     for name, draw in drawings.items():
-        path = options.out / f"{name}.png"
         try:
-            draw().save(path)
-            print(path)
-        except (ConfigError, DataError, OSError) as error:
-            print(f"no {name}.png: {reason(error)}")
+            rows.extend(draw())  # of one that fails, what comes before that
+        except (ConfigError, DataError) as error:
+            print(f"{name}: {error}")
+    write_page(options.out / "index.html", f"pictures of {predictor.path}", rows)
+    print(options.out / "index.html")
     return 0

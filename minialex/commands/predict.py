@@ -1,4 +1,12 @@
-"""minialex predict -- the class of photos, and how probable it is, by a trained network."""
+"""The class of photos, and how probable it is, by a trained network.
+
+Where photos lie in folders with the names of classes, also how many answers are
+right.
+
+example:
+  %(prog)s runs/first my_cat.jpg
+  %(prog)s runs/first --top 3 folder/with/photos
+"""
 
 import argparse
 import json
@@ -7,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from minialex.commands.options import Formatter
+from minialex.commands.main import Formatter
 from minialex.data.files import left_out_line
 from minialex.errors import ConfigError, DataError
 from minialex.fast.threads import spare_memory
@@ -16,10 +24,9 @@ from minialex.train.screen import Screen, Silent, on_terminal
 from minialex.use.predict import Predictor, find_photos
 
 
-def checkpoint_parser(what: str, *examples: str) -> argparse.ArgumentParser:
-    """A parser for a command about a checkpoint; its help says `what`, and ends with examples."""
-    parser = argparse.ArgumentParser(description=what, formatter_class=Formatter,
-        epilog="\n  %(prog)s ".join(["example:", *examples]))  # fmt: skip
+def checkpoint_parser(what: str | None) -> argparse.ArgumentParser:
+    """A parser for a command about a checkpoint; its help begins with `what`."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=Formatter)
     parser.add_argument("checkpoint", type=Path, metavar="RUN",
         help="the folder of a run, or a .safetensors file")  # fmt: skip
     parser.add_argument("--device", default="auto", help="cpu, gpu or auto (default)")
@@ -33,10 +40,7 @@ def screen() -> Silent:
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    parser = checkpoint_parser(
-        "The class of photos, and how probable it is, by a trained network.  Where photos\n"
-        "lie in folders with the names of classes, also how many answers are right.",
-        "runs/first my_cat.jpg", "runs/first --top 3 folder/with/photos")  # fmt: skip
+    parser = checkpoint_parser(__doc__)
     parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="show the K best classes")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")

@@ -1,56 +1,72 @@
-"""`minialex train`: a training run of AlexNet, from its options to result.json.
+"""Train AlexNet on drawings or photos, or resume a run.
 
-What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
-beside what it does, and checks before a long run what could end it.
-"""
-
-import argparse
-import dataclasses
-import json
-import math
-from pathlib import Path
-
-from minialex.commands.main import command_line
-from minialex.commands.options import training_parser
-from minialex.data import DataLoader, PhotoError
-from minialex.data.sources import default_data
-from minialex.errors import CheckpointError, ConfigError, DataError
-from minialex.fast.threads import cpu_count, limit_threads
-from minialex.gpu.devices import allow_tf32, choose_device
-from minialex.train.config import Config, change, configure
-from minialex.train.files import locked, read_text, reason
-from minialex.train.loop import Training
-from minialex.train.photos import note_damaged, open_images
-from minialex.train.preprocessing import measure_colours
-from minialex.train.recipes import make_optimizer
-from minialex.train.run import RunFolder, free_paths
-from minialex.train.screen import Screen, duration
-from minialex.train.setup import final_scores, fit_options, make_loaders, make_model
-from minialex.train.weights import torchvision_file, torchvision_options
-from minialex.use.pictures import plot_curves
-from minialex.use.predict import find_checkpoint
-
-say = Screen().line
-EXAMPLES = """\
 examples:
   %(prog)s
   %(prog)s --data pets --ten-crop
   %(prog)s --resume runs/pets-owt-1
 """
 
+# What makes a run is in plain sight in examples/train_catdog.py.  This is the same, and tells you
+# beside what it does, and checks before a long run what could end it.  The options on the command
+# line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 
-def parser() -> argparse.ArgumentParser:
-    """All options of a training run."""
-    return training_parser("Train AlexNet on drawings or photos, or resume a run.", EXAMPLES)
+import argparse
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from minialex.commands.main import Formatter, command_line
+from minialex.data import DataLoader, PhotoError
+from minialex.data.sources import default_data
+from minialex.errors import ConfigError, DataError
+from minialex.fast.threads import cpu_count, limit_threads
+from minialex.files import locked, read_json, reason
+from minialex.gpu.devices import allow_tf32, choose_device
+from minialex.train import config as settings
+from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
+from minialex.train.loop import Training
+from minialex.train.photos import note_damaged, open_images
+from minialex.train.recipes import RECIPES, make_optimizer
+from minialex.train.run import RunFolder, free_paths
+from minialex.train.screen import Screen, duration
+from minialex.train.setup import (
+    final_scores,
+    fit_options,
+    make_loaders,
+    make_model,
+    measure_colours,
+)
+from minialex.train.weights import torchvision_file, torchvision_options
+from minialex.use.pictures import plot_curves
+from minialex.use.predict import find_checkpoint
+
+say = Screen().line
+METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
+OF_NO_SURPRISE = (None, settings.ZERO_OR_MORE, settings.ONE_OR_MORE, settings.FINITE)
+FOLDERS = {  # the two options that are no part of the settings
+    "out": "folder of the new run (default: runs/<data>-<variant>-<number>)",
+    "resume": "go on with the run in this folder"}  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:
-    """Begin or resume a run; returns 0 when it is finished, 130 when it was stopped by Ctrl-C."""
+    """Begin or resume a run; returns 0 when it is finished, 130 when it was stopped by Ctrl-C.
+
+    Raises DataError, which says how to go on, for a photo that cannot be decoded.
+    """
     config, folder, finished = start(options)
     if finished:
         say_finished(folder, config)
         return 0
-    return train_with_photos(config, folder)
+    try:
+        return train(config, folder)
+    except PhotoError as error:
+        note_damaged(folder.path, error)
+        resume = [] if folder.new else [command_line("train", "--resume", folder.path)]
+        how = " ".join([*resume, *["--skip-damaged"] * error.damaged]) or "try again"
+        raise DataError(f"{error}; to go on: {how}") from None
 
 
 def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
@@ -89,47 +105,20 @@ def say_finished(folder: RunFolder, config: Config) -> None:
 
     Raises CheckpointError where result.json cannot be read.
     """
-    try:
-        result = read_text(folder.result)
-        json.loads(result)
-    except (OSError, ValueError, RecursionError) as error:
-        line = f"{str(folder.result)!r} is damaged ({reason(error)})"
-        raise CheckpointError(f"{line}; remove it, and the run is tested again") from None
-    say(f"{folder.path} is finished: {result.strip()}")
+    result = read_json(folder.result, "remove it, and the run is tested again")
+    say(f"{folder.path} is finished: {json.dumps(result)}")
     if config.ten_crop and "ten_crop_acc" not in result:
         say(f"for its ten crops: {command_line('evaluate', folder.path, '--ten-crop')}")
     else:
         say(f"to let it go on, add --epochs with more than {config.epochs}")
 
 
-def train_with_photos(config: Config, folder: RunFolder) -> int:
-    """`train`, which goes on without damaged photos where it is told to.
-
-    Raises DataError where it is not.
-    """
-    bad: dict[str, str] = {}  # photos, and why they cannot be read
-    while True:
-        try:
-            return train(config, folder, bad)
-        except PhotoError as error:
-            bad[error.path] = str(error)
-            begun = not folder.new and note_damaged(folder.path, error)
-            if not (config.skip_damaged and error.damaged):
-                words = ["--resume", str(folder.path)] * begun + ["--skip-damaged"] * error.damaged
-                how = command_line("train", *words) if begun else " ".join(words)
-                raise DataError(f"{error}; to go on: {how}") from None
-            if begun:  # with its settings, such as the colours that were measured
-                folder, config = RunFolder.open(folder.path)
-            else:  # of one that has begun, photos.json tells the next try
-                say(f"left out: {error}")
-
-
-def train(config: Config, folder: RunFolder, bad: dict[str, str] | None = None) -> int:
+def train(config: Config, folder: RunFolder) -> int:
     """Train to the end or to Ctrl-C, test, and draw the curves; the exit status."""
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    source, photos = open_images(config, None if folder.new else folder.path, screen, bad)
+    source, photos = open_images(config, None if folder.new else folder.path, screen)
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))
@@ -192,7 +181,50 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """curves.png, where matplotlib is installed.  Whatever goes wrong there, the result counts."""
     try:
         plot_curves({"": history}, path)
-    except ImportError:
-        say("no curves.png: matplotlib is not installed (pip install 'minialex[plot]')")
     except Exception as error:
-        say(f"no curves.png: {reason(error)}")
+        say(f"no curves.png: {reason(error)} (it needs pip install 'minialex[plot]')")
+
+
+# ---------------------------------------------------------------------------------- the options
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options of Config, in their groups, and --out and --resume.
+
+    Only those that are given appear in its result, so that a recipe can fill in the others.
+    """
+    parser = argparse.ArgumentParser(usage="%(prog)s [options]", description=__doc__,
+        formatter_class=Formatter, argument_default=argparse.SUPPRESS)  # fmt: skip
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for field in settings.options():
+        about, kind = field.metadata, value_type(field)
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            how = {"type": about["parse"] or kind, "metavar": about["metavar"] or METAVARS[kind]}
+        text = f"{explain(field)} (default: {default(field)})"
+        groups[about["group"]].add_argument(flag(field.name), help=text.replace("%", "%%"), **how)
+    for name, text in FOLDERS.items():
+        groups["run"].add_argument(flag(name), metavar="RUN", help=text)
+    return parser
+
+
+def explain(field: dataclasses.Field) -> str:
+    """What an option means, with its choices and limits."""
+    text, choices, limits = (field.metadata[name] for name in ("text", "choices", "limits"))
+    if not all(re.search(rf"\b{choice}\b", text) for choice in choices):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    if limits not in OF_NO_SURPRISE:
+        text += f"; {limits[0]}"
+    return text
+
+
+def default(field: dataclasses.Field) -> str:
+    """The default of an option; where recipes differ, of each: "drawings 2, paper 90"."""
+    if shown := field.metadata["shown"]:
+        return shown
+    words = {True: "yes", False: "no"} if value_type(field) is bool else {}
+    values = {name: recipe.get(field.name, field.default) for name, recipe in RECIPES.items()}
+    texts = {name: words.get(value, str(value)) for name, value in values.items()}
+    if len(set(texts.values())) == 1:
+        return texts.popitem()[1]
+    return ", ".join(f"{name} {text}" for name, text in texts.items())

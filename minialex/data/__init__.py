@@ -2,12 +2,13 @@
 
 # isort: off
 # fmt: off
+# ruff: noqa: F401
 from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.compose import Compose
 from minialex.data.drawings.scenes import Drawings
 from minialex.data.folder import (
-    Dataset, ImageFolder, LabelledDataset, Photos, Samples, Subset, class_names, split)
+    Dataset, ImageFolder, Photos, Samples, Subset, class_names, split)
 from minialex.data.image import MAX_PIXELS, PhotoError, open_rgb
 from minialex.data.loader import Batch, DataLoader
 from minialex.data.pets import download_pets
@@ -15,10 +16,3 @@ from minialex.data.sources import Source, open_source
 from minialex.data.transforms import (
     IMAGENET_MEAN, IMAGENET_STD, CenterCrop, Normalize, RandomCrop, RandomHorizontalFlip,
     RandomResizedCrop, Resize, ToArray, Transform)
-
-__all__ = [
-    "IMAGENET_MEAN", "IMAGENET_STD", "MAX_PIXELS", "Batch", "CenterCrop", "ColourShift", "Compose",
-    "DataLoader", "Dataset", "Drawings", "ImageCache", "ImageFolder", "LabelledDataset",
-    "Normalize", "PhotoError", "Photos", "RandomCrop", "RandomHorizontalFlip", "RandomResizedCrop",
-    "Resize", "Samples", "Source", "Subset", "ToArray", "Transform", "class_names",
-    "colour_statistics", "download_pets", "keep_decoded", "open_rgb", "open_source", "split"]

@@ -22,9 +22,8 @@ def check(holds: object, rule: str, got: object, error: type[Exception] = Config
 
 def check_whole(name: str, value: Any, least: int, error: type[Exception] = ConfigError) -> None:
     """Raise an error unless `value` is a whole number of at least `least`."""
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    rule = f"{name} must be a whole number of at least {least}"
-    check(is_whole and value >= least, rule, value, error)
+    fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    check(fits, f"{name} must be a whole number of at least {least}", value, error)
 
 
 def check_floats(owner: str, x: Any, channels: int) -> None:

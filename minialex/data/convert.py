@@ -70,10 +70,8 @@ def grey_range(image: Image.Image) -> tuple[float, float]:
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         return 0.0, 65535.0
-    low, high = np.inf, -np.inf
-    for box in tiles(image):
-        x = _finite(image.crop(box))
-        low, high = min(low, float(x.min())), max(high, float(x.max()))
+    extremes = [(x.min(), x.max()) for x in map(_finite, map(image.crop, tiles(image)))]
+    low, high = float(min(extremes)[0]), float(max(high for _, high in extremes))
     if low < 0 or high > 65535:
         return low, high
     return 0.0, 65535.0 if high > 255 else 1.0 if image.mode == "F" and high <= 1 else 255.0

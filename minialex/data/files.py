@@ -25,7 +25,6 @@ OTHER_PHOTOS = frozenset({".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".ne
 # Folders that other programs leave: thumbnails of network drives, macOS's half of archives, bins.
 JUNK = frozenset({"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found"})
 
-SOME = 64  # photos that are looked at between two moves of the bar
 THREADS = 8  # that look at files: most of their time they wait for the disk
 
 
@@ -47,20 +46,18 @@ def listing(folder: AnyPath, left_out: Counter[str] | None = None) -> tuple[list
     _, folders, files = next(os.walk(folder, onerror=refuse))
     left_out, photos = Counter() if left_out is None else left_out, []
     for name in files:
-        path, ending = os.path.join(folder, name), os.path.splitext(name)[1].lower()
-        if name.startswith("."):
-            left_out["hidden"] += ending in EXTENSIONS
-        elif os.path.islink(path) and not os.path.exists(path):
+        ending = os.path.splitext(name)[1].lower()
+        path = os.path.join(folder, name)
+        if os.path.islink(path) and not os.path.exists(path):
             left_out["dead links"] += 1
-        elif ending in EXTENSIONS:
+        elif ending in EXTENSIONS and not name.startswith("."):
             photos.append(name)
         else:
-            left_out[ending or "without an ending"] += 1
-    junk = [name for name in folders if name.lower() in JUNK]
-    for name in junk:
-        inside = os.walk(os.path.join(folder, name))
-        left_out[f"in {name}"] += sum(len(names) for *_, names in inside)
-    folders = [name for name in folders if name not in junk and not name.startswith(".")]
+            left_out["hidden" if name.startswith(".") else ending or "without an ending"] += 1
+    for name in folders:
+        if name.lower() in JUNK:
+            left_out[f"in {name}"] += sum(len(found[2]) for found in os.walk(f"{folder}/{name}"))
+    folders = [name for name in folders if name.lower() not in JUNK and name[0] != "."]
     return sorted(folders, key=plain_name), sorted(photos, key=plain_name)
 
 
@@ -93,12 +90,11 @@ def look_at(paths: Iterable[str], screen: Any, decode: bool = False) -> dict[str
             return error.with_traceback(None)
 
     paths, found = list(paths), dict[str, str | PhotoError]()
-    groups = [paths[start : start + SOME] for start in range(0, len(paths), SOME)]
-    looks = ahead(lambda some: [*map(look, some)], groups, THREADS, 2 * THREADS, "look", Event())
+    looks = ahead(look, paths, THREADS, 4 * THREADS, "look", Event())
     with contextlib.closing(looks), screen.bar("looking at photos", len(paths)) as bar:
-        for some, seen in zip(groups, looks, strict=True):
-            found.update(zip(some, seen, strict=True))
-            bar.update(len(some))
+        for path, seen in zip(paths, looks, strict=True):
+            found[path] = seen
+            bar.update(1)
     return found
 
 

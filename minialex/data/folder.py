@@ -38,19 +38,14 @@ class Samples(Protocol):
 
 
 class Dataset(Samples, Protocol):
-    """Samples that say what their classes are called, which the commands ask for."""
+    """Samples that say what their classes are called, which the commands ask for.
+
+    To split it, its `labels` are asked for as well, int64 (len,): known without opening an image.
+    """
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes; a label is an index into them."""
-
-
-class LabelledDataset(Dataset, Protocol):
-    """A dataset that knows its labels without opening an image."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The label of each sample, int64 (len,)."""
 
 
 class Photos:
@@ -103,8 +98,7 @@ class ImageFolder(Photos):
         for label, name in enumerate(folders):
             paths = photos_below(self.root / name, self.left_out)
             if not paths:
-                text = f"class folder {str(self.root / name)!r} has no images"
-                raise DataError(f"{text}; add some or remove the folder")
+                raise DataError(f"class folder {str(self.root / name)!r} has no images")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
         super().__init__([plain_name(name) for name in folders], samples, names, shorter_side)
@@ -167,9 +161,7 @@ def share(seed: int, part: str, name: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-def _turns(
-    dataset: LabelledDataset, label: int, seed: int, part: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _turns(dataset: Any, label: int, seed: int, part: str) -> tuple[np.ndarray, np.ndarray]:
     """The samples of a class in the order in which they are chosen for a part, and their shares."""
     members = np.flatnonzero(np.asarray(dataset.labels) == label)
     names = getattr(dataset, "names", None)
@@ -178,9 +170,7 @@ def _turns(
     return members[order], shares[order]
 
 
-def split(
-    dataset: LabelledDataset, fraction: float, seed: int, part: str = "val"
-) -> tuple[Subset, Subset]:
+def split(dataset: Any, fraction: float, seed: int, part: str = "val") -> tuple[Subset, Subset]:
     """(rest, part), where `part` holds the samples whose `share` is below `fraction`.
 
     They are about that fraction of each class, at least one and never all, so that both parts have
@@ -196,16 +186,13 @@ def split(
         order, shares = _turns(dataset, label, seed, part)
         n = len(order)
         if n < 2:
-            has = f"class '{name}' has {n} images"
-            raise DataError(f"{has}; at least 2 are needed to split some off")
+            raise DataError(f"class '{name}' has {n} images; a part needs at least 2")
         count = int((shares < fraction).sum())
         taken[order[: min(max(count, 1), n - 1)]] = True
     return Subset(dataset, np.flatnonzero(~taken)), Subset(dataset, np.flatnonzero(taken))
 
 
-def at_most(
-    limit: int | None, dataset: LabelledDataset, seed: int, least: int = 0
-) -> LabelledDataset:
+def at_most(limit: int | None, dataset: Any, seed: int, least: int = 0) -> Any:
     """`limit` samples: those of the smallest `share`, every class in its proportion.
 
     `least` of each class come first.  Raises DataError where a class has not so many, ConfigError

@@ -134,8 +134,7 @@ def _opened(path: AnyPath) -> Iterator[Image.Image]:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise PhotoError(path, f"it is {what}")
+            raise PhotoError(path, "it is a folder, or not a regular file")
         if status.st_size == 0:
             raise PhotoError(path, "the file is empty; delete it or fetch it again")
         with open(path, "rb") as file, _identified(file) as image:
@@ -195,7 +194,7 @@ def _explained(error: Exception) -> tuple[str, bool]:
         return error.strerror or text, False
     if isinstance(error, Image.DecompressionBombError):
         return "it has far too many pixels; make it smaller", True
-    if re.search("MAX_TEXT|text chunks|null byte", text):
+    if re.search("MAX_TEXT|text chunks|embedded null", text):
         return text, True
     # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
     return f"the file is damaged or cut short ({text}); delete it or fetch it again", True

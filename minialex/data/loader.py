@@ -42,8 +42,9 @@ class RawBatch(NamedTuple):
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
               else None
-    images    uint8 (N, H, W, 3); or float32 of any shape, which is the network's input, where
-              the transform does not end in ToArray or Normalize, or has no such bytes
+    images    uint8 (N, H, W, 3); or int32 (N, 9), each a `ToBytes.view` of a photo elsewhere;
+              or float32 of any shape, which is the network's input, where the transform does not
+              end in ToArray or Normalize, or has no such bytes
     """
 
     labels: Array
@@ -168,7 +169,7 @@ class DataLoader:
         for k, i in enumerate(indices.tolist()):
             if stop.is_set():
                 break  # nobody will look at this batch
-            image, labels[k] = self._item(i)
+            image, labels[k] = self.item(i)
             sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
@@ -182,8 +183,8 @@ class DataLoader:
                 colours[k] = colour
         return RawBatch(labels, colours, images)
 
-    def _item(self, index: int) -> tuple[Any, int]:
-        """dataset[index], which must be (image, label)."""
+    def item(self, index: int) -> tuple[Any, int]:
+        """dataset[index]; DataError unless it is (image, label)."""
         item = self.dataset[index]
         pair = isinstance(item, tuple | list)
         if not pair or len(item) != 2:

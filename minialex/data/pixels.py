@@ -11,6 +11,9 @@ colour for all pixels of a photo, and the mean and deviation of a channel, they 
 cropping and scaling, on bytes; `Finish` computes the formula for a whole batch at once, on the
 device that trains.
 
+Photos may also lie in the memory of a GPU (gpu/photos.py).  Then the threads crop and scale
+nothing; they say by a `view` what is to be cut out of which one.
+
 Images of other than three channels, and arrays of floats, have no such bytes: for them the threads
 do all steps, and the batch is float32 from the start.
 
@@ -21,7 +24,7 @@ would round once instead of twice.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +35,10 @@ from minialex.data.folder import for_side
 from minialex.data.image import pixels_of
 from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, pair
 from minialex.xp import Array, get_xp
+
+CROPS: tuple[list[type], ...] = ([], [steps_of.RandomCrop], [steps_of.RandomResizedCrop])
+# What a photo may go through, by kind, where it is cut from a view.
+VIEWS = [[*crop, *flip] for crop in CROPS for flip in ([], [steps_of.RandomHorizontalFlip])]
 
 
 def pieces(y: Array) -> list[slice]:
@@ -71,12 +78,21 @@ class Finish:
         return y.reshape(N, H, W, C)
 
 
+class Elsewhere(NamedTuple):
+    """A photo whose pixels lie elsewhere: its number there, and its size."""
+
+    number: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class ToBytes:
     """The part of a pipeline that works on one photo: called as `to_bytes(image, rng)`.
 
     It returns the pixels, uint8 (H, W, 3), and the photo's random colour, (3,), or None without
-    ColourShift.  What has no such bytes goes through `rest` as well, and float32 is returned.
+    ColourShift.  What has no such bytes goes through `rest` as well, and float32 is returned.  Of a
+    photo that is Elsewhere, it returns the `view` in the place of the pixels.
     """
 
     crops: Compose
@@ -85,11 +101,37 @@ class ToBytes:
 
     def __call__(self, image: Any,
         rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
-        image = self.crops(image, rng)
-        pixels = pixels_of(image)
-        if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
-            return self.rest(image, rng), None
+        if isinstance(image, Elsewhere):
+            pixels = self.view(image, rng)
+        else:
+            image = self.crops(image, rng)
+            pixels = pixels_of(image)
+            if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+                return self.rest(image, rng), None
         return pixels, None if self.shift is None else self.shift.draw(rng)
+
+    def view(self, photo: Elsewhere, rng: np.random.Generator) -> np.ndarray:
+        """What is to be cut out of a photo, int32 (9,); random numbers are drawn as ever.
+
+        number                      of the photo
+        first, width, height        its rows from number `first` on, and their size; what
+                                    follows counts from there (see `transforms.rows_to_cut`)
+        left, top, right, bottom    the part that is scaled to the network's size; where it
+                                    reaches beyond the photo it is black
+        mirrored                    1 or 0
+        """
+        number, width, height = photo
+        first, mirrored, box = 0, False, (0, 0, width, height)
+        for step in self.crops.transforms:
+            if isinstance(step, steps_of.RandomHorizontalFlip):
+                mirrored = step.draw(rng)
+            elif isinstance(step, steps_of.RandomCrop | steps_of.RandomResizedCrop):
+                box = step.draw_box(width, height, rng)
+                rows = steps_of.rows_to_cut(width, height, box, pair(step.size))
+                first = 0 if rows is None else rows.start
+        left, top, right, bottom = box
+        part = (left, top - first, right, bottom - first)
+        return np.array((number, first, width, height - first, *part, mirrored), np.int32)
 
 
 def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:

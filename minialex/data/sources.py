@@ -1,11 +1,21 @@
 """What `--data` means: the drawings, the pet photos, or a folder of one's own.
 
-And what it means where you leave it out, and where a download goes.
+And what it means where you leave it out, and where a download goes.  What is what in a folder of
+photos, as you arrange it, or as data sets come:
+
+    train/<class>/<photo>, test/<class>/<photo>     and perhaps val/<class>/<photo>; in any spelling
+                                                    (Training, test_set, validation, seg_train)
+    <class>/<photo>                                 parts are split off
+    cat.0.jpg, dog.0.jpg                            the class is what stands before the number
+
+Each may lie some folders deeper, where there is nothing else to choose from.
 """
 
 import itertools
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +24,11 @@ from typing import Any
 from tqdm import tqdm
 
 from minialex.data.checks import check, check_whole
-from minialex.data.download import Progress
 from minialex.data.drawings.scenes import Drawings
-from minialex.data.folder import Dataset, at_most, split, without
+from minialex.data.files import has_photos, left_out_line, listing, plain_name
+from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split, without
 from minialex.data.image import AnyPath
-from minialex.data.layout import find_parts
-from minialex.data.pets import download_pets, has_pets
+from minialex.data.pets import Progress, download_pets, has_pets
 from minialex.errors import ConfigError, DataError
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
@@ -30,6 +39,12 @@ VAL_SHARE = 0.1  # of the training photos
 TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
 SHARES = {"test": TEST_SHARE, "val": VAL_SHARE}
 
+CACHES = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}
+PARTS = ("train", "val", "test")
+SPELLINGS = r"(train|training)|(val|valid|validation)|(test|testing)"  # each with words around it
+NAME = re.compile(rf"(?:.*[^a-z])?(?:{SPELLINGS})[^a-z]*(?:set|data|images)?[^a-z]*")
+FLAT_NAME = re.compile(r"(.*[^\W\d].*)\.\d+\.\w+")  # "cat.0.jpg"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,7 +53,6 @@ class Source:
     description   one line: what was found and how much of it
     messages      notes for the user, one line each: decisions that were made for them
     folder        where the photos are; None for drawings
-    unused        the files of photos beyond the limit
     """
 
     train: Dataset
@@ -48,7 +62,6 @@ class Source:
     description: str
     messages: list[str] = field(default_factory=list)
     folder: Path | None = None
-    unused: set[str] = field(default_factory=set)
 
 
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
@@ -62,7 +75,7 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
                  `download_root()`)
     a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which about
-                 TEST_SHARE become the test photos; `layout.py` has all forms.  If your folder is
+                 TEST_SHARE become the test photos; see above for all forms.  If your folder is
                  itself called drawings or pets, write ./drawings.
 
     For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
@@ -89,8 +102,7 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
         return _photos(folder, what, seed, limit, leave_out)
     folder = Path(spec)
     if not os.fspath(spec) or not folder.is_dir():
-        what = "is a file" if os.path.isfile(spec) else "does not exist"
-        raise DataError(f"{os.fspath(spec)!r} {what}; choose drawings, pets, or a folder of photos")
+        raise DataError(f"no folder {os.fspath(spec)!r}; choose drawings, pets or a folder")
     what = f"photos in {str(folder)!r}"
     return _photos(folder, what, seed, limit, leave_out)
 
@@ -116,13 +128,8 @@ def download_root() -> Path:
     for clone in (Path(), Path(__file__).parents[2]):
         if (clone / "pyproject.toml").is_file() and (clone / "minialex/data/sources.py").is_file():
             return clone / "data"
-    if sys.platform == "win32":
-        caches = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
-    elif sys.platform == "darwin":
-        caches = Path.home() / "Library/Caches"
-    else:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "minialex"
+    variable, folder = CACHES.get(sys.platform, ("XDG_CACHE_HOME", ".cache"))
+    return Path(os.environ.get(variable) or Path.home() / folder) / "minialex"
 
 
 def _drawings(seed: int, limit: int | None, length: int) -> Source:
@@ -145,29 +152,104 @@ def _photos(
     parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
-        only = f"photos of one class only, {classes[0]!r}"
-        raise DataError(f"{str(folder)!r} has {only}; add a second class")
+        raise DataError(f"{str(folder)!r} has one class only, {classes[0]!r}; add a second class")
     for name, part in parts.items():
         both = (("train", classes), (name, part.classes))
         for (here, has), (there, lacks) in itertools.permutations(both):
             if extra := ", ".join(repr(one) for one in has if one not in lacks):
-                text = f"class {extra} is in {here} but not in {there}"
-                raise DataError(f"{str(folder)!r}: {text}; both need the same class folders")
-    everything = {path for part in parts.values() for path, _ in part.samples}
+                raise DataError(f"{str(folder)!r}: class {extra} is in {here} but not in {there}")
     for name, part in parts.items():
         parts[name] = at_most(limit, part, seed, 1 + len(missing) * (name == "train"))
-    unused = everything - {path for part in parts.values() for path, _ in part.samples}
     for name in missing:
         parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name)
     if "test" in missing:
         how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
     text = describe(what, parts["train"], parts["val"], parts["test"])
-    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder,
-                  unused=unused)  # fmt: skip
+    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder)
 
 
 def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
     """One line: what was found and how much of it."""
     counts = f"{len(train):,} for training, {len(val):,} for validation, {len(test):,} for testing"
     return f"{what}: {counts}; classes: {', '.join(train.classes)}"
+
+
+# ------------------------------------------------------------------------------- folders of photos
+
+
+def part_of(name: str) -> str | None:
+    """Which of PARTS a folder is for by its name, or None."""
+    match = NAME.fullmatch(name.lower())
+    return PARTS[match.lastindex - 1] if match and match.lastindex else None
+
+
+def find_parts(folder: Path) -> tuple[dict[str, Photos], list[str]]:
+    """The photos of the parts that `folder` has, at least of "train"; and lines for the user.
+
+    Raises DataError, which says what is expected, for a folder of another form.
+    """
+    left_out, root = Counter[str](), _deeper(folder)
+    places: dict[str, Path] = {}
+    for name in listing(root)[0]:
+        if part := part_of(name):
+            places.setdefault(part, root / name)
+    # A class may be called "train": then it holds photos, and no classes.
+    if not any(map(_has_classes, places.values())):
+        places = {"train": root}
+    if "train" not in places:
+        raise _other_form(folder, f"has {', '.join(p.name for p in places.values())} but no train")
+    parts = {part: _labelled(_deeper(place), left_out) for part, place in places.items()}
+    found = {part: photos for part, photos in parts.items() if photos is not None}
+    if "train" not in found:
+        raise _other_form(folder, f"has no class folders in {places['train'].name}, only photos")
+    used = [places[part].name for part in found]
+    unused = [name for name in listing(root)[0] if name not in used and root not in places.values()]
+    line = f"not used: {', '.join(unused)} in {str(root)!r}, beside {' and '.join(used)}"
+    return found, [text for text in (line * bool(unused), left_out_line(left_out)) if text]
+
+
+def _labelled(root: Path, left_out: Counter[str]) -> Photos | None:
+    """The photos of `root` with their classes, None where no class is to be seen."""
+    folders, photos = listing(root)
+    if not folders and photos:
+        return _flat(root, photos)
+    for name in folders:
+        inside = sorted({part for below in listing(root / name)[0] if (part := part_of(below))})
+        if len(inside) > 1:
+            raise _other_form(root, f"has a folder {name} with {' and '.join(inside)}")
+    found = ImageFolder(root)
+    left_out.update(found.left_out)
+    left_out["beside the folders of classes"] += len(photos)
+    return found
+
+
+def _flat(root: Path, files: list[str]) -> Photos | None:
+    """Photos whose names begin with their class, as in "cat.0.jpg"; None where they do not."""
+    names = list(map(plain_name, files))
+    shown = [match[1] for name in names if (match := FLAT_NAME.fullmatch(name))]
+    classes = sorted(set(shown))
+    if len(shown) < len(files) or len(classes) < 2:
+        return None
+    found = sorted(zip(shown, names, files, strict=True))
+    samples = [(str(root / file), classes.index(name)) for name, _, file in found]
+    return Photos(classes, samples, [f"{name}/{file}" for name, file, _ in found])
+
+
+def _has_classes(folder: Path) -> bool:
+    folders, photos = listing(folder)
+    return _flat(folder, photos) is not None if photos else bool(folders)
+
+
+def _deeper(folder: Path) -> Path:
+    """Where the classes or parts of a folder begin: one deeper while there is no choice."""
+    folders, photos = listing(folder)
+    found = list(itertools.islice(filter(has_photos, map(folder.joinpath, folders)), 2))
+    if photos or len(found) != 1:
+        return folder
+    return _deeper(found[0]) if _has_classes(found[0]) else folder
+
+
+def _other_form(folder: Path, why: str) -> DataError:
+    form = "train/<class>/<photo> and test/<class>/<photo>, or <class>/<photo> alone"
+    return DataError(f"{str(folder)!r} {why}; expected {form}")

@@ -25,8 +25,7 @@ def ten_crops(image: Image.Image, transform: Transform) -> list[np.ndarray]:
     steps = list(getattr(transform, "transforms", ()))
     crop_steps = [(i, step.size) for i, step in enumerate(steps) if isinstance(step, CenterCrop)]
     if not crop_steps:
-        needs = "a preprocessing with a CenterCrop"
-        raise CheckpointError(f"ten crops need {needs}; this checkpoint has none")
+        raise CheckpointError("ten crops need a preprocessing with a CenterCrop; here is none")
     where, size = crop_steps[-1]
     image = Compose(tuple(steps[:where]))(image)
     h, w = (size, size) if isinstance(size, int) else size

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from minialex.data.checks import check, check_floats, is_number
@@ -33,9 +34,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Transform = Callable[[Any, Any], Any]  # (image or array, np.random.Generator) -> image or array
 Size = int | tuple[int, int]  # one number, or (height, width)
+Box = tuple[int, int, int, int]  # (left, top, right, bottom), in pixels of an image
 
 # Draws of RandomResizedCrop before it falls back on a central crop; torchvision's number.
 _ATTEMPTS = 10
+# Up to here we know which axis Pillow scales first, see `rows_to_cut`.
+_KNOWN = tuple(map(int, PIL.__version__.split(".")[:2])) <= (13, 0)
 
 
 def set_field(transform: Any, name: str, value: Any) -> None:
@@ -49,6 +53,37 @@ def set_field(transform: Any, name: str, value: Any) -> None:
 def pair(size: Size) -> tuple[int, int]:
     """(height, width) of a size."""
     return size if isinstance(size, tuple) else (size, size)
+
+
+def rows_to_cut(width: int, height: int, box: Box, size: tuple[int, int]) -> range | None:
+    """Which rows of an image `scaled` cuts out before it scales the part `box` to `size`, if any.
+
+    Between the two axes pixels are rounded to bytes, so the order shows.  Ours is: along the rows
+    first, then along the columns.  Pillow's is the same, but for images a hundred times as high as
+    wide; and version 13 begins with the columns where it thinks that faster.  There, and where a
+    later version may have ideas of its own, we scale one axis at a time.
+    """
+    (_, top, _, bottom), (h, w) = box, size
+    columns_first = h < height and (2 * (width - w) < height - h or height > 100 * width)
+    if _KNOWN and not columns_first:
+        return None
+    reach = math.ceil(max(1, (bottom - top) / h))  # of the filter, beyond the part
+    return range(max(0, top - reach), min(height, bottom + reach))
+
+
+def scaled(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+    """The part `box` of an image, scaled to `size` (height, width): bilinear, with antialiasing.
+
+    The pixels are the same in all versions of Pillow, and on a GPU (gpu/photos.py).
+    """
+    (left, top, right, bottom), (h, w) = box, size
+    rows = rows_to_cut(*image.size, box, size)
+    if rows is not None:
+        image = image.crop((0, rows.start, image.width, rows.stop))
+        part = (left, 0, right, len(rows))
+        image = image.resize((w, len(rows)), Image.Resampling.BILINEAR, box=part)
+        box = (0, top - rows.start, w, bottom - rows.start)
+    return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
 
 
 class _Step:
@@ -149,12 +184,16 @@ class RandomCrop(_Step):
         self.check(fits, "padding must be a whole number of 0 or more", self.padding)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        pad = self.padding
-        h, w = self.room(image, pad)
-        top = int(rng.integers(image.height + 2 * pad - h + 1)) - pad
-        left = int(rng.integers(image.width + 2 * pad - w + 1)) - pad
+        self.room(image, self.padding)
         # Pillow fills what lies outside the image with black: that is the border.
-        return image.crop((left, top, left + w, top + h))
+        return image.crop(self.draw_box(*image.size, rng))
+
+    def draw_box(self, width: int, height: int, rng: np.random.Generator) -> Box:
+        """The window in an image of width x height; it may reach into the border."""
+        (h, w), pad = pair(self.size), self.padding
+        top = int(rng.integers(height + 2 * pad - h + 1)) - pad
+        left = int(rng.integers(width + 2 * pad - w + 1)) - pad
+        return left, top, left + w, top + h
 
 
 @dataclass(frozen=True)
@@ -184,17 +223,15 @@ class RandomResizedCrop(_Step):
             set_field(self, name, tuple(value))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        h, w = pair(self.size)
-        box = self.draw_box(*self.size_of(image), rng)
-        return image.resize((w, h), Image.Resampling.BILINEAR, box=box)
+        return scaled(image, self.draw_box(*self.size_of(image), rng), pair(self.size))
 
-    def draw_box(self, width: int, height: int,
-        rng: np.random.Generator) -> tuple[int, int, int, int]:  # fmt: skip
-        """(left, top, right, bottom) of the part, in pixels of an image of width x height."""
-        low, high = self.ratio
+    def draw_box(self, width: int, height: int, rng: np.random.Generator) -> Box:
+        """The part of an image of width x height."""
+        (least, most), (low, high) = self.scale, self.ratio
+        wide, wider = math.log(low), math.log(high)
         for _ in range(_ATTEMPTS):
-            area = width * height * rng.uniform(*self.scale)
-            aspect = math.exp(rng.uniform(math.log(low), math.log(high)))
+            area = width * height * (least + (most - least) * rng.random())
+            aspect = math.exp(wide + (wider - wide) * rng.random())
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
@@ -217,7 +254,11 @@ class RandomHorizontalFlip(_Step):
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         self.size_of(image)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.p else image
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.draw(rng) else image
+
+    def draw(self, rng: np.random.Generator) -> bool:
+        """Whether to mirror."""
+        return bool(rng.random() < self.p)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from minialex.twin import Twin, is_square
 from minialex.xp import Array
 
 Size = int | tuple[int, int]  # a pair is (down, across)
-ALGORITHMS = ("auto", "im2col", "winograd")
+ALGORITHMS = ("auto", "im2col", "winograd", "implicit")
 MOVE = 50  # multiply-adds that take as long as moving a number
 CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
@@ -132,7 +132,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             return None
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
         fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
-        if self.algorithm == "auto" and not fits:
+        if self.algorithm != "winograd" and not fits:
             return None
         plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
         faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)

@@ -18,11 +18,15 @@ class ReLU(Twin, page.ReLU, device="gpu"):
         """What `repr` says."""
         return "gpu, in place" if self.inplace else "gpu"
 
-    def forward(self, x: Array) -> tuple[Array, Array]:
+    def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
+        if done:  # by the layer before, as by the one after in backward: see sequential.py
+            return x, None
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 
-    def backward(self, dy: Array, y: Array, grad: Params) -> Array:
+    def backward(self, dy: Array, y: Array, grad: Params, done: bool = False) -> Array:
+        if done:
+            return dy
         dx = dy if self.inplace else get_xp(dy).empty_like(dy)
         BACKWARD(y, dy, dx)
         return dx

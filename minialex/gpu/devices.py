@@ -33,7 +33,6 @@ def allow_tf32() -> None:
 
     It rounds their numbers to 10 bits after the point, where float32 has 23.  CuPy reads this wish
     at the first product of a process, so call it before that.  GPUs older than Ampere (2020) and
-    the CPU take no notice.  Only that the products are asked for in this way is tested: what the
-    rounding does to a training was not yet seen.
+    the CPU take no notice.  A training of 60 epochs on photos learned with it (docs/gpu.md).
     """
     os.environ["CUPY_TF32"] = "1"

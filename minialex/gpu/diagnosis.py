@@ -22,14 +22,13 @@ LIBRARIES = {"libnvrtc": "NVRTC", "nvrtc64": "NVRTC", "cublas": "cuBLAS",
 DRIVERS = "https://www.nvidia.com/drivers"
 NOT_VISIBLE = "no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
 FULL = "the memory of the GPU is full; see with nvidia-smi what uses it, or use --device cpu"
-UPDATED = "the NVIDIA driver does not fit its libraries, as after an update; reboot, or "
+UPDATED = ("the NVIDIA driver does not fit its libraries, as after an update; reboot, or use"
+    " --device cpu")  # fmt: skip
 CHECK = "check it with nvidia-smi, or use --device cpu"
-MEANINGS = {  # of words in what CuPy raises
-    "NoDevice": NOT_VISIBLE,
-    "DriverMismatch": f"{UPDATED}use --device cpu",
-    "CompatNotSupported": f"{UPDATED}use --device cpu",
-}
 OUT_OF_MEMORY = ("OutOfMemory", "MemoryAllocation", "STATUS_ALLOC_FAILED")  # in CuPy's exceptions
+MEANINGS = {  # of words in what CuPy raises
+    "NoDevice": NOT_VISIBLE, "DriverMismatch": UPDATED, "CompatNotSupported": UPDATED,
+    **dict.fromkeys(OUT_OF_MEMORY, FULL)}  # fmt: skip
 
 
 def gpu_problem() -> str | None:
@@ -87,20 +86,18 @@ def _problem(cupy: ModuleType) -> str | None:
 
 
 def _explain(error: Exception) -> str:
-    text = str(error)
+    text = f"{type(error).__name__} {error}"
     for word, meaning in MEANINGS.items():
         if word in text:
             return meaning
-    if is_out_of_memory(error):
-        return FULL
-    if _is_cupys(error) and text.startswith("cudaError"):
+    if _is_cupys(error) and "cudaError" in text:
         return f"the GPU cannot be used ({first_line(error)}); {CHECK}"
     if "--gpu-architecture" in text:
         return f"the GPU is too old for this CuPy; {_older_cupy()}"
     missing = [library for word, library in LIBRARIES.items() if word in text]
     what = f"{missing[-1]} cannot be found" if missing else first_line(error)
-    command = libraries_command()
-    return f"the GPU cannot be used ({what}); install the CUDA libraries with: {command}"
+    install = f"install the CUDA libraries with: {libraries_command()}"
+    return f"the GPU cannot be used ({what}); {install}"
 
 
 def libraries_command() -> str:

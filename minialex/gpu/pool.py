@@ -1,22 +1,25 @@
-"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu; keeps what the page keeps.
+"""MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu."""
 
-A window with another size, stride or padding down than across goes the page's way.
-"""
-
+import math
 from typing import Any
 
-from minialex.gpu.kernel import Kernel
+from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, whole, window_sizes
 from minialex.layers import pool as page
+from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
-from minialex.params import Params, Shape
-from minialex.twin import Twin, is_square
+from minialex.params import Params
+from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
-SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "T y, I winner",
-    "maxpool_forward(x, Index(i), H, W, C, OH, OW, K, S, P, y, winner)")  # fmt: skip
-BACKWARD = Kernel("pool.cu", "maxpool_backward", f"raw T dy, raw I winner, {SIZES}", "T dx",
-    "dx = maxpool_backward<T>(dy, winner, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
+FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {INT_SIZES}", "raw T y, raw I winner",
+    f"""if (C % 4) maxpool_forward<1>(&x[0], i, {SIZES}, &y[0], &winner[0]);
+        else maxpool_forward<4>(&x[0], i, {SIZES}, &y[0], &winner[0])
+    """)  # fmt: skip
+BACKWARD = Kernel("pool.cu", "maxpool_backward",
+    f"raw T dy, raw I winner, raw T y, bool relu, {INT_SIZES}", "raw T dx",
+    f"""const MaxPool<T, I> of = {{&dy[0], &winner[0], &y[0], relu}};
+        if (C % 4) maxpool_backward<1>(of, i, {SIZES}, &dx[0]);
+        else maxpool_backward<4>(of, i, {SIZES}, &dx[0])""")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
@@ -24,23 +27,19 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
-        if not is_square(self):
-            return page.MaxPool2d.forward(self, x)
         xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
         y = xp.empty(shape, dtype=x.dtype)
-        winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
-        FORWARD(x, *self._sizes(x.shape), y, winner)
-        return y, (winner, x.shape)
+        winner = xp.empty(shape, dtype=xp.min_scalar_type(math.prod(pair(self.kernel_size))))
+        FORWARD(whole(x), *window_sizes(self, x.shape), y, winner, size=threads(y))
+        return y, (winner, x.shape, y)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        if not is_square(self):
-            return page.MaxPool2d.backward(self, dy, cache, grad)
-        winner, shape = cache
+    def backward(self, dy: Array, cache: Any, grad: Params, relu: bool = False) -> Array:
+        winner, shape, y = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
-        BACKWARD(dy, winner, *self._sizes(shape), dx)
+        BACKWARD(whole(dy), winner, y, relu, *window_sizes(self, shape), dx, size=threads(dx))
         return dx
 
-    def _sizes(self, shape: Shape) -> tuple[int, ...]:
-        """H, W, C, OH, OW, K, S, P for x of `shape`."""
-        OH, OW, _ = self.output_shape(shape[1:])
-        return *shape[1:], OH, OW, self.kernel_size, self.stride, self.padding
+
+def threads(array: Array) -> int:
+    """One for four channels, where they come in fours."""
+    return int(array.size) // (1 if array.shape[-1] % 4 else 4)

@@ -15,7 +15,6 @@ of all tensors, which loading verifies.
 """
 
 import json
-import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -23,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+from safetensors import SafetensorError
 
 from minialex.errors import CheckpointError
+from minialex.files import reason, write_whole
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
-from minialex.train.files import reason, write_whole
 from minialex.train.torch_file import read_pth
 from minialex.xp import Array, to_cpu
 
@@ -125,8 +126,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     """
     name, advice = repr(str(path)), "give a .safetensors file written by training"
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-        what = "a folder" if os.path.isdir(path) else "no regular file"
-        raise CheckpointError(f"checkpoint {name} is {what}; {advice}")
+        raise CheckpointError(f"checkpoint {name} is no regular file; {advice}")
     try:
         tensors, metadata = _read(path)
         header = json.loads(metadata.get("minialex", "null"))
@@ -134,9 +134,8 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
         raise CheckpointError(f"checkpoint {name} does not exist; {advice}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        line = f"{name} is damaged or no checkpoint ({reason(error)}); use another one"
-        raise CheckpointError(line) from None
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{name} is damaged or no checkpoint ({reason(error)})") from None
     if header is None and not ours:
         return tensors, dict.fromkeys(("model", "classes", "transform"))
     if header is None:
@@ -144,8 +143,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{name} has another format than this version of minialex reads")
     if header.pop("checksum", None) != _checksum(tensors, header):
-        line = "is damaged: its checksum does not match; use another checkpoint"
-        raise CheckpointError(f"{name} {line}")
+        raise CheckpointError(f"{name} is damaged: its checksum does not match; use another one")
     return tensors, header
 
 
@@ -154,27 +152,16 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
 
     Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
-    tensors, size = {}, os.path.getsize(path)
     with open(path, "rb") as file:
-        start = file.read(8)
-        if start.startswith(b"PK\x03\x04"):
-            return read_pth(path), {}
-        if start.startswith(b"\x80\x02"):
-            how = "load it there, and write it again by torch.save(model.state_dict(), path)"
-            raise ValueError(f"it is of PyTorch before version 1.6: {how}")
-        begin = 8 + int.from_bytes(start, "little")
-        if begin > size:
-            raise ValueError("it was cut short")
-        header = json.loads(file.read(begin - 8))
-        metadata = header.pop("__metadata__", {})
-        for name, about in header.items():
-            dtype, (first, end) = np.dtype(DTYPES[about["dtype"]]), about["data_offsets"]
-            count = math.prod(about["shape"])
-            if not 0 <= first <= end <= size - begin or count * dtype.itemsize != end - first:
-                raise ValueError("it was cut short")
-            file.seek(begin + first)
-            tensors[name] = np.fromfile(file, dtype, count).reshape(about["shape"])
-    return tensors, metadata
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        return read_pth(path), {}
+    if start.startswith(b"\x80\x02"):
+        how = "load it there, and write it again by torch.save(model.state_dict(), path)"
+        raise ValueError(f"it is of PyTorch before version 1.6: {how}")
+    with safetensors.safe_open(path, "np") as opened:
+        names = opened.keys()
+        return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
 
 
 def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Config -- the options of a training run.  Each is defined here, and nowhere else.
 
 A field says all that there is to know of its option: default, type, group, help, what it may be.
-The checks below, the command line with its --help (`commands/options.py`) and the page
+The checks below, the command line with its --help (`commands/train.py`) and the page
 docs/options.md (`docs/options_page.py`) are made from that.  A new option is one more field.
 """
 
@@ -77,7 +77,7 @@ class Config:
     skip_damaged: bool = option(False, "data", "go on without photos that cannot be read",
         may_change=True)
     workers: int = option(2, "data", "threads that load images", ZERO_OR_MORE, may_change=True)
-    cache: bool = option(True, "data", "keep decoded images on the disk while the run lasts",
+    cache: bool = option(True, "data", "keep decoded images on GPU or disk while the run lasts",
         may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
     lrn: bool | None = option(None, "network", "local response normalisation",
@@ -140,7 +140,7 @@ class Config:
         "most memory of the program, like 2GB; the batch is split to fit", ONE_OR_MORE,
         parse=parse_bytes, metavar="BYTES", shown="none")
     algorithm: str = option("auto", "machine",
-        "of convolutions: im2col, winograd, or auto, the faster one (a GPU has im2col)",
+        "of convolutions: im2col, winograd (CPU), implicit (GPU), or auto, the fastest",
         choices=ALGORITHMS)
     tf32: bool = option(False, "machine",
         "products with 10 bits of precision on a GPU since 2020: faster, less exact")

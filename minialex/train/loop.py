@@ -3,12 +3,12 @@
 The loop is `train`, `epoch` and `step` of the class `Training`, from batch to update.  What else a
 run needs stands beside it, in small objects:
 
-    Chunks      takes a batch in parts where memory is short                  chunks.py
+    Chunks      takes a batch in parts where memory is short                  memory.py
     Meter       reads losses back from the device, now and then               progress.py
     Progress    how far the run has come: what the next step depends on       progress.py
     Saved       the best weights, and all that it takes to resume             saving.py
     Screen      bars, and a line per epoch                                    screen.py
-    Stop        Ctrl-C                                                        stopping.py
+    Stop        Ctrl-C                                                        progress.py
 
 All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
 the same steps, to the bit, as one that was never stopped.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from minialex import attach
-from minialex.data import DataLoader, keep_decoded
+from minialex.data import DataLoader
 from minialex.errors import DataError
 from minialex.fast.threads import spare_memory
 from minialex.gpu.devices import choose_device
@@ -34,17 +34,15 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
-from minialex.train.advice import advice
-from minialex.train.arguments import check_arguments
-from minialex.train.chunks import Chunks
-from minialex.train.evaluation import evaluate, evaluating
-from minialex.train.frozen import keep_outputs, upper_part
+from minialex.train.evaluation import advice, evaluate, evaluating
+from minialex.train.frozen import upper_part
+from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
-from minialex.train.progress import Meter, Progress, check_finite
+from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite
+from minialex.train.resident import keep_images
 from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
 from minialex.train.screen import Screen, epoch_line
-from minialex.train.stopping import Stop
 from minialex.xp import Array
 
 
@@ -81,7 +79,7 @@ class Training:
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
         with self.saved.writing():
-            self.keep_images()  # or what frozen layers make of them
+            keep_images(self)  # or what frozen layers make of them
             with self.stop.on_signal(self.screen.line), self.in_training():
                 while self.progress.epoch < self.epochs and not self.seen_enough():
                     self.epoch()
@@ -150,26 +148,20 @@ class Training:
         self.factor = self.make_schedule()
         self.saved, self.net = Saved(self), upper_part(self)  # the model, above frozen layers
 
-    def keep_images(self) -> None:
-        """Decode photos once, where there is a folder to keep them in and more than one epoch."""
-        folder, left = self.saved.folder, self.epochs - self.progress.epoch
-        goes_on = left > 0 and not self.seen_enough() and not keep_outputs(self)
-        if goes_on and left > 1 and self.cache is not False and folder:
-            self.loader, self.val = copy.copy(self.loader), copy.copy(self.val)
-            loaders, room = [*filter(None, (self.loader, self.val))], self.saved.needs(folder)
-            if line := keep_decoded(loaders, folder.path, self.cache is None, reserve=room):
-                self.screen.line(line)
-
     def largest_chunk(self) -> int:
-        """How many images are at work at a time: all of a batch, unless memory is limited."""
-        N = self.loader.batch_size
-        if self.memory_limit is None:
+        """How many images are at work at a time: all of a batch, unless memory is limited.
+
+        What that leaves of the limit is `spare`, room for photos in a GPU's memory.
+        """
+        N, limit, self.spare = self.loader.batch_size, self.memory_limit, float("inf")
+        if limit is None:
             return N
         x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
         shape, states = x.shape[1:], len(self.optimizer.state)
         outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
-        return memory.largest_chunk(self.model, shape, N, self.memory_limit, states=states,
-                                    outside=outside)  # fmt: skip
+        chunk = memory.largest_chunk(self.model, shape, N, limit, states=states, outside=outside)
+        self.spare = limit - outside - memory.step_bytes(self.model, shape, N, chunk, states=states)
+        return chunk
 
     def check_memory(self) -> None:
         """Say so, once, where the memory limit was not kept."""
@@ -202,6 +194,7 @@ class Training:
             self.saved.last()
             raise
         finally:
+            self.saved.write_waiting()  # whatever ended it
             self.take_forms(input_grad=True)
 
     @property
@@ -270,10 +263,12 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        if best := progress.is_best(row):
-            self.saved.best()
+        due, best = self.saved.is_due(), progress.is_best(row)
+        if best:
+            self.saved.best(to_disk=due)
         progress.end_epoch(row)
-        self.saved.last()
+        if due or self.seen_enough():
+            self.saved.last()
         self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
@@ -298,9 +293,11 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     patience          ends the run after so many epochs without a new best
     plateau           the patience of the schedule "plateau", in epochs
     plain             compute by the pages alone, without their fast twins
-    algorithm         of convolutions on a CPU: "auto", "im2col" or "winograd"
+    algorithm         of convolutions: see `accelerate`
     log_interval      steps between readings of the loss from a GPU
-    cache             keep decoded images in `run` meanwhile; by default of ImageFolder and Drawings
+    cache             decode images once, and keep them while the run lasts; by default those of
+                      ImageFolder and Drawings, which never change.  They go to the GPU's memory if
+                      they fit into a quarter of what is free there, else to the folder
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 

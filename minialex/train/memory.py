@@ -1,7 +1,7 @@
 """The memory of a training step -- a formula, and what to do where it gives too much.
 
-At its peak, in the backward pass of the convolution with the largest columns, a step of an
-accelerated model holds
+At its peak, in the backward pass of the convolution that needs most, a step of an accelerated model
+holds
 
     vectors     theta, its gradient, and the optimizer's (two for Adam, one for SGD), 4 bytes per
                 parameter each
@@ -10,8 +10,9 @@ accelerated model holds
                 those that overwrite their input; twice for Dropout (its mask), LRN (its sums),
                 BatchNorm2d (its x^) and Flatten (its dy, which AlexNet holds on to); for MaxPool2d
                 a byte more per output (the position of the maximum)
-    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; two arrays
-                more of BatchNorm2d and LeakyReLU, which have no twin
+    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; a GPU that
+                does without columns (`gpu/implicit.py`) has the parts of a weight's gradient first,
+                and then dx; two arrays more of BatchNorm2d and LeakyReLU, which have no twin
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made
@@ -25,21 +26,37 @@ more.  Pages are written to be read, and take several times as much per image: `
 
 A limit is of all that the process takes, not of a step alone.  What there is beside the step,
 `outside_bytes` measures and counts: Python with its libraries and your data, and the batches that
-wait in the loader.  Evaluation takes as many images at a time as the step, and needs less.
+wait in the loader.  Photos that lie in a GPU's memory (resident.py) get what all this leaves.
+Evaluation takes as many images at a time as the step, and needs less.
+
+**A batch in chunks.**  The loss is a mean over the N images of the batch, so its gradient is a sum
+with one term per image, and may be summed in parts: for chunks of n_1, n_2 ... images with mean
+losses L_1, L_2 ...,
+
+    L = sum over k of (n_k / N) L_k         dL/dtheta = sum over k of (n_k / N) dL_k/dtheta
+
+Chunks are taken in order, so the result does not depend on anything but their size, and on that
+only in the last digits: the same numbers are added in another order.  A layer that needs the whole
+batch, such as a batch normalization, makes chunks impossible.
 """
 
+import bisect
 import contextlib
 import ctypes
 import functools
 import importlib
 import math
 import re
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from minialex import layers
+from minialex.attach import mixers
 from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Dropout, Layer
-from minialex.params import Shape, count_parameters
+from minialex.optimizer import Optimizer
+from minialex.params import Params, Shape, count_parameters
 
 FLOAT = 4  # bytes
 TWICE = (Dropout, layers.LocalResponseNorm, layers.BatchNorm2d, layers.Flatten)
@@ -60,16 +77,20 @@ def kept_bytes(layer: Layer, shape: Shape) -> int:
     return numbers * (FLOAT + isinstance(layer, layers.MaxPool2d))
 
 
-def work_bytes(layer: Layer, shape: Shape) -> int:
-    """Bytes that `layer` has at work in backward, of one image of `shape`: dx, dy and columns."""
+def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
+    """Bytes that `layer` has at work in backward, of N images of `shape`: dy, dx and columns."""
     output = layer.output_shape(shape)
-    dx, columns = math.prod(shape), 0
+    dx, dy, columns = N * math.prod(shape), N * math.prod(output), 0
     if isinstance(layer, Conv2d):
         dx *= getattr(layer, "input_grad", True)  # of an accelerated model
-        columns = math.prod(output[:2]) * layer.params["weight"][..., 0].size
+        if hasattr(layer, "sums") and layer.sums(N * math.prod(output[:2])):
+            # Without im2col's columns: there are the parts of the gradient, and then dx.
+            dx = max(dx, layer.sums(N * math.prod(output[:2])))
+        else:
+            columns = N * math.prod(output[:2]) * layer.params["weight"][..., 0].size
     elif isinstance(layer, layers.BatchNorm2d | layers.LeakyReLU):
         columns = 2 * dx
-    return (dx + math.prod(output) + columns) * FLOAT
+    return (dx + dy + columns) * FLOAT
 
 
 def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = None, *,
@@ -80,13 +101,15 @@ def step_bytes(model: Layer, shape: Shape, batch_size: int, chunk: int | None = 
     """
     chunk = batch_size if chunk is None else min(chunk, batch_size)
     vectors = 2 + states + (chunk < batch_size)
-    images = batch_size * math.prod(shape) * (2 + FLOAT)
+    image = math.prod(shape)
+    images, next_images = batch_size * image * (2 + FLOAT), batch_size * image * FLOAT
     kept = work = 0
     for _, layer in model.leaves():
         kept += kept_bytes(layer, shape)
-        work = max(work, work_bytes(layer, shape))
+        work = max(work, work_bytes(layer, shape, chunk))
         shape = layer.output_shape(shape)
-    return vectors * count_parameters(model.params) * FLOAT + images + chunk * (kept + work) + REST
+    most = images + max(chunk * kept + work, next_images)
+    return vectors * count_parameters(model.params) * FLOAT + most + REST
 
 
 def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None, *,
@@ -105,8 +128,7 @@ def largest_chunk(model: Layer, shape: Shape, batch_size: int, limit: int | None
         line = f"--memory-limit {show_bytes(limit)} is too little: with one image at a time the"
         line += f" program takes {show_bytes(needed(1))}; raise it, or choose a smaller --width,"
         raise ConfigError(f"{line} --image-size or --batch-size")
-    each = needed(2) - needed(1) if batch_size > 2 else 1
-    return min(batch_size - 1, 1 + (limit - needed(1)) // each)
+    return bisect.bisect_right(range(1, batch_size), limit, key=needed)
 
 
 def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cpu", *,
@@ -116,6 +138,36 @@ def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cp
     vectors = (1 + states) * count_parameters(model.params) * FLOAT
     held = max(0, held_bytes(device) - vectors)
     return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
+
+
+class Chunks:
+    """Parts of at most `size` images of batches of up to `batch_size`, for `optimizer`'s gradient.
+
+    Raises ConfigError for several parts of a model that has a layer which needs the whole batch.
+    """
+
+    def __init__(self, model: Layer, optimizer: Optimizer, size: int, batch_size: int):
+        if size < batch_size and (whole := list(mixers(model))):
+            raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
+        self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
+        self.part_grad = Params()
+        self.part: Any = None  # a vector as long as the gradient, made when it is needed
+
+    def of(self, N: int) -> Generator[tuple[slice, float, Params]]:
+        """(images, their share of the batch, the grad for backward to write to), part by part.
+
+        The gradient of the first part replaces the last batch's, those of the others are added to
+        it when the next part is asked for.
+        """
+        if self.part is None and self.size < N:
+            self.part = self.optimizer.zeros()
+            self.part_grad = self.optimizer.views(self.part)
+        for start in range(0, N, self.size):
+            images = slice(start, min(N, start + self.size))
+            share = (images.stop - start) / N
+            yield images, share, self.optimizer.grad if start == 0 else self.part_grad
+            if start > 0:
+                self.optimizer.g += self.part
 
 
 @functools.cache

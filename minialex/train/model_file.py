@@ -23,11 +23,11 @@ from minialex import layers
 from minialex.attach import plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Transform
 from minialex.errors import CheckpointError, MinialexError
+from minialex.files import write_whole
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
 from minialex.train import checkpoint
 from minialex.train.checkpoint import load_checkpoint, load_state_dict, state_dict
-from minialex.train.files import write_whole
 from minialex.train.torch_file import pth_bytes
 from minialex.twin import page_of
 

@@ -9,6 +9,9 @@ A network must never be tested on photos that it was trained on.  So a run keeps
 
 When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
 gone, or is another one now.
+
+To look at a photo is to read its header and its end, which shows nearly all damage.  What only
+decoding shows ends a run in its midst; with --skip-damaged all photos are decoded beforehand.
 """
 
 import dataclasses
@@ -21,9 +24,9 @@ from typing import Any
 from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
-from minialex.errors import CheckpointError, DataError
+from minialex.errors import CheckpointError, ConfigError, DataError
+from minialex.files import locked, read_json, write_text
 from minialex.train.config import Config
-from minialex.train.files import locked, read_text, reason, write_text
 from minialex.train.screen import Silent
 
 PARTS = ("train", "val", "test")
@@ -44,17 +47,16 @@ class RunPhotos:
 
         Raises CheckpointError where it cannot be read.
         """
-        name = str(run / "photos.json")
+        path = run / "photos.json"
         try:
-            photos = cls(**json.loads(read_text(Path(name))))
+            found = read_json(path)
+            photos = cls(**found)
             photos.source()
             return photos
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise CheckpointError(f"cannot read {name!r}: {reason(error)}") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{name!r} is damaged ({error}); start a new run") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged ({error}); start a new run") from None
 
     def write(self, run: Path) -> None:
         """Write photos.json.  Raises CheckpointError where the disk refuses."""
@@ -81,14 +83,14 @@ class RunPhotos:
     def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
         """Look at all photos, or those of a part, again: they must be those of the run.
 
-        Raises DataError where one is gone or changed, or, unless `skip`, cannot be read.
+        Raises DataError where one is gone or has changed, but for the damaged, which may be mended;
+        and where one cannot be read, unless `skip`.
         """
         if not os.path.isdir(self.folder):
-            fix = "put the photos of the run back, or write into its photos.json where they are now"
-            raise DataError(f"{self.folder!r} does not exist; {fix}")
+            raise DataError(f"{self.folder!r} does not exist; correct it in photos.json of the run")
         kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
         # Where decoding showed damage, there may be more of it: all of it is to be said at once.
-        found = look_at(map(self.path, kept), screen, decode=bool(self.damaged))
+        found = look_at(map(self.path, kept), screen, decode=skip or bool(self.damaged))
         wrong, bad = [], {}
         for file, now in zip(kept, found.values(), strict=True):
             there, known = os.path.exists(self.path(file)), file in self.damaged
@@ -114,14 +116,14 @@ class RunPhotos:
             raise DataError(f"{name} has no photo left that can be read")
         self.left_out |= bad
 
-    def count_new(self) -> int:
-        """How many photos are there now that were not when the run began."""
+    def others(self) -> set[str]:
+        """The photos that are in the folder now, and that the run does not know."""
         try:
             there = open_source(self.folder, seed=0)
         except DataError:  # the folder has another form now, which matters to new runs alone
-            return 0
+            return set()
         now = {self.file(path) for part in PARTS for path, _ in getattr(there, part).samples}
-        return len(now - self.files.keys() - self.left_out.keys())
+        return now - self.files.keys() - self.left_out.keys()
 
     def twins(self) -> list[str]:
         """A line each where the same photo is in two parts, and in two classes."""
@@ -129,40 +131,36 @@ class RunPhotos:
         for file, (part, name, value) in self.files.items():
             places[value].append((part, name, file))
         for k, what in enumerate(("parts", "classes")):
-            pairs = [(a, b) for a, *more in places.values() for b in more[:] if a[k] != b[k]]
+            pairs = [(a, b) for a, *more in places.values() for b in more if a[k] != b[k]]
             if pairs:
                 some = " and ".join(f"{place[2]!r} ({place[k]})" for place in pairs[0])
                 lines.append(f"{len(pairs):,} photos are in two {what}, byte for byte: {some}")
         return lines
 
 
-def open_images(
-    config: Config, run: Path | None, screen: Any, bad: dict[str, str] | None = None
-) -> tuple[Source, RunPhotos | None]:
+def open_images(config: Config, run: Path | None, screen: Any
+) -> tuple[Source, RunPhotos | None]:  # fmt: skip
     """The images of a run, all photos looked at; and what photos.json is to hold, if anything.
 
-    `run` is its folder, None for one that has none yet.  `bad` are files that could not be read
-    before, and why; others are added.  Where there are any, all photos are decoded, since there may
-    be more of them.  Raises DataError for photos that cannot be read, unless `config.skip_damaged`,
-    and where those of a run are not what they were; CheckpointError where a run did not note them.
+    `run` is its folder, None for one that has none yet.  Raises DataError for photos that cannot be
+    read, unless `config.skip_damaged`, and where those of a run are not what they were;
+    CheckpointError where a run did not note them.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
-        if count := photos.count_new():
+        if count := len(photos.others()):
             screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
     if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
         raise lost(run, "begin a new one from its weights: --weights")
-    seen: dict[str, Any] = {}
-    bad = {} if bad is None else bad
-    decode = bool(bad)
+    seen, bad = dict[str, Any](), dict[str, str]()
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
         source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
         if source.folder is None:
             return source, None
         samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
-        found = look_at([p for _, p, _ in samples if p not in seen], screen, decode)
+        found = look_at([p for _, p, _ in samples if p not in seen], screen, config.skip_damaged)
         new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
         report(new, len(samples), config.skip_damaged, screen)
         seen |= found
@@ -170,8 +168,9 @@ def open_images(
     photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
     for part, path, label in samples:
         photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
-    why = dict.fromkeys(sorted(source.unused), "beyond --limit") | bad
-    photos.left_out = {photos.file(path): text for path, text in why.items()}
+    photos.left_out = {photos.file(path): why for path, why in bad.items()}
+    if config.limit:
+        photos.left_out |= dict.fromkeys(sorted(photos.others()), "beyond --limit")
     for line in photos.twins():
         screen.line(line)
     return source, photos
@@ -179,12 +178,12 @@ def open_images(
 
 def run_source(
     run: Path, settings: dict[str, Any], spec: str | None = None, part: str | None = None
-) -> Source | None:
-    """The images that a run is trained on, or those that `spec` names; None where nobody knows.
+) -> Source:
+    """The images that a run is trained on, or those that `spec` names.
 
     `settings` are those in the run's config.json.  The photos of `part` are compared with those
     that the run had: raises DataError where they have changed, CheckpointError where the run did
-    not note them.
+    not note them, ConfigError where nobody knows what it is trained on.
     """
     photos, own = RunPhotos.read(run), data_of(run, settings)
     is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
@@ -193,7 +192,7 @@ def run_source(
             photos.check(Silent(), part=part)
         return photos.source()
     if not (what := spec or own):
-        return None
+        raise ConfigError("it is not known what the network was trained on; say so by --data")
     if is_own and own != "drawings":
         raise lost(run, "show it others: --data")
     return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
@@ -213,22 +212,20 @@ def data_of(run: Path, settings: dict[str, Any]) -> str | None:
 
 def report(bad: dict[str, str], count: int, skip: bool, screen: Any) -> None:
     """Say of each bad photo what is wrong.  Raises DataError, unless they are to be skipped."""
-    if len(bad) == 1 and not skip:
-        raise DataError(f"{next(iter(bad.values()))}; to go on without it: --skip-damaged")
     for why in bad.values():
         screen.line(why)
     what = f"{len(bad):,} of {count:,} photos cannot be read"
     if bad and not skip:
-        raise DataError(f"{what}, see above; mend them, or go on without them: --skip-damaged")
+        why = why if len(bad) == 1 else f"{what}, see above"
+        raise DataError(f"{why}; mend it, or go on without: --skip-damaged")
     if bad:
         screen.line(f"left out: {what}")
 
 
-def note_damaged(run: Path, error: PhotoError) -> bool:
-    """Note in photos.json that a file could not be decoded; whether the run has begun."""
+def note_damaged(run: Path, error: PhotoError) -> None:
+    """Note in photos.json of a run, if there is one, that a file could not be decoded."""
     photos = RunPhotos.read(run)
     if photos is not None and error.damaged and (file := photos.file(error.path)) in photos.files:
         photos.damaged = sorted({*photos.damaged, file})
         with locked(run):
             photos.write(run)
-    return (run / "config.json").exists()

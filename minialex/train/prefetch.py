@@ -5,7 +5,8 @@ through a queue of orders, a *stream*, while the host goes on without waiting.  
 can do the same, on a second stream beside the computation, if it comes from *pinned* memory, which
 the operating system promises not to move.  (From any other memory the copy first goes through such
 a buffer, and the host waits.)  So we pack each batch into one pinned buffer, and one copy brings it
-over; there it is unpacked, and its bytes become the network's input (`data/pixels.py`).
+over; there it is unpacked, and its bytes become the network's input (`data/pixels.py`).  Of photos
+that lie in the GPU's memory, only views are packed (`gpu/photos.py`).
 
 Two streams know nothing of each other, and the host runs ahead of both.  Whoever reads what another
 writes has to say so, by *events*: marks in one stream that another stream, or the host, can wait
@@ -38,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from minialex.data.loader import DataLoader, RawBatch
+from minialex.gpu.photos import GpuPhotos
 from minialex.gpu.pixels import finish
 from minialex.losses import check_labels
 from minialex.xp import Array
@@ -56,22 +58,23 @@ def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0,
     if device == "cpu":
         yield from loader.epoch(epoch, start)
         return
-    raw_batches, noted = loader.raw_epoch(epoch, start), deque[np.ndarray]()
+    raw_batches, noted = loader.raw_epoch(epoch, start), deque[RawBatch]()
 
     def noting() -> Iterator[RawBatch]:
         for batch in raw_batches:
-            noted.append(batch.labels)
+            noted.append(batch)
             yield batch
 
     with contextlib.closing(raw_batches), contextlib.closing(on_gpu(noting())) as batches:
         for batch in batches:
-            x = batch.images
+            x, on_host = batch.images, noted.popleft()
+            if isinstance(loader.dataset, GpuPhotos):
+                x = loader.dataset.cut(x, on_host.images)
             if loader.finishing is not None and x.dtype == np.uint8:
                 x = finish(loader.finishing, x, batch.colours)
             yield x, batch.labels
-            labels = noted.popleft()
             if classes is not None:
-                check_labels(labels, classes())
+                check_labels(on_host.labels, classes())
 
 
 def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:

@@ -1,11 +1,45 @@
-"""How far a run has come, what it has seen so far, and when it has seen enough."""
+"""Beside the loop: what a run was told, how far it has come, and whether it is to stop.
 
+Ctrl-C ends a run after the step that it is at, with a checkpoint; a second one, at once.  So does
+whoever ends the process by SIGTERM, and a terminal that is closed (SIGHUP, not on Windows), unless
+the program was started by nohup.
+"""
+
+import contextlib
 import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from minialex.errors import CheckpointError, MinialexError
+from minialex.data import DataLoader
+from minialex.errors import CheckpointError, ConfigError, MinialexError, check_sizes, is_number
 from minialex.xp import Array, get_xp, to_cpu
+
+COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1}  # and the least of each
+COUNTS_OR_NONE = {"patience": 1, "memory_limit": 1}
+
+
+def check_arguments(run: Any) -> None:
+    """Raise ConfigError where `run`, a Training, has arguments that cannot work."""
+    if getattr(run.optimizer, "model", None) is not run.model:
+        raise ConfigError("fit: the optimizer is another model's; make it as Adam(model)")
+    loaders = {"loader": run.loader} if run.val is None else {"loader": run.loader, "val": run.val}
+    for name, found in loaders.items():
+        if not isinstance(found, DataLoader):
+            line = f"fit: {name} must be a DataLoader, got {type(found).__name__}"
+            raise ConfigError(f"{line}; make it as DataLoader(dataset, batch_size)")
+    given = {name: n for name, n in COUNTS_OR_NONE.items() if getattr(run, name) is not None}
+    try:
+        for name, least in {**COUNTS, **given}.items():
+            check_sizes("fit", least, **{name: getattr(run, name)})
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if run.plain and run.memory_limit is not None:
+        raise ConfigError("fit: plain pages keep to no memory_limit; leave one of them out")
+    if not is_number(run.label_smoothing, below=1):
+        raise ConfigError(f"fit: label_smoothing must be in [0, 1), got {run.label_smoothing!r}")
 
 
 class TrainingError(MinialexError):
@@ -119,3 +153,37 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
     if not math.isfinite(value):
         line = f"the {name} became {value} in epoch {progress.epoch + 1}, step {progress.batch};"
         raise TrainingError(f"{line} lower the learning rate (--lr) and start again")
+
+
+class Stop:
+    """Whether somebody asked the run to stop."""
+
+    asked = False
+
+    @contextlib.contextmanager
+    def on_signal(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Let Ctrl-C, SIGTERM and SIGHUP ask, while the block runs; `say` shows a line about it.
+
+        Python takes signals in the main thread only; in others they stay as they are.
+        """
+
+        def stop(number: int, frame: Any) -> None:
+            if not self.asked:
+                self.asked = True
+                with contextlib.suppress(RuntimeError):  # it came in the middle of another print
+                    say("stopping after this step (Ctrl-C again: at once, without a checkpoint)")
+            elif number != hang_up:  # which a terminal may say twice
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt
+
+        hang_up = getattr(signal, "SIGHUP", None)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hang_up and signal.getsignal(hang_up) is not signal.SIG_IGN:
+            numbers.append(hang_up)
+        takes = threading.current_thread() is threading.main_thread()
+        before = {n: signal.signal(n, stop) for n in numbers if takes}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)

@@ -8,7 +8,7 @@ What the folder holds:
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
-    last-1.safetensors  the one before it, should it be damaged
+    last-1.safetensors  the one before it, for the day when `last` is damaged
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
+from minialex.files import read_json, read_text, reason, write_text
 from minialex.train.config import Config, from_settings
-from minialex.train.files import read_text, reason, write_text
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
@@ -84,12 +84,11 @@ class RunFolder:
         run = cls(path)
         settings = run.settings()
         if isinstance(settings, dict) and "fit" in settings:
-            line = "was made by a program of your own; run your program again to resume it"
-            raise CheckpointError(f"{str(path)!r} {line}")
+            raise CheckpointError(f"{str(path)!r} is of a program of your own: run that again")
         try:
             return run, from_settings(settings)
         except TypeError as error:
-            raise run.damaged(error) from None
+            raise CheckpointError(f"{str(run.config)!r} is damaged ({error}); start anew") from None
 
     def check_new(self) -> None:
         """Raise ConfigError where the folder holds a run, or other files of our names."""
@@ -97,24 +96,14 @@ class RunFolder:
             line = f"holds a run already; continue it with --resume {self.path}"
             raise ConfigError(f"{str(self.path)!r} {line}, or choose another --out")
         if there := [name for name in NAMES.values() if os.path.lexists(self.path / name)]:
-            line = f"holds a {there[0]}, which a run would overwrite; choose another folder"
-            raise ConfigError(f"{str(self.path)!r} {line}")
+            raise ConfigError(f"{str(self.path)!r} holds a {there[0]}, which a run would overwrite")
 
     def settings(self) -> Any:
         """What config.json holds.  Raises CheckpointError where there is none."""
         try:
-            return json.loads(read_text(self.config))
-        except (FileNotFoundError, NotADirectoryError):
-            line = f"{str(self.path)!r} holds no run: it has no config.json"
-            raise CheckpointError(line) from None
-        except OSError as error:
-            raise CheckpointError(f"cannot read {str(self.config)!r}: {reason(error)}") from None
-        except (ValueError, RecursionError) as error:
-            raise self.damaged(error) from None
-
-    def damaged(self, error: Exception) -> CheckpointError:
-        """What to raise where config.json does not hold what it should."""
-        return CheckpointError(f"{str(self.config)!r} is damaged ({error}); start a new run")
+            return read_json(self.config)
+        except FileNotFoundError:
+            raise CheckpointError(f"{str(self.path)!r} holds no run: no config.json") from None
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write config.json."""
@@ -138,8 +127,7 @@ class RunFolder:
             rows = [{name: float(row[name]) for name in COLUMNS if row[name]} for row in found]
             rows = [{**row, "epoch": int(row["epoch"])} for row in rows]
         except (OSError, ValueError, OverflowError, KeyError, TypeError, csv.Error) as error:
-            line = f"{str(self.path)!r} has no history.csv that can be read ({reason(error)})"
-            raise CheckpointError(line) from None
+            raise CheckpointError(f"{str(self.history)!r}: {reason(error)}") from None
         if not rows:
             raise CheckpointError(f"{str(self.path)!r} has not finished an epoch yet")
         return rows

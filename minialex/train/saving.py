@@ -7,21 +7,24 @@ import contextlib
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
+from minialex.files import locked, remove_temporary
 from minialex.train import checkpoint
 from minialex.train.config import flag, options
-from minialex.train.files import locked, remove_temporary
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import header_of, load_weights, read_model
 from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
 
+# A save that takes longer than LONG seconds is not made again before SELDOM times as long.
+LONG, SELDOM = 0.5, 10
 SMALL = 10**7  # bytes of weights that are not worth a line
 OTHERS = 1 << 18  # bytes of the small files, and the headers of the large ones
 FIXED = {field.name for field in options() if not field.metadata["may_change"]}
@@ -33,7 +36,8 @@ class Saved:
 
     def __init__(self, run: Any):
         self.run = run
-        self.weights: dict[str, np.ndarray] | None = None
+        self.weights: dict[str, np.ndarray] | None = None  # the best, where no file has them yet
+        self.not_before = 0.0  # when it is time to save again
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
         vectors = (run.optimizer.theta, *run.optimizer.state.values())
@@ -87,13 +91,13 @@ class Saved:
         best, need = self.run.optimizer.theta.nbytes, self.needs(folder)
         if best >= SMALL:
             during, after = (best + n * self.last_bytes for n in (2, self.run.keep_last))
-            self.run.screen.line(f"disk: {show(during)} while it runs, {show(after)} after it")
+            line = f"{show_bytes(during)} while it runs, {show_bytes(after)} after it"
+            self.run.screen.line(f"disk: {line}")
         parents = filter(Path.exists, (folder.path, *folder.path.absolute().parents))
         free = shutil.disk_usage(next(parents)).free
         if free < need:
-            line = f"the disk of {str(folder.path)!r} has {show(free)} free, but the run needs"
-            line += f" {show(need)} at the moments when it saves; free some"
-            raise ConfigError(f"{line}, or choose another folder")
+            line = f"the disk has {show_bytes(free)} free, but the run needs {show_bytes(need)}"
+            raise ConfigError(f"{line} when it saves; free some, or choose another folder")
 
     def header(self) -> dict[str, Any]:
         """What a user of the weights must know."""
@@ -103,34 +107,53 @@ class Saved:
         """The tensors.  Raises TrainingError where they are not finite, and old ones are better."""
         for name, array in tensors.items():
             if array.size and not np.isfinite([array.min(), array.max()]).all():
-                line = f"{name} is not finite any more in epoch {self.run.progress.epoch + 1}, and"
-                line += " was not saved; lower the learning rate (--lr)"
-                raise TrainingError(f"{line} and start again")
+                line = f"{name} is not finite in epoch {self.run.progress.epoch + 1}, and not saved"
+                raise TrainingError(f"{line}; lower the learning rate (--lr) and start again")
         return tensors
 
-    def best(self) -> None:
-        """Keep the weights as they are now."""
-        weights, folder = self.finite(checkpoint.state_views(self.run.model)), self.folder
-        if folder is None:
-            self.weights = checkpoint.state_dict(self.run.model) if self.run.val else None
+    def is_due(self) -> bool:
+        """Whether to save after this epoch: not where that takes long and was done just now."""
+        is_last = self.run.progress.epoch + 1 >= self.run.epochs
+        return is_last or time.monotonic() >= self.not_before
+
+    def best(self, to_disk: bool = True) -> None:
+        """Keep the weights as they are now, in a file or in memory."""
+        views = self.finite(checkpoint.state_views(self.run.model))
+        if self.folder is None or not to_disk:
+            keeps = self.folder is not None or self.run.val
+            self.weights = checkpoint.state_dict(self.run.model) if keeps else None
             return
-        if not folder.last.exists():
+        if not self.folder.last.exists():
             self.last()  # so that there are no best weights without it
+        self.write_best(self.folder, views)
+
+    def write_best(self, folder: RunFolder, weights: dict[str, np.ndarray]) -> None:
+        """Write the file of the best weights."""
         folder.before.unlink(missing_ok=True)  # room for two of the best
         checkpoint.save_checkpoint(folder.best, weights, self.header())
+        self.weights = None
+
+    def write_waiting(self) -> None:
+        """Write the best weights, if they are only in memory and there is a folder."""
+        if self.folder is not None and self.weights is not None:
+            self.write_best(self.folder, self.weights)
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
-        run, folder = self.run, self.folder
+        run, folder, started = self.run, self.folder, time.monotonic()
         if folder is None:
             return
+        self.write_waiting()
         tensors = checkpoint.state_views(run.model)
         tensors |= {f"optimizer.{k}": to_cpu(v) for k, v in run.optimizer.state.items()}
         self.finite(tensors)
-        folder.before.unlink(missing_ok=True)
+        folder.before.unlink(missing_ok=True)  # room for the one that is written
         header = {**self.header(), "progress": vars(run.progress), "settings": run.settings}
         checkpoint.save_checkpoint(folder.last, tensors, header, keep=folder.before)
         folder.write_history(run.history)
+        now = time.monotonic()
+        if now - started > LONG:
+            self.not_before = now + SELDOM * (now - started)
 
     def finish(self) -> None:
         """Give the model its best weights, and drop what only a run under way needs."""
@@ -172,8 +195,7 @@ class Saved:
         now, before = run.settings or {}, header.get("settings") or {}
         for key in FIXED & now.keys() & before.keys():
             if now[key] != before[key]:
-                line = f"was trained with {flag(key)} {before[key]}, but config.json has {now[key]}"
-                raise CheckpointError(f"{name} {line}; put that back")
+                raise CheckpointError(f"{name} had {flag(key)} {before[key]}, not {now[key]}")
         if folder.best.exists():  # the end needs it, and should not be the first to find damage
             checkpoint.load_checkpoint(folder.best)
         for key, vector in moments.items():
@@ -194,8 +216,8 @@ class Saved:
         run, rows = self.run, folder.read_history()
         progress = run.progress = Progress(epoch=len(rows), history=rows)
         if not progress.is_over(found.get("fit", found)):
-            raise CheckpointError(f"{str(folder.path)!r} lacks last.safetensors, without which it"
-        f" cannot go on; begin a new run with its weights: --weights {folder.best}")  # fmt: skip
+            what = "lacks last.safetensors, without which it cannot go on; for a new run with its"
+            raise CheckpointError(f"{str(folder.path)!r} {what} weights: --weights {folder.best}")
         read_model(folder.best, into=run.model)
         progress.best_acc = max(row.get("val_acc", -1.0) for row in rows)
         progress.seconds = sum(len(run.loader.dataset) / row["images_per_s"] for row in rows)
@@ -207,11 +229,6 @@ class Saved:
             self.last()
         else:
             run.screen.line(f"{folder.path} is finished: nothing is left to train")
-
-
-def show(count: int) -> str:
-    """Bytes for a reader, such as "933 MB"."""
-    return show_bytes(count) if count >= 1e9 or count < 1e7 else f"{count / 1e6:.0f} MB"
 
 
 def told(run: Any) -> dict[str, Any]:
@@ -241,8 +258,7 @@ def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
     """Raise CheckpointError where a folder's run was told something else than this one."""
     before = found.get("fit") if isinstance(found, dict) else None
     if not isinstance(before, dict):
-        line = "holds a run of `minialex train`; resume it with --resume, or choose another folder"
-        raise CheckpointError(f"{str(path)!r} {line}")
+        raise CheckpointError(f"{str(path)!r} is of `minialex train`: resume it with --resume")
     for key in now:
         if key not in MAY_CHANGE and before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"

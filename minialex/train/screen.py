@@ -83,7 +83,8 @@ class TerminalBar(Bar):
     """A tqdm bar that never wraps, and vanishes when it is closed."""
 
     def __init__(self, name: str, images: int, done: int):
-        columns = min(terminal_columns(), COLUMNS) - 1  # in the last one, some terminals wrap
+        # One less, since some terminals wrap in the last one.
+        columns = min(terminal_columns(), COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
         self.name = shorten(name, self.most // 2)
         form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"

@@ -9,9 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minialex.data.download import alone_in, download
+from minialex.data.pets import download
 from minialex.data.sources import download_root
 from minialex.errors import ConfigError
+from minialex.files import locked
 from minialex.train.config import flag
 
 # The end of the name is the beginning of the file's SHA-256.
@@ -39,7 +40,7 @@ def torchvision_file(address: str = PUBLISHED, root: Path | None = None,
     """The published file: downloaded once, to the folder for downloads, and verified.
 
     Before that, `report` is called with a line that says where to.  `options` are those of
-    `download`, which raises DataError where it fails.
+    `download`, which raises DataError where it fails; OSError where the disk does.
     """
     name = address.rpartition("/")[2]
     path = (download_root() if root is None else root) / name
@@ -47,6 +48,7 @@ def torchvision_file(address: str = PUBLISHED, root: Path | None = None,
         report(f"downloading AlexNet's published weights, 244 MB, to {path}")
     digits = path.stem.rpartition("-")[2]
     how = {"progress": tqdm, "else_do": f"put it at {str(path)!r}", **options}
-    with alone_in(path.parent, "about 250 MB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent, wait=True):
         download(address, path, digits, MOST, **how)
     return path

@@ -137,20 +137,14 @@ def last_hidden(model: Layer, batches: Iterable[Array]) -> np.ndarray:
     `batches` yields the images, (N, H, W, C) at a time.  Raises ConfigError for a network without a
     Linear layer.
     """
-    with evaluating(model):
-        return np.concatenate([to_cpu(_before_the_last_linear(model, x)).copy() for x in batches])
-
-
-def _before_the_last_linear(model: Layer, x: Array) -> Array:
-    """Runs whole Sequentials where it can: accelerated, they work on several images at once."""
-    layers = [model] if chain(model) == [model] else list(model.children().values())
-    ends = [i for i, layer in enumerate(layers) if any(isinstance(p, Linear) for p in chain(layer))]
-    if not ends:
-        raise ConfigError("the network has no Linear layer, so it has no last hidden layer")
-    for layer in layers[: ends[-1]]:
-        x = layer(x)
-    last = layers[ends[-1]]
-    return x if isinstance(last, Linear) else _before_the_last_linear(last, x)
+    found = []
+    for x in batches:
+        trace = Trace(model, x)
+        ends = [i for i, layer in enumerate(trace.layers) if isinstance(layer, Linear)]
+        if not ends:
+            raise ConfigError("the network has no Linear layer, so it has no last hidden layer")
+        found.append(to_cpu([x, *trace.outputs][ends[-1]]).copy())
+    return np.concatenate(found)
 
 
 def nearest(queries: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -88,8 +88,7 @@ class Predictor:
             raise DataError(f"the network cannot take images {x.shape[1:]}: {error}") from None
         self.classes = self.classes or [str(c) for c in range(p.shape[1])]
         if p.shape[1] != len(self.classes):
-            text = f"names {len(self.classes)} classes, but its network has {p.shape[1]} scores"
-            raise CheckpointError(f"{str(self.path)!r} {text}")
+            raise CheckpointError(f"{self.path}: {len(self.classes)} names of {p.shape[1]} classes")
         return p
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -120,8 +119,7 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir() and not (path / "best.safetensors").is_file():
-        what = "has no best.safetensors; give a run's folder, or a checkpoint"
-        raise CheckpointError(f"folder {str(path)!r} {what}")
+        raise CheckpointError(f"folder {str(path)!r} has no best.safetensors; give a run's folder")
     return path / "best.safetensors" if path.is_dir() else path
 
 

@@ -5,7 +5,6 @@
 To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numbers.py`.
 """
 
-import functools
 import math
 import re
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from minialex.attach import device_of
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Shape, count_parameters, family, named_arrays
-from minialex.train.evaluation import evaluating
+from minialex.train.evaluation import evaluating, watching
 from minialex.train.memory import show_bytes, step_bytes
 from minialex.xp import to_device
 
@@ -39,22 +38,13 @@ def calls(model: Layer, shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
     """
     found: list[tuple[str, Layer, Shape, Shape]] = []
 
-    def forward(name: str, layer: Layer, x: Any) -> Any:
-        y, cache = type(layer).forward(layer, x)
+    def note(name: str, layer: Layer, x: Any, y: Any) -> None:
         found.append((name, layer, x.shape[1:], y.shape[1:]))
-        return y, cache
 
     dtypes = [owner[key].dtype for owner, key, _ in named_arrays(model.params)] or [np.float32]
     x = np.random.default_rng(0).standard_normal((1, *shape)).astype(dtypes[0])
-    leaves = list(model.leaves())
-    try:
-        for name, layer in leaves:
-            vars(layer)["forward"] = functools.partial(forward, name, layer)
-        with evaluating(model):
-            model.forward(to_device(x, device_of(model)))
-    finally:
-        for _, layer in leaves:
-            vars(layer).pop("forward", None)
+    with evaluating(model), watching(model, note):
+        model.forward(to_device(x, device_of(model)))
     return found
 
 

@@ -97,14 +97,15 @@ def test_this_checkout_against_itself(tmp_path):
     (tmp_path / "minialex.py").write_text("raise ValueError('this is another one')")
     out = tmp_path / "rows.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "benchmark.py"), f"--against={ROOT}"]
-    command += ["--image-size=67", "--batch-size=2", "--rounds=2", f"--json={out}"]
+    command += ["--variant=vgg", "--image-size=16", "--batch-size=2", "--rounds=2"]
+    command += [f"--json={out}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     train, inference = rows = json.loads(out.read_text())
     assert (train["phase"], inference["phase"]) == ("train", "inference")
     for row in rows:
-        assert (row["variant"], row["batch_size"], row["rounds"]) == ("ungrouped", 2, 2)
+        assert (row["variant"], row["batch_size"], row["rounds"]) == ("vgg", 2, 2)
         assert row["interval"][0] <= row["ratio"] <= row["interval"][1]
         assert row["ratio"] == pytest.approx(sum(row["ratios"]) / 2)
         for tree in ("ours", "other"):

@@ -121,7 +121,8 @@ def test_the_table_adds_up():
 SMALL = ["--width", "0.05", "--image-size", "67", "--batch-size", "2"]
 
 
-def test_as_a_program(capsys):
+def test_as_a_program(capsys, monkeypatch):
+    monkeypatch.setattr(program, "allow_tf32", lambda: None)  # not for the tests after this one
     assert program.main([*SMALL, "--tf32"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "a training step of AlexNet (ungrouped) on 2 images of 67 pixels"
@@ -129,6 +130,15 @@ def test_as_a_program(capsys):
     assert "at 67 TFLOP/s (494.5 in products) and 3,350 GB/s" in lines[-2]
     if DEVICE == "gpu":
         assert lines[-1].startswith("measured: ") and " ms, " in lines[-1]
+
+
+@pytest.mark.parametrize("options, expected", [([], ["ask"]), (["--tf32"], ["tf32", "ask"])])
+def test_what_is_measured_is_what_is_predicted(options, expected, monkeypatch):
+    calls = []
+    monkeypatch.setattr(program, "allow_tf32", lambda: calls.append("tf32"))
+    # Whoever asks whether there is a GPU makes a product, and CuPy chooses once in a process.
+    monkeypatch.setattr(program, "gpu_problem", lambda: calls.append("ask") or "there is none")
+    assert program.main([*SMALL, *options]) == 0 and calls == expected
 
 
 def test_another_gpu():

@@ -52,7 +52,7 @@ def test_histories_that_cannot_be_read(runs, tmp_path):
     file = runs[1] / "history.csv"
     for text in (None, "", "epoch\n1\n", ",".join(COLUMNS) + "\n"):
         file.unlink() if text is None else file.write_text(text)
-        with pytest.raises(CheckpointError, match=r"'.*run' has not? "):
+        with pytest.raises(CheckpointError, match=r"history.csv': |'.*run' has not "):
             command("curves", *runs, device=False)
 
 
@@ -94,13 +94,13 @@ def test_odd_places_are_one_line(runs, tmp_path, place, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
 def test_links_in_a_circle_are_one_line(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    with refused(CheckpointError, "no history.csv that can be read"):
+    with refused(CheckpointError, "history.csv': "):
         curves.main(curves.parser().parse_args([str(tmp_path / "loop")]))
 
 
 def test_a_pipe_in_place_of_a_history_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "history.csv")
-    with refused(CheckpointError, "no history.csv that can be read (it is no regular file)"):
+    with refused(CheckpointError, "history.csv': it is no regular file"):
         command("curves", tmp_path, device=False)
 
 
@@ -108,5 +108,5 @@ def test_a_pipe_in_place_of_a_history_is_refused_at_once(tmp_path):
 def test_a_history_of_odd_numbers_is_one_line(tmp_path, epoch):
     lines = [",".join(COLUMNS), f"{epoch},0.5,0.5,0.5,0.5,1"]
     (tmp_path / "history.csv").write_text("\n".join(lines))
-    with refused(CheckpointError, "no history.csv that can be read"):
+    with refused(CheckpointError, "history.csv': "):
         command("curves", tmp_path, device=False)

@@ -57,7 +57,7 @@ def test_ten_crops(folder, capsys):
 
 def test_other_classes_are_refused(folder, tmp_path):
     make_photos(tmp_path / "photos", names=("green", "red"))
-    with refused(ConfigError, "show green, red, but the network knows blue, red"):
+    with refused(ConfigError, "show green, red, the network knows blue, red"):
         command("evaluate", folder / "run", "--data", tmp_path / "photos")
     make_run(tmp_path / "bare", sees_red(), transform=None)
     with refused(CheckpointError, "no preprocessing"):
@@ -70,10 +70,10 @@ def test_without_names_the_number_of_classes_decides(folder, tmp_path, capsys):
     assert "(20 of 20)" in capsys.readouterr().out
     for classes in (1, 3):
         make_run(tmp_path / "other", lenet(classes), classes=None)
-        with refused(ConfigError, "show blue, red, but the network knows 0"):
+        with refused(ConfigError, "show blue, red, the network knows 0"):
             command("evaluate", tmp_path / "other", "--data", folder / "photos")
     make_run(tmp_path / "wrong", lenet(3), classes=("blue", "red"))
-    with refused(CheckpointError, "names 2 classes, but its network has 3 scores"):
+    with refused(CheckpointError, "2 names of 3 classes"):
         command("evaluate", tmp_path / "wrong", "--data", folder / "photos")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bad_input import refused
-from minialex.commands import options as page
+from minialex.commands import train as page
 from minialex.commands.train import parser
 from minialex.errors import ConfigError, DeviceError
 from minialex.gpu import devices
@@ -41,7 +41,7 @@ def given(*arguments):
 
 def help_of(name):
     """What --help says of an option, in one line."""
-    text = re.sub(r"\s+", " ", parser().format_help())
+    text = re.sub(r"\s+", " ", parser().format_help().partition("options:")[2])
     return re.search(rf"(?<= ){flag(name)}[ ,].*?\(default: .*?\)(?= (?:--|\w+:))", text)[0]
 
 

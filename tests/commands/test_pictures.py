@@ -1,21 +1,19 @@
 """minialex pictures: what is drawn for which network, and what is left out with a line."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from bad_input import refused
 from minialex.commands import pictures
 from minialex.commands.pictures import some_photos, verdict
 from minialex.data import CenterCrop, Compose, Resize, ToArray
-from minialex.errors import ConfigError, DataError
+from minialex.errors import CheckpointError, ConfigError
 from minialex.models import AlexNet
 from minialex.use.predict import Predictor
-from trained import command, lenet, make_photos, make_run, perceptron
+from trained import command, lenet, make_photos, make_run, perceptron, read_page
 
-ALL = ["activations.png", "attention.png", "neighbours.png", "filters.png"]
+ALL = ["the image", "convolution 1", "convolution 2", "what the", "saliency", "Grad-CAM",
+    "the nearest", "the 12"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,43 +27,56 @@ def folder(tmp_path_factory):
 
 
 def drawn(capsys, out, *arguments):
-    """The names of the pictures, and the other lines."""
+    """The headings of the page, and the lines beside its name."""
     assert command("pictures", *arguments, "--out", out) == 0
-    lines = capsys.readouterr().out.splitlines()
-    names = [Path(line).name for line in lines if line.startswith(str(out))]
-    for name in names:
-        picture = np.asarray(Image.open(out / name))
-        assert picture.std() > 10 and picture.shape[2] == 3
-    return names, [line for line in lines if not line.startswith(str(out))]
+    *lines, name = capsys.readouterr().out.splitlines()
+    assert name == str(out / "index.html")
+    headings, pictures = read_page(out / "index.html")
+    assert all(picture.shape[2] == 3 for picture, _ in pictures)
+    assert np.mean([picture.std() > 10 for picture, _ in pictures]) > 0.5
+    return [heading for heading in headings if heading], lines
+
+
+def same(headings, expected):
+    return len(headings) == len(expected) and all(map(str.startswith, headings, expected))
 
 
 def test_test_images_and_neighbours_come_from_the_data_of_the_run(folder, tmp_path, capsys):
-    assert drawn(capsys, tmp_path / "new" / "folder", folder / "run") == (ALL, [])
+    headings, lines = drawn(capsys, tmp_path / "new" / "folder", folder / "run")
+    assert same(headings, ALL) and not lines
     photo = folder / "photos" / "red" / "0.png"
-    assert drawn(capsys, tmp_path / "out", folder / "run", photo) == (ALL, [])
+    headings, lines = drawn(capsys, tmp_path / "out", folder / "run", photo)
+    assert same(headings, ALL) and not lines
+
+
+@pytest.mark.parametrize("more", [(), ("--limit", 9)])
+def test_pictures_of_a_run_on_drawings(tmp_path, capsys, more):
+    settings = {"data": "drawings", "seed": 0, "limit": 12}
+    make_run(tmp_path / "run", lenet(), classes=("cat", "dog"), settings=settings)
+    headings, lines = drawn(capsys, tmp_path / "out", tmp_path / "run", *more)
+    assert same(headings, ALL) and not lines
 
 
 def test_without_data_neighbours_are_left_out(folder, tmp_path, capsys):
     photos = folder / "photos"
     make_run(tmp_path / "fit", lenet(), settings={"fit": {"epochs": 3}})
     for run in (folder / "alone", tmp_path / "fit"):
-        names, lines = drawn(capsys, tmp_path / "out", run, photos)
-        assert names == [name for name in ALL if name != "neighbours.png"]
+        headings, lines = drawn(capsys, tmp_path / "out", run, photos)
+        assert same(headings, [*ALL[:6], *ALL[7:]])
         assert lines[0] == "8 of 12 photos, evenly spaced"
-        assert lines[1].startswith("no neighbours.png: ") and "--data" in lines[1]
-        assert drawn(capsys, tmp_path / "out", run, "--data", photos) == (ALL, [])
-        with refused(DataError, "--data"):
+        assert lines[1].startswith("neighbours: ") and "--data" in lines[1]
+        headings, lines = drawn(capsys, tmp_path / "out", run, "--data", photos)
+        assert same(headings, ALL) and not lines
+        with refused(ConfigError, "--data"):
             command("pictures", run, "--out", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_a_network_without_convolutions(folder, tmp_path, capsys):
     make_run(tmp_path / "run", perceptron())
-    names, lines = drawn(capsys, tmp_path / "out", tmp_path / "run", "--data", folder / "photos")
-    assert names == ["attention.png", "neighbours.png"]
-    assert [line.split(": ")[0] for line in lines] == [
-        "no activations.png", "attention.png", "no filters.png",
-    ]  # fmt: skip
+    headings, lines = drawn(capsys, tmp_path / "out", tmp_path / "run", "--data", folder / "photos")
+    assert same(headings, ["what the", "saliency", "the nearest"])
+    assert [line.split(": ")[0] for line in lines] == ["activations", "attention", "filters"]
 
 
 def test_what_training_changed(tmp_path, capsys):
@@ -73,16 +84,16 @@ def test_what_training_changed(tmp_path, capsys):
     model.features[0].params["weight"][0, 0, 0, 0] += 1  # the only thing that "training" changed
     transform = Compose((Resize(76), CenterCrop(67), ToArray()))
     make_photos(tmp_path / "photos")
-    pictures = []
+    pages = []
     for settings in (None, {"init": "he", "seed": 5}):
         run = make_run(tmp_path / "run", model, transform=transform, settings=settings)
         drawn(capsys, tmp_path / "out", run, tmp_path / "photos")
-        pictures.append(np.asarray(Image.open(tmp_path / "out" / "filters.png")))
-    one, two = pictures
-    assert two.shape == (2 * len(one) - 6, *one.shape[1:])
-    change = two[len(one) + 20 :]  # 4 filters: a red dot in the first, and nothing elsewhere
-    assert change[2, 8].tolist() == [255, 127, 127]
-    assert {tuple(p) for p in change[2:46, 54:98].reshape(-1, 3).tolist()} == {(127, 127, 127)}
+        pages.append([picture for picture, _ in read_page(tmp_path / "out" / "index.html")[1]])
+    one, two = pages
+    assert len(two) == len(one) + 4
+    dot, *others = two[-4:]  # 4 filters: a red dot in the first, and nothing elsewhere
+    assert dot.shape == (11, 11, 3) and dot[0, 0].tolist() == [255, 127, 127]
+    assert all((other == 127).all() for other in others)
 
 
 def test_truths_and_choices(folder, capsys):
@@ -96,10 +107,10 @@ def test_truths_and_choices(folder, capsys):
     assert [truth for *_, truth in chosen] == [None]
 
 
-def test_a_picture_that_cannot_be_written_costs_no_other(folder, tmp_path, capsys):
-    (tmp_path / "out" / "activations.png").mkdir(parents=True)
-    names, lines = drawn(capsys, tmp_path / "out", folder / "run")
-    assert names == ALL[1:] and lines == ["no activations.png: Is a directory"]
+def test_a_page_that_cannot_be_written(folder, tmp_path):
+    (tmp_path / "out" / "index.html").mkdir(parents=True)
+    with refused(CheckpointError, "index.html"):
+        command("pictures", folder / "run", "--out", tmp_path / "out")
 
 
 def test_a_folder_that_cannot_be_made(folder, tmp_path):

@@ -100,7 +100,8 @@ def test_photos_in_data_are_the_default(capsys, tmp_path):
 
 def test_weights_know_the_whole_transform_beside_a_cache_of_decoded_images(capsys):
     assert train([*NEW, "--epochs=2", "--cache"]) == 0
-    assert "decoded images are kept" in capsys.readouterr().out
+    kept = "photos: 0.0 GB in the GPU's memory" if DEVICE == "gpu" else "decoded images are kept"
+    assert kept in capsys.readouterr().out
     steps = load_checkpoint(Path("run/best.safetensors"))[1]["transform"]
     assert [step["name"] for step in steps] == ["Resize", "CenterCrop", "ToArray", "Normalize"]
 
@@ -252,7 +253,7 @@ def test_a_run_of_a_program_of_the_users_is_not_resumed_here(capsys):
     mx.fit(model, mx.DataLoader(data, 2), mx.Adam(model), epochs=1, run="run", device="cpu")
     capsys.readouterr()
     assert train(["--resume=run"]) == 2
-    assert "run your program again to resume it" in error_of(capsys)
+    assert "run that again" in error_of(capsys)
 
 
 def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):
@@ -275,7 +276,7 @@ def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, m
     (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
     best = sum(array.nbytes for array in tensors("run", "best").values())
     after = best * (2 + states) if keep else best
-    sizes = (saving.show(best * (3 + 2 * states)), saving.show(after))
+    sizes = (saving.show_bytes(best * (3 + 2 * states)), saving.show_bytes(after))
     assert line == "disk: {} while it runs, {} after it".format(*sizes)
     found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
     assert found == pytest.approx(after, rel=0.05)

@@ -22,7 +22,8 @@ def test_a_drawing_is_an_rgb_image_with_its_label():
     for image, label in drawings:
         assert isinstance(image, Image.Image) and image.mode == "RGB" and image.size == (64, 64)
         assert type(label) is int
-    assert [label for _, label in drawings] == [0, 1, 0, 1]
+    assert [label for _, label in drawings] == drawings.labels.tolist() == [0, 1, 0, 1]
+    assert Drawings(2, start=3).labels.tolist() == [1, 0]
     assert drawings[0][0].size != Drawings(1)[0][0].size == (256, 256)
 
 

@@ -270,7 +270,7 @@ def test_missing_folder_and_pipe(tmp_path):
         open_rgb(tmp_path)
     with refused(DataError, "pipe.jpg", "not a regular file"):
         open_rgb(tmp_path / "pipe.jpg")
-    with refused(DataError, "null byte"):
+    with refused(DataError, "embedded null"):
         open_rgb("a\0b.jpg")
 
 

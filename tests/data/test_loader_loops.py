@@ -10,34 +10,19 @@ from minialex.data import (
     DataLoader,
     Drawings,
     Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
     ToArray,
 )
 from minialex.errors import ConfigError, DataError
 from noise_pictures import (  # noqa: F401 -- a fixture
+    TRANSFORM,
+    WORKERS,
     Pictures,
+    loader,
     loading_threads,
     no_thread_is_left,
     noise,
+    same,
 )
-
-TRANSFORM = Compose([RandomCrop(8), RandomHorizontalFlip(), ToArray()])
-WORKERS = [0, 1, 2, 4]
-
-
-def loader(dataset=None, batch_size=4, **options):
-    return DataLoader(
-        dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options
-    )
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        np.array_equal(p, q)
-        for one, two in zip(a, b, strict=True)
-        for p, q in zip(one, two, strict=True)
-    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -22,8 +22,7 @@ from minialex.data import (
 )
 from minialex.data.pixels import needed_side
 from minialex.train.config import Config
-from minialex.train.preprocessing import evaluation_transform, training_transform
-from minialex.train.setup import make_loaders
+from minialex.train.setup import evaluation_transform, make_loaders, training_transform
 from minialex.use.predict import Predictor
 from trained import lenet, make_run
 
@@ -57,7 +56,7 @@ def kinds():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The same files in each class of each part."""
+    """All kinds in a class of each part; the other class has two of them."""
     folder = tmp_path_factory.mktemp("kinds")
     first = folder / "train" / "a"
     first.mkdir(parents=True)
@@ -66,8 +65,11 @@ def folder(tmp_path_factory):
             image.save(first / file, **options)
         except (KeyError, OSError):
             assert file.endswith(".avif")  # an older Pillow
-    for other in ("train/b", "test/a", "test/b"):
-        shutil.copytree(first, folder / other)
+    shutil.copytree(first, folder / "test" / "a")
+    for other in ("train/b", "test/b"):
+        (folder / other).mkdir()
+        for file in ("rgb.jpg", "rgb.png"):
+            shutil.copy(first / file, folder / other)
     return folder
 
 
@@ -93,7 +95,7 @@ def test_training_evaluation_and_prediction_see_the_same(folder, tmp_path, side)
     cached = DataLoader(source.test, 3, middle)
     keep_decoded([cached], tmp_path)
     seen = {}
-    for path in sorted((folder / "test/b").iterdir()):
+    for path in sorted((folder / "test/a").iterdir()):
         seen[path.name] = predictor.batch([predictor.open(path)])[0]
         again = predictor.batch([open_rgb(path, round(side * 256 / 227))])[0]
         assert np.array_equal(again, seen[path.name]), path

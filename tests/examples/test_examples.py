@@ -16,20 +16,42 @@ ROOT = Path(mx.__file__).parents[1]
 SHORT = ("loop_by_hand.py", "own_network.py", "own_layer.py")
 
 
-# As `python examples/...` does, but with few drawings.
-FEW = """import runpy, sys
+# As `python examples/...` does, but with drawings that were drawn for all examples at once.
+PROGRAM = """import runpy, sys
 import minialex as mx
-Drawings = mx.Drawings
-mx.Drawings = lambda length, **where: Drawings(min(length, 320), **where)
-sys.argv = sys.argv[1:]
+import numpy as np
+from PIL import Image
+
+drawn, Drawings = np.load(sys.argv[1]), mx.Drawings
+
+def shared(length, *, size, start=0):
+    if size != drawn.shape[1] or start + length > len(drawn):
+        return Drawings(length, size=size, start=start)
+    return [(Image.fromarray(drawn[i]), i % 2) for i in range(start, start + length)]
+
+mx.Drawings = shared
+sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run(name, folder, *arguments, few=False):
-    """The lines that an example prints, started in `folder`."""
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The file of the drawings, which take longer than any example's training."""
+    path = tmp_path_factory.mktemp("drawn") / "drawings.npy"
+    np.save(path, np.stack([np.asarray(image) for image, _ in mx.Drawings(3500, size=28)]))
+    return path
+
+
+@pytest.fixture
+def run(drawn, tmp_path):
+    """run(name, *arguments): the lines that an example prints, started in `tmp_path`."""
+    return lambda *words: program(drawn, tmp_path, *words)
+
+
+def program(drawn, folder, name, *arguments):
     done = subprocess.run(
-        [sys.executable, *["-c", FEW] * few, str(ROOT / "examples" / name), *arguments],
+        [sys.executable, "-c", PROGRAM, str(drawn), str(ROOT / "examples" / name), *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -53,19 +75,19 @@ def test_an_example_is_short_and_says_how_it_is_run(name):
     assert f"\n    python examples/{name} " in text.split('"""')[1]
 
 
-def test_loop_by_hand(tmp_path):
-    lines = run("loop_by_hand.py", tmp_path, "3")
+def test_loop_by_hand(run, tmp_path):
+    lines = run("loop_by_hand.py", "2")
     (untrained,), *trained = accuracies(lines)
-    assert 40 < untrained < 60 and len(trained) == 3 and trained[-1][0] > 70
+    assert 40 < untrained < 60 and len(trained) == 2 and trained[-1][0] > 70
     assert lines[-2] == "shown   " + "cat dog " * 7 + "cat dog"
     assert set(lines[-1].split()) == {"it", "says", "cat", "dog"}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_own_network_is_trained_resumed_and_asked(tmp_path):
+def test_own_network_is_trained_resumed_and_asked(run, tmp_path):
     best = tmp_path / "runs" / "lenet" / "best.safetensors"
     for epochs in ("1", "2"):
-        more = run("own_network.py", tmp_path, epochs, few=True)
+        more = run("own_network.py", epochs)
         trained = [line[:9] for line in more if line.startswith("epoch")]
         assert trained == [f"epoch {epochs}/{epochs}"]
     for k, line in enumerate(more[-6:]):
@@ -77,8 +99,8 @@ def test_own_network_is_trained_resumed_and_asked(tmp_path):
     np.testing.assert_allclose(accuracies(more[-6:]), shares, atol=0.06)
 
 
-def test_own_layer(tmp_path):
-    lines = run("own_layer.py", tmp_path, "1")
+def test_own_layer(run, tmp_path):
+    lines = run("own_layer.py", "1")
     assert sum("76 derivatives are right" in line for line in lines[:2]) == 2
     assert re.fullmatch(r"[\d.]+% without it, [\d.]+% with it", lines[-1])
     assert accuracies(lines[-1:])[0][0] < accuracies(lines[-1:])[0][1]

@@ -20,9 +20,11 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 import improvements
+import programme
 from minialex.commands.main import run_main
 from plan import Design
 
+programme.MEASURED = 0.05
 improvements.SMALL = Design(width=1 / 16, side=67, images=12, test_images=4, epochs=2)
 if __name__ == "__main__":
     sys.argv = ["improvements.py", "lrn", "--seeds", "16", "--budget", "1000", "--out", "out"]

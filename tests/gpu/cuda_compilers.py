@@ -39,24 +39,26 @@ class CompileError(Exception):
     """The compiler's messages."""
 
 
-def nvcc(source, arch, kind="cubin"):
-    """The `source` as "cubin", machine code, or "ptx", assembler text; in bytes.  Raises
-    CompileError."""
+def nvcc(source, arch, kind="cubin", options=()):
+    """The `source` as "cubin", machine code, or "ptx", assembler text, or the "report" of what its
+    kernels need; in bytes.  Raises CompileError."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder) / "kernels.cu"
         at.write_text(source)
-        flags = [*_options(), f"-arch=sm_{arch}", f"-{kind}", "-o", at.with_suffix(".out"), at]
+        flags = [*_options(), *options, f"-arch=sm_{arch}", "-o", at.with_suffix(".out"), at]
+        flags += ["-cubin", "-Xptxas", "-v"] if kind == "report" else [f"-{kind}"]
         done = subprocess.run(["nvcc", *flags], capture_output=True, text=True)
         if done.returncode:
             raise CompileError(done.stdout + done.stderr)
-        return at.with_suffix(".out").read_bytes()
+        return done.stderr.encode() if kind == "report" else at.with_suffix(".out").read_bytes()
 
 
-def nvrtc(source, arch, kind="cubin"):
+def nvrtc(source, arch, kind="cubin", options=()):
     """The same by NVRTC, which is what CuPy uses."""
     library, program, size = C.CDLL(_nvrtc_library()), C.c_void_p(), C.c_size_t()
     headers = Path(_nvrtc_library()).parents[1] / "include"
-    flags = (*_options(), f"-I{headers}", "-default-device", f"-arch=sm_{arch}")
+    flags = (*_options(), *options, f"-I{headers}", "-default-device", f"-arch=sm_{arch}")
+    flags += ("--ptxas-options=-v",) if kind == "report" else ()
     options = [flag.encode() for flag in flags]
     library.nvrtcCreateProgram(C.byref(program), source.encode(), b"kernels.cu", 0, None, None)
     failed = library.nvrtcCompileProgram(
@@ -72,9 +74,23 @@ def nvrtc(source, arch, kind="cubin"):
     try:
         if failed:
             raise CompileError(text("ProgramLog").decode())
-        return text("CUBIN" if kind == "cubin" else "PTX")
+        return text({"cubin": "CUBIN", "ptx": "PTX", "report": "ProgramLog"}[kind])
     finally:
         library.nvrtcDestroyProgram(C.byref(program))
+
+
+def needs(report):
+    """{kernel: (registers of a thread, bytes that it spills, bytes of shared memory)} of a report.
+
+    Spilled is what did not fit into registers: what is written to slow memory and read again.
+    """
+    found = {}
+    for part in report.decode().split("Compiling entry function '")[1:]:
+        spilled = map(int, re.findall(r"(\d+) bytes spill", part))
+        shared = re.findall(r"(\d+) bytes smem", part) or ["0"]
+        registers = int(re.findall(r"Used (\d+) registers", part)[0])
+        found[part.partition("'")[0]] = registers, sum(spilled), int(shared[0])
+    return found
 
 
 def found():

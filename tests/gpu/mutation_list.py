@@ -1,12 +1,15 @@
 """The mutations of mutations.py: single places of the package that carry the GPU path, and what is
 left without.
 
-Each names the tests that are about it; any of them may be the one that fails.  Our kernels have no
-atomics and no barriers, since each number is gathered by the thread that owns it (see `Kernel`); in
-their place stand the sums, the loops that gather, and a thread that writes outside what it owns.
+Each names the tests that are about it; any of them may be the one that fails.  But for those of
+implicit.cu, our kernels have no atomics and no barriers, since each number is gathered by the
+thread that owns it (see `Kernel`); in their place stand the sums, the loops that gather, and a
+thread that writes outside what it owns.
 """
 
-from typing import NamedTuple
+from implicit_mutations import IMPLICIT_MUTATIONS
+from patterns import Mutation
+from photo_mutations import PHOTO_MUTATIONS
 
 FORMS, OTHER, KERNELS, ACCELERATED, COSTS, COPIES, OPTIONS = (
     f"tests/gpu/test_{name}.py"
@@ -33,20 +36,6 @@ WINDOWS, POOL, NAN, RELU, LRN = (
     )
 )  # fmt: skip
 ENTROPY, RANDOM = f"{OTHER}::test_cross_entropy", f"{OTHER}::test_random_numbers"
-
-
-class Mutation(NamedTuple):
-    """In `place`, a function of `file` or "" for all of it, `old` becomes `new` (see patterns.py).
-
-    One of `tests`, node ids or files, should then fail.
-    """
-
-    file: str
-    place: str
-    what: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
 
 
 MUTATIONS = [
@@ -167,7 +156,7 @@ MUTATIONS = [
     Mutation(
         "attach.py", "accelerate", "one product less: a first layer passes its gradient on",
         "$first.input_grad = input_grad", "pass",
-        (f"{COSTS}::test_one_two_dimensional_product_per_convolution_group_and_direction",),
+        (f"{COSTS}::test_one_two_dimensional_product_per_layer_and_direction",),
     ),
     Mutation(
         "commands/train.py", "prepare_machine", "TF32 is for those who ask: it is always on",
@@ -226,7 +215,7 @@ MUTATIONS = [
     # -------------------------------------------------------------------- the same numbers
     Mutation(
         "gpu/pool.cu", "maxpool_forward", "the first of a window: none is larger than 0",
-        "$first < 0 || $v > $best", "$v > $best", (POOL,),
+        "first || $v > $best", "$v > $best", (POOL,),
     ),
     Mutation(
         "gpu/pool.cu", "maxpool_forward", "not a number: max pooling passes over it",
@@ -258,4 +247,6 @@ MUTATIONS = [
         "gpu/optim.py", "Adam.update", "the bias correction of Adam's kernel",
         "lr * $c / ($$b)", "lr * $c", (f"{OTHER}::test_optimizers",),
     ),
+    *IMPLICIT_MUTATIONS,
+    *PHOTO_MUTATIONS,
 ]  # fmt: skip

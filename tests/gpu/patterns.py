@@ -13,6 +13,7 @@ event.
 
 import ast
 import re
+from typing import NamedTuple
 
 PYTHON = re.compile(
     r"""\s+ | \\\n | \#[^\n]* |                                          # not a token
@@ -28,6 +29,20 @@ CUDA = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 OPENING, CLOSING = "([{", ")]}"
+
+
+class Mutation(NamedTuple):
+    """In `place`, a function of `file` or "" for all of it, `old` becomes `new` (see above).
+
+    One of `tests`, node ids or files, should then fail.
+    """
+
+    file: str
+    place: str
+    what: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
 
 
 class PatternError(Exception):

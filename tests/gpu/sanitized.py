@@ -58,10 +58,23 @@ def steps():
 
 
 def kernels():
-    """All of test_forms.py: odd shapes, strides, layouts."""
+    """All of test_forms.py: odd shapes, strides, layouts; and photos of odd sizes.
+
+    A kernel touches the same numbers whatever their type, so one sanitizer sees it with float32 and
+    narrow indices, the other with float64 and wide ones: each combination is a kernel to compile.
+    """
     import pytest
 
-    sys.exit(pytest.main(["--device", "gpu", str(Path(__file__).with_name("test_forms.py"))]))
+    folder = Path(__file__).parent
+    photos = folder / "test_photos.py::test_the_batches_of_the_loader_to_the_bit"
+    cases = ("of any shape-a later Pillow", "crops over the border-Pillow as it is")
+    photos = [f"{photos}[{case}]" for case in cases]
+    chosen = {
+        "thread": "not float64 and not long",
+        "address": "long and not float32 or test_photos",
+    }[sys.argv[1]]
+    forms = str(folder / "test_forms.py")
+    sys.exit(pytest.main(["--device", "gpu", "-k", chosen, forms, *photos]))
 
 
 def planted(body):

@@ -1,16 +1,19 @@
 """Every kernel of a training step, CuPy's and our own, through NVIDIA's compilers: no GPU is needed
 for that."""
 
+import numpy as np
 import pytest
 
 import cuda_compilers
-from device import has_gpu
+from device import has_gpu, on_device
 
 if has_gpu():
     pytest.skip("a real GPU compiles its kernels itself", allow_module_level=True)
 
 from cuda_compilers import ARCHITECTURES, CompileError, merged
+from cupyemu import kernels
 from minialex.gpu import kernel as kernel_module
+from minialex.gpu.photos import GpuPhotos
 from minialex.models import VARIANTS
 from step_costs import Steps
 
@@ -29,12 +32,13 @@ def compile(request):
 @pytest.fixture(scope="module")
 def sources():
     """Of all kernels that training steps of the three variants launch, with narrow and with wide
-    indices."""
+    indices; those of implicit.cu have a test of their own."""
     found = []
     for limit in (kernel_module.LARGEST_INT32, 0):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernel_module, "LARGEST_INT32", limit)
-            runs = [Steps(variant, 1) for variant in VARIANTS] + [Steps("owt", 1, optimizer="sgd")]
+            runs = [Steps(variant, 1, algorithm="im2col") for variant in VARIANTS]
+            runs.append(Steps("owt", 1, optimizer="sgd", algorithm="im2col"))
             found += [kernel.source for steps in runs for kernel, _ in steps.kernels]
     return list(dict.fromkeys(found))
 
@@ -63,6 +67,25 @@ def test_no_instruction_of_float64(compile, sources):
     """Not even where no word names it: `x * 0.5` is one."""
     assert b".f64" not in compile(merged(sources), ARCHITECTURES[0], "ptx")
     assert b".f64" in compile(merged([*sources, PLANTED.format("0.7")]), ARCHITECTURES[0], "ptx")
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_kernels_of_photos_compile(compile, arch, monkeypatch):
+    """Of which only the one for a few numbers per image may compute with float64."""
+    view = np.array([[0, 0, 9, 9, 1, 1, 8, 8, 0]], np.int32)
+    photos = GpuPhotos([(on_device(np.zeros((9, 9, 3), np.uint8)), 0)], (5, 5))
+    for limit in (kernel_module.LARGEST_INT32, 0):
+        monkeypatch.setattr(kernel_module, "LARGEST_INT32", limit)
+        photos.cut(on_device(view), view)
+    sources = {
+        name: list(
+            {one.source for one in kernels.loaded if one.name.startswith(f"minialex_{name}")}
+        )
+        for name in ("cut", "find_taps")
+    }
+    assert min(len(found) for found in sources.values()) >= 2  # other tests may have more
+    assert compile(merged([*sources["cut"], *sources["find_taps"]]), arch).startswith(b"\x7fELF")
+    assert b".f64" not in compile(merged(sources["cut"]), arch, "ptx")
 
 
 def test_a_kernel_that_does_not_compile_is_named(compile, sources):

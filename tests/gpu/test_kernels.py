@@ -23,7 +23,12 @@ KERNELS = {
     for kernel in vars(module).values()
     if isinstance(kernel, Kernel)
 }
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.cu"))}
+INT32 = ("implicit.cu", "tiles.cu")  # count in 32 bits alone: implicit.can refuses more
+SOURCES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in sorted(FOLDER.glob("*.cu"))
+    if path.name not in INT32
+}
 
 
 def test_arrays_above_two_billion_numbers_get_wide_indices():
@@ -62,11 +67,15 @@ def test_every_source_is_a_kernels_and_every_kernels_function_is_there():
     used = {text: name for name, text in SOURCES.items()}
     assert {used[kernel.functions] for kernel in KERNELS.values()} == SOURCES.keys()
     for kernel in KERNELS.values():
-        called = re.findall(r"(\w+)(?:<T>)?\(", kernel.body)
+        called = re.findall(r"(\w+)(?:<\w+>)?\(", kernel.body)
         assert any(re.search(rf"__device__ .*\b{name}\(", kernel.functions) for name in called)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+# A few numbers per row and column of an image, which have to be Pillow's to the bit.
+FLOAT64 = {"find_taps"}
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - FLOAT64))
 def test_no_constant_in_a_kernel_is_a_float64(name):
     text = code(KERNELS[name].functions + KERNELS[name].body)
     assert re.findall(r"(?<!\bT\()\b\d+(?:\.\d*|e-?\d)(?!\d*f)", text) == []

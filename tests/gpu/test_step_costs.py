@@ -9,23 +9,24 @@ if has_gpu():
 
 from step_costs import WARM_UP, Steps
 
-# Products: forward, weight and input gradient of each convolution (per group) and Linear; conv1
-# passes nothing on.
-GEMMS = {"2012": 2 + 6 + 3 + 6 + 6 + 9, "ungrouped": 2 + 4 * 3 + 9, "owt": 2 + 4 * 3 + 9}
-LAUNCHES = {"2012": 144, "ungrouped": 86, "owt": 86}  # products included
+# cuBLAS's products: forward, weight and input gradient of each Linear.
+GEMMS = 9
+# And with im2col, of each convolution (per group); conv1 passes nothing on.
+OF_IM2COL = {"2012": 2 + 6 + 3 + 6 + 6, "ungrouped": 2 + 4 * 3, "owt": 2 + 4 * 3}
+LAUNCHES = {"2012": 66, "ungrouped": 58, "owt": 58}  # products included
 OWN = {
-    "cross_entropy", "dropout", "finish", "im2col", "col2im", "maxpool_forward", "maxpool_backward",
-    "relu_backward",
+    "cross_entropy", "dropout", "finish", "maxpool_forward", "maxpool_backward", "relu_backward",
 }  # fmt: skip
+IMPLICIT = {"conv_forward": 5, "conv_dw": 5, "sum_parts": 5, "conv_dx": 4}
 
 
 @pytest.fixture(
-    scope="module", params=[(variant, "adam") for variant in GEMMS] + [("ungrouped", "sgd")]
+    scope="module", params=[(variant, "adam") for variant in LAUNCHES] + [("ungrouped", "sgd")]
 )
 def steps(request):
-    """Twenty training steps after two to warm up."""
+    """Five training steps after two to warm up."""
     variant, optimizer = request.param
-    steps = Steps(variant, 20, optimizer=optimizer)
+    steps = Steps(variant, 5, optimizer=optimizer)
     steps.variant, steps.optimizer = variant, optimizer
     return steps
 
@@ -42,9 +43,17 @@ def test_no_waiting_no_float64_and_one_copy_from_pinned_memory(steps):
     assert found["bytes_h2d"] == images + 4 * 8
 
 
-def test_one_two_dimensional_product_per_convolution_group_and_direction(steps):
-    assert steps.counts[0]["gemms"] == GEMMS[steps.variant]
+def test_one_two_dimensional_product_per_layer_and_direction(steps):
+    assert steps.counts[0]["gemms"] == GEMMS
     assert steps.counts[0]["gemms_batched"] == 0
+    assert {name: steps.by_name()[name] for name in IMPLICIT} == IMPLICIT
+
+
+@pytest.mark.parametrize("variant", OF_IM2COL)
+def test_with_im2col_one_product_more_per_convolution_group_and_direction(variant):
+    steps = Steps(variant, 2, algorithm="im2col")
+    assert steps.counts[0]["gemms"] == GEMMS + OF_IM2COL[variant] + 5  # the biases' gradients
+    assert steps.counts[0]["gemms_batched"] == 0 == steps.by_name()["conv_forward"]
 
 
 def test_launches(steps):
@@ -65,7 +74,7 @@ def test_our_own_kernels_are_used(steps):
 
 
 def test_memory_does_not_grow(steps):
-    assert len(steps.live) == 20 and len(set(steps.live)) == 1
+    assert len(steps.live) == 5 and len(set(steps.live)) == 1
 
 
 def test_a_logged_step_waits_once():
@@ -79,12 +88,12 @@ def test_a_logged_step_waits_once():
 # The two parts of the formula: a large batch of a narrow network, a small batch of a wide one, and
 # chunks.
 MEMORY = [
-    ("2012", {"batch_size": 16}), ("ungrouped", {"batch_size": 16}), ("owt", {"batch_size": 16}),
-    ("ungrouped", {"width": 1 / 2, "batch_size": 32}),
-    ("ungrouped", {"width": 1 / 4, "batch_size": 2}),
+    ("2012", {"batch_size": 8}), ("ungrouped", {"batch_size": 8}), ("owt", {"batch_size": 8}),
+    ("ungrouped", {"width": 1 / 4, "batch_size": 3}), ("2012", {"algorithm": "im2col"}),
+    ("ungrouped", {"width": 1 / 2, "batch_size": 32, "algorithm": "im2col"}),
     ("ungrouped", {"optimizer": "sgd", "batch_size": 1}),
-    ("2012", {"batch_size": 16, "memory_limit": 8_000_000}),
-    ("owt", {"batch_size": 9, "memory_limit": 5_000_000}),
+    ("2012", {"batch_size": 16, "memory_limit": 8_000_000, "algorithm": "im2col"}),
+    ("owt", {"batch_size": 9, "memory_limit": 5_000_000, "algorithm": "im2col"}),
 ]  # fmt: skip
 
 
@@ -92,5 +101,5 @@ MEMORY = [
 def test_peak_of_memory(variant, options):
     steps = Steps(variant, 2, **options)
     limit = options.get("memory_limit")
-    assert (steps.run.chunks.size < options["batch_size"]) == (limit is not None)
+    assert (steps.run.chunks.size < options.get("batch_size", 4)) == (limit is not None)
     assert 0.95 * steps.formula() <= steps.peak <= steps.formula() <= (limit or steps.formula())

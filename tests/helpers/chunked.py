@@ -2,8 +2,8 @@
 
 from minialex.losses import softmax_cross_entropy
 from minialex.optim import SGD
-from minialex.train.chunks import Chunks
 from minialex.train.loop import Training
+from minialex.train.memory import Chunks
 from minialex.train.progress import Meter, Progress
 
 

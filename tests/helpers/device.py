@@ -6,6 +6,7 @@ alone (images, checkpoints, schedules) never pass through here.
 """
 
 import ctypes
+import functools
 import os
 
 import numpy as np
@@ -29,11 +30,19 @@ def has_gpu():
 
 
 def emulate():
-    """Without a GPU, put the emulated one in its place.  Raises cupyemu.CannotEmulate."""
+    """Without a GPU, put the emulated one in its place.  Raises cupyemu.CannotEmulate.
+
+    Emulated tensor cores are slow: there the kernels multiply without them, except where a test
+    asks for them (test_implicit.py).
+    """
     import cupyemu
 
     if not has_gpu():
         cupyemu.install()
+        from minialex.gpu import implicit
+
+        plain = functools.wraps(implicit.arithmetic)(lambda: implicit.FLOAT32)
+        implicit.arithmetic = plain
 
 
 if DEVICE == "gpu":

@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minialex.data import ColourShift, Normalize, RandomCrop, ToArray
+from minialex.data import (
+    ColourShift,
+    Compose,
+    DataLoader,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    ToArray,
+)
 from minialex.errors import DataError
 
 CROPS = (RandomCrop(8), ToArray())
 PAPER = (*CROPS, ColourShift(((0.2, 0.2, 0.2),)), Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+TRANSFORM = Compose([RandomCrop(8), RandomHorizontalFlip(), ToArray()])
+WORKERS = [0, 1, 2, 4]
 
 
 def generator(seed=0):
@@ -40,6 +50,21 @@ class Pictures:
         if index in self.bad:
             raise DataError(f"picture {index} is damaged")
         return noise(self.size, self.size, seed=index), index % 2
+
+
+def loader(dataset=None, batch_size=4, **options):
+    return DataLoader(
+        dataset or Pictures(), batch_size, options.pop("transform", TRANSFORM), **options
+    )
+
+
+def same(a, b):
+    """Whether two lists of batches hold the same numbers."""
+    return len(a) == len(b) and all(
+        np.array_equal(p, q)
+        for one, two in zip(a, b, strict=True)
+        for p, q in zip(one, two, strict=True)
+    )
 
 
 def loading_threads():

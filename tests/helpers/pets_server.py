@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
+from bad_input import snapshot
 from minialex.data import download_pets
 
 HEAD = "# Image CLASS-ID SPECIES BREED-ID\n"
@@ -128,8 +129,8 @@ class Server:
                 handler.wfile.write(body[k : k + 1])
                 if self.over.wait(self.drip):
                     return
-        end = len(body) if self.cut is None else first + self.cut
-        handler.wfile.write(body[first:end])
+            end = len(body) if self.cut is None else first + self.cut
+            handler.wfile.write(body[first:end])
 
     def sums(self):
         return {name: hashlib.sha256(body).hexdigest() for name, body in self.files.items()}
@@ -137,3 +138,13 @@ class Server:
     def get(self, root, **options):
         own = {"base_url": self.url, "sha256": self.sums(), "timeout": 20}
         return download_pets(root, **own | options)
+
+
+def check_arranged(root):
+    """`root` holds the photos as they should be in the end, and nothing else."""
+    found = snapshot(root / "pets")
+    assert b"CC BY-SA 4.0" in found.pop(type(root)("README.txt"))
+    assert {p.as_posix() for p in found} == ARRANGED
+    assert all(content == photo(p.stem) for p, content in found.items())
+    # Archives and unfinished folders are gone.
+    assert sorted(p.name for p in root.iterdir()) == ["pets"]

@@ -16,10 +16,9 @@ from minialex.commands.main import run_main
 from minialex.data import Drawings, Source
 from minialex.train.config import Config
 from minialex.train.loop import Training
-from minialex.train.preprocessing import measure_colours
 from minialex.train.recipes import make_optimizer
 from minialex.train.screen import Bar, Silent
-from minialex.train.setup import fit_options, make_loaders, make_model
+from minialex.train.setup import fit_options, make_loaders, make_model, measure_colours
 from minialex.xp import to_cpu
 
 OPTIONS = {

@@ -1,7 +1,10 @@
 """Small networks as if they had been trained, in the folders of runs; and commands to ask them."""
 
+import base64
 import importlib
+import io
 import json
+import re
 
 import numpy as np
 from PIL import Image
@@ -74,3 +77,15 @@ def command(name, *arguments, device=True):
     module = importlib.import_module(f"minialex.commands.{name}")
     more = ["--device", DEVICE] if device else []
     return module.main(module.parser().parse_args([*map(str, arguments), *more]))
+
+
+def read_page(path):
+    """The headings of a page of pictures; and its pictures, (pixels, text) each."""
+    page = path.read_text("utf-8")
+    form = (
+        r"<figure><img src='data:image/png;base64,([^']+)'><figcaption>(.*)</figcaption></figure>"
+    )
+    found = [(Image.open(io.BytesIO(base64.b64decode(data))), text)
+             for data, text in re.findall(form, page)]  # fmt: skip
+    pictures = [(np.asarray(picture), text) for picture, text in found]
+    return re.findall("<h2>(.*)</h2>", page), pictures

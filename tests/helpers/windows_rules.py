@@ -5,6 +5,7 @@ takes files that may be written alone; a file that is open or mapped can be neit
 removed; and text is cp1252 where nobody says what it is.
 """
 
+import asyncio  # noqa: F401 -- from Python 3.13 on it asks for sysconf
 import builtins
 import errno
 import fcntl as real_fcntl

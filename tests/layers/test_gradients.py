@@ -2,6 +2,7 @@
 
 import pytest
 
+from device import DEVICE
 from layer_cases import CASES, KINDS, case_id, has_input_grad, make
 from minialex import gradcheck
 from minialex.params import count_parameters
@@ -12,7 +13,12 @@ def test_at_least_200_configurations_of_pages_and_of_their_fast_forms():
     assert pages >= 200 and len(CASES) - pages >= 170
 
 
-@pytest.mark.parametrize("kind, i", [pytest.param(*case, id=case_id(*case)) for case in CASES])
+# On a GPU, where gpu/test_forms.py holds pages and twins to what is checked here on the CPU, two of
+# seven: single images, odd layouts, equal maxima and the like are among these as well.
+CHOSEN = CASES if DEVICE == "cpu" else [(kind, i) for kind, i in CASES if i % 7 in (1, 3)]
+
+
+@pytest.mark.parametrize("kind, i", [pytest.param(*case, id=case_id(*case)) for case in CHOSEN])
 def test_gradients(kind, i, monkeypatch):
     if kind == "micro-batches":  # batches of 1 to 5 images in several groups
         monkeypatch.setattr("minialex.fast.sequential.GROUP", 1 + i % 3)

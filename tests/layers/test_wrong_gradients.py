@@ -280,10 +280,12 @@ def mutations():
             "wrong sign": on_dx(lambda dx: -dx),
         }),
     }  # fmt: skip
+    first = {name: what for what, (_, _, spoils) in [*table.items()][::-1] for name in spoils}
     for what, (layer, x, spoils) in table.items():
         for name, spoil in spoils.items():
             case = f"{what}-{type(layer).__name__}-{name}".replace(" ", "-")
-            yield pytest.param(what, layer, x, spoil, id=case)
+            if DEVICE == "cpu" or first[name] == what:  # on a GPU each mistake once
+                yield pytest.param(what, layer, x, spoil, id=case)
 
 
 @pytest.mark.parametrize("what, layer, x, spoil", list(mutations()))

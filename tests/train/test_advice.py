@@ -7,7 +7,7 @@ import pytest
 
 import minialex as mx
 from device import DEVICE
-from minialex.train.advice import guessing, state
+from minialex.train.evaluation import guessing, state
 from minialex.train.recipes import make_optimizer
 from minialex.train.screen import Silent
 

@@ -82,9 +82,9 @@ def rename_class(w):
 
 
 RUNS = [  # name, spoil, command line, words
-    ("resume nothing", nothing, ("--resume", "{w}/nowhere"), "holds no run: it has no config.json"),
-    ("resume a file", nothing, ("--resume", "{w}/file"), "holds no run: it has no config.json"),
-    ("resume photos", nothing, ("--resume", "{w}/photos"), "holds no run: it has no config.json"),
+    ("resume nothing", nothing, ("--resume", "{w}/nowhere"), "holds no run: no config.json"),
+    ("resume a file", nothing, ("--resume", "{w}/file"), "holds no run: no config.json"),
+    ("resume photos", nothing, ("--resume", "{w}/photos"), "holds no run: no config.json"),
     ("config cut", truncate("config.json", 0.5), RESUME, "config.json' is damaged"),
     ("config empty", truncate("config.json", 0), RESUME, "config.json' is damaged"),
     ("config a list", replace("config.json", b"[1]"), RESUME, "it is no dictionary"),
@@ -104,14 +104,14 @@ RUNS = [  # name, spoil, command line, words
     ("another width", settings(width=0.03), RESUME, "last.safetensors' belongs to another model"),
     ("other classes", rename_class, RESUME, "not those of the run"),
     ("another optimizer", settings(optimizer="sgd"), RESUME, "has unknown optimizer.m"),
-    ("another seed", settings(seed=7), RESUME, "trained with --seed 0, but config.json has 7"),
-    ("another rate", settings(lr=0.5), RESUME, "but config.json has 0.5; put that back"),
+    ("another seed", settings(seed=7), RESUME, "had --seed 0, not 7"),
+    ("another rate", settings(lr=0.5), RESUME, "had --lr 0.0002, not 0.5"),
     ("photos gone", lambda w: shutil.rmtree(w / "photos"), RESUME, "photos' does not exist"),
     ("last cut", truncate("last.safetensors", 0.9), RESUME, "is damaged"),
     ("last empty", truncate("last.safetensors", 0), RESUME, "is damaged"),
     ("last, bit in the header", flip("last.safetensors", 0.001), RESUME, "is damaged"),
     ("last, bit in the weights", flip("last.safetensors", 0.7), RESUME, "is damaged"),
-    ("last a folder", to_folder("last.safetensors"), RESUME, "is a folder"),
+    ("last a folder", to_folder("last.safetensors"), RESUME, "is no regular file"),
     (
         "last of another program",
         lambda w: save_file({"x": np.ones(3)}, w / "run/last.safetensors"),

@@ -41,7 +41,7 @@ def test_a_run_reserves_what_it_will_save(tmp_path, monkeypatch):
         asked.append(reserve)
         return real(parts, folder, only_ours, reserve)
 
-    monkeypatch.setattr("minialex.train.loop.keep_decoded", keep)
+    monkeypatch.setattr("minialex.train.resident.keep_decoded", keep)
     run.train()
     theta = run.optimizer.theta.nbytes
     best_and_lasts = theta + 2 * 3 * theta  # the latter with two moments

@@ -11,10 +11,10 @@ from minialex.data import Subset
 from minialex.errors import CheckpointError
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.memory import step_bytes
-from networks import NETWORKS, drawings, ends, rows, stop, training
+from networks import TRIED, drawings, ends, rows, stop, training
 from own_layers import BatchNorm, Scale
 
-each = pytest.mark.parametrize("name", NETWORKS)
+each = pytest.mark.parametrize("name", TRIED)
 
 
 def sgd(model):

@@ -14,10 +14,10 @@ from minialex.params import family
 from minialex.train import loop
 from minialex.train.checkpoint import state_dict
 from minialex.train.config import Config
-from networks import NETWORKS, drawings, ends, loaders, stop, training
+from networks import NETWORKS, TRIED, drawings, ends, loaders, stop, training
 from trained import command
 
-each = pytest.mark.parametrize("name", NETWORKS)
+each = pytest.mark.parametrize("name", TRIED)
 
 
 def dx_of(model, side=28):
@@ -73,10 +73,10 @@ def test_the_folder_of_another_run_is_refused_and_left_as_it_is(folder, what):
 def test_the_folder_of_the_command_is_refused_and_the_command_refuses_that_of_fit(folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(Config())))
     before = snapshot(tmp_path)
-    with refused(CheckpointError, "a run of `minialex train`", "--resume", "another folder"):
+    with refused(CheckpointError, "is of `minialex train`", "--resume"):
         training("lenet", tmp_path)
     assert snapshot(tmp_path) == before
-    with refused(CheckpointError, "a program of your own", "run your program again"):
+    with refused(CheckpointError, "a program of your own", "run that again"):
         command("train", "--resume", folder)
 
 

@@ -12,8 +12,8 @@ from device import DEVICE, on_device, on_host
 from minialex.errors import ConfigError
 from minialex.params import named_arrays
 from minialex.train import frozen
-from minialex.train.chunks import Chunks
 from minialex.train.loop import Training
+from minialex.train.memory import Chunks
 
 RNG = np.random.default_rng(0)
 IMAGES = [(x, k % 2) for k, x in enumerate(RNG.standard_normal((20, 8, 8, 3), dtype=np.float32))]

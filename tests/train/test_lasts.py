@@ -9,7 +9,7 @@ import pytest
 import minialex as mx
 import tiny_run
 from bad_input import refused, snapshot
-from device import DEVICE, assert_array_equal
+from device import assert_array_equal
 from minialex.errors import CheckpointError
 from minialex.models import AlexNet
 from minialex.train.checkpoint import load_checkpoint, save_checkpoint, state_dict
@@ -44,7 +44,7 @@ def test_without_the_newest_the_run_goes_on_from_the_one_before(tmp_path, whole,
     lines = []
     run = training(tmp_path / "run", lines=lines)
     assert run.progress.epoch == 1
-    words = "is damaged: its checksum does not match; use another checkpoint: the run goes on from"
+    words = "is damaged: its checksum does not match; use another one: the run goes on from"
     assert any(f"{words} last-1.safetensors" in line for line in lines) == (spoil is flip)
     run.epoch()
     run.end_epoch()
@@ -185,8 +185,18 @@ def test_a_progress_of_wrong_types_is_one_line(tmp_path, change):
         training(tmp_path / "run")
 
 
+@pytest.mark.parametrize("progress", [None, {"colour": 3}])
+def test_a_progress_of_another_program_is_one_line(tmp_path, progress):
+    stopped(tmp_path / "run", 1)
+    last = tmp_path / "run" / "last.safetensors"
+    (tmp_path / "run" / "last-1.safetensors").unlink(missing_ok=True)
+    tensors, header = load_checkpoint(last)
+    save_checkpoint(last, tensors, header | {"progress": progress})
+    with refused(CheckpointError, "no run that could go on"):
+        training(tmp_path / "run")
+
+
 def test_runs_of_versions_without_two_lasts_go_on(tmp_path, whole):
     stopped(tmp_path / "run", 1)
     (tmp_path / "run" / "last-1.safetensors").unlink()
-    assert DEVICE in ("cpu", "gpu")
     assert_array_equal(last_weights(training(tmp_path / "run")), whole)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import tiny_run
+from minialex.train.progress import Stop
 from minialex.train.screen import Screen, on_terminal
-from minialex.train.stopping import Stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX, and its signals")
 PROGRAM = f"'{sys.executable}' '{Path(tiny_run.__file__)}' --out run --epochs=2"

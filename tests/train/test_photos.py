@@ -1,5 +1,6 @@
 """A run keeps its photos: through other photos, other folders, damage; and so does evaluate."""
 
+import json
 import shutil
 
 import numpy as np
@@ -161,10 +162,16 @@ def test_one_that_was_mended_goes_on(photos, capsys):
     assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
 
 
+def test_one_that_is_gone_is_no_damaged_one(photos):
+    assert train("--epochs=1", "--keep-last") == 0
+    (photos / "cat" / "3.png").unlink()
+    for options in ((), ("--skip-damaged",)):
+        with refused(DataError, "'cat/3.png' is gone"):
+            resume("--epochs=2", *options)
+
+
 @pytest.mark.parametrize("colours", ["--colour-shift=0", "--colour-shift=0.1"])
-def test_a_run_that_skips_starts_twice_at_most_and_names_each_damaged_photo_once(
-    photos, capsys, colours
-):
+def test_a_run_that_skips_names_each_damaged_photo_once(photos, capsys, colours):
     bad = {"cat/0.png", "cat/3.png", "cat/5.png", "dog/3.png", "dog/4.png"}
     for name in bad:
         scramble(photos / name)
@@ -172,16 +179,29 @@ def test_a_run_that_skips_starts_twice_at_most_and_names_each_damaged_photo_once
     assert train("--epochs=2", "--skip-damaged", colours) == 0
     assert set(RunPhotos.read(photos.parent / "run").left_out) == bad | {"dog/7.png"}
     out = capsys.readouterr().out
-    assert out.count("device: ") == 2
+    assert out.count("device: ") == 1
     assert [out.count(f"{name}': ") for name in sorted(bad | {"dog/7.png"})] == [1] * 6
 
 
-def test_the_limit_is_not_new_photos(photos, capsys):
+def test_damage_found_before_the_run_has_a_folder(photos):
+    scramble(photos / "cat" / "0.png")
+    with refused(DataError, "cat/0.png", "to go on: --skip-damaged"):
+        train("--epochs=1", "--colour-shift=0.1")
+
+
+def test_a_photos_json_of_an_earlier_version(photos):
+    assert train("--epochs=1", "--keep-last") == 0
+    file = photos.parent / "run" / "photos.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "damaged": ["cat/0.png"]}))
+    assert resume("--epochs=2") == 0
+
+
+def test_a_limit_holds_for_the_whole_run(photos, capsys):
     assert train("--epochs=1", "--limit=8", "--keep-last") == 0
     kept = RunPhotos.read(photos.parent / "run")
     assert len(kept.files) == 8 and list(kept.left_out.values()) == ["beyond --limit"] * 8
-    capsys.readouterr()
     assert resume("--epochs=2") == 0
+    assert RunPhotos.read(photos.parent / "run") == kept
     assert "new since" not in capsys.readouterr().out
 
 

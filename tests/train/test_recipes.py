@@ -23,15 +23,18 @@ from minialex.errors import ConfigError
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.models import AlexNet
 from minialex.optim import SGD, Adam
-from minialex.train import preprocessing
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.config import Config, configure
 from minialex.train.evaluation import evaluating, tally
 from minialex.train.memory import step_bytes
-from minialex.train.preprocessing import training_transform
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder
-from minialex.train.setup import final_scores, make_loaders
+from minialex.train.setup import (
+    evaluation_transform,
+    final_scores,
+    make_loaders,
+    training_transform,
+)
 from minialex.use.predict import Predictor
 from tiny_run import OPTIONS, source, training
 
@@ -87,7 +90,7 @@ def test_the_paper_in_numbers():
     grey = steps[6](np.full((1, 1, 3), 0.5, dtype=np.float32))
     np.testing.assert_allclose(grey[0, 0], [0, 25.5, 51], atol=1e-4)  # bytes less the mean
     assert len(steps) == 7
-    assert [type(step) for step in preprocessing.evaluation_transform(227, config).transforms] == [
+    assert [type(step) for step in evaluation_transform(227, config).transforms] == [
         Resize, CenterCrop, CenterCrop, ToArray, Normalize,
     ]  # fmt: skip
 
@@ -118,7 +121,7 @@ def test_the_colours_are_measured_once_and_kept(tmp_path, monkeypatch):
     def measured_again(*_):
         raise AssertionError("the colours of a resumed run are those in its config.json")
 
-    monkeypatch.setattr(preprocessing, "colour_statistics", measured_again)
+    monkeypatch.setattr("minialex.train.setup.colour_statistics", measured_again)
     _, config = RunFolder.open(tmp_path / "run")
     second = training(tmp_path / "run", **dataclasses.asdict(config))
     assert second.progress.epoch == 1
@@ -171,7 +174,7 @@ def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):
     assert scores["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
 
     side = model.image_size
-    middle = preprocessing.evaluation_transform(side, config)
+    middle = evaluation_transform(side, config)
     images = [source().test[i] for i in range(4)]
     losses, right = [], 0
     for image, label in images:
@@ -189,7 +192,7 @@ def test_ten_crops_are_tested_beside_the_middle_one(tmp_path):
 def test_images_are_evaluated_as_many_at_a_time_as_the_memory_takes(tmp_path, chunk):
     model = AlexNet(2, width=0.02, image_size=67)
     limit = chunk and step_bytes(accelerate(model, input_grad=False), model.input_shape, 4, chunk)
-    run = training(tmp_path, width=0.02, memory_limit=limit)
+    run = training(tmp_path, width=0.02, memory_limit=limit, algorithm="im2col")
     assert run.loader.batch_size == 4 and run.chunks.size == run.val.batch_size == (chunk or 4)
     config = Config(**run.settings)
     test = make_loaders(config, source(), model)[2]

@@ -12,8 +12,8 @@ import pytest
 
 import tiny_run
 from bad_input import refused, snapshot
+from minialex import files
 from minialex.errors import CheckpointError, ConfigError
-from minialex.train import files
 from minialex.train.config import Config
 from minialex.train.run import NAMES, RunFolder, free_paths
 

@@ -16,7 +16,7 @@ from minialex.errors import CheckpointError, DataError
 from minialex.layers import Flatten, Linear, Sequential
 from minialex.models import AlexNet
 from minialex.train.checkpoint import save_checkpoint, state_dict
-from minialex.use.pictures import filter_sheet, plot_curves
+from minialex.use.pictures import filter_pictures, plot_curves
 from minialex.use.predict import Predictor, find_photos, run_settings
 from trained import lenet, make_photos, make_run
 
@@ -163,7 +163,7 @@ def test_without_names_classes_are_numbers(folder, tmp_path):
     assert list(answer["probabilities"]) == ["0", "1", "2"] == predictor.classes
     assert answer["class"] in "012"
     make_run(tmp_path, lenet(3), classes=("a", "b"))
-    with refused(CheckpointError, "names 2 classes, but its network has 3 scores"):
+    with refused(CheckpointError, "2 names of 3 classes"):
         Predictor(tmp_path, DEVICE).predict(folder / "photos" / "0.png")
 
 
@@ -226,14 +226,13 @@ def test_curves_are_drawn(tmp_path):
     assert not (np.abs(pixels.astype(int) - (255, 127, 14)).max(axis=1) < 8).any()
 
 
-def test_filter_sheet_shows_each_filter():
+def test_filters_are_shown_in_full_brightness():
     weight = on_device(np.zeros((3, 3, 3, 4), dtype=np.float32))
     weight[1, 1, 0, 2] = 5  # a red dot in the third filter
-    sheet = np.asarray(filter_sheet(weight, scale=2, columns=2))
-    assert sheet.shape == (18, 18, 3)
-    assert tuple(sheet[2 + 8 + 2 + 1, 2 + 2 + 1]) == (255, 127, 127)
-    assert tuple(sheet[3, 3]) == (127, 127, 127)
-    grey = np.asarray(filter_sheet(weight[:, :, :1], scale=2, columns=2))
-    assert tuple(grey[13, 5]) == (255, 255, 255) and tuple(grey[3, 3]) == (127, 127, 127)
-    with pytest.raises(ValueError, match="filter_sheet"):
-        filter_sheet(weight[:, :, :2])
+    first, _, third, _ = map(np.asarray, filter_pictures(weight))
+    assert third.shape == (3, 3, 3) and third[1, 1].tolist() == [255, 127, 127]
+    assert (first == 127).all() and third[0, 0].tolist() == [127, 127, 127]
+    grey = np.asarray(filter_pictures(weight[:, :, :1])[2])
+    assert grey[1, 1].tolist() == [255, 255, 255] and grey[0, 0].tolist() == [127, 127, 127]
+    with pytest.raises(ValueError, match="filter_pictures"):
+        filter_pictures(weight[:, :, :2])

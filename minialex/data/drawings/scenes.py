@@ -59,6 +59,11 @@ class Drawings:
             check_whole(f"drawings: {name}", getattr(self, name), least, DataError)
             setattr(self, name, int(getattr(self, name)))
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each drawing, int64 (length,)."""
+        return (self.start + np.arange(self.length)) % 2
+
     def __len__(self) -> int:
         return self.length
 

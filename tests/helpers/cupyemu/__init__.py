@@ -8,14 +8,14 @@ generates. Below it,
 
     device.c, barriers.c   stand for the driver: memory, copies, streams, events, launches;
                            they count them
-    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h, each once
-                           (toolchain.py)
+    kernels.py             compiles the CUDA C++ of kernels by g++ with cuda_host.h and
+                           tensor_cores.h, each once (toolchain.py)
     blas.py                stands for cuBLAS: NumPy's matrix products
     capi.py                puts all that in the place of CuPy's bindings
 
 What a pass shows: the use of CuPy's functions, dtypes, copies and when the host waits, allocations,
 the logic of kernels, the order of copies and computation.  What it does not show: speed; the last
-bits of exp, log and products; TF32; races between threads, or between kernels of different streams
+bits of exp, log and products; TF32 in cuBLAS; races between threads, or kernels of several streams
 (a kernel runs at once, thread by thread, in an order that `take_turns` reverses).
 
 Not emulated, and refused: cuRAND, Thrust (sort, argsort, unique, permutation), CUB, products of

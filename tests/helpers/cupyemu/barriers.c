@@ -1,9 +1,9 @@
 /* The threads of a block of a kernel with barriers: each is a fibre, with a stack of its own.
 
-   A fibre runs until it reaches a barrier.  When no fibre can run, the barriers that everybody has reached open:
-   those of a warp (__syncwarp, shuffles) as soon as its 32 threads wait there, the block's (__syncthreads) when
-   all do.  Threads that have returned hold nobody up (as on Volta and later).  If nothing can open, the kernel
-   is deadlocked, which is reported. */
+   A fibre runs until it reaches a barrier.  A warp's (__syncwarp, shuffles) opens as soon as its 32 threads wait
+   there, and one warp goes on as far as it can before the next one begins.  Then the block's (__syncthreads) opens,
+   where all wait.  Threads that have returned hold nobody up (as on Volta and later).  If nothing can open, the
+   kernel is deadlocked, which is reported. */
 
 #include <setjmp.h>
 #include <stddef.h>
@@ -57,24 +57,30 @@ static void go_on(struct fibre *f)
     setcontext(&start);
 }
 
-/* Open what can be opened; how many fibres may go on. */
-static int open_barriers(int count)
+/* Open a barrier that all of these fibres have reached, but for those that returned; how many may go on. */
+static int open_barrier(int state, int from, int to)
 {
-    int opened = 0, block_may_open = 1;
-    for (int warp = 0; warp < count; warp += WARP) {
-        int end = warp + WARP < count ? warp + WARP : count, waiting = 0, elsewhere = 0;
-        for (int i = warp; i < end; i++) {
-            waiting += fibres[i].state == AT_WARP_BARRIER;
-            elsewhere += fibres[i].state == AT_BLOCK_BARRIER;
-        }
-        if (waiting) block_may_open = 0;
-        if (!waiting || elsewhere) continue;
-        for (int i = warp; i < end; i++)
-            if (fibres[i].state == AT_WARP_BARRIER) { fibres[i].state = RUNNABLE; opened++; }
-    }
-    for (int i = 0; i < count && block_may_open; i++)
-        if (fibres[i].state == AT_BLOCK_BARRIER) { fibres[i].state = RUNNABLE; opened++; }
+    int opened = 0;
+    for (int i = from; i < to; i++)
+        if (fibres[i].state != state && fibres[i].state != RETURNED) return 0;
+    for (int i = from; i < to; i++)
+        if (fibres[i].state == state) { fibres[i].state = RUNNABLE; opened++; }
     return opened;
+}
+
+/* Let the fibres of a warp run as far as they can; how many returned. */
+static int run_warp(int from, int to)
+{
+    int returned = 0;
+    do {
+        for (int k = 0; k < to - from; k++) {
+            struct fibre *f = &fibres[emu_backwards ? to - 1 - k : from + k];
+            if (f->state != RUNNABLE) continue;
+            go_on(f);
+            returned += f->state == RETURNED;
+        }
+    } while (open_barrier(AT_WARP_BARRIER, from, to));
+    return returned;
 }
 
 /* Run `thread` for every thread of the current block; what went wrong, or NULL. */
@@ -88,14 +94,13 @@ const char *emu_run_block(void (*thread)(void *), void *argument)
         fibres[i].state = RUNNABLE;
         fibres[i].thread = (index3){i % size.x, i / size.x % size.y, i / size.x / size.y};
     }
+    const int warps = (count + WARP - 1) / WARP;
     while (left) {
-        for (int k = 0; k < count; k++) {
-            struct fibre *f = &fibres[emu_backwards ? count - 1 - k : k];
-            if (f->state != RUNNABLE) continue;
-            go_on(f);
-            left -= f->state == RETURNED;
+        for (int k = 0; k < warps; k++) {
+            int first = (emu_backwards ? warps - 1 - k : k) * WARP, end = first + WARP;
+            left -= run_warp(first, end < count ? end : count);
         }
-        if (left && !open_barriers(count)) {
+        if (left && !open_barrier(AT_BLOCK_BARRIER, 0, count)) {
             for (int i = 0; i < count; i++) fibres[i].made = fibres[i].state == RETURNED ? fibres[i].made : 0;
             return "cupyemu: deadlock: the threads of a block wait at different barriers";
         }

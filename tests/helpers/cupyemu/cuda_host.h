@@ -31,6 +31,9 @@ extern char emu_shared[];
 const char* emu_run_block(void (*thread)(void*), void* argument);
 void emu_barrier(int of_the_block);
 int emu_thread_number(void);
+void emu_global_read(const char* from, size_t size);
+extern char __ehdr_start[] __attribute__((visibility("hidden")));  // where this library begins,
+extern char _end[] __attribute__((visibility("hidden")));          // and where it ends
 }
 #ifdef __SANITIZE_THREAD__  // threads of a kernel run on several threads of the host: see run()
 #include <thread>
@@ -90,6 +93,9 @@ static inline int __popc(unsigned v) { return __builtin_popcount(v); }
 static inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 static inline int __clz(int v) { return v ? __builtin_clz(v) : 32; }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (uint64_t)a * b >> 32; }
+// Not contracted: the compiler must not see where the number comes from.
+static inline double __dmul_rn(double a, double b) { volatile double v = a * b; return v; }
+static inline double __dadd_rn(double a, double b) { volatile double v = a + b; return v; }
 static inline float rsqrtf(float v) { return 1 / sqrtf(v); }
 static inline float rsqrt(float v) { return 1 / sqrtf(v); }
 static inline double rsqrt(double v) { return 1 / sqrt(v); }
@@ -155,6 +161,8 @@ template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return
 template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) { return emu_shuffle(v, emu_lane() ^ mask); }
 template <class T> static inline T __shfl_up_sync(unsigned, T v, int d) { return emu_shuffle(v, emu_lane() - d); }
 template <class T> static inline T __shfl_down_sync(unsigned, T v, int d) { return emu_shuffle(v, emu_lane() + d); }
+
+#include "tensor_cores.h"
 
 // ----------------------------------------------------------------------------------------- launching
 

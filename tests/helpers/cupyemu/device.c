@@ -5,7 +5,8 @@
    a launch should cost microseconds.
 
    Memory    A block is filled with 0xFF, which is a NaN in every float format: what nobody wrote shows.  512 bytes
-             on either side are watched, and a kernel that wrote there is reported when the block is freed.
+             on either side are watched, and a kernel that wrote there is reported when the block is freed; one
+             whose asynchronous copy (tensor_cores.h) reads outside of all blocks is reported at once.
    Copies    Work on a stream of its own happens as LATE as CUDA allows, when somebody waits for it.  So a batch
              used before its event, or a pinned buffer refilled too early, gives wrong numbers here as it may on
              a GPU.  Copies from and to pageable memory block the host in CUDA, and are made at once here.
@@ -37,7 +38,7 @@ long long copies_h2d, copies_h2d_pageable, copies_d2h, copies_d2d, copies_h2h, b
 enum { MARGIN = 512 };
 
 struct block { size_t size; int pinned; struct block *previous, *next; };
-static struct block *blocks;
+static struct block *blocks, *last_read;
 static struct block *waiting_to_be_freed;  /* freed while copies were under way: those may still read it */
 
 /* AddressSanitizer's, where a program runs under it: what kernels must not touch. */
@@ -76,6 +77,7 @@ static void release(struct block *b)
     }
     if (b->previous) b->previous->next = b->next; else blocks = b->next;
     if (b->next) b->next->previous = b->previous;
+    if (last_read == b) last_read = NULL;
     free(b);
 }
 
@@ -84,6 +86,24 @@ static struct block *block_of(intptr_t p)
     for (struct block *b = blocks; b; b = b->next)
         if (p >= (intptr_t)start_of(b) && p < (intptr_t)start_of(b) + (intptr_t)b->size) return b;
     return NULL;
+}
+
+static int holds(struct block *b, const char *from, size_t size)
+{
+    return b && from >= start_of(b) && from + size <= start_of(b) + b->size;
+}
+
+/* A kernel reads `size` bytes at once, which must be of one array, on a multiple of their number. */
+void emu_global_read(const char *from, size_t size)
+{
+    static int said;
+    const char *problem = "outside of all arrays";
+    if ((uintptr_t)from % size) problem = "from an address that is not aligned";
+    else if (holds(last_read, from, size)) return;
+    else for (struct block *b = blocks; b; b = b->next)
+        if (holds(b, from, size)) { last_read = b; return; }
+    if (!said++) fprintf(stderr, "cupyemu: a kernel read %s\n", problem);
+    overruns++;
 }
 
 intptr_t emu_malloc(size_t size, int skip)

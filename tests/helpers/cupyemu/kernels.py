@@ -1,6 +1,7 @@
 """Kernels: CUDA C++ compiled by g++ with cuda_host.h, one shared library per module."""
 
 import ctypes as C
+import functools
 import os
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ if CPUINFO.exists() and " fma " in CPUINFO.read_text():
 SANITIZER = os.environ.get("MINIALEX_SANITIZER")
 OWN = "minialex_"
 
+HOST_FILES = ("cuda_host.h", "tensor_cores.h")
 HOST = '#include "cuda_host.h"\n'
 # CuPy's own sources all begin with these, which take a second to compile: as a precompiled header,
 # a quarter.
@@ -48,7 +50,7 @@ class Kernel(C.Structure):
     _fields_ = (("run", C.c_void_p), ("launches", C.c_longlong))
     name = source = ""
 
-    @property
+    @functools.cached_property
     def is_float64(self):
         """Whether it computes with float64."""
         return re.search(r"\bdouble\b", self.source) is not None
@@ -101,7 +103,7 @@ def compile_source(source, options, name_expressions):
 
 def prelude(text, flags):
     """A header with this text, precompiled."""
-    host = (toolchain.HERE / "cuda_host.h").read_text()
+    host = "".join((toolchain.HERE / name).read_text() for name in HOST_FILES)
 
     def write(path):
         path.write_text(text.replace('"cuda_host.h"', f'"{toolchain.HERE / "cuda_host.h"}"'))

@@ -8,6 +8,7 @@ file or the new one.  What a killed process leaves under a temporary name is kno
 import contextlib
 import errno
 import importlib
+import json
 import os
 import re
 import secrets
@@ -17,9 +18,8 @@ from typing import Any
 
 from minialex.errors import CheckpointError
 
-# A file that is new: never one that is there, and never where a link of that name points to.
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-NEW_FILE |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # of POSIX, of Windows
+# A file that is new: never one that is there, nor where a link of that name points to.
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # A temporary name of ours, of earlier versions, and of the library safetensors.
 TEMPORARY = r"\.(?:{names})(?:\.[0-9a-f]{{8}})?\.tmp|\.tmp[A-Za-z0-9]{{6}}"
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # what a lock says that another process holds
@@ -71,6 +71,21 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def read_json(path: Path, advice: str = "start a new run") -> Any:
+    """What a JSON file holds.
+
+    Raises FileNotFoundError where there is none, CheckpointError, with advice, for a damaged one.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {str(path)!r}: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged ({reason(error)}); {advice}") from None
+
+
 def remove_temporary(folder: Path, names: Iterable[str]) -> None:
     """Remove what a process that was killed left of these files, under their temporary names."""
     form = re.compile(TEMPORARY.format(names="|".join(map(re.escape, names))))
@@ -80,34 +95,30 @@ def remove_temporary(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Of all programs, only this block writes to `folder`; a process that dies lets go of it.
 
-    Raises CheckpointError where another one has it, OSError where the folder cannot be opened.
-    Disks that know no locks do without.
+    Where another one has it, raises CheckpointError, or else waits for it; OSError where the folder
+    cannot be opened.  Disks that know no locks do without.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
         handle = os.open(folder, os.O_RDONLY)
-    except ImportError:  # Windows, which cannot lock a folder
+    except ImportError:  # Windows, which cannot lock a folder; there it waits for ten seconds
         fcntl, windows = None, importlib.import_module("msvcrt")
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
-        if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            windows.locking(handle, windows.LK_NBLCK, 1)
-    except OSError as error:
-        if error.errno in TAKEN:
-            os.close(handle)
-            line = f"another program is writing to {str(folder)!r}; wait until it has ended"
-            raise CheckpointError(line) from None
-    try:
+        try:
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            else:
+                windows.locking(handle, windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in TAKEN:
+                raise CheckpointError(f"another program is writing to {str(folder)!r}") from None
         yield
     finally:
         os.close(handle)
-        if not fcntl:
-            (folder / ".lock").unlink()
 
 
 def reason(error: BaseException) -> str:
