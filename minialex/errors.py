@@ -37,30 +37,16 @@ def check_pair(name: str, least: int = 1, **sizes: Any) -> Any:
     A pair of equal numbers is kept as the number.  Raises ValueError for anything else.
     """
     ((what, size),) = sizes.items()
-    pair = both(size)
+    pair = tuple(size) if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
     for one in pair:
         check_sizes(name, least, **{what: one})
     return pair[0] if pair[0] == pair[1] else pair
 
 
-def both(size: Any) -> tuple[Any, ...]:
-    """A pair as it is, anything else twice."""
-    is_pair = isinstance(size, tuple | list) and len(size) == 2
-    return tuple(size) if is_pair else (size, size)
-
-
-def check_window(
-    name: str, kernel_size: Any, stride: Any, padding: Any, half: bool = False
-) -> list[Any]:
-    """The three as `check_pair` has them; padding may be 0, and `half` a kernel is the most.
-
-    Raises ValueError for anything else.
-    """
-    kernel_size = check_pair(name, kernel_size=kernel_size)
-    stride, padding = check_pair(name, stride=stride), check_pair(name, 0, padding=padding)
-    if half and any(P > K // 2 for K, P in zip(both(kernel_size), both(padding), strict=True)):
-        raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
-    return [kernel_size, stride, padding]
+def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list[Any]:
+    """The three as `check_pair` has them, which raises ValueError; padding may be 0."""
+    sizes = check_pair(name, kernel_size=kernel_size), check_pair(name, stride=stride)
+    return [*sizes, check_pair(name, 0, padding=padding)]
 
 
 def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:

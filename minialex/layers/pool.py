@@ -57,8 +57,11 @@ class _Pool2d(Layer):
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
         stride = kernel_size if stride is None else stride
-        sizes = check_window(type(self).__name__, kernel_size, stride, padding, half=True)
+        name = type(self).__name__
+        sizes = check_window(name, kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = sizes
+        if any(P > K // 2 for K, _, P, _ in self.axes()):
+            raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
 
     def axes(self):
         """(K, S, P, Q) of the rows, and of the columns: P are added before them and Q after."""
