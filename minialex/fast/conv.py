@@ -128,15 +128,13 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
     def plan(self, shape: Shape) -> winograd.Plan | None:
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
-        if self.algorithm == "im2col" or not is_square(self):
-            return None
+        asked = self.algorithm == "winograd"
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
-        fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
-        if self.algorithm != "winograd" and not fits:
+        fits = is_square(self) and 3 <= -(-K // S) <= 5 and 1 in (S, G)
+        if self.algorithm == "im2col" or not (asked or fits):
             return None
         plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
-        faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)
-        return plan if faster else None
+        return plan if asked or self.winograd_is_faster(shape, plan) else None
 
     def winograd_is_faster(self, shape: Shape, plan: winograd.Plan) -> bool:
         """By the count at the head of this page."""

@@ -33,7 +33,7 @@ class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
-        (KH, SH, top, below), (KW, SW, left, right) = self.axes()
+        ((KH, SH), (top, below)), ((KW, SW), (left, right)) = self.axes()
         _, H, W, C = x.shape
         OH, OW, _ = self.output_shape((H, W, C))
         if top or below or left or right:

@@ -22,5 +22,5 @@ class Linear(Twin, page.Linear, device="gpu"):
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
         if self.bias:
             dy.sum(axis=0, out=grad["bias"])
-        dx = get_xp(x).matmul(dy, self.params["weight"].T) if self.input_grad else None
-        return dx  # (N, D)
+        weight = self.params["weight"]
+        return get_xp(x).matmul(dy, weight.T) if self.input_grad else None  # (N, D)

@@ -56,36 +56,33 @@ class _Pool2d(Layer):
 
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
-        stride = kernel_size if stride is None else stride
-        name = type(self).__name__
+        name, stride = type(self).__name__, kernel_size if stride is None else stride
         sizes = check_window(name, kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = sizes
-        if any(P > K // 2 for K, _, P, _ in self.axes()):
-            raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
+        if any(P > K // 2 for (K, _), (P, _) in self.axes()):
+            raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {sizes[2]}")
 
     def axes(self):
-        """(K, S, P, Q) of the rows, and of the columns: P are added before them and Q after."""
+        """(K, S), (P, Q) of the rows, and of the columns: P are added before them and Q after."""
         both = [n if isinstance(n, tuple) else (n, n)
                 for n in (self.kernel_size, self.stride, self.padding)]  # fmt: skip
-        return [(K, S, P, P + (S - 1) * self.ceil_mode) for K, S, P in zip(*both, strict=True)]
+        return [((K, S), (P, P + (S - 1) * self.ceil_mode)) for K, S, P in zip(*both, strict=True)]
 
     def output_shape(self, shape):
-        H, W, C = shape
-        axes = zip((H, W), self.axes(), strict=True)
+        *sides, C = shape
+        axes = zip(sides, self.axes(), strict=True)
         # Each window needs K - Q rows or columns, or one, of the image and the P before it.
-        OH, OW = [(side + P - max(K - Q, 1)) // S + 1 for side, (K, S, P, Q) in axes]
-        return OH, OW, C
+        return *[(side + P - max(K - Q, 1)) // S + 1 for side, ((K, S), (P, Q)) in axes], C
 
     def windows(self, x, fill):
         """X (K*K, N, OH, OW, C) of x (N, H, W, C): X[k] is number k of every window."""
         OH, OW, _ = self.output_shape(x.shape[1:])
-        PQ = [axis[2:] for axis in self.axes()]  # what is added before and after
-        x = get_xp(x).pad(x, [(0, 0), *PQ, (0, 0)], constant_values=fill)
+        x = get_xp(x).pad(x, [(0, 0), *(n for _, n in self.axes()), (0, 0)], constant_values=fill)
         return get_xp(x).stack([x[:, rows, columns] for rows, columns in self.positions(OH, OW)])
 
     def add_windows(self, dX, shape):
         """The transpose of `windows`: ADD dX[k] where X[k] came from; dx has `shape`."""
-        (N, H, W, C), ((_, _, top, below), (_, _, left, right)) = shape, self.axes()
+        (N, H, W, C), ((_, (top, below)), (_, (left, right))) = shape, self.axes()
         dx = get_xp(dX[0]).zeros((N, top + H + below, left + W + right, C), dtype=dX[0].dtype)
         for part, (rows, columns) in zip(dX, self.positions(*dX[0].shape[1:3]), strict=True):
             dx[:, rows, columns] += part
@@ -93,7 +90,7 @@ class _Pool2d(Layer):
 
     def positions(self, OH, OW):
         """For each (i, j) of a window, in scan order: its rows and its columns in all windows."""
-        (KH, SH, _, _), (KW, SW, _, _) = self.axes()
+        ((KH, SH), _), ((KW, SW), _) = self.axes()
         columns = [slice(j, j + SW * OW, SW) for j in range(KW)]
         return [(slice(i, i + SH * OH, SH), across) for i in range(KH) for across in columns]
 

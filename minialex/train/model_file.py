@@ -14,6 +14,7 @@ no description: you make it in your program, and `load(path, into=model)` fills 
 
 import inspect
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,15 +104,18 @@ def header_of(model: Layer, classes: list[str] | None = None,
     return {"model": describe(model), "classes": classes, "transform": steps}
 
 
-def read_model(path: str | os.PathLike[str], into: Layer | None = None
-) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
+def read_model(path: str | os.PathLike[str], into: Layer | None = None,
+    report: Callable[[str], None] | None = None) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
     """The network in a file, and the header beside it: "model", "classes", "transform".
 
-    Its weights are copied into the network `into`, if one is given; the file may be any with our
-    names, which are PyTorch's, then.  Raises CheckpointError where the file is missing or damaged,
-    does not fit `into`, or describes no network.
+    Its weights are copied into the network `into`, if one is given; the file may then be any
+    .safetensors or .pth file with our names, which are PyTorch's.  Where `report` is given, too, it
+    is called with a line about the weights, and the last layer stays as it is where that of the
+    file has another number of classes.  Raises CheckpointError where the file is missing or
+    damaged, does not fit `into`, or describes no network.
     """
-    tensors, header = _read(path, ours=into is None)
+    weights, header = load_checkpoint(path, ours=into is None)
+    weights = {key: value for key, value in weights.items() if not key.startswith("optimizer.")}
     if into is None:
         if (description := header.get("model")) is None:
             raise CheckpointError(f"{str(path)!r} holds a network with a layer of your own; make"
@@ -120,21 +124,14 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
             into = build(description)
         except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:
             raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
-    _fill(into, tensors, path)
+    words = keep_head(into, weights) if report else ""
+    try:
+        load_state_dict(into, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from None
+    if report:
+        report(f"weights: {path}{words}")
     return into, header
-
-
-def load_weights(model: Layer, path: str | os.PathLike[str]) -> str:
-    """Copy the weights of any .safetensors or .pth file with our, or PyTorch's, names into `model`.
-
-    The last layer stays as it is where the file's has another number of classes.  Returns a line
-    that says what was done.  Raises CheckpointError where the file is missing or damaged, or does
-    not fit the model.
-    """
-    weights, _ = _read(path, ours=False)
-    line = f"weights: {path}{keep_head(model, weights)}"
-    _fill(model, weights, path)
-    return line
 
 
 def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
@@ -150,20 +147,6 @@ def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
             weights[name] = own[name]
             words = f"; its last layer is a new one, of {ours[0]:,} classes, not {theirs[0]:,}"
     return words
-
-
-def _read(path: str | os.PathLike[str], ours: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The weights in a file, and its header."""
-    tensors, header = load_checkpoint(path, ours)
-    return {key: a for key, a in tensors.items() if not key.startswith("optimizer.")}, header
-
-
-def _fill(model: Layer, weights: dict[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Copy `weights`, of the file at `path`, into `model`."""
-    try:
-        load_state_dict(model, weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

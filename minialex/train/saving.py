@@ -18,7 +18,7 @@ from minialex.files import locked, remove_temporary
 from minialex.train import checkpoint
 from minialex.train.config import flag, options
 from minialex.train.memory import show_bytes
-from minialex.train.model_file import header_of, load_weights, read_model
+from minialex.train.model_file import header_of, read_model
 from minialex.train.progress import Progress, TrainingError
 from minialex.train.run import NAMES, RunFolder
 from minialex.xp import to_cpu, to_device
@@ -57,7 +57,7 @@ class Saved:
         begins = folder.new or not folder.config.exists()
         saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
         if file := None if saved else settings.get("weights"):
-            self.run.screen.line(load_weights(self.run.model, file))
+            read_model(file, self.run.model, self.run.screen.line)
         if begins:
             folder.claim()
         with locked(folder.path):

@@ -14,7 +14,7 @@ from minialex.commands import train as command
 from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.models import AlexNet
 from minialex.train.checkpoint import state_dict
-from minialex.train.model_file import load_weights, read_model
+from minialex.train.model_file import read_model
 from minialex.train.torch_file import pth_bytes
 from minialex.train.weights import torchvision_file, torchvision_options
 
@@ -25,13 +25,22 @@ def alexnet(classes, seed=0):
     return AlexNet(classes, "owt", width=1 / 16, image_size=67, seed=seed)
 
 
+def told_of(model, path):
+    """What a run says of the weights in a file, that are `model`'s then."""
+    lines = []
+    read_model(path, model, lines.append)
+    return "".join(lines)
+
+
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pth"])
 def test_the_last_layer_is_new_where_the_classes_are_others(tmp_path, name):
     theirs, model = alexnet(1000, seed=1), alexnet(5, seed=2)
     fresh, path = state_dict(model), tmp_path / name
     mx.save(path, theirs)
-    line = load_weights(model, path)
-    assert line == f"weights: {path}; its last layer is a new one, of 5 classes, not 1,000"
+    assert (
+        told_of(model, path)
+        == f"weights: {path}; its last layer is a new one, of 5 classes, not 1,000"
+    )
     wanted = {**state_dict(theirs), **{k: fresh[k] for k in fresh if k.startswith("classifier.6")}}
     assert all(np.array_equal(a, wanted[key]) for key, a in state_dict(model).items())
     with refused(CheckpointError, path, "classifier.6.weight is (1000, 256), expected (5, 256)"):
@@ -42,11 +51,11 @@ def test_the_same_classes_keep_the_last_layer_and_other_misfits_are_refused(tmp_
     theirs, path = alexnet(5, seed=1), tmp_path / "x.pth"
     mx.save(path, theirs)
     model = alexnet(5)
-    assert load_weights(model, path) == f"weights: {path}"
+    assert told_of(model, path) == f"weights: {path}"
     assert all(np.array_equal(a, state_dict(theirs)[k]) for k, a in state_dict(model).items())
     wider = AlexNet(3, "owt", width=1 / 8, image_size=67)
     with refused(CheckpointError, path, "features.0.weight"):
-        load_weights(wider, path)
+        told_of(wider, path)
 
 
 def test_a_run_begins_with_a_pth_says_so_and_freezes(tmp_path):
