@@ -59,7 +59,7 @@ class _Pool2d(Layer):
         name, stride = type(self).__name__, kernel_size if stride is None else stride
         sizes = check_window(name, kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = sizes
-        if any(P > K // 2 for (K, _), (P, _) in self.axes()):
+        if any(P > K // 2 for (K, _), (P, _) in self.axes()):  # as in PyTorch
             raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {sizes[2]}")
 
     def axes(self):
