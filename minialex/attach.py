@@ -28,7 +28,7 @@ from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.

@@ -69,10 +69,16 @@ def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size) -> None:
     dx[...] = padded[:, PH : PH + H, PW : PW + W]
 
 
+def same_bits(a: Array, b: Array) -> bool:
+    """Whether two arrays of one type hold the same numbers to the bit, NaN included."""
+    return np.array_equal(a.view(f"i{a.itemsize}"), b.view(f"i{b.itemsize}"))
+
+
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
     shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
+    kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
 
     @property
     def form(self) -> str:  # type: ignore[override]
@@ -147,10 +153,18 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         return positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
     def transformed(self, plan: winograd.Plan) -> Array:
-        """Winograd's U of the weights, for a plan."""
+        """Winograd's U of the weights, for a plan; that of a trained network is made once."""
         if self.shared and plan.m in self.shared:
             return self.shared[plan.m]
-        return winograd.transform_weight(self.params["weight"], plan.m, self.stride)
+        weight, kept = self.params["weight"], None if self.training else self.kept
+        # To look at all weights takes a tenth of the time.
+        if kept and kept[0] == (plan.m, weight.dtype) and same_bits(kept[1], weight):
+            return kept[2]
+        self.kept = None  # before the next is made: there is memory for one
+        U = winograd.transform_weight(weight, plan.m, self.stride)
+        if not self.training:
+            self.kept = (plan.m, weight.dtype), weight.copy(), U
+        return U
 
     def share(self, shape: Shape) -> dict[Any, Array]:
         """{m: Winograd's U of the weights}, where inputs of `shape` (N, H, W, C) need it."""
