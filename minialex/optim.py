@@ -65,9 +65,8 @@ class SGD(Optimizer):
 
     nesterov = False  # a setting of those that have it: older runs did not write it down
 
-    def __init__(
-        self, model, lr=0.01, momentum=0.9, weight_decay=0.0, nesterov=False, freeze=()
-    ):  # fmt: skip
+    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0, nesterov=False,
+                 freeze=()):  # fmt: skip
         if not is_number(momentum, 0, 1):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
         if nesterov and not momentum:
@@ -90,10 +89,8 @@ class Adam(Optimizer):
     Raises ConfigError for a beta outside [0, 1), and for an eps of 0 or less.
     """
 
-    def __init__(
-        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False,
-        freeze=(),
-    ):  # fmt: skip
+    def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 decoupled=False, freeze=()):  # fmt: skip
         fits = isinstance(betas, tuple | list) and len(betas) == 2
         fits = fits and all(is_number(b, 0, 1) for b in betas)
         if not (fits and is_number(eps) and eps > 0):
