@@ -45,14 +45,14 @@ class Upper(Layer):
         self.first, self.rest = Sequential(*below[:length]), Sequential(*below[length:])
         self.above, self.names = Sequential(*above.values()), list(above)
         self.params = {"above": self.above.params}
-        self.kept = False  # whether x is what `first` gave
+        self.after_first = False  # whether x is what `first` gave
 
     def children(self) -> dict[str, Layer]:
         return {"first": self.first, "rest": self.rest, "above": self.above}
 
     def features(self, x: Array) -> Array:
         """What `above` gets."""
-        return self.rest(x if self.kept else self.first(x))
+        return self.rest(x if self.after_first else self.first(x))
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return self.above.forward(self.features(x))
@@ -111,7 +111,7 @@ def keep_outputs(run: Any) -> bool:
         run.screen.line(f"frozen layers run in each epoch: {show_bytes(need)} would be too much")
         return False
     run.loader, run.val = (loader and outputs(run, loader) for loader in (run.loader, run.val))
-    net.kept = True
+    net.after_first = True
     run.screen.line(f"frozen layers ran once: {show_bytes(need)} of memory keep their outputs")
     return True
 

@@ -247,11 +247,11 @@ def test_frozen_layers_are_given_the_same_photos(tmp_path):
 def test_outputs_of_frozen_layers_take_the_place_of_photos(tmp_path, monkeypatch):
     options = {"augment": "none", "freeze": "features.*"}
     run, _, weights = trained(tmp_path / "kept", **options)
-    assert run.net.kept and isinstance(run.loader.dataset, list)
+    assert run.net.after_first and isinstance(run.loader.dataset, list)
     assert not any("GPU's memory" in line for line in run.screen.lines)
     monkeypatch.setattr(frozen, "MOST", 0)
     other, _, those = trained(tmp_path / "not kept", **options)
-    assert not other.net.kept and isinstance(other.loader.dataset, GpuPhotos)
+    assert not other.net.after_first and isinstance(other.loader.dataset, GpuPhotos)
     np.testing.assert_allclose(weights, those, rtol=1e-5, atol=1e-6)
 
 

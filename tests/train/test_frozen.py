@@ -110,11 +110,11 @@ def test_frozen_layers_run_once_per_image_and_their_backward_never():
 def test_nothing_is_kept_where_images_change_or_memory_is_short(monkeypatch):
     training = run("0.*", transform=jitter)
     training.train()
-    assert not training.net.kept and not any("frozen" in line for line in training.lines)
+    assert not training.net.after_first and not any("frozen" in line for line in training.lines)
     monkeypatch.setattr(frozen, "MOST", 1000)
     training = run("0.*")
     training.train()
-    assert not training.net.kept
+    assert not training.net.after_first
     assert "frozen layers run in each epoch: 0.0 MB would be too much" in training.lines
 
 
