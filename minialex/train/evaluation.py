@@ -245,8 +245,8 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
         units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
         notes.append((leaf, float((y * y).mean()) ** 0.5, units))
 
-    with evaluating(run.model), watching(run.model, note):
-        logits = to_cpu(run.model(x))
+    with evaluating(run.net), watching(run.net, note):
+        logits = to_cpu(run.net(x))
     if len(set(labels.tolist())) == 1 < len(labels):
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
         yield f"all labels of a batch are {labels[0]}: {fix}"
@@ -292,10 +292,10 @@ def updates(run: Any) -> dict[str, float]:
     """How long an update by the last gradient is, in parts of the weights, layer by layer."""
     trial, theta, found = copy.copy(run.optimizer), run.optimizer.theta, {}
     trial.theta, trial.state = theta.copy(), {k: v.copy() for k, v in trial.state.items()}
-    trial.update(trial.g, run.learning_rate())
+    trial.update_runs(trial.g, run.learning_rate())
     parts = named_arrays(dict_like(run.model.params, trial.theta - theta))
     for (new, k, name), (own, key, _) in zip(parts, named_arrays(run.model.params), strict=True):
-        if own[key].ndim > 1:
+        if own[key].ndim > 1 and name not in trial.frozen:
             squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
             found[name.removesuffix(".weight")] = squares**0.5
     return found
