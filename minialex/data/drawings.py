@@ -22,13 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw
 
 from minialex.data.checks import check_whole
 from minialex.errors import DataError
-
-_STREAM = 0xD0C5  # keeps these random numbers apart from those of other users of the same seed
 
 
 def rgb(text: str) -> np.ndarray:
@@ -86,15 +83,14 @@ DOG = (
     np.array([(1.1, 0.36, -0.22, 0.14, 0.11), (1.5, 0.42, -0.2, 0.19, 0.15)]),
 )
 SKULL = outlines("4-9j 8.5-6.5j 9.5+0j 7.5+7j 2.5+8.6j", "4-8j 10-6j 12+2j 9+7j 2.5+8j", whole=True)
-BODY = outlines("4+4j 5.5+11j 8+20j 9.5+28j 6+36j", "5+4j 7+11j 11+20j 13+28j 6+36j", whole=True)
-(COLLAR,) = outlines("4+8j 7+9j 6+11j 1+12.5j", whole=True)
-(LEG,) = outlines("1.5+16j 5.5+16j 6+19j 6+29j 1+29j 1+19j")
-(MOUTH,) = outlines(".4+3j .4+4.8j 2.4+6j .4+5.4j", whole=True)
+BODY = outlines("4+4j 5.5+11j 8+20j 10+30j 8+45j", "5+4j 7+11j 11+20j 13+30j 9+45j", whole=True)
+(LEG,) = outlines("1.5+16j 5.5+16j 6+19j 6+36j 1+36j 1+19j")
+COLLAR, MOUTH = outlines("4+8j 7+9j 6+11j 1+12j", ".4+3j .4+5j 2.4+6j .4+5.4j", whole=True)
 WHISKERS = outlines("3+4j 15+1j 3+4.4j", "3+4j 15+4j 3+4.4j", "3+4j 15+7j 3+4.4j")
-CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
+CIRCLE = np.exp(2j * np.pi * np.arange(16) / 16)
 
 
-def pick(rng: Generator, colours: np.ndarray) -> np.ndarray:
+def pick(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     """A colour near one of the `colours` (k, 3)."""
     return colours[rng.integers(len(colours))] + rng.uniform(-16, 16, 3)
 
@@ -109,12 +105,12 @@ def ellipse(x: float, y: float, a: float, b: float) -> np.ndarray:
     return x + 1j * y + a * CIRCLE.real + 1j * b * CIRCLE.imag
 
 
-def markings(rng: Generator) -> np.ndarray:
+def markings(rng: np.random.Generator) -> np.ndarray:
     """What the second colour of a coat covers: ellipses that are stripes, spots, a patch ..."""
     w, x = rng.uniform((0.1, -0.7), (0.25, 0.7))
     stripes = [(flank, y, 0.45, 0.4 * w) for flank in (-1.1, 1.1) for y in np.arange(-0.4, 3, 0.5)]
     forehead = [(x, -0.8, 0.4 * w, 0.45) for x in (-0.35, 0, 0.35)]
-    spots = rng.uniform((-1.1, -1, 0.1, 0.1), (1.1, 3, 0.2, 0.2), (16, 4))
+    spots = rng.uniform((-1.1, -1, 0.1, 0.1), (1.1, 3, 0.2, 0.2), (14, 4))
     patch = [(x, -0.2, 3 * w, 0.5), (-x, 1.8, 0.6, 3 * w)]
     blaze, mask = [(0, -0.3, w, 1.2), (0, 1.4, 2 * w, 0.8)], [(0, 0.5, 0.5 + w, 0.7)]
     return np.array(([], [*stripes, *forehead], spots, patch, blaze, mask)[rng.integers(6)])
@@ -123,7 +119,7 @@ def markings(rng: Generator) -> np.ndarray:
 class Animal:
     """A cat or a dog: nobody knows yet which, when its random numbers are drawn."""
 
-    def __init__(self, rng: Generator, canvas: Image.Image) -> None:
+    def __init__(self, rng: np.random.Generator, canvas: Image.Image) -> None:
         self.canvas, self.pen, side = canvas, ImageDraw.Draw(canvas), canvas.width
         self.sits, self.flips, self.pants = rng.random(3) < (0.6, 0.5, 0.3)
         scale, y = (rng.uniform(0.2, 0.28), 0.42) if self.sits else (rng.uniform(0.26, 0.35), 0.55)
@@ -162,7 +158,9 @@ class Animal:
         pen = ImageDraw.Draw(marked)
         for mark in self.marks:
             pen.polygon(self.pixels(ellipse(*mark) + 0.3 * self.gaze), 1)
-        self.canvas.paste(ink(self.second), mask=ImageChops.logical_and(inside, marked))
+        box = inside.getbbox()
+        mask = ImageChops.logical_and(inside.crop(box), marked.crop(box))
+        self.canvas.paste(ink(self.second), box, mask)
 
     def draw(self, label: int) -> None:
         """Draw a cat (label 0) or a dog (label 1), from back to front."""
@@ -191,7 +189,7 @@ class Animal:
         self.shape(self.iris, *(eyes + r * CIRCLE))
         self.fill(BLACK, *(eyes + ellipse(0, 0, pupil, 0.85 * r)))
         self.fill(WHITE, *(eyes + r * ellipse(0.3, -0.35, 0.25, 0.25)))
-        self.shape(self.muzzle, *(muzzle + self.gaze * np.linspace(0.6, depth, 3)[:, None]))
+        self.shape(self.muzzle, *(muzzle + self.gaze * np.array([0.7, depth])[:, None]))
         end = depth * self.gaze
         if self.pants:
             self.shape(PINK, end + ellipse(0.03, 0.62, 0.1, 0.15))
@@ -208,7 +206,7 @@ def wash(colours: np.ndarray, side: int) -> Image.Image:
     return small.resize((side, side), Image.Resampling.NEAREST)  # bicubic all the way is slow
 
 
-def scene(rng: Generator, side: int) -> Image.Image:
+def scene(rng: np.random.Generator, side: int) -> Image.Image:
     """A wash of colours, and on it hills, a room, confetti, or nothing."""
     canvas = wash(pick(rng, SCENERY) + rng.uniform(-40, 40, (4, 4, 3)) * rng.random(), side)
     pen, x = ImageDraw.Draw(canvas), rng.random()
@@ -222,7 +220,7 @@ def scene(rng: Generator, side: int) -> Image.Image:
     return canvas
 
 
-def grass(canvas: Image.Image, rng: Generator) -> None:
+def grass(canvas: Image.Image, rng: np.random.Generator) -> None:
     """Blades of grass before the animal, most often none."""
     pen, side, colour = ImageDraw.Draw(canvas), canvas.width, pick(rng, SCENERY)
     count = max(0, int(rng.integers(-20, 16)))
@@ -231,16 +229,16 @@ def grass(canvas: Image.Image, rng: Generator) -> None:
         pen.polygon(blade, ink(mix(colour, BLACK, 0.4 * rng.random())))
 
 
-def photograph(image: Image.Image, rng: Generator) -> Image.Image:
-    """Contrast and brightness, coloured light from a corner, grain."""
-    levels = np.arange(-128, 128) * rng.uniform(0.95, 1.35) + rng.uniform(130, 185)
-    light = wash(rng.uniform(175, 255, (2, 2, 1)) * rng.uniform(0.9, 1, 3), image.width)
-    grain = Image.frombytes("RGB", image.size, rng.bytes(3 * image.width * image.height))
-    lit = ImageChops.multiply(image.point(3 * levels.clip(0, 255).astype(int).tolist()), light)
-    return Image.blend(lit, grain, 0.12 * rng.random() ** 2)
+def photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Coloured light from a side, contrast, brightness, grain."""
+    light = wash(128 + rng.uniform(-40, 40, (2, 2, 1)) + rng.uniform(-12, 12, 3), image.width)
+    scale, middle = rng.uniform((0.75, 105), (1.1, 155))
+    lit = ImageChops.add(image, light, scale, round(middle - 256 / scale))
+    grain = Image.frombytes("L", image.size, rng.bytes(image.width * image.height))
+    return Image.blend(lit, grain.convert("RGB"), 0.1 * rng.random() ** 2)
 
 
-def draw(rng: Generator, size: int, label: int) -> Image.Image:
+def draw(rng: np.random.Generator, size: int, label: int) -> Image.Image:
     """Paint at twice the size: scene, animal, what hides it; then take the photograph."""
     canvas = scene(rng, 2 * size)
     Animal(rng, canvas).draw(label)
@@ -282,8 +280,9 @@ class Drawings:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         number = self.start + range(self.length)[index]
-        label = number % 2
-        return draw(np.random.default_rng([self.seed, number, _STREAM]), self.size, label), label
+        # The third number keeps these apart from the random numbers of others of the same seed.
+        rng = np.random.default_rng([self.seed, number, 0xD0C5])
+        return draw(rng, self.size, number % 2), number % 2
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
         return map(self.__getitem__, range(self.length))
