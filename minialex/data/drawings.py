@@ -27,6 +27,9 @@ from PIL import Image, ImageChops, ImageDraw
 from minialex.data.checks import check_whole
 from minialex.errors import DataError
 
+# Counts up when a seed has other drawings than before: those of version 0.5.0 were the first.
+EDITION = 2
+
 
 def rgb(text: str) -> np.ndarray:
     """Colours (k, 3) of their numbers in hexadecimal, "ff8000 f2f2f2": red, green, blue."""
@@ -280,7 +283,7 @@ class Drawings:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         number = self.start + range(self.length)[index]
-        # The third number keeps these apart from the random numbers of others of the same seed.
+        # 0xD0C5 keeps these apart from the random numbers of others of the same seed.
         rng = np.random.default_rng([self.seed, number, 0xD0C5])
         return draw(rng, self.size, number % 2), number % 2
 

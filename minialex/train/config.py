@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from minialex.data.drawings import EDITION
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
 from minialex.models.alexnet import ACTIVATIONS, POOLINGS, VARIANTS
@@ -127,6 +128,7 @@ class Config:
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
+    edition: int = EDITION  # of the drawings: with others, a run cannot go on
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
         choices=("cpu", "gpu", "auto"))
@@ -216,6 +218,7 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
+    settings = {"edition": 1, **settings}  # before version 0.6.0
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)
