@@ -27,9 +27,6 @@ from PIL import Image, ImageChops, ImageDraw
 from minialex.data.checks import check_whole
 from minialex.errors import DataError
 
-# Counts up when a seed has other drawings than before: those of version 0.5.0 were the first.
-EDITION = 2
-
 
 def rgb(text: str) -> np.ndarray:
     """Colours (k, 3) of their numbers in hexadecimal, "ff8000 f2f2f2": red, green, blue."""

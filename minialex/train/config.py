@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minialex.data.drawings import EDITION
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
 from minialex.models.alexnet import ACTIVATIONS, POOLINGS, VARIANTS
@@ -128,7 +127,7 @@ class Config:
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
-    edition: int = EDITION  # of the drawings: with others, a run cannot go on
+    edition: int = 2  # of the drawings, counted up when they change: no run goes on with others
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
         choices=("cpu", "gpu", "auto"))

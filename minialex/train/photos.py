@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from minialex.data import PhotoError, Photos, Source, open_source
-from minialex.data.drawings import EDITION
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, ConfigError, DataError
@@ -152,9 +151,8 @@ def open_images(config: Config, run: Path | None, screen: Any
         if count := len(photos.others()):
             screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
-    if run is not None and (
-        config.edition != EDITION if config.data == "drawings" else any(run.glob("*.safetensors"))
-    ):
+    drawn, others = config.data == "drawings", config.edition != Config.edition
+    if run is not None and (others if drawn else any(run.glob("*.safetensors"))):
         raise lost(run, config.data, "begin a new one from its weights: --weights")
     seen, bad = dict[str, Any](), dict[str, str]()
     new: Any = True
@@ -199,7 +197,7 @@ def run_source(
         raise ConfigError("it is not known what the network was trained on; say so by --data")
     if is_own and own != "drawings":
         raise lost(run, what, "show it others: --data")
-    if spec is None and settings.get("edition", 1) != EDITION:
+    if spec is None and settings.get("edition", 1) != Config.edition:
         raise lost(run, what, "show it those of today: --data drawings")
     return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
 

@@ -6,8 +6,8 @@ import pytest
 from bad_input import refused, snapshot
 from minialex.commands import evaluate
 from minialex.commands.evaluate import fit, open_images, tables
-from minialex.data.drawings import EDITION
 from minialex.errors import CheckpointError, ConfigError
+from minialex.train.config import Config
 from trained import command, lenet, make_photos, make_run, sees_red
 
 
@@ -43,7 +43,7 @@ def test_which_images_are_looked_at(folder):
     assert len(open_images(other, None, {})[0]) == 20  # unknown to the run
     assert 4 <= len(open_images(other, "train", {})[0]) <= 18
     assert len(open_images(parts, None, settings, run)[0]) == 8
-    of_today = {"data": "drawings", "limit": 10, "edition": EDITION}
+    of_today = {"data": "drawings", "limit": 10, "edition": Config.edition}
     drawn = open_images(None, "val", of_today)
     assert drawn[1] == "the val images of 'drawings'" and len(drawn[0]) == 10
     for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit

@@ -131,7 +131,7 @@ def test_a_run_goes_on(run, weights):
 
 def test_a_run_whose_drawings_are_no_longer_drawn_is_not_shown_others(run):
     _, config = RunFolder.open(run)
-    assert config.edition == 1 < Config().edition
+    assert config.edition == 1 < Config.edition
     with refused(CheckpointError, "is on drawings of another version", "--weights"):
         open_images(config, run, Silent())
     settings = RunFolder(run).settings() | {"limit": 4}
