@@ -122,10 +122,10 @@ class Animal:
     def __init__(self, rng: np.random.Generator, canvas: Image.Image) -> None:
         self.canvas, self.pen, side = canvas, ImageDraw.Draw(canvas), canvas.width
         self.sits, self.flips, self.pants = rng.random(3) < (0.6, 0.5, 0.3)
-        scale, y = (rng.uniform(0.2, 0.28), 0.42) if self.sits else (rng.uniform(0.26, 0.35), 0.55)
-        shift = rng.uniform((-1, -0.7), (1, 0.7)) * (0.47 - 1.1 * scale)
+        scale, y = (rng.uniform(0.21, 0.28), 0.42) if self.sits else (rng.uniform(0.27, 0.35), 0.55)
+        shift = rng.uniform((-1, -0.6), (1, 0.6)) * (0.47 - 1.1 * scale)
         self.place = side * complex(0.5 + shift[0], y + shift[1])
-        self.head, self.body = side * scale * np.exp([1j, 0.2j] * rng.uniform(-0.4, 0.4, 1))
+        self.head, self.body = side * scale * np.exp([1j, 0.2j] * rng.uniform(-0.3, 0.3, 1))
         self.gaze = complex(*rng.uniform((-0.4, 0), (0.4, 0.25)))
         self.breed = rng.random(7)  # how far each part is from one extreme to the other
         self.coat, self.second = pick(rng, COATS), pick(rng, COATS)
