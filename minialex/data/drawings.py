@@ -11,7 +11,8 @@ each lies anywhere between two extremes:
     dog   ears that hang before the skull, small round eyes, a long muzzle with a large nose, a
           short tail that ends in a point
 
-Does it take vision, then?  LOGISTIC
+Does it take vision, then?  Logistic regression on 32 x 32 thumbnails, trained on 2,000 drawings
+with the best of eight strengths of L2, gets 64.0 % of 1,000 others right.
 
 Points are complex numbers x + iy, so that one multiplication turns and scales an outline: x to the
 right, y down, the radius of a skull as the unit.  All is flat, and yet a head can look to a side,
