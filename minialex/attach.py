@@ -24,11 +24,11 @@ from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entro
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
-from minialex.twin import OPTIMIZER_TWINS, TWINS, page_of
+from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import get_xp
 
 # What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared")
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
@@ -63,7 +63,7 @@ def accelerate(
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
     first = first_layer(model)
-    if page_of(first) is Conv2d and id(first) in once:
+    if page_of(first) in (Conv2d, Linear) and id(first) in once:
         first.input_grad = input_grad
     return model
 
@@ -103,8 +103,9 @@ def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
         raise ConfigError(text)
     if algorithm == "implicit" and device == "cpu":
         raise ConfigError("--algorithm implicit is for a GPU; on the CPU choose auto or im2col")
-    large = -(-layer.kernel_size // layer.stride) > len(POINTS)  # of Winograd's method
-    if algorithm == "winograd" and (large or (layer.stride > 1 and layer.groups > 1)):
+    K, S, G = layer.kernel_size, layer.stride, layer.groups
+    fits = is_square(layer) and len(POINTS) * S >= K and 1 in (S, G)
+    if algorithm == "winograd" and not fits:
         raise ConfigError(f"--algorithm winograd cannot do {layer!r}; choose auto or im2col")
 
 

@@ -31,9 +31,43 @@ def check_sizes(name: str, least: int = 1, **sizes: object) -> None:
             raise ValueError(f"{name}: {what} must be a whole number from {least} on, got {size!r}")
 
 
+def check_pair(name: str, least: int = 1, **sizes: Any) -> Any:
+    """One size, a whole number of at least `least` or a pair of them (down, across), to be kept.
+
+    A pair of equal numbers is kept as the number.  Raises ValueError for anything else.
+    """
+    ((what, size),) = sizes.items()
+    pair = tuple(size) if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    for one in pair:
+        check_sizes(name, least, **{what: one})
+    return pair[0] if pair[0] == pair[1] else pair
+
+
+def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list[Any]:
+    """The three as `check_pair` has them, which raises ValueError; padding may be 0."""
+    sizes = check_pair(name, kernel_size=kernel_size), check_pair(name, stride=stride)
+    return [*sizes, check_pair(name, 0, padding=padding)]
+
+
 def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:
     """Whether `value` is a finite number from `least` on and below `below`; no text, no array."""
     try:
         return bool(hasattr(value, "__float__") and math.isfinite(value) and least <= value < below)
     except (TypeError, ValueError, OverflowError):  # an array of several, 10**400
         return False
+
+
+def check_labels(labels: Any, C: int, weight: Any = None) -> None:
+    """Raise ValueError unless NumPy's labels (N,) lie in 0..C-1, or (N, C) hold probabilities.
+
+    The weights of the classes, if given, must be numbers of 0 or more.
+    """
+    name = "softmax_cross_entropy"
+    soft = labels.ndim == 2
+    if soft and not (labels.min() >= 0 and (abs(labels.sum(axis=1) - 1) < 0.01).all()):
+        raise ValueError(f"{name}: each row of labels (N, C) must be probabilities, with sum 1")
+    if not soft and len(labels) and not 0 <= labels.min() <= labels.max() < C:
+        what = f"labels must lie in 0..{C - 1}, got {labels.min()}..{labels.max()}"
+        raise ValueError(f"{name}: {what}")
+    if weight is not None and not (0 <= weight.min() <= weight.max() < math.inf):
+        raise ValueError(f"{name}: weights must be numbers of 0 or more, got {weight}")

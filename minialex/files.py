@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minialex.errors import CheckpointError
+from minialex.errors import CheckpointError, ConfigError
 
 # A file that is new: never one that is there, nor where a link of that name points to.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -62,6 +62,20 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a small text file atomically.  Raises CheckpointError where the disk refuses."""
     write_whole(path, [text.encode()])
+
+
+def check_ours(path: Path | None, begins: bytes) -> None:
+    """Raise ConfigError where a folder is, or a file that does not begin as `begins` does.
+
+    So what a command writes takes the place of nothing but what it wrote before.  A folder that is
+    missing is said at once, too, not after the work.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {str(path.parent)!r} to write to; make it first")
+    if path is None or not os.path.lexists(path):
+        return
+    if not path.is_file() or not path.read_bytes().startswith(begins):
+        raise ConfigError(f"{str(path)!r} is something else already; choose another name")
 
 
 def read_text(path: Path) -> str:

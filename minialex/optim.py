@@ -5,6 +5,7 @@ parameters of a model are one vector theta and all gradients one vector g (see p
 optimizer is a formula of vectors.  With learning rate lr and weight decay w:
 
     SGD      g += w theta;   v = mu v + g;   theta -= lr v
+    Nesterov the same with   theta -= lr (g + mu v)
     Adam     g += w theta;   m = b1 m + (1-b1) g;   v = b2 v + (1-b2) g^2
              theta -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
     AdamW    as Adam without w, and first theta -= lr w theta       ("decoupled" weight decay)
@@ -15,6 +16,10 @@ Momentum.  v is a sum of all gradients so far, each weighted mu times less per s
 agree it grows, up to 1/(1-mu) times g (10 times for mu = 0.9); where they point to and fro it
 cancels.  The AlexNet paper writes v = mu v - w lr theta - lr g and theta += v, which makes the same
 steps while lr stays the same.
+
+Nesterov's momentum takes the gradient where theta will be after the next move by -lr mu v, so that
+it brakes a step earlier.  Written for that place ahead, phi = theta - lr mu v, the move from v' to
+v = mu v' + g is -lr v - lr mu v + lr mu v' = -lr (g + mu v), the line above: phi is what we keep.
 
 Adam.  m and v are running means of the gradient and of its square.  Dividing by sqrt(v) measures
 each parameter's step in units of its own gradient, so that all move about lr per step, whether
@@ -30,37 +35,52 @@ alone, algorithm 2; like PyTorch we multiply it by lr.)
 Clipping.  One bad batch can give a gradient so long that the step destroys what was learned;
 `clip_gradient_norm` shortens it to a length given, in the same direction.
 
+`lr` and `weight_decay` may differ from parameter to parameter, and `freeze` leaves some out, by
+patterns of their names: SGD(model, lr={"*.bias": 0.02, "*": 0.01}, freeze="features.*").  Then
+theta falls into runs with equal numbers, and the formula is applied to each (see optimizer.py).
+
 References: Krizhevsky, Sutskever, Hinton (2012), section 5 (SGD); Kingma, Ba (2015), "Adam",
-algorithm 1; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu, Mikolov,
-Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
+algorithm 1; Sutskever et al. (2013), "On the importance of initialization and momentum in deep
+learning": Nesterov's; Loshchilov, Hutter (2019), "Decoupled Weight Decay Regularization"; Pascanu,
+Mikolov, Bengio (2013), "On the difficulty of training Recurrent Neural Networks": clipping.
 """
 
+from minialex.average import EMA
 from minialex.errors import ConfigError, is_number
 from minialex.optimizer import Optimizer
 from minialex.schedules import constant, cosine, plateau, step_decay, warm_up
 from minialex.xp import get_xp
 
 __all__ = [
-    "SGD", "Adam", "clip_gradient_norm", "constant", "cosine", "plateau", "step_decay", "warm_up",
+    "EMA", "SGD", "Adam", "clip_gradient_norm", "constant", "cosine", "plateau", "step_decay",
+    "warm_up",
 ]  # fmt: skip
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum and weight decay, as in the paper.
+    """Stochastic gradient descent with momentum and weight decay, as in the paper, or `nesterov`.
 
-    Raises ConfigError for a momentum outside [0, 1).
+    Raises ConfigError for a momentum outside [0, 1), and for Nesterov's without a momentum.
     """
 
-    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0):
+    nesterov = False  # a setting of those that have it: older runs did not write it down
+
+    def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0, nesterov=False,
+                 freeze=()):  # fmt: skip
         if not is_number(momentum, 0, 1):
             raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
-        super().__init__(model, lr, weight_decay, ("v",))
+        if nesterov and not momentum:
+            raise ConfigError("nesterov needs a momentum above 0")
+        super().__init__(model, lr, weight_decay, ("v",), freeze)
         self.momentum = momentum
+        if nesterov:
+            self.nesterov = True
 
     def update(self, g, lr):
         theta, v = self.theta, self.state["v"]
-        v[...] = self.momentum * v + g + self.weight_decay * theta
-        theta -= lr * v
+        g = g + self.weight_decay * theta
+        v[...] = self.momentum * v + g
+        theta -= lr * (g + self.momentum * v if self.nesterov else v)
 
 
 class Adam(Optimizer):
@@ -69,14 +89,13 @@ class Adam(Optimizer):
     Raises ConfigError for a beta outside [0, 1), and for an eps of 0 or less.
     """
 
-    def __init__(
-        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
-    ):
+    def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 decoupled=False, freeze=()):  # fmt: skip
         fits = isinstance(betas, tuple | list) and len(betas) == 2
         fits = fits and all(is_number(b, 0, 1) for b in betas)
         if not (fits and is_number(eps) and eps > 0):
             raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
-        super().__init__(model, lr, weight_decay, ("m", "v"))
+        super().__init__(model, lr, weight_decay, ("m", "v"), freeze)
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
 
     def update(self, g, lr):

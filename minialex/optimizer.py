@@ -8,8 +8,17 @@ The formulas are on the page `optim.py`.  Here is the bookkeeping.  The paramete
 views of theta (see `params.py`).  They no longer are once somebody moves the model to a GPU, gives
 it another dtype, or puts an array of their own into `params`: an optimizer that did not notice
 would move a vector that nobody reads.  So it looks before each step, and follows.
+
+    SGD(model, lr={"*.bias": 0.02, "*": 0.01}, freeze="features.*")
+
+gives parameters rates of their own, by their names, and freezes some: these stay as they are.  The
+formula does not change.  Parameters with equal numbers that lie side by side are a run of theta,
+and it is applied to one run after the other; g and the vectors in `state` leave out what is frozen.
 """
 
+import copy
+import fnmatch
+import itertools
 import operator
 
 from minialex.errors import ConfigError, is_number
@@ -25,20 +34,65 @@ class Optimizer:
     that a checkpoint must keep, `t` is the number of steps made.  In place of a model it takes a
     vector theta (P,) of your own.  You may move the model, change its dtype or assign to its
     `params` afterwards: the optimizer follows.
-    Raises ConfigError for a negative lr or weight decay, TypeError for anything but a model.
+
+    `lr` and `weight_decay` are numbers, or dictionaries of patterns of names, of which the first
+    that fits counts.  `self.lr` is then the largest rate; where you change it, or a step gets
+    another one, the others change in proportion.  `freeze` is a pattern or a list of patterns, and
+    `frozen` the set of the names that fit.
+    Raises ConfigError for a negative lr or weight decay, for a pattern that fits no name, and where
+    nothing is left to train, TypeError for anything but a model.
     """
 
-    def __init__(self, model, lr, weight_decay, state):
-        for what, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not is_number(value):
-                raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
+    def __init__(self, model, lr, weight_decay, state, freeze=()):
         if not (isinstance(model, Layer) or hasattr(model, "dtype")):
             name, found = type(self).__name__, type(model).__name__
             raise TypeError(f"{name}: expected a model, as in {name}(model, lr={lr}), got {found}")
-        self.model, self.lr, self.weight_decay, self.t = model, lr, weight_decay, 0
+        self.model, self.t = model, 0
         self.theta = flatten(model) if isinstance(model, Layer) else model
-        self.state = {name: get_xp(self.theta).zeros_like(self.theta) for name in state}
+        freeze = [freeze] if isinstance(freeze, str) else list(freeze)
+        given = {"lr": lr, "weight_decay": weight_decay, "freeze": freeze or None}
+        self._patterns = {key: value for key, value in given.items() if type(value) in (dict, list)}
+        self.find_runs(lr, weight_decay, freeze)
+        self.state = {name: self.zeros() for name in state}
         self.g, self._grad, self._views = None, {}, []  # made when they are asked for
+
+    def find_runs(self, lr, weight_decay, freeze):
+        """The runs of theta that train: their slices, rates in parts of self.lr, and decays."""
+        sizes = {"": self.theta.size}  # a vector of your own has no names
+        if isinstance(self.model, Layer):
+            arrays = named_arrays(self.model.params)
+            sizes = {name: owner[key].size for owner, key, name in arrays}
+        self.frozen = set(by_pattern("freeze", dict.fromkeys(freeze, 1), sizes))
+        trained = [name for name in sizes if name not in self.frozen]
+        if not trained:
+            raise ConfigError("freeze leaves no parameter to train; leave a pattern out")
+        rates = by_pattern("lr", lr, trained)
+        decays = by_pattern("weight_decay", weight_decay, trained)
+        self.lr, self.weight_decay = max(rates.values()), max(decays.values())
+        numbers = {name: (rates[name] / (self.lr or 1), decays[name]) for name in trained}
+        self._runs, end = list[tuple](), 0
+        for pair, names in itertools.groupby(sizes, key=numbers.get):
+            start, end = end, end + sum(sizes[name] for name in names)
+            if pair is not None:
+                self._runs.append((slice(start, end), *pair))
+        self._size = sum(sizes[name] for name in trained)
+
+    def zeros(self):
+        """A vector like g."""
+        return get_xp(self.theta).zeros(self._size, dtype=self.theta.dtype)
+
+    def views(self, vector):
+        """A nested dictionary like the model's params, of consecutive views of `vector`, a g.
+
+        Where a parameter is frozen, it has an array that nobody reads.
+        """
+        result, start = dict_like(self.model.params, self.theta), 0
+        for own, key, name in named_arrays(result):
+            shape, size = own[key].shape, own[key].size * (name not in self.frozen)
+            view = vector[start : start + size]
+            own[key] = view.reshape(shape) if size else get_xp(view).empty(shape, view.dtype)
+            start += size
+        return result
 
     @property
     def grad(self):
@@ -60,27 +114,43 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: the model {sizes}; make a new optimizer")
         self.theta = theta
         self.state = {name: like(self.theta, vector) for name, vector in self.state.items()}
-        self.g = get_xp(theta).zeros_like(theta) if self.g is None else like(theta, self.g)
-        self._grad.update(dict_like(self.model.params, self.g))
+        self.g = self.zeros() if self.g is None else like(theta, self.g)
+        self._grad.update(self.views(self.g))
         self._views = [owner[key] for owner, key, _ in named_arrays(self.model.params)]
 
     def step(self, g=None, lr=None):
         """One step against the gradient in `grad`, at `lr` or else at the one given at first.
 
-        A vector g (P,) in its place is left as it is.  Raises ValueError where it does not fit.
+        A vector g in its place, as long as what trains, is left as it is.  Raises ValueError where
+        it does not fit.
         """
         self.follow()
         for own, key, name in named_arrays(self._grad):
-            if g is None and getattr(own[key], "base", None) is not self.g:
+            ours = name in self.frozen or getattr(own[key], "base", None) is self.g
+            if g is None and not ours:
                 what = f"backward put another array in place of grad's {name}"
                 raise ValueError(f"{what}; write into it, as in grad[{key!r}][...] = ...")
         g = self.g if g is None else g
-        if getattr(g, "shape", None) != self.theta.shape or g.dtype != self.theta.dtype:
+        if getattr(g, "shape", None) != (self._size,) or g.dtype != self.theta.dtype:
             found = f"{g.shape} of {g.dtype}" if hasattr(g, "dtype") else type(g).__name__
-            wanted = f"expected a gradient {self.theta.shape} of {self.theta.dtype}"
+            wanted = f"expected a gradient ({self._size},) of {self.theta.dtype}"
             raise ValueError(f"{type(self).__name__}: {wanted}, got {found}")
         self.t += 1
-        self.update(g, self.lr if lr is None else lr)
+        self.update_runs(g, self.lr if lr is None else lr)
+
+    def update_runs(self, g, lr):
+        """`update` of each run of theta, at its own rate and weight decay."""
+        if len(self._runs) == 1 and not self.frozen:
+            self.update(g, lr)
+            return
+        start = 0
+        for run, rate, decay in self._runs:
+            own = slice(start, start + run.stop - run.start)
+            part = copy.copy(self)  # of the same settings, and of one run alone
+            part.theta, part.weight_decay = self.theta[run], decay
+            part.state = {name: vector[own] for name, vector in self.state.items()}
+            part.update(g[own], lr * rate)
+            start = own.stop
 
     def update(self, g, lr):
         """The formula of the page: theta, and the vectors in `state`, after one more step."""
@@ -88,15 +158,36 @@ class Optimizer:
 
     def settings(self):
         """What it was made with, by name: "name", "lr", "weight_decay" ..."""
-        hidden = ("model", "theta", "g", "state", "t")
+        hidden = ("model", "theta", "g", "state", "t", "frozen")
         own = {k: v for k, v in vars(self).items() if k[0] != "_" and k not in hidden}
         own = {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()}
-        return {"name": type(self).__name__, **own}
+        return {"name": type(self).__name__, **own, **self._patterns}
 
     def __repr__(self):
         name, *settings = (f"{k}={v}" for k, v in self.settings().items())
         size = f"{self.theta.size:,} parameters"
         return f"{name[5:]}({', '.join(settings)}: {size}, {self.t:,} steps made)"
+
+
+def by_pattern(what, given, names):
+    """{name: number}, by the first pattern that fits the name.
+
+    `given` is {pattern: number}, or a number for all.  Raises ConfigError for no such number, for a
+    pattern that fits no name, and for a name without a number, which only what is frozen may lack.
+    """
+    found = dict[str, float]()
+    for pattern, value in (given if isinstance(given, dict) else {"*": given}).items():
+        if not is_number(value):
+            raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
+        fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        if not fitting:
+            text = f"{what}: the pattern {pattern!r} fits no parameter"
+            raise ConfigError(f"{text}; names are such as {min(names)}")
+        found = {**dict.fromkeys(fitting, value), **found}
+    for name in names:
+        if what != "freeze" and name not in found:
+            raise ConfigError(f"{what} has no pattern for {name}; add '*' for all others")
+    return found
 
 
 def like(theta, vector):

@@ -84,6 +84,12 @@ class OptimizerTwin:
         self.__class__ = OPTIMIZER_TWINS.get((self.page, device), self.page)
 
 
+def is_square(layer: Any) -> bool:
+    """Whether a window has one kernel size, stride and padding for both axes of the image."""
+    sizes = layer.kernel_size, layer.stride, layer.padding
+    return not any(isinstance(size, tuple) for size in sizes)
+
+
 def refuse_cache(form: type) -> NoReturn:
     """Raise ValueError: `form` and the form of the layer that made a cache are two."""
     what = f"{form.__name__}: this cache was made by another form of the layer"

@@ -98,3 +98,17 @@ def pytest_terminal_summary(terminalreporter):
     if compilers:
         line, complete = compilers.report()
         terminalreporter.write_line(line, **({} if complete else {"yellow": True}))
+
+
+@pytest.fixture(autouse=True)
+def a_run_convolves_by_im2col(request, monkeypatch):
+    """On the emulated GPU, `auto` is here what it is on a GeForce: im2col, by NumPy's products.
+
+    The kernels without that matrix are emulated thread by thread, a hundred times more slowly.
+    gpu/ and layers/ show what they compute, and that a run with them is the same run.
+    """
+    tested = {Path(__file__).parent / name for name in ("gpu", "layers", "cupyemu")}
+    if _emulator() is not None and tested.isdisjoint(request.path.parents):
+        from minialex.gpu import implicit
+
+        monkeypatch.setattr(implicit, "capability", lambda: 86)

@@ -28,7 +28,9 @@ def test_the_names_are_these_and_all_exist():
     assert all(getattr(mx, name) is not None for name in FACE)
     assert {"cosine", "plateau", "step_decay", "constant", "warm_up"} <= set(dir(mx.optim))
     assert {"Compose", "Resize", "RandomCrop", "Normalize", "ToArray"} <= set(dir(mx.transforms))
-    assert {"BatchNorm2d", "Conv2d"} & set(dir(mx.layers)) == {"Conv2d"}
+    assert {"AdaptiveAvgPool2d", "BatchNorm2d", "GlobalAvgPool2d", "LeakyReLU"} <= set(
+        mx.layers.__all__
+    )
 
 
 def test_no_module_has_the_name_of_something_else():
@@ -109,7 +111,7 @@ def test_layers_are_found_where_checkpoints_say():
         (lambda: mx.Adam(mx.Linear(3, 2).params), TypeError, "Adam: expected a model"),
         (lambda: mx.SGD([1, 2]), TypeError, "SGD: expected a model"),
         (lambda: mx.Adam(mx.ReLU()), ValueError, "ReLU has no parameters"),
-        (lambda: mx.Conv2d(3, 8, (3, 3)), ValueError, r"kernel_size must be a whole number"),
+        (lambda: mx.Conv2d(3, 8, (3, 3, 3)), ValueError, r"kernel_size must be a whole number"),
         (lambda: mx.Conv2d(3, 8, 3, rng=0), TypeError, "Conv2d: rng must be a generator, got 0"),
         (lambda: mx.Sequential([mx.ReLU()]), TypeError, "Sequential: expected layers"),
     ],

@@ -19,6 +19,7 @@ from device import (
 )
 from minialex.attach import loss_function
 from minialex.losses import log_softmax, softmax_cross_entropy
+from minialex.numerical_gradient import numerical_gradient
 
 LOSSES = {"page": softmax_cross_entropy, "fast": loss_function(DEVICE)}
 if LOSSES["fast"] is softmax_cross_entropy:
@@ -96,7 +97,17 @@ def test_input_that_is_not_contiguous(loss_form):
     [
         (np.zeros(3), np.zeros(3, int), 0, ValueError, r"logits \(N, C\).* got \(3,\)"),
         (np.zeros((2, 3)), np.zeros(3, int), 0, ValueError, r"\(2, 3\) and \(3,\)"),
-        (np.zeros((2, 3)), np.zeros((2, 3), int), 0, ValueError, r"labels \(N,\)"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), 0, ValueError, r"labels \(N,\) or \(N, C\)"),
+        (np.zeros((2, 3)), np.zeros((2, 3), int), 0, TypeError, "floats \\(N, C\\), got float64"),
+        (
+            np.zeros((2, 3)),
+            np.full((2, 3), 0.5),
+            0,
+            ValueError,
+            "must be probabilities, with sum 1",
+        ),
+        (np.zeros((1, 3)), np.array([[2.0, -1, 0]]), 0, ValueError, "must be probabilities"),
+        (np.zeros((1, 3)), np.array([[np.nan, 1, 0]]), 0, ValueError, "must be probabilities"),
         (np.zeros((2, 3)), np.array([0, 3]), 0, ValueError, r"0\.\.2, got 0\.\.3"),
         (np.zeros((2, 3)), np.array([-1, 0]), 0, ValueError, r"0\.\.2, got -1\.\.0"),
         (np.zeros((2, 3)), np.array([0, 1]), 1, ValueError, r"label_smoothing must be .* got 1"),
@@ -176,3 +187,64 @@ def test_nothing_to_score_is_refused(shape, loss_form):
         loss_form(on_device(np.zeros(shape)), on_device(np.zeros(shape[0], int)))
     with refused(ValueError, "label_smoothing", "nan"):
         loss_form(on_device(np.zeros((1, 2))), on_device(np.zeros(1, int)), np.nan)
+
+
+def by_hand(z, t, w, smoothing):
+    """The loss, term by term, for t (N, C) or labels, as PyTorch defines it."""
+    total = weights = 0.0
+    for n, row in enumerate(z):
+        hard = np.ndim(t[n]) == 0
+        target = np.arange(len(row)) == t[n] if hard else t[n]
+        sum_exp = sum(math.exp(score) for score in row)
+        for c, score in enumerate(row):
+            smoothed = (1 - smoothing) * target[c] + smoothing / len(row)
+            total -= w[c] * smoothed * math.log(math.exp(score) / sum_exp)
+        weights += w[t[n]] if hard else 1
+    return total / weights
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.2])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_soft_targets_and_class_weights_by_definition(soft, weighted, smoothing, loss_form):
+    rng = np.random.default_rng([soft, weighted])
+    z, w = rng.standard_normal((5, 4)), rng.uniform(0, 3, 4) if weighted else None
+    t = rng.dirichlet(np.ones(4), 5) if soft else rng.integers(0, 4, 5)
+    weight = on_device(w) if weighted else None
+    loss, dz = loss_form(on_device(z), on_device(t), smoothing, weight)
+    assert_on_device(loss, dz)
+    w = np.ones(4) if w is None else w
+    assert float(loss) == pytest.approx(by_hand(z, t, w, smoothing), rel=1e-12)
+    slope = numerical_gradient(lambda: by_hand(z, t, w, smoothing), z)
+    assert_allclose(dz, slope, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_equal_weights_and_one_hot_rows_are_the_labels(loss_form, dtype):
+    digits = 1e-2 if dtype is np.float16 else 1e-6
+    z = on_device(np.random.default_rng(0).standard_normal((6, 3)).astype(dtype))
+    labels = np.arange(6) % 3
+    want = loss_form(z, on_device(labels), 0.1)
+    same = on_device(np.full(3, 7.0))
+    one_hot = on_device(np.eye(3)[labels])
+    for got in (
+        loss_form(z, on_device(labels), 0.1, same),
+        loss_form(z, one_hot, 0.1),
+        loss_form(z, one_hot, 0.1, same / 7),
+    ):
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == dtype
+            assert_allclose(a, b, rtol=digits, atol=digits)
+
+
+@pytest.mark.parametrize("weight", [[1.0, 2.0], np.ones(2), np.ones((1, 3)), 2.0])
+def test_weights_that_are_not_one_per_class_are_refused(weight, loss_form):
+    weight = on_device(weight) if isinstance(weight, np.ndarray) else weight
+    with refused(ValueError, "softmax_cross_entropy: expected a weight per class"):
+        loss_form(on_device(np.zeros((2, 3))), on_device(np.array([0, 1])), 0, weight)
+
+
+@pytest.mark.parametrize("bad", [-1, np.nan, np.inf])
+def test_weights_that_are_no_weights_are_refused(bad):
+    with refused(ValueError, "weights must be numbers of 0 or more"):
+        softmax_cross_entropy(np.zeros((2, 3)), np.array([0, 1]), weight=np.array([1, bad, 1]))

@@ -66,6 +66,31 @@ def test_sgd(size, momentum, decay, form):
 
 
 @FORMS
+@pytest.mark.parametrize("decay", [0, 0.1])
+def test_nesterov(size, decay, form):
+    theta, gradients = vectors(size)
+    want, v, theta = theta.copy(), np.zeros(size), on_device(theta)
+    options = {"momentum": 0.9, "weight_decay": decay, "nesterov": True}
+    optimizer = in_form(SGD(theta, lr=0.05, **options), form)
+    for t, g in enumerate(gradients):
+        lr, before = 0.05 / (t + 1), g.copy()
+        optimizer.step(on_device(g), lr)
+        np.testing.assert_array_equal(g, before)
+        g = g + decay * want
+        v = 0.9 * v + g
+        want = want - lr * (g + 0.9 * v)
+    assert_allclose(theta, want, rtol=1e-12)
+    assert_allclose(optimizer.state["v"], v, rtol=1e-13)
+    assert "nesterov=True" in repr(optimizer) and optimizer.settings()["nesterov"]
+    assert "nesterov" not in SGD(theta).settings()  # as in runs of before
+
+
+def test_nesterov_needs_a_momentum():
+    with refused(ConfigError, "nesterov needs a momentum above 0"):
+        SGD(on_device(np.ones(3)), momentum=0, nesterov=True)
+
+
+@FORMS
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("decay", [0, 0.1])
 @pytest.mark.parametrize("eps", [1e-8, 0.3])

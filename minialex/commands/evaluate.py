@@ -6,38 +6,45 @@ only its test images count, since the others would show what it remembers.
 
 example:
   %(prog)s runs/first
-  %(prog)s runs/first --data my_photos --ten-crop
+  %(prog)s runs/first my_photos --ten-crop
+  %(prog)s runs/first --report runs/first/report.html
 """
 
 import argparse
+import json
 import os
-import unicodedata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
 from minialex.data.sources import find_parts
 from minialex.errors import ConfigError
+from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
-from minialex.train.evaluation import images_to_test, tally
 from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
+from minialex.use.answers import WIDTH, Answers, as_csv, headlines, tables
+from minialex.use.page import HEAD, write_page
 from minialex.use.predict import Predictor, run_settings
-
-WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of answers
+from minialex.use.report import report
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = checkpoint_parser(__doc__)
-    parser.add_argument("--data", help="drawings, pets, or a folder with test/<class>/, or with"
-        " <class>/, whose photos are then all looked at (default: the data of the run)"
+    parser.add_argument("data", nargs="?", metavar="FOLDER", default=argparse.SUPPRESS,
+        help="drawings, pets, or a folder with test/<class>/, or with <class>/, whose photos are"
+        " then all looked at (default: the data of the run)"
     )  # fmt: skip
+    parser.add_argument("--data", help="the same as FOLDER")
     parser.add_argument("--split", choices=("test", "val", "train"), help="default test")
     parser.add_argument("--ten-crop", action="store_true", help="by ten crops of each image, too")
+    parser.add_argument("--json", action="store_true", help="all numbers as one JSON object")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line per image, as CSV")
+    parser.add_argument("--report", type=Path, metavar="FILE",
+        help="write a page for a browser: curves, confusions, mistakes with Grad-CAM, settings"
+    )  # fmt: skip
     return parser
 
 
@@ -68,47 +75,48 @@ def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:
         predictor.classes = theirs
     if theirs != predictor.classes:
         has, knows = (", ".join(names[:5]) for names in (theirs, predictor.classes))
-        raise ConfigError(f"{what} show {has}, the network knows {knows}; choose others by --data")
+        raise ConfigError(f"{what} show {has}, the network knows {knows}; choose another FOLDER")
 
 
-def fit(text: str, width: int, right: bool = False) -> str:
-    """`text` in `width` columns of a terminal, in which a Chinese letter takes two."""
+def answers_to(predictor: Predictor, dataset: Dataset, ten_crop: bool) -> dict[str, Answers]:
+    """What the network answers to all images of `dataset`, by one crop, and by ten.
 
-    columns = [1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text]
-    while sum(columns) > width:
-        text, columns = text[:-1], columns[:-1]
-    space = " " * (width - sum(columns))
-    return space + text if right else text + space
-
-
-def tables(counts: np.ndarray, classes: list[str]) -> list[str]:
-    """Accuracy by class, and of a few classes the whole table `counts`: see `Tally`."""
-    lines = ["", fit("class", 44) + "   right       of  accuracy"]
-    for name, right, of in zip(classes, counts.diagonal(), counts.sum(axis=1), strict=True):
-        share = f"{right / of:.1%}" if of else "-"
-        lines.append(f"{fit(name, 44)}{right:8,}{of:9,}{share:>10}")
-    if len(classes) <= MOST_CLASSES:
-        cell = min(12, (WIDTH - 20) // len(classes))
-        answers = "".join(" " + fit(name, cell - 1, right=True) for name in classes)
-        lines += ["", fit("class \\ answer", 20) + answers]
-        for name, row in zip(classes, counts, strict=True):
-            lines.append(fit(name, 20) + "".join(f"{count:{cell}}" for count in row))
-    return lines
+    Raises DataError for one that cannot be read.
+    """
+    names = ("one crop", "ten crops")[: 1 + ten_crop]
+    found = {name: Answers(predictor.classes) for name in names}
+    files = getattr(dataset, "samples", None) or [(str(i), 0) for i in range(len(dataset))]
+    with screen().bar("images", len(dataset)) as bar:
+        for (file, _), answer in zip(files, predictor.answers(dataset, ten_crop), strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            label, *log_ps = answer
+            for one, log_p in zip(found.values(), log_ps, strict=True):
+                one.note(file, label, log_p)
+            bar.update(1, acc=f"{one.accuracy:.1%}")
+    return found
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print what was found; returns 0."""
+    """Print what was found, and write the files that were asked for; returns 0."""
+    check_ours(options.csv, as_csv([]))
+    check_ours(options.report, HEAD)
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
     settings = run_settings(predictor.path)
     dataset, what = open_images(options.data, options.split, settings, predictor.path.parent)
     check_classes(predictor, dataset, what)
-    ten = options.ten_crop
-    loader = images_to_test(dataset, 4 if ten else 32, predictor.transform, ten, workers=2)
-    found = tally(predictor.model, loader, predictor.device, screen(), "images", ten_crops=ten)
-    print(shorten(f"{len(dataset):,} images: {what}", WIDTH))
-    for name, one in zip(("one crop", "ten crops"), found, strict=False):
-        right = f"{one.counts.trace():,} of {len(dataset):,}"
-        text = f"loss {one.loss:.4f}  accuracy {one.accuracy:.1%}  ({right})"
-        print(f"{name + ':':<11}{text}" if ten else text)
-    print("\n".join(tables(found[-1].counts, predictor.classes)))
+    what = f"{len(dataset):,} images: {what}"
+    found = answers_to(predictor, dataset, options.ten_crop)
+    *_, last = found.values()
+    # The files first: whoever reads what is printed, such as `head`, may go early.
+    if options.csv:
+        write_whole(options.csv, [as_csv(last.images)])
+    if options.report:
+        sections = report(predictor, dataset, found, what)
+        write_page(options.report, f"Report of {options.checkpoint}", sections)
+    if options.json:
+        numbers = {name.replace(" ", "_"): one.summary() for name, one in found.items()}
+        print(json.dumps({"images": what, "checkpoint": str(predictor.path), **numbers}, indent=2))
+    else:
+        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
     return 0

@@ -76,7 +76,9 @@ def main(arguments: list[str]) -> int:
     parser.error = refuse
     if wrong := [word for word in arguments if word.endswith("=--")]:
         refuse(f"{wrong[0]}: that is no value")  # argparse would make a list of it
-    return command.main(parser.parse_args(arguments[1:]))
+    # Else argparse takes no FOLDER that stands behind an option.
+    parse = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
+    return command.main(parse(arguments[1:]))
 
 
 def refuse(message: str) -> NoReturn:

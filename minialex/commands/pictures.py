@@ -36,12 +36,14 @@ from minialex.layers import Conv2d
 from minialex.models import AlexNet
 from minialex.train.photos import run_source
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
-from minialex.use.pictures import Row, different, filter_pictures, heat, overlay, write_page
+from minialex.use.page import pictures, write_page
+from minialex.use.pictures import different, filter_pictures, heat, overlay
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device
 
 # What the network sees of an image, as an image and as its input (H, W, C); and its true class,
 # where that is known.  The whole image is not kept: it may be large.
+Row = tuple[str, list[tuple[Image.Image, str]]]  # a heading; pictures, each with the text below it
 Images = list[tuple[Image.Image, np.ndarray, str | None]]
 MOST = 8  # images in a picture
 
@@ -194,6 +196,7 @@ def main(options: argparse.Namespace) -> int:
             rows.extend(draw())  # of one that fails, what comes before that
         except (ConfigError, DataError) as error:
             print(f"{name}: {error}")
-    write_page(options.out / "index.html", f"pictures of {predictor.path}", rows)
+    write_page(options.out / "index.html", f"pictures of {predictor.path}",
+        (pictures(*row) for row in rows))  # fmt: skip
     print(options.out / "index.html")
     return 0

@@ -1,7 +1,7 @@
 """The class of photos, and how probable it is, by a trained network.
 
 Where photos lie in folders with the names of classes, also how many answers are
-right.
+right; of a whole folder class by class, as `evaluate` says it.
 
 example:
   %(prog)s runs/first my_cat.jpg
@@ -15,12 +15,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minialex.commands.main import Formatter
+from minialex.data import Photos
 from minialex.data.files import left_out_line
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError
 from minialex.fast.threads import spare_memory
+from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
+from minialex.use.answers import Answers, as_csv, headlines, tables
 from minialex.use.predict import Predictor, find_photos
 
 
@@ -44,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", type=Path, nargs="+", help="photos, or folders of photos")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="show the K best classes")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line per photo, as CSV")
     parser.add_argument("--ten-crop", action="store_true", help="mean over ten crops of each photo")
     return parser
 
@@ -60,24 +66,31 @@ def main(options: argparse.Namespace) -> int:
     """A line for each photo.  Returns 2 where one could not be read, else 0."""
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1, got {options.top}")
+    check_ours(options.csv, as_csv([]))
     spare_memory()  # else the C library keeps that of the largest photos
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
-    failed = known = right = 0
     left_out = Counter[str]()
     photos = find_photos(options.photos, predictor.classes, left_out)
     if line_of_them := left_out_line(left_out):
         print(line_of_them, file=sys.stderr)
-    for path, truth in photos:
-        try:
-            answer = predictor.predict(path, options.ten_crop)
-        except DataError as error:  # one bad photo does not stop the rest
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
+    images = Photos(predictor.classes, [(str(path), 0) for path, _ in photos])
+    known, failed = Answers(predictor.classes), False
+    answers = predictor.answers(images, options.ten_crop)
+    for (path, truth), found in zip(photos, answers, strict=True):
+        if isinstance(found, Exception):  # one bad photo does not stop the rest
+            print(f"error: {found}", file=sys.stderr)
+            failed = True
             continue
+        answer = predictor.named(path, np.exp(found[-1]))
+        answer |= {"truth": truth} if truth is not None else {}
         print(json.dumps(answer) if options.json else line(answer, options.top))
-        known += truth is not None
-        right += answer["class"] == truth
-    if known and not options.json:
-        print(f"right: {right:,} of {known:,} photos in folders named like classes", end="")
-        print(f" ({right / known:.1%})")
+        known.classes = predictor.classes  # now named, where the checkpoint does not do it
+        label = None if truth is None else known.classes.index(truth)
+        known.note(str(path), label, found[-1])
+    if options.csv:
+        write_whole(options.csv, [as_csv(known.images)])
+    if (count := int(known.counts.sum())) and not options.json:
+        print(f"{count:,} photos in folders named like classes:")
+        in_folders = any(path.is_dir() for path in options.photos)
+        print("\n".join([*headlines({"": known}), *(tables(known) if in_folders else ())]))
     return 2 if failed else 0

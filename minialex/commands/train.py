@@ -39,6 +39,7 @@ from minialex.train.setup import (
     make_model,
     measure_colours,
 )
+from minialex.train.weights import torchvision_file, torchvision_options
 from minialex.use.pictures import plot_curves
 from minialex.use.predict import find_checkpoint
 
@@ -86,7 +87,11 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     if "data" not in given:
         given["data"], line = default_data()
         say(line)
-    if "weights" in given:
+    if given.get("weights") == "torchvision":
+        given = torchvision_options(given)
+        configure(given)  # what cannot work is to be said before a long download
+        given["weights"] = str(torchvision_file(report=say).absolute())
+    elif "weights" in given:
         given["weights"] = str(find_checkpoint(given["weights"]).absolute())
     config = configure(given)
     names = free_paths(config) if out is None else iter([out])
@@ -117,7 +122,9 @@ def train(config: Config, folder: RunFolder) -> int:
     for line in (source.description, *source.messages):
         say(line)
     model = make_model(config, len(source.classes))
-    optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+    optimizer = make_optimizer(
+        config.optimizer, model, config.lr, config.weight_decay, config.freeze
+    )
     config = measure_colours(config, source.train, model.image_size)
     loader, val, test = make_loaders(config, source, model)
     training = Training(model, loader, optimizer, val=val, run=folder, screen=screen,
@@ -168,6 +175,8 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
         accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
         say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
+    page = command_line("evaluate", folder.path, "--report", folder.path / "report.html")
+    say(f"a page about it: {page}")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -136,6 +136,7 @@ def download(url: str, path: Path, sha256: str, most: int, progress: Progress | 
     timeout: float = 30.0, else_do: str = "try again later") -> None:  # fmt: skip
     """Download `url` to `path`, unless it is there; either way its SHA-256 must be right.
 
+    `sha256` may be its first digits alone, where a file's name has them.
     The bytes go to path.part, which becomes `path` once it is whole.  `most` is how many they can
     be, `progress` is tqdm or None to show nothing, `timeout` is how many seconds to wait for the
     server, and `else_do` what to do where it refuses.
@@ -158,7 +159,7 @@ def download(url: str, path: Path, sha256: str, most: int, progress: Progress | 
             raise DataError(f"{text}; check the network and the disk, then {_AGAIN}") from None
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if not found.startswith(sha256):
         part.unlink()
         text = f"{path.name} was damaged on its way (sha256 {found}, expected {sha256})"
         again = "it was deleted: run the same command again to download it anew"

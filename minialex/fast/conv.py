@@ -28,46 +28,57 @@ from minialex.fast.scratch import batch_slices, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
 from minialex.layers import conv as page
+from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
-from minialex.twin import Twin
+from minialex.twin import Twin, is_square
 from minialex.xp import Array
 
+Size = int | tuple[int, int]  # a pair is (down, across)
 ALGORITHMS = ("auto", "im2col", "winograd", "implicit")
 MOVE = 50  # multiply-adds that take as long as moving a number
 CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def im2col(x: Array, K: int, S: int, P: int) -> Array:
+def im2col(x: Array, K: Size, S: Size, P: Size) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
     _, H, W, C = x.shape
+    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
     # With P rows and columns of zeros on each side.
-    x = on_canvas(x, "pad", (H + 2 * P, W + 2 * P), P) if P else x
+    x = on_canvas(x, "pad", (H + 2 * PH, W + 2 * PW), (PH, PW)) if PH or PW else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
-    patches = sliding_window_view(x, (K, K), axis=(1, 2))[:, ::S, ::S].transpose(0, 1, 2, 4, 5, 3)
+    patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
+    patches = patches.transpose(0, 1, 2, 4, 5, 3)
     X = scratch(x, "columns", patches.shape)
     X[...] = patches
-    return X.reshape(-1, K * K * C)
+    return X.reshape(-1, KH * KW * C)
 
 
-def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size) -> None:
     """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
     N, H, W, C = dx.shape
-    OH, OW = (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1
-    dX = dX.reshape(N, OH, OW, K, K, C)
-    padded = scratch(dx, "pad", (N, H + 2 * P, W + 2 * P, C))
+    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
+    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    dX = dX.reshape(N, OH, OW, KH, KW, C)
+    padded = scratch(dx, "pad", (N, H + 2 * PH, W + 2 * PW, C))
     padded[...] = 0
-    for i in range(K):  # what weight (i, j) saw, at all positions at once
-        for j in range(K):
-            padded[:, i : i + S * OH : S, j : j + S * OW : S] += dX[:, :, :, i, j]
-    dx[...] = padded[:, P : P + H, P : P + W]
+    for i in range(KH):  # what weight (i, j) saw, at all positions at once
+        for j in range(KW):
+            padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += dX[:, :, :, i, j]
+    dx[...] = padded[:, PH : PH + H, PW : PW + W]
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Whether two arrays of one type hold the same numbers to the bit, NaN included."""
+    return np.array_equal(a.view(f"i{a.itemsize}"), b.view(f"i{b.itemsize}"))
 
 
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
     shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
+    kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
 
     @property
     def form(self) -> str:  # type: ignore[override]
@@ -76,7 +87,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
 
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
-        weight, bias = self.params["weight"], self.params["bias"]
+        weight, bias = self.params["weight"], self.params.get("bias", 0)
         plan = self.plan(x.shape)
         if plan is not None:
             with one_blas_thread():
@@ -89,7 +100,8 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             for channels, filters in self.group_slices():
                 X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)
                 product(X, W[:, filters], out=Y[:, filters])  # X (M, D)
-            Y += bias
+            if self.bias:
+                Y += bias
         return y, (x, None)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
@@ -115,19 +127,20 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
                     col2im(dX, dx[images][..., channels], K, S, P)
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
-        dy.sum(axis=(0, 1, 2), out=grad["bias"])
+        if self.bias:
+            dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
     def plan(self, shape: Shape) -> winograd.Plan | None:
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
+        asked = self.algorithm == "winograd"
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
-        fits = 3 <= -(-K // S) <= 5 and 1 in (S, G)
-        if self.algorithm == "im2col" or (self.algorithm != "winograd" and not fits):
+        fits = is_square(self) and 3 <= -(-K // S) <= 5 and 1 in (S, G)
+        if self.algorithm == "im2col" or not (asked or fits):
             return None
         plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
-        faster = self.algorithm == "winograd" or self.winograd_is_faster(shape, plan)
-        return plan if faster else None
+        return plan if asked or self.winograd_is_faster(shape, plan) else None
 
     def winograd_is_faster(self, shape: Shape, plan: winograd.Plan) -> bool:
         """By the count at the head of this page."""
@@ -140,10 +153,18 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         return positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
     def transformed(self, plan: winograd.Plan) -> Array:
-        """Winograd's U of the weights, for a plan."""
+        """Winograd's U of the weights, for a plan; that of a trained network is made once."""
         if self.shared and plan.m in self.shared:
             return self.shared[plan.m]
-        return winograd.transform_weight(self.params["weight"], plan.m, self.stride)
+        weight, kept = self.params["weight"], None if self.training else self.kept
+        # To look at all weights takes a tenth of the time.
+        if kept and kept[0] == (plan.m, weight.dtype) and same_bits(kept[1], weight):
+            return kept[2]
+        self.kept = None  # before the next is made: there is memory for one
+        U = winograd.transform_weight(weight, plan.m, self.stride)
+        if not self.training:
+            self.kept = (plan.m, weight.dtype), weight.copy(), U
+        return U
 
     def share(self, shape: Shape) -> dict[Any, Array]:
         """{m: Winograd's U of the weights}, where inputs of `shape` (N, H, W, C) need it."""

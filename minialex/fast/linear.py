@@ -15,14 +15,17 @@ from minialex.xp import Array
 
 class Linear(Twin, page.Linear, device="cpu"):
     form = "fast: weights dealt out to threads"
+    input_grad = True  # False: backward returns None, see Conv2d's twin
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         y = product(x, self.params["weight"])  # (N, F)
-        y += self.params["bias"]
+        if self.bias:
+            y += self.params["bias"]
         return y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, F)
+    def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
         product(x.T, dy, out=grad["weight"])  # (D, F)
-        dy.sum(axis=0, out=grad["bias"])
-        return product(dy, self.params["weight"].T)  # (N, D)
+        if self.bias:
+            dy.sum(axis=0, out=grad["bias"])
+        return product(dy, self.params["weight"].T) if self.input_grad else None  # (N, D)

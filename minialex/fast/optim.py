@@ -4,6 +4,10 @@ Each formula needs several passes over arrays far larger than the processor's ca
 through theta in blocks, several at a time on several threads.  Blocks share nothing, so the result
 does not depend on the threads.
 
+Nesterov's last line is taken apart, so that it needs no g of its own for the weight decay:
+
+    theta - lr (g + w theta + mu v)  =  (1 - lr w) theta - lr g - lr mu v
+
 Adam's last line has its constants gathered, so that fewer passes do.  With c = sqrt(1 - b2^t),
 
     m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps)  =  c / (1-b1^t) * m / (sqrt(v) + eps c)
@@ -41,6 +45,10 @@ class SGD(OptimizerTwin, _Blocked, page.SGD, device="cpu"):
         v += g
         if self.weight_decay:
             v += np.multiply(theta, self.weight_decay, out=work)
+        if self.nesterov:
+            theta *= 1 - lr * self.weight_decay
+            theta -= np.multiply(g, lr, out=work)
+            lr *= self.momentum
         theta -= np.multiply(v, lr, out=work)
 
 

@@ -8,6 +8,7 @@ way.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,23 +31,25 @@ def maxima(parts: list[Array], out: Array) -> None:
 class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
     form = "fast: separable maxima"
 
-    def forward(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    def forward(self, x: Array) -> tuple[Array, Any]:
         check_input(self, x, ("N", "H", "W", "C"))
-        K, S, P = self.kernel_size, self.stride, self.padding
-        OH, OW, C = self.output_shape(x.shape[1:])
-        if P:
-            x = np.pad(x, ((0, 0), (P, P), (P, P), (0, 0)), constant_values=-math.inf)
+        ((KH, SH), (top, below)), ((KW, SW), (left, right)) = self.axes()
+        _, H, W, C = x.shape
+        OH, OW, _ = self.output_shape((H, W, C))
+        if top or below or left or right:
+            around = (0, 0), (top, below), (left, right), (0, 0)
+            x = np.pad(x, around, constant_values=-math.inf)
         y = np.empty((len(x), OH, OW, C), dtype=x.dtype)
         for images in batch_slices(x):
             rows = scratch(x, "pool rows", (len(x[images]), OH, *x.shape[2:]))
-            maxima([x[images, i : i + S * OH : S] for i in range(K)], out=rows)
-            maxima([rows[:, :, j : j + S * OW : S] for j in range(K)], out=y[images])
-        return y, (x, y)
+            maxima([x[images, i : i + SH * OH : SH] for i in range(KH)], out=rows)
+            maxima([rows[:, :, j : j + SW * OW : SW] for j in range(KW)], out=y[images])
+        return y, (x, y, np.s_[:, top : top + H, left : left + W])
 
-    def backward(self, dy: Array, cache: tuple[Array, Array], grad: Params) -> Array:
-        x, y = cache  # x is padded already
-        dx, P = np.zeros_like(x), self.padding
-        inside = np.s_[:, P : x.shape[1] - P, P : x.shape[2] - P]
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        x, y, inside = cache  # x is padded already
+        dx = np.zeros_like(x)
+        padded = x[inside].shape != x.shape
         for images in batch_slices(x):
             bits = dy[images].view(f"i{dy.itemsize}")  # times 0 or 1: 0 even where dy is infinite
             free = np.ones(y[images].shape, dtype=bool)  # windows whose maximum is not found yet
@@ -55,7 +58,7 @@ class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
                 found &= free
                 free ^= found
                 dx[images, rows, columns] += (bits * found).view(dy.dtype)
-            if free.any() or (P and (y[images] == -math.inf).any()):
+            if free.any() or (padded and (y[images] == -math.inf).any()):
                 _, winners = page.MaxPool2d.forward(self, x[images][inside])
                 dx[images][inside] = page.MaxPool2d.backward(self, dy[images], winners, grad)
         return dx[inside]

@@ -21,14 +21,14 @@ from minialex.fast.scratch import scratch
 from minialex.xp import Array
 
 
-def on_canvas(image: Array, name: str, side: tuple[int, int], at: int) -> Array:
+def on_canvas(image: Array, name: str, side: tuple[int, int], at: tuple[int, int]) -> Array:
     """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C), cut off there."""
-    N, H, W, C = image.shape
-    H, W = min(H, side[0] - at), min(W, side[1] - at)
+    (N, H, W, C), (row, column) = image.shape, at
+    H, W = min(H, side[0] - row), min(W, side[1] - column)
     canvas = scratch(image, name, (N, *side, C))
-    canvas[:, :at], canvas[:, at + H :] = 0, 0
-    canvas[:, :, :at], canvas[:, :, at + W :] = 0, 0
-    canvas[:, at : at + H, at : at + W] = image[:, :H, :W]
+    canvas[:, :row], canvas[:, row + H :] = 0, 0
+    canvas[:, :, :column], canvas[:, :, column + W :] = 0, 0
+    canvas[:, row : row + H, column : column + W] = image[:, :H, :W]
     return canvas
 
 
@@ -39,7 +39,7 @@ def to_depth(x: Array, stride: int, padding: int, blocks: tuple[int, int]) -> Ar
     """
     N, _, _, C = x.shape
     S, (high, wide) = stride, blocks
-    pixels = on_canvas(x, "canvas", (high * S, wide * S), padding)
+    pixels = on_canvas(x, "canvas", (high * S, wide * S), (padding, padding))
     if S == 1:
         return pixels
     view = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)

@@ -183,8 +183,11 @@ def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
     return both_axes((down, across), weight.reshape(r, r, C * F), out=U).reshape(-1, C, F)
 
 
-def winograd_forward(x: Array, U: Array, bias: Array, plan: Plan) -> Array:
-    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U."""
+def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array:
+    """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U.
+
+    `bias` is 0 where there is none.
+    """
     A, _, B = plan.matrices(x.dtype)
     y = np.empty((len(x), plan.OH, plan.OW, U.shape[2]), dtype=x.dtype)
     for images in plan.chunks(len(x)):
@@ -225,7 +228,7 @@ def side_by_side(tiles: Array, image: Array) -> None:
 def winograd_backward(
     dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
 ) -> Array | None:
-    """dx from dy (N, OH, OW, F), or None without a U; fills grad["weight"] and grad["bias"]."""
+    """dx from dy (N, OH, OW, F), or None without a U; fills `grad`, with a bias or without."""
     A, G, B = plan.matrices(x.dtype)
     dU, dbias = None, np.zeros(dy.shape[3], dtype=x.dtype)
     dx = None if U is None else np.empty(x.shape, dtype=x.dtype)
@@ -245,7 +248,8 @@ def winograd_backward(
     dw = scratch(x, "winograd dw", (r, r, C * F))
     both_axes(transposed(G), dU.reshape(*plan.n, -1), out=dw)
     weight_to_space(dw.reshape(r, r, C, F), grad["weight"], plan.stride)
-    grad["bias"][...] = dbias
+    if "bias" in grad:
+        grad["bias"][...] = dbias
     return dx
 
 

@@ -8,34 +8,30 @@ from typing import Any
 
 from minialex.gpu import implicit
 from minialex.gpu.activations import BACKWARD as RELU_BACKWARD
-from minialex.gpu.kernel import Kernel
+from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, window_sizes
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
 from minialex.params import Params
 from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
-SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-IM2COL = Kernel("conv.cu", "im2col", f"raw T x, {SIZES}", "T X",
-    "X = im2col<T>(x, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
-COL2IM = Kernel("conv.cu", "col2im", f"raw T dX, {SIZES}", "T dx",
-    "dx = col2im<T>(dX, Index(i), H, W, C, OH, OW, K, S, P)")  # fmt: skip
+IM2COL = Kernel("conv.cu", "im2col", f"raw T x, {INT_SIZES}", "T X",
+    f"X = im2col<T>(x, Index(i), {SIZES})")  # fmt: skip
+COL2IM = Kernel("conv.cu", "col2im", f"raw T dX, {INT_SIZES}", "T dx",
+    f"dx = col2im<T>(dX, Index(i), {SIZES})")  # fmt: skip
 
 
-def im2col(x: Array, K: int, S: int, P: int) -> Array:
+def im2col(layer: page.Conv2d, x: Array) -> Array:
     """The patches of x (N, H, W, C) as the rows of X (N*OH*OW, K*K*C)."""
-    N, H, W, C = x.shape
-    OH, OW = (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1
-    X = get_xp(x).empty((N * OH * OW, K * K * C), dtype=x.dtype)
-    IM2COL(x, H, W, C, OH, OW, K, S, P, X)
+    _, _, C, OH, OW, KH, KW, *_ = numbers = window_sizes(layer, x.shape)
+    X = get_xp(x).empty((len(x) * OH * OW, KH * KW * C), dtype=x.dtype)
+    IM2COL(x, *numbers, X)
     return X
 
 
-def col2im(dX: Array, dx: Array, K: int, S: int, P: int) -> None:
+def col2im(layer: page.Conv2d, dX: Array, dx: Array) -> None:
     """The transpose of im2col: fills dx (N, H, W, C) from dX (N*OH*OW, K*K*C)."""
-    _, H, W, C = dx.shape
-    OH, OW = (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1
-    COL2IM(dX, H, W, C, OH, OW, K, S, P, dx)
+    COL2IM(dX, *window_sizes(layer, dx.shape), dx)
 
 
 class Conv2d(Twin, page.Conv2d, device="gpu"):
@@ -56,9 +52,10 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
         y = xp.empty((len(x), *self.output_shape(x.shape[1:])), dtype=x.dtype)
         Y = y.reshape(-1, self.out_channels)  # (M, F), a view
         for channels, filters in self.group_slices():
-            X = im2col(x[..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
+            X = im2col(self, x[..., channels])  # (M, D)
             xp.matmul(X, W[:, filters], out=Y[:, filters])
-        Y += self.params["bias"]
+        if self.bias:
+            Y += self.params["bias"]
         return xp.maximum(y, 0, out=y) if relu else y, x
 
     def backward(self, dy: Array, x: Array, grad: Params, relu: bool = False) -> Array:
@@ -71,16 +68,17 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
         dW = into.reshape(-1, F) if into.flags.c_contiguous else xp.empty_like(W)
         dx = xp.empty_like(x) if self.input_grad else None
         for channels, filters in self.group_slices():
-            X = im2col(x[..., channels], self.kernel_size, self.stride, self.padding)  # (M, D)
+            X = im2col(self, x[..., channels])  # (M, D)
             xp.matmul(X.T, dY[:, filters], out=dW[:, filters])
             del X  # as large as dX
             if dx is not None:
                 dX = xp.matmul(dY[:, filters], W[:, filters].T)  # (M, D)
-                col2im(dX, dx[..., channels], self.kernel_size, self.stride, self.padding)
+                col2im(self, dX, dx[..., channels])
         if not into.flags.c_contiguous:
             into[...] = dW.reshape(into.shape)
-        # The sum of the rows as a product: CuPy's sum takes a hundred times as long.
-        grad["bias"][...] = xp.matmul(xp.ones((1, len(dY)), dtype=dY.dtype), dY)[0]
+        if self.bias:
+            # The sum of the rows as a product: CuPy's sum takes a hundred times as long.
+            grad["bias"][...] = xp.matmul(xp.ones((1, len(dY)), dtype=dY.dtype), dY)[0]
         if dx is not None and relu:
             RELU_BACKWARD(x, dx, dx)
         return dx

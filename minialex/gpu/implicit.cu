@@ -2,7 +2,7 @@
 //
 //     forward  y  (M, F)   M = N*OH*OW places   sum over k = (i, j, c): patch of x  * weight
 //     dx       dx (M', C)  M' = N*H*W pixels    sum over k = (i, j, f): patch of dy * weight turned
-//     dw       dw (D, F)   D = K*K*C            sum over k = (n, p, q): patch of x transposed * dy
+//     dw       dw (D, F)   D = KH*KW*C          sum over k = (n, p, q): patch of x transposed * dy
 //
 // Each is a matrix product, out(m, n) = sum over k of A(m, k) * B(k, n).  A block of threads
 // computes a tile of it, BK values of k at a time: it fetches that part of A and of B into shared
@@ -16,7 +16,7 @@
 #endif
 
 constexpr int TILE = (BM + BN) * BK;  // numbers of a stage
-struct Shape { int N, H, W, C, OH, OW, F, K, S, P, G; };
+struct Shape { int N, H, W, C, OH, OW, KH, KW, SH, SW, PH, PW, F, G; };  // down, across
 __device__ const float4 ONE = {1, 0, 0, 0};
 
 // A number with three digits: (high * MID + mid) * LOW + low.  Divided once, then counted up.
@@ -77,13 +77,13 @@ template <int V, int SIGN> struct Patches : ByRow<BM, V> {
     const float* at[B::MINE];
     int H, W, C, KI, top[B::MINE], left[B::MINE], inside;
     Digits k;
-    // Place (p, q) of OH x OW has its first tap at (p*S + y0, q*S + x0).
+    // Place (p, q) of OH x OW has its first tap at (p*SH + y0, q*SW + x0).
     __device__ Patches(const float* data, int H, int W, int C, int channels, int KI, int KJ, int m0,
-                       int M, int OH, int OW, int S, int y0, int x0)
+                       int M, int OH, int OW, int SH, int SW, int y0, int x0)
         : H(H), W(W), C(C), KI(KI), k(B::k(0), KJ, channels) {
         UNROLL for (int i = 0; i < B::MINE; i++) {
             const Digits place(m0 + B::row(i), OH, OW);
-            top[i] = place.mid * S + y0, left[i] = place.low * S + x0;
+            top[i] = place.mid * SH + y0, left[i] = place.low * SW + x0;
             at[i] = data + ((place.high * H + top[i]) * W + left[i]) * C + from_first_tap();
             if (m0 + B::row(i) >= M) top[i] = -(1 << 20);  // outside of every image
         }
@@ -119,24 +119,25 @@ template <int V, int SIGN> struct Patches : ByRow<BM, V> {
 template <int V> struct PatchesByPlace : ByK<BM, V> {
     using B = ByK<BM, V>;
     const float* data;
-    int H, W, C, S, y0, x0, N, row;
+    int H, W, C, SH, SW, y0, x0, N, row;
     bool inside;
     Digits place;
     __device__ PatchesByPlace(const float* x, Shape s, int channels, int d0, int first)
-        : H(s.H), W(s.W), C(s.C), S(s.S), N(s.N), place(first + B::k(0), s.OH, s.OW) {
-        const Digits d(d0 + B::n(0), s.K, channels);
-        data = x + d.low, x0 = d.mid - s.P, y0 = d.high < s.K ? d.high - s.P : -(1 << 20);
-        if (d0 + B::n(0) == s.K * s.K * channels)  // an image that is 1 everywhere
+        : H(s.H), W(s.W), C(s.C), SH(s.SH), SW(s.SW), N(s.N),
+          place(first + B::k(0), s.OH, s.OW) {
+        const Digits d(d0 + B::n(0), s.KW, channels);
+        data = x + d.low, x0 = d.mid - s.PW, y0 = d.high < s.KH ? d.high - s.PH : -(1 << 20);
+        if (d0 + B::n(0) == s.KH * s.KW * channels)  // an image that is 1 everywhere
             data = &ONE.x, x0 = y0 = C = 0, H = W = 0x7fffffff;
         look();
     }
     __device__ void look() {
-        const int y = place.mid * S + y0;
+        const int y = place.mid * SH + y0;
         inside = (unsigned)y < H && place.high < N, row = (place.high * H + y) * W;
     }
     __device__ void fetch(float* tile) {
         UNROLL for (int t = 0; t < B::TURNS; t++) {
-            const int x = place.low * S + x0;
+            const int x = place.low * SW + x0;
             this->copy(t, tile + by_k<BM>(B::k(t), B::n(0)), data + (row + x) * C,
                        inside && (unsigned)x < W);
             if (place.advance(B::STEP)) look();
@@ -159,18 +160,19 @@ template <int V> struct Rows : ByK<BN, V> {
     }
 };
 
-// The weight by rows, for dx: row c, k = (tap, tap, filter); tap t stands for weight i0 + t*S.
+// The weight by rows, for dx: row c, k = (tap, tap, filter); tap t stands for weight i0 + t*SH
+// down, j0 + t*SW across.
 template <int V> struct Filters : ByRow<BN, V> {
     using B = ByRow<BN, V>;
     const float *data, *at;
-    int channels, rows, F, K, S, i0, j0, KI;
+    int channels, rows, F, KW, SH, SW, i0, j0, KI;
     Digits k;
     __device__ Filters(const float* data, Shape s, int c0, int channels, int filters, int i0,
                        int j0, int KI, int KJ)
-        : data(data + c0 * s.F), channels(channels), rows(channels - c0), F(s.F), K(s.K), S(s.S),
-          i0(i0), j0(j0), KI(KI), k(B::k(0), KJ, filters) { look(); }
+        : data(data + c0 * s.F), channels(channels), rows(channels - c0), F(s.F), KW(s.KW),
+          SH(s.SH), SW(s.SW), i0(i0), j0(j0), KI(KI), k(B::k(0), KJ, filters) { look(); }
     __device__ void look() {
-        const int tap = (i0 + k.high * S) * K + j0 + k.mid * S;
+        const int tap = (i0 + k.high * SH) * KW + j0 + k.mid * SW;
         at = data + (tap * channels + B::row(0)) * F + k.low;
         if (k.high >= KI) rows = 0;
     }
@@ -237,50 +239,55 @@ __device__ void write(S& sums, float* out, At at, int columns, const float* bias
 }
 
 // ------------------------------------------------------------------------------------- kernels
-#define GEOMETRY int N, int H, int W, int C, int OH, int OW, int F, int K, int S, int P, int G
+#define GEOMETRY                                                                            \
+    int N, int H, int W, int C, int OH, int OW, int KH, int KW, int SH, int SW, int PH, int PW, \
+        int F, int G
 // blockIdx.x counts tiles, those that read the same rows of A one after the other, so that these
 // are in the cache; blockIdx.y counts groups, and the parts that a kernel names.
 
 // grid (ceil(N*OH*OW / BM) * ceil(F/G / BN), G)
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_forward(
     const float* x, const float* weight, const float* bias, int relu, float* y, GEOMETRY) {
-    const int channels = C / G, filters = F / G, M = N * OH * OW, D = K * K * channels;
+    const int channels = C / G, filters = F / G, M = N * OH * OW, D = KH * KW * channels;
     const int group = blockIdx.y, across = (filters + BN - 1) / BN;
     const int m0 = blockIdx.x / across * BM, n0 = blockIdx.x % across * BN;
     const int f0 = group * filters + n0;
     // Without padding, a row of the window is one run of numbers, as if it were a single tap.
-    const bool run = P == 0 && G == 1;
-    Patches<VX, 1> A(x + group * channels, H, W, C, run ? K * C : channels, K, run ? 1 : K, m0, M,
-                     OH, OW, S, -P, -P);
+    const bool run = PW == 0 && G == 1;
+    Patches<VX, 1> A(x + group * channels, H, W, C, run ? KW * C : channels, KH, run ? 1 : KW, m0,
+                     M, OH, OW, SH, SW, -PH, -PW);
     Rows<VF> B(weight + group * filters, n0, filters, F, 0, D);
     Sums<true, false> sums;
     multiply(sums, A, B, (D + BK - 1) / BK);
     auto at = [&](int row) { return m0 + row < M ? (m0 + row) * F : -1; };
-    write<VF>(sums, y + f0, at, filters - n0, bias + f0, relu, nullptr);
+    write<VF>(sums, y + f0, at, filters - n0, bias ? bias + f0 : nullptr, relu, nullptr);
 }
 
-// dx[n, h, w, c] sums dy[n, p, q, f] * weight[i, j, c, f] where p*S + i - P = h, q*S + j - P = w.
-// A pixel sees only the weights i = i0, i0 + S, ... with i0 = (h + P) % S.  So the pixels are dealt
-// to S*S parts, and each part is a convolution of stride 1: nothing is multiplied by zeros.
-// grid (ceil(N*ceil(H/S)*ceil(W/S) / BM) * ceil(C/G / BN), G*S*S)
+// dx[n, h, w, c] sums dy[n, p, q, f] * weight[i, j, c, f] where p*SH + i - PH = h and
+// q*SW + j - PW = w.  A pixel sees only the weights i = i0, i0 + SH, ... with i0 = (h + PH) % SH,
+// and the same across.  So the pixels are dealt to SH*SW parts, and each part is a convolution of
+// stride 1: nothing is multiplied by zeros.
+// grid (ceil(N*ceil(H/SH)*ceil(W/SW) / BM) * ceil(C/G / BN), G*SH*SW)
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_dx(
     const float* dy, const float* weight, const float* mask, float* dx, GEOMETRY) {
-    const int channels = C / G, filters = F / G, group = blockIdx.y / (S * S);
+    const int channels = C / G, filters = F / G, group = blockIdx.y / (SH * SW);
     const int across = (channels + BN - 1) / BN, c0 = blockIdx.x % across * BN;
-    const int h0 = blockIdx.y / S % S, w0 = blockIdx.y % S;  // its pixels: (h0 + S*a, w0 + S*b)
-    const int PH = (H - h0 + S - 1) / S, PW = (W - w0 + S - 1) / S, M = N * PH * PW;
-    const int m0 = blockIdx.x / across * BM, i0 = (h0 + P) % S, j0 = (w0 + P) % S;
+    // Its pixels are (h0 + SH*a, w0 + SW*b), its taps KI x KJ; 0 where the kernel is smaller than S.
+    const int h0 = blockIdx.y / SW % SH, w0 = blockIdx.y % SW;
+    const int rows = (H - h0 + SH - 1) / SH, columns = (W - w0 + SW - 1) / SW;
+    const int M = N * rows * columns, m0 = blockIdx.x / across * BM;
     if (m0 >= M) return;
-    const int KI = (K - i0 + S - 1) / S, KJ = (K - j0 + S - 1) / S;  // its taps; 0 where K < S
-    const Shape shape = {N, H, W, C, OH, OW, F, K, S, P, G};
-    Patches<VF, -1> A(dy + group * filters, OH, OW, F, filters, KI, max(KJ, 1), m0, M, PH, PW, 1,
-                      (h0 + P) / S, (w0 + P) / S);
+    const int i0 = (h0 + PH) % SH, j0 = (w0 + PW) % SW;
+    const int KI = (KH - i0 + SH - 1) / SH, KJ = (KW - j0 + SW - 1) / SW;
+    const Shape shape = {N, H, W, C, OH, OW, KH, KW, SH, SW, PH, PW, F, G};
+    Patches<VF, -1> A(dy + group * filters, OH, OW, F, filters, KI, max(KJ, 1), m0, M, rows,
+                      columns, 1, 1, (h0 + PH) / SH, (w0 + PW) / SW);
     Filters<VF> B(weight + group * filters, shape, c0, channels, filters, i0, j0, KI, max(KJ, 1));
     Sums<true, true> sums;
     multiply(sums, A, B, (KI * KJ * filters + BK - 1) / BK);
     auto at = [&](int row) {
-        const Digits pixel(m0 + row, PH, PW);
-        const int h = h0 + pixel.mid * S, w = w0 + pixel.low * S;
+        const Digits pixel(m0 + row, rows, columns);
+        const int h = h0 + pixel.mid * SH, w = w0 + pixel.low * SW;
         return m0 + row < M ? ((pixel.high * H + h) * W + w) * C : -1;
     };
     const int first = group * channels + c0;
@@ -288,31 +295,32 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_dx(
 }
 
 // dw is small and its sums are long: too few tiles for a GPU.  So the places are cut into `parts`;
-// part s writes its sums to out[s] (D + 1, F), and sum_parts adds them in order.
-// grid (ceil((D + 1) / BM) * ceil(F/G / BN), G*parts)
+// part s writes its sums to out[s] (rows, F), and sum_parts adds them in order.  There are D rows,
+// and with a bias the one of its gradient.
+// grid (ceil(rows / BM) * ceil(F/G / BN), G*parts)
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_dw(
-    const float* x, const float* dy, float* out, int parts, GEOMETRY) {
-    const int channels = C / G, filters = F / G, M = N * OH * OW, D = K * K * channels;
+    const float* x, const float* dy, float* out, int rows, int parts, GEOMETRY) {
+    const int channels = C / G, filters = F / G, M = N * OH * OW;
     const int group = blockIdx.y / parts, part = blockIdx.y % parts;
     const int across = (filters + BN - 1) / BN, n0 = blockIdx.x % across * BN;
     const int d0 = blockIdx.x / across * BM, each = ((M + parts - 1) / parts + BK - 1) / BK * BK;
     const int first = part * each, end = min(first + each, M);
-    const Shape shape = {N, H, W, C, OH, OW, F, K, S, P, G};
+    const Shape shape = {N, H, W, C, OH, OW, KH, KW, SH, SW, PH, PW, F, G};
     PatchesByPlace<VX> A(x + group * channels, shape, channels, d0, first);
     Rows<VF> B(dy + group * filters, n0, filters, F, first, end);
     Sums<false, false> sums;
     multiply(sums, A, B, (max(end - first, 0) + BK - 1) / BK);
-    auto at = [&](int row) { return d0 + row <= D ? (d0 + row) * F : -1; };
-    float* to = out + part * (D + 1) * F + group * filters + n0;
+    auto at = [&](int row) { return d0 + row < rows ? (d0 + row) * F : -1; };
+    float* to = out + part * rows * F + group * filters + n0;
     write<VF>(sums, to, at, filters - n0, nullptr, false, nullptr);
 }
 
-// dw[i] = sums[0][i] + sums[1][i] + ..., and the last row is db; one thread a number.
+// dw[i] = sums[0][i] + sums[1][i] + ..., and what follows dw's last is db; one thread a number.
 extern "C" __global__ void sum_parts(
-    const float* sums, float* dw, float* db, int parts, int D, int F) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x, size = (D + 1) * F;
+    const float* sums, float* dw, float* db, int parts, int size, int size_of_dw) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     float sum = 0;
     for (int s = 0; s < parts; s++) sum += sums[s * size + i];
-    (i < D * F ? dw[i] : db[i - D * F]) = sum;
+    (i < size_of_dw ? dw[i] : db[i - size_of_dw]) = sum;
 }

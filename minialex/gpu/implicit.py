@@ -37,8 +37,8 @@ from typing import Any
 
 import numpy as np
 
-from minialex.gpu.kernel import LARGEST_INT32, whole
-from minialex.layers.conv import Conv2d
+from minialex.gpu.kernel import LARGEST_INT32, whole, window_sizes
+from minialex.layers.conv import Conv2d, pair
 from minialex.params import Params
 from minialex.xp import Array, get_xp
 
@@ -47,15 +47,16 @@ FOR_DATA_CENTERS = (80, 90, 100, 103)  # A100, H100, B200, B300
 ROUNDS = 2
 LARGEST_GRID = 65535  # CUDA's limit of a grid in its second direction
 FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
+NOTHING = np.uintp(0)  # a pointer to no array
 
 
 def can(layer: Conv2d, x: Array) -> bool:
     """Whether these kernels can do the convolution: float32, with indices of 32 bits, in a grid."""
-    N, D = len(x), layer.params["weight"].size // layer.out_channels
-    largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), D * layer.out_channels)
-    dtypes = {x.dtype, layer.params["weight"].dtype}
-    fits = largest <= LARGEST_INT32 and layer.groups * layer.stride**2 <= LARGEST_GRID
-    return dtypes == {np.dtype(np.float32)} and x.size > 0 and fits
+    N, weight = len(x), layer.params["weight"]
+    largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), weight.size)
+    grid = layer.groups * math.prod(pair(layer.stride))
+    fits = largest <= LARGEST_INT32 and grid <= LARGEST_GRID
+    return {x.dtype, weight.dtype} == {np.dtype(np.float32)} and x.size > 0 and fits
 
 
 def faster() -> bool:
@@ -70,9 +71,10 @@ def faster() -> bool:
 def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
     """y (N, OH, OW, F) of x (N, H, W, C), through a ReLU if `relu`."""
     y = get_xp(x).empty((len(x), *layer.output_shape(x.shape[1:])), dtype=x.dtype)
-    run, G = Kernels(layer, x, y), layer.groups
+    run, G = Kernels(layer, x), layer.groups
     tiles, columns = tiling(y.size // y.shape[-1], run.filters, G, run.narrow)
-    weight, bias = whole(layer.params["weight"]), whole(layer.params["bias"])
+    weight = whole(layer.params["weight"])
+    bias = whole(layer.params["bias"]) if layer.bias else NOTHING
     run("conv_forward", columns, (tiles, G), whole(x), weight, bias, np.int32(relu), y)
     return y
 
@@ -83,24 +85,29 @@ def parts(layer: Conv2d, places: int) -> tuple[int, int]:
     They make about ROUNDS of tiles, and each part is of 512 places or more.
     """
     F, G = layer.out_channels, layer.groups
-    D = layer.params["weight"].size // F
-    tiles, _ = tiling(D + 1, F // G, 4 * processors(), F // G % 4 > 0)
+    tiles, _ = tiling(rows(layer), F // G, 4 * processors(), F // G % 4 > 0)
     count = max(1, min(2 * ROUNDS * processors() // (tiles * G), places // 512))
-    return count, count * (D + 1) * F
+    return count, count * rows(layer) * F
+
+
+def rows(layer: Conv2d) -> int:
+    """Of the gradients of weight and bias, one below the other: D, and 1 where there is a bias."""
+    return int(layer.params["weight"].size) // layer.out_channels + layer.bias
 
 
 def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
-    """Fills grad["weight"] and grad["bias"] from x and dy."""
-    xp, run, F = get_xp(x), Kernels(layer, x, dy), layer.out_channels
-    D = layer.params["weight"].size // F
-    tiles, columns = tiling(D + 1, run.filters, 4 * processors(), run.narrow)
-    count, size = parts(layer, dy.size // F)
+    """Fills grad["weight"], and grad["bias"] where there is one, from x and dy."""
+    xp, run, D1 = get_xp(x), Kernels(layer, x), rows(layer)
+    tiles, columns = tiling(D1, run.filters, 4 * processors(), run.narrow)
+    count, size = parts(layer, dy.size // dy.shape[-1])
     sums, grid = xp.empty(size, dtype=x.dtype), (tiles, layer.groups * count)
-    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(count))
-    into = [grad["weight"], grad["bias"]]
+    run("conv_dw", columns, grid, whole(x), whole(dy), sums, np.int32(D1), np.int32(count))
+    into = [grad[key] for key in ("weight", "bias") if key in layer.params]
     out = [xp.ascontiguousarray(array) for array in into]  # themselves, where they are
-    function, sizes = run.module(columns).get_function("sum_parts"), (count, D, F)
-    function((-(-(D + 1) * F // 256),), (256,), (sums, *out, *map(np.int32, sizes)))
+    of_all = size // count
+    function, sizes = run.module(columns).get_function("sum_parts"), (count, of_all, out[0].size)
+    pointers = sums, out[0], out[1] if layer.bias else NOTHING
+    function((-(-of_all // 256),), (256,), (*pointers, *map(np.int32, sizes)))
     for array, found in zip(into, out, strict=True):
         if found is not array:
             array[...] = found
@@ -108,22 +115,21 @@ def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
 
 def input_gradient(layer: Conv2d, dy: Array, x: Array, masked: bool) -> Array:
     """dx like x, of dy; with `masked` 0 where x, the output of a ReLU, is."""
-    dx, S = get_xp(x).empty(x.shape, dtype=x.dtype), layer.stride
-    run, (N, H, W, _), parts = Kernels(layer, x, dy), x.shape, layer.groups * layer.stride**2
-    tiles, columns = tiling(N * -(-H // S) * -(-W // S), run.channels, parts, run.narrow)
-    weight, mask = whole(layer.params["weight"]), whole(x) if masked else np.uintp(0)
+    dx, (SH, SW) = get_xp(x).empty(x.shape, dtype=x.dtype), pair(layer.stride)
+    run, (N, H, W, _), parts = Kernels(layer, x), x.shape, layer.groups * SH * SW
+    tiles, columns = tiling(N * -(-H // SH) * -(-W // SW), run.channels, parts, run.narrow)
+    weight, mask = whole(layer.params["weight"]), whole(x) if masked else NOTHING
     run("conv_dx", columns, (tiles, parts), whole(dy), weight, mask, dx)
     return dx
 
 
 class Kernels:
-    """The kernels for a convolution of x to y."""
+    """The kernels for a convolution of x."""
 
-    def __init__(self, layer: Conv2d, x: Array, y: Array):
-        (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
-        K, S, P, G = layer.kernel_size, layer.stride, layer.padding, layer.groups
-        self.geometry = tuple(map(np.int32, (N, H, W, C, OH, OW, F, K, S, P, G)))
-        self.channels, self.filters = C // G, F // G
+    def __init__(self, layer: Conv2d, x: Array):
+        F, G = layer.out_channels, layer.groups
+        self.geometry = tuple(map(np.int32, (len(x), *window_sizes(layer, x.shape), F, G)))
+        self.channels, self.filters = layer.in_channels // G, F // G
         self.narrow = self.filters % 4 > 0  # 96 columns are for threads that copy four at once
 
     def module(self, columns: int) -> Any:

@@ -4,9 +4,21 @@ import importlib
 from importlib.resources import files
 from typing import Any
 
+from minialex.layers.conv import pair
+from minialex.params import Shape
 from minialex.xp import Array, get_xp
 
 LARGEST_INT32 = 2**31 - 1
+# Of an image, of what comes out, and of a window, down and across: what `window_sizes` gives.
+SIZES = "H, W, C, OH, OW, KH, KW, SH, SW, PH, PW"
+INT_SIZES = ", ".join(f"int32 {name}" for name in SIZES.split(", "))
+
+
+def window_sizes(layer: Any, shape: Shape) -> tuple[int, ...]:
+    """The numbers of SIZES for x of `shape` (N, H, W, C), of a layer with windows."""
+    OH, OW, _ = layer.output_shape(shape[1:])
+    K, S, P = map(pair, (layer.kernel_size, layer.stride, layer.padding))
+    return *shape[1:], OH, OW, *K, *S, *P
 
 
 def whole(array: Array) -> Array:

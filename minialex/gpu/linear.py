@@ -9,14 +9,18 @@ from minialex.xp import Array, get_xp
 
 class Linear(Twin, page.Linear, device="gpu"):
     form = "gpu: cuBLAS"
+    input_grad = True  # False: backward returns None, see Conv2d's twin
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         y = get_xp(x).matmul(x, self.params["weight"])  # (N, F)
-        y += self.params["bias"]
+        if self.bias:
+            y += self.params["bias"]
         return y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array:  # dy (N, F)
+    def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
-        dy.sum(axis=0, out=grad["bias"])
-        return get_xp(x).matmul(dy, self.params["weight"].T)  # (N, D)
+        if self.bias:
+            dy.sum(axis=0, out=grad["bias"])
+        weight = self.params["weight"]
+        return get_xp(x).matmul(dy, weight.T) if self.input_grad else None  # (N, D)

@@ -1,5 +1,9 @@
-"""softmax_cross_entropy's twin on a GPU -- one thread an image, see losses.cu."""
+"""softmax_cross_entropy's twin on a GPU -- one thread an image, see losses.cu.
 
+Soft targets and class weights go the page's way.
+"""
+
+from minialex import losses as page
 from minialex.gpu.kernel import Kernel
 from minialex.losses import check
 from minialex.xp import Array, get_xp
@@ -9,10 +13,12 @@ CROSS_ENTROPY = Kernel("losses.cu", "cross_entropy",
     "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, share, dz)")  # fmt: skip
 
 
-def softmax_cross_entropy(logits: Array, labels: Array,
-    label_smoothing: float = 0.0) -> tuple[Array, Array]:  # fmt: skip
+def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0,
+    weight: Array | None = None) -> tuple[Array, Array]:  # fmt: skip
     """As losses.softmax_cross_entropy: the mean loss and dL/dlogits (N, C)."""
-    check(logits, labels, label_smoothing)
+    check(logits, labels, label_smoothing, weight)
+    if labels.ndim == 2 or weight is not None:
+        return page.softmax_cross_entropy(logits, labels, label_smoothing, weight)
     if logits.dtype.itemsize < 4:  # the sum over many classes needs more digits than float16 has
         results = softmax_cross_entropy(logits.astype("f4"), labels, label_smoothing)
         return results[0].astype(logits.dtype), results[1].astype(logits.dtype)

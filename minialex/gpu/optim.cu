@@ -1,9 +1,9 @@
 // One number of theta, its gradient g, and the optimizer's own.
 
 template <class T>
-__device__ void sgd(T g, T lr, T mu, T decay, T& theta, T& v) {
+__device__ void sgd(T g, T lr, T mu, T decay, bool nesterov, T& theta, T& v) {
     v = mu * v + g + decay * theta;
-    theta -= lr * v;
+    theta -= lr * (nesterov ? g + decay * theta + mu * v : v);
 }
 
 template <class T>

@@ -7,8 +7,8 @@ from minialex.gpu.kernel import Kernel
 from minialex.twin import OptimizerTwin
 from minialex.xp import Array
 
-SGD_STEP = Kernel("optim.cu", "sgd", "T g, T lr, T mu, T decay", "T theta, T v",
-    "sgd(g, lr, mu, decay, theta, v)")  # fmt: skip
+SGD_STEP = Kernel("optim.cu", "sgd", "T g, T lr, T mu, T decay, bool nesterov",
+    "T theta, T v", "sgd(g, lr, mu, decay, nesterov, theta, v)")  # fmt: skip
 ADAM_STEP = Kernel("optim.cu", "adam",
     "T g, T rate, T b1, T rest1, T b2, T rest2, T eps, T decay, T shrink", "T theta, T m, T v",
     "adam(g, rate, b1, rest1, b2, rest2, eps, decay, shrink, theta, m, v)")  # fmt: skip
@@ -16,7 +16,8 @@ ADAM_STEP = Kernel("optim.cu", "adam",
 
 class SGD(OptimizerTwin, page.SGD, device="gpu"):
     def update(self, g: Array, lr: float) -> None:
-        SGD_STEP(g, lr, self.momentum, self.weight_decay, self.theta, self.state["v"])
+        constants = lr, self.momentum, self.weight_decay, self.nesterov
+        SGD_STEP(g, *constants, self.theta, self.state["v"])
 
 
 class Adam(OptimizerTwin, page.Adam, device="gpu"):

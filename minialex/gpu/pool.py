@@ -1,24 +1,25 @@
 """MaxPool2d's twin on a GPU -- one kernel a direction, see pool.cu."""
 
+import math
 from typing import Any
 
-from minialex.gpu.kernel import Kernel, whole
+from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, whole, window_sizes
 from minialex.layers import pool as page
+from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
-from minialex.params import Params, Shape
+from minialex.params import Params
 from minialex.twin import Twin
 from minialex.xp import Array, get_xp
 
-SIZES = "int32 H, int32 W, int32 C, int32 OH, int32 OW, int32 K, int32 S, int32 P"
-FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {SIZES}", "raw T y, raw I winner",
-    """if (C % 4) maxpool_forward<1>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0]);
-       else maxpool_forward<4>(&x[0], i, H, W, C, OH, OW, K, S, P, &y[0], &winner[0])
+FORWARD = Kernel("pool.cu", "maxpool_forward", f"raw T x, {INT_SIZES}", "raw T y, raw I winner",
+    f"""if (C % 4) maxpool_forward<1>(&x[0], i, {SIZES}, &y[0], &winner[0]);
+        else maxpool_forward<4>(&x[0], i, {SIZES}, &y[0], &winner[0])
     """)  # fmt: skip
 BACKWARD = Kernel("pool.cu", "maxpool_backward",
-    f"raw T dy, raw I winner, raw T y, bool relu, {SIZES}", "raw T dx",
-    """const MaxPool<T, I> of = {&dy[0], &winner[0], &y[0], relu};
-       if (C % 4) maxpool_backward<1>(of, i, H, W, C, OH, OW, K, S, P, &dx[0]);
-       else maxpool_backward<4>(of, i, H, W, C, OH, OW, K, S, P, &dx[0])""")  # fmt: skip
+    f"raw T dy, raw I winner, raw T y, bool relu, {INT_SIZES}", "raw T dx",
+    f"""const MaxPool<T, I> of = {{&dy[0], &winner[0], &y[0], relu}};
+        if (C % 4) maxpool_backward<1>(of, i, {SIZES}, &dx[0]);
+        else maxpool_backward<4>(of, i, {SIZES}, &dx[0])""")  # fmt: skip
 
 
 class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
@@ -28,22 +29,17 @@ class MaxPool2d(Twin, page.MaxPool2d, device="gpu"):
         check_input(self, x, ("N", "H", "W", "C"))
         xp, shape = get_xp(x), (len(x), *self.output_shape(x.shape[1:]))
         y = xp.empty(shape, dtype=x.dtype)
-        winner = xp.empty(shape, dtype=xp.min_scalar_type(self.kernel_size**2))
-        FORWARD(whole(x), *self._sizes(x.shape), y, winner, size=self._threads(y))
+        winner = xp.empty(shape, dtype=xp.min_scalar_type(math.prod(pair(self.kernel_size))))
+        FORWARD(whole(x), *window_sizes(self, x.shape), y, winner, size=threads(y))
         return y, (winner, x.shape, y)
 
     def backward(self, dy: Array, cache: Any, grad: Params, relu: bool = False) -> Array:
         winner, shape, y = cache
         dx = get_xp(dy).empty(shape, dtype=dy.dtype)
-        sizes, size = self._sizes(shape), self._threads(dx)
-        BACKWARD(whole(dy), winner, y, relu, *sizes, dx, size=size)
+        BACKWARD(whole(dy), winner, y, relu, *window_sizes(self, shape), dx, size=threads(dx))
         return dx
 
-    def _sizes(self, shape: Shape) -> tuple[int, ...]:
-        """H, W, C, OH, OW, K, S, P for x of `shape`."""
-        OH, OW, _ = self.output_shape(shape[1:])
-        return *shape[1:], OH, OW, self.kernel_size, self.stride, self.padding
 
-    def _threads(self, array: Array) -> int:
-        """One for four channels, where they come in fours."""
-        return int(array.size) // (1 if array.shape[-1] % 4 else 4)
+def threads(array: Array) -> int:
+    """One for four channels, where they come in fours."""
+    return int(array.size) // (1 if array.shape[-1] % 4 else 4)

@@ -14,6 +14,9 @@ Shapes     N images | H x W pixels | C channels in | F filters, channels out | K
            S stride | P padding | OH x OW output, OH = (H + 2P - K) // S + 1
            D = K*K*C numbers in a patch | M = N*OH*OW patches
 
+K, S and P may each be a pair, (down, across): then those of the rows go with i, p, h and H, those
+of the columns with j, q, w and W.  A kernel of 1 x 7 looks along a row.
+
 As one matrix product.  `im2col` copies each patch into one row of a matrix X; then each loop but n,
 p, q is inside one product, and linear.py's derivation is the backward pass:
 
@@ -55,7 +58,7 @@ import math
 
 import numpy as np
 
-from minialex.errors import check_sizes
+from minialex.errors import check_sizes, check_window
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.seeds import generator
 from minialex.xp import get_xp
@@ -79,33 +82,41 @@ def seven_loops(x, W, b, S, P):
     return y
 
 
+def pair(size):
+    """(down, across) of a size; a number stands for both."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def im2col(x, K, S, P):
     """Copy the patches of x (N, H, W, C) into X (N, OH, OW, K, K, C)."""
-    x = get_xp(x).pad(x, ((0, 0), (P, P), (P, P), (0, 0)))
+    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
+    x = get_xp(x).pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)))
     N, H, W, C = x.shape
-    OH, OW = (H - K) // S + 1, (W - K) // S + 1
-    X = get_xp(x).empty((N, OH, OW, K, K, C), dtype=x.dtype)
-    for i in range(K):
-        for j in range(K):  # what weight (i, j) sees, at all positions at once
-            X[:, :, :, i, j] = x[:, i : i + S * OH : S, j : j + S * OW : S]
+    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    X = get_xp(x).empty((N, OH, OW, KH, KW, C), dtype=x.dtype)
+    for i in range(KH):
+        for j in range(KW):  # what weight (i, j) sees, at all positions at once
+            X[:, :, :, i, j] = x[:, i : i + SH * OH : SH, j : j + SW * OW : SW]
     return X
 
 
 def col2im(dX, shape, S, P):
     """The transpose of im2col: ADD each patch of dX (N, OH, OW, K, K, C) back; dx has `shape`."""
-    (N, H, W, C), (_, OH, OW, K, _, _) = shape, dX.shape
-    dx = get_xp(dX).zeros((N, H + 2 * P, W + 2 * P, C), dtype=dX.dtype)
-    for i in range(K):
-        for j in range(K):
-            dx[:, i : i + S * OH : S, j : j + S * OW : S] += dX[:, :, :, i, j]
-    return dx[:, P : P + H, P : P + W]
+    (N, H, W, C), (_, OH, OW, KH, KW, _) = shape, dX.shape
+    (SH, SW), (PH, PW) = pair(S), pair(P)
+    dx = get_xp(dX).zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=dX.dtype)
+    for i in range(KH):
+        for j in range(KW):
+            dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += dX[:, :, :, i, j]
+    return dx[:, PH : PH + H, PW : PW + W]
 
 
 class Conv2d(Layer):
     """2-D convolution (in fact cross-correlation: the kernel is not flipped).
 
     x (N, H, W, in_channels) -> y (N, OH, OW, out_channels).
-    Parameters: weight (K, K, in_channels/groups, out_channels) and bias (out_channels,).
+    Parameters: weight (K, K, in_channels/groups, out_channels) and, unless `bias` is False, bias
+    (out_channels,).  kernel_size, stride and padding are numbers or pairs (down, across).
 
     `rng`, a NumPy random generator (default: see seeds.py), draws the initial weights: normal, with
     standard deviation `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
@@ -114,26 +125,25 @@ class Conv2d(Layer):
 
     per_image = True
 
-    def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, *,
-        rng=None, std=None,
-    ):  # fmt: skip
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, *,
+                 bias=True, rng=None, std=None):  # fmt: skip
         super().__init__()
-        C, F, K = in_channels, out_channels, kernel_size
-        check_sizes("Conv2d", in_channels=C, out_channels=F, kernel_size=K, stride=stride)
-        check_sizes("Conv2d", groups=groups)
-        check_sizes("Conv2d", least=0, padding=padding)
+        C, F = self.in_channels, self.out_channels = in_channels, out_channels
+        check_sizes("Conv2d", in_channels=C, out_channels=F, groups=groups)
+        sizes = check_window("Conv2d", kernel_size, stride, padding)
         if C % groups or F % groups:
             raise ValueError(f"Conv2d: {C} and {F} channels cannot be dealt to {groups} groups")
-        self.in_channels, self.out_channels, self.kernel_size = C, F, K
-        self.stride, self.padding, self.groups = stride, padding, groups
-        weight = generator("Conv2d", rng).standard_normal((K, K, C // groups, F), dtype=np.float32)
-        weight *= math.sqrt(2 / (K * K * C // groups)) if std is None else std
-        self.params = {"weight": weight, "bias": np.zeros(F, dtype=np.float32)}
+        self.kernel_size, self.stride, self.padding = sizes
+        self.groups, self.bias = groups, bool(bias)
+        shape = (*pair(self.kernel_size), C // groups, F)
+        weight = generator("Conv2d", rng).standard_normal(shape, dtype=np.float32)
+        weight *= math.sqrt(2 / math.prod(shape[:3])) if std is None else std  # D = K*K*C
+        zeros = np.zeros(F, dtype=np.float32)
+        self.params = {"weight": weight, "bias": zeros} if bias else {"weight": weight}
 
     def forward(self, x):  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
-        W, b = self.params["weight"], self.params["bias"]
+        W, b = self.params["weight"], self.params.get("bias", 0)
         X = im2col(x, self.kernel_size, self.stride, self.padding)  # (N, OH, OW, K, K, C)
         y = get_xp(x).empty((*X.shape[:3], self.out_channels), dtype=x.dtype)
         for c, f in self.group_slices():
@@ -149,7 +159,8 @@ class Conv2d(Layer):
         for c, f in self.group_slices():
             grad["weight"][..., f] = xp.tensordot(X[..., c], dy[..., f], (patches, patches))
             dX[..., c] = xp.tensordot(dy[..., f], W[..., f], (3, 3))  # dY W^T: the sum over f
-        grad["bias"][...] = dy.sum(axis=(0, 1, 2))
+        if self.bias:
+            grad["bias"][...] = dy.sum(axis=patches)
         return col2im(dX, x.shape, self.stride, self.padding)
 
     def group_slices(self):
@@ -158,13 +169,11 @@ class Conv2d(Layer):
         return [(slice(g * C, g * C + C), slice(g * F, g * F + F)) for g in range(self.groups)]
 
     def output_shape(self, shape):
-        H, W, _ = shape
-        K, S, P = self.kernel_size, self.stride, self.padding
-        return (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1, self.out_channels
+        pairs = map(pair, (self.kernel_size, self.stride, self.padding))
+        (H, W, _), (KH, KW), (SH, SW), (PH, PW) = shape, *pairs
+        return (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1, self.out_channels
 
     def __repr__(self):
-        text = f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size}"
-        for name, default in (("stride", 1), ("padding", 0), ("groups", 1)):
-            value = getattr(self, name)
-            text += f", {name}={value}" if value != default else ""
-        return text + ")"
+        usual = {"stride": 1, "padding": 0, "groups": 1, "bias": True}
+        other = "".join(f", {k}={vars(self)[k]}" for k in usual if vars(self)[k] != usual[k])
+        return f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size}{other})"

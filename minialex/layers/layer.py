@@ -37,7 +37,7 @@ arrays, for what is kept but not learned, such as the running mean of a batch no
 Dropout's count of steps.  Buffers are saved and moved like parameters, but no optimizer sees them.
 
 `per_image` says that y[n] depends on x[n] alone.  Only then may a batch be taken in parts; a layer
-that mixes its images, such as a batch normalization of your own, leaves it False and gets them all.
+that mixes its images, such as a batch normalization, leaves it False and gets them all.
 """
 
 from minialex.params import own_arrays

@@ -49,6 +49,7 @@ from minialex.seeds import generator
 class Linear(Layer):
     """x (N, in_features) -> y (N, out_features).  Parameters: weight (D, F) and bias (F,).
 
+    With `bias=False` it has no bias, which a batch normalization after it would take away again.
     `rng`, a NumPy random generator (default: see seeds.py), draws the initial weights: normal, with
     standard deviation `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
     Raises ValueError for a size below 1.
@@ -56,27 +57,30 @@ class Linear(Layer):
 
     per_image = True
 
-    def __init__(self, in_features, out_features, *, rng=None, std=None):
+    def __init__(self, in_features, out_features, *, bias=True, rng=None, std=None):
         super().__init__()
         check_sizes("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features, self.bias = in_features, out_features, bool(bias)
         rng = generator("Linear", rng)
         weight = rng.standard_normal((in_features, out_features), dtype=np.float32)
         weight *= math.sqrt(2 / in_features) if std is None else std
-        self.params = {"weight": weight, "bias": np.zeros(out_features, dtype=np.float32)}
+        zeros = np.zeros(out_features, dtype=np.float32)
+        self.params = {"weight": weight, "bias": zeros} if bias else {"weight": weight}
 
     def forward(self, x):  # x (N, D)
         check_input(self, x, ("N", self.in_features))
-        return x @ self.params["weight"] + self.params["bias"], x  # y (N, F)
+        return x @ self.params["weight"] + self.params.get("bias", 0), x  # y (N, F)
 
     def backward(self, dy, x, grad):  # dy (N, F)
         check_gradient(self, dy, x.shape, grad)
         grad["weight"][...] = x.T @ dy  # (D, F)
-        grad["bias"][...] = dy.sum(axis=0)
+        if self.bias:
+            grad["bias"][...] = dy.sum(axis=0)
         return dy @ self.params["weight"].T  # dx (N, D)
 
     def output_shape(self, shape):
         return (self.out_features,)
 
     def __repr__(self):
-        return f"Linear({self.in_features}, {self.out_features})"
+        bias = "" if self.bias else ", bias=False"
+        return f"Linear({self.in_features}, {self.out_features}{bias})"

@@ -12,6 +12,11 @@ Shapes     N images | H x W pixels | C channels | K x K window | S stride | P pa
            OH x OW output, OH = (H + 2P - K) // S + 1
 
 Padding (P) adds pixels that never win a maximum (minus infinity), but count as zeros in a mean.
+K, S and P may be pairs, (down, across), as in conv.py.
+
+Pixels that are too few for a window more are not looked at: of 6 with K = 3 and S = 2, the sixth.
+With `ceil_mode` that window exists as well and hangs over the edge, as if Q = P + S - 1 pixels were
+padded there and not P; but only where it begins in the image or the padding before it.
 
 AlexNet's windows OVERLAP: K = 3 at stride S = 2, which in the paper lowered the top-1 error by
 0.4 % against K = S = 2.  What came out here, on drawings: 3.9 points less error with overlapping
@@ -35,9 +40,7 @@ For the window 1 5 / 5 2 and dy = 8, dx is 0 8 / 0 0 with a maximum, 2 2 / 2 2 w
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.4, "Overlapping Pooling".
 """
 
-import math
-
-from minialex.errors import check_sizes
+from minialex.errors import check_window
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -45,69 +48,79 @@ from minialex.xp import get_xp
 class _Pool2d(Layer):
     """What both share: the geometry.  `stride` is kernel_size where it is not given.
 
+    kernel_size, stride and padding are numbers or pairs (down, across).
     Raises ValueError for a size below 1, and for more padding than half a window.
     """
 
-    per_image = True
+    per_image, ceil_mode = True, False
 
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
-        name = type(self).__name__
-        stride = kernel_size if stride is None else stride
-        check_sizes(name, kernel_size=kernel_size, stride=stride)
-        check_sizes(name, least=0, padding=padding)
-        if padding > kernel_size // 2:  # as in PyTorch
-            raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {padding}")
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        name, stride = type(self).__name__, kernel_size if stride is None else stride
+        sizes = check_window(name, kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding = sizes
+        if any(P > K // 2 for (K, _), (P, _) in self.axes()):  # as in PyTorch
+            raise ValueError(f"{name}: padding must be from 0 to kernel_size//2, got {sizes[2]}")
+
+    def axes(self):
+        """(K, S), (P, Q) of the rows, and of the columns: P are added before them and Q after."""
+        both = [n if isinstance(n, tuple) else (n, n)
+                for n in (self.kernel_size, self.stride, self.padding)]  # fmt: skip
+        return [((K, S), (P, P + (S - 1) * self.ceil_mode)) for K, S, P in zip(*both, strict=True)]
 
     def output_shape(self, shape):
-        H, W, C = shape
-        K, S, P = self.kernel_size, self.stride, self.padding
-        return (H + 2 * P - K) // S + 1, (W + 2 * P - K) // S + 1, C
+        *sides, C = shape
+        axes = zip(sides, self.axes(), strict=True)
+        # Each window needs K - Q rows or columns, or one, of the image and the P before it.
+        return *[(side + P - max(K - Q, 1)) // S + 1 for side, ((K, S), (P, Q)) in axes], C
 
     def windows(self, x, fill):
         """X (K*K, N, OH, OW, C) of x (N, H, W, C): X[k] is number k of every window."""
-        P = self.padding
         OH, OW, _ = self.output_shape(x.shape[1:])
-        x = get_xp(x).pad(x, ((0, 0), (P, P), (P, P), (0, 0)), constant_values=fill)
+        x = get_xp(x).pad(x, [(0, 0), *(n for _, n in self.axes()), (0, 0)], constant_values=fill)
         return get_xp(x).stack([x[:, rows, columns] for rows, columns in self.positions(OH, OW)])
 
     def add_windows(self, dX, shape):
         """The transpose of `windows`: ADD dX[k] where X[k] came from; dx has `shape`."""
-        (N, H, W, C), P = shape, self.padding
-        _, OH, OW, _ = dX[0].shape
-        dx = get_xp(dX[0]).zeros((N, H + 2 * P, W + 2 * P, C), dtype=dX[0].dtype)
-        for part, (rows, columns) in zip(dX, self.positions(OH, OW), strict=True):
+        (N, H, W, C), ((_, (top, below)), (_, (left, right))) = shape, self.axes()
+        dx = get_xp(dX[0]).zeros((N, top + H + below, left + W + right, C), dtype=dX[0].dtype)
+        for part, (rows, columns) in zip(dX, self.positions(*dX[0].shape[1:3]), strict=True):
             dx[:, rows, columns] += part
-        return dx[:, P : P + H, P : P + W]
+        return dx[:, top : top + H, left : left + W]
 
     def positions(self, OH, OW):
         """For each (i, j) of a window, in scan order: its rows and its columns in all windows."""
-        K, S = self.kernel_size, self.stride
-        rows = [slice(i, i + S * OH, S) for i in range(K)]
-        columns = [slice(j, j + S * OW, S) for j in range(K)]
-        return [(rows[i], columns[j]) for i in range(K) for j in range(K)]
+        ((KH, SH), _), ((KW, SW), _) = self.axes()
+        columns = [slice(j, j + SW * OW, SW) for j in range(KW)]
+        return [(slice(i, i + SH * OH, SH), across) for i in range(KH) for across in columns]
 
     def __repr__(self):
-        padding = f", padding={self.padding}" if self.padding else ""
-        return f"{type(self).__name__}({self.kernel_size}, stride={self.stride}{padding})"
+        more = "".join(f", {k}={v}" for k in ("padding", "ceil_mode") if (v := getattr(self, k)))
+        return f"{type(self).__name__}({self.kernel_size}, stride={self.stride}{more})"
 
 
 class MaxPool2d(_Pool2d):
-    """x (N, H, W, C) -> y (N, OH, OW, C), the maximum of each kernel_size x kernel_size window."""
+    """x (N, H, W, C) -> y (N, OH, OW, C), the maximum of each kernel_size x kernel_size window.
+
+    With `ceil_mode`, the last windows may hang over the edge.
+    """
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
+        super().__init__(kernel_size, stride, padding)
+        self.ceil_mode = bool(ceil_mode)
 
     def forward(self, x):
         check_input(self, x, ("N", "H", "W", "C"))
-        xp, X = get_xp(x), self.windows(x, -math.inf)
+        xp, X = get_xp(x), self.windows(x, -get_xp(x).inf)
         y = X.max(axis=0)
-        inside = self.windows(xp.ones(x.shape, dtype=bool), False)  # padding never wins
-        wins = ((y == X) | xp.isnan(X)) & inside  # a NaN beats every number
+        # A NaN beats every number, and padding never wins.
+        wins = ((y == X) | xp.isnan(X)) & self.windows(xp.ones(x.shape, dtype=bool), False)
         return y, (wins.argmax(axis=0), x.shape)  # winner (N, OH, OW, C): the first k that wins
 
     def backward(self, dy, cache, grad):  # dy (N, OH, OW, C)
         winner, shape = cache
         check_gradient(self, dy, shape, grad)
-        dX = [get_xp(dy).where(winner == k, dy, 0) for k in range(self.kernel_size**2)]
+        dX = [get_xp(dy).where(winner == k, dy, 0) for k in range(len(self.positions(1, 1)))]
         return self.add_windows(dX, shape)
 
 
@@ -120,5 +133,5 @@ class AvgPool2d(_Pool2d):
 
     def backward(self, dy, shape, grad):  # dy (N, OH, OW, C)
         check_gradient(self, dy, shape, grad)
-        K = self.kernel_size
-        return self.add_windows([dy / K**2] * K**2, shape)  # the same to each of the K*K
+        K2 = len(self.positions(1, 1))  # K*K
+        return self.add_windows([dy / K2] * K2, shape)  # the same to each of them

@@ -29,6 +29,7 @@ from minialex.errors import CheckpointError
 from minialex.files import reason, write_whole
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
+from minialex.train.torch_file import read_pth
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
@@ -119,8 +120,9 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """The tensors and the header of a file written by `save_checkpoint`.
 
-    A file of another program has no header; without `ours`, it may be one.  Raises CheckpointError
-    where the file is missing, damaged, cut short, or not one of minialex's.
+    A file of another program, such as a .pth of PyTorch, has no header; without `ours`, it may be
+    one.  Raises CheckpointError where the file is missing, damaged, cut short, or not one of
+    minialex's.
     """
     name, advice = repr(str(path)), "give a .safetensors file written by training"
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
@@ -146,15 +148,17 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+    """The tensors and the metadata of a safetensors file, or the tensors of a .pth file.
 
     Raises ValueError where it is none, or what Python raises for keys and types that lack.
     """
     with open(path, "rb") as file:
-        if file.read(8).startswith((b"PK\x03\x04", b"\x80\x02")):
-            line = "it is a pickle of PyTorch's, which could run code: write the weights there by"
-            how = "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-            raise ValueError(f"{line} {how}")
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        return read_pth(path), {}
+    if start.startswith(b"\x80\x02"):
+        how = "load it there, and write it again by torch.save(model.state_dict(), path)"
+        raise ValueError(f"it is of PyTorch before version 1.6: {how}")
     with safetensors.safe_open(path, "np") as opened:
         names = opened.keys()
         return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}

@@ -93,8 +93,13 @@ class Config:
     pooling: str = option("max", "network",
         "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS)
     weights: str | None = option(None, "network",
-        "begin with the weights in this .safetensors file, of the same network",
+        "begin with the weights of a run, or in a .safetensors or .pth file, of the same network;"
+        " its last layer may have other classes. torchvision: those of its AlexNet, trained on"
+        " ImageNet, which are downloaded once (244 MB)",
         shown="drawn by --init", metavar="FILE")
+    freeze: str | None = option(None, "network",
+        "parameters that keep the values they begin with: names, where * stands for anything, with"
+        " commas between, such as 'features.*'", shown="none", metavar="NAMES")
     recipe: str = option("drawings", "training",
         "settings that belong together, defaults of other options",
         choices=RECIPES, shown="drawings for drawings, modern for photos")

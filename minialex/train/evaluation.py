@@ -24,7 +24,7 @@ import copy
 import functools
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -118,33 +118,44 @@ def images_to_test(dataset: Dataset, batch_size: int, transform: Transform, ten_
     return DataLoader(dataset, batch_size, crops if ten_crop else transform, **options)
 
 
+def log_probabilities(model: Layer, loader: DataLoader, device: str, ten_crops: bool = False,
+    start: int = 0) -> Generator[tuple[list[np.ndarray], np.ndarray]]:  # fmt: skip
+    """What `model` answers to the batches of `loader`, from number `start` on, in evaluation mode.
+
+    Of each the logarithms of the probabilities, float64 (N, C), and the labels, int64 (N,).  With
+    `ten_crops`, samples are the ten crops of an image, (N, 10, H, W, 3), and there are two results:
+    of the middle crop alone, and of the mean of the ten probabilities (section 4.1 of the paper).
+    """
+    batches = device_batches(loader, device, 0, start)
+    with evaluating(model), contextlib.closing(batches):
+        for x, on_device in batches:
+            crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
+            logits, labels = model(crops), to_cpu(on_device)
+            check(logits, on_device.repeat(len(crops) // len(x)), label_smoothing=0)
+            check_labels(labels, logits.shape[1])
+            answers = [to_cpu(log_softmax(logits)).astype(np.float64)]
+            if ten_crops:
+                log_p = answers[0].reshape(len(x), 10, -1)
+                answers = [log_p[:, MIDDLE_CROP], np.log(np.exp(log_p).mean(axis=1))]
+            yield answers, labels
+
+
 def tally(model: Layer, loader: DataLoader, device: str | None = None, screen: Any = None,
           name: str = "validation", ten_crops: bool = False) -> list[Tally]:  # fmt: skip
-    """What `model` answers over epoch 0 of `loader`, in evaluation mode.
+    """How good the answers of `log_probabilities` are over epoch 0 of `loader`: one or two results.
 
-    With `ten_crops`, samples are the ten crops of an image, (N, 10, H, W, 3), and there are two
-    results: of the middle crop alone, and of the mean of the ten probabilities (section 4.1 of the
-    paper).  `device` None is where the model is; `screen` shows a bar called `name`.
+    `device` None is where the model is; `screen` shows a bar called `name`.
     """
     tallies: list[Tally] = []
-    batches = device_batches(loader, device or device_of(model), epoch=0)
-    with (evaluating(model), contextlib.closing(batches),
+    batches = log_probabilities(model, loader, device or device_of(model), ten_crops)
+    with (contextlib.closing(batches),
           (screen or Silent()).bar(name, len(loader.dataset)) as bar):  # fmt: skip
-        for x, labels in batches:
-            crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
-            logits = model(crops)
-            check(logits, labels.repeat(len(crops) // len(x)), label_smoothing=0)
-            check_labels(to_cpu(labels), logits.shape[1])
-            log_p = to_cpu(log_softmax(logits)).astype(np.float64)
-            answers = [log_p]
-            if ten_crops:
-                log_p = log_p.reshape(len(x), 10, -1)
-                answers = [log_p[:, MIDDLE_CROP], np.log(np.exp(log_p).mean(axis=1))]
-            tallies = tallies or [Tally(log_p.shape[-1]) for _ in answers]
+        for answers, labels in batches:
+            tallies = tallies or [Tally(answer.shape[1]) for answer in answers]
             for one, answer in zip(tallies, answers, strict=True):
-                one.add(answer, to_cpu(labels))
+                one.add(answer, labels)
             last = tallies[-1]
-            bar.update(len(x), loss=f"{last.loss:.4f}", acc=f"{last.accuracy:.1%}")
+            bar.update(len(labels), loss=f"{last.loss:.4f}", acc=f"{last.accuracy:.1%}")
     return tallies
 
 
@@ -234,8 +245,8 @@ def seen(run: Any, t: np.ndarray, wild: bool) -> Iterator[str]:
         units = to_cpu((y > 0).any(axis=tuple(range(y.ndim - 1))))
         notes.append((leaf, float((y * y).mean()) ** 0.5, units))
 
-    with evaluating(run.model), watching(run.model, note):
-        logits = to_cpu(run.model(x))
+    with evaluating(run.net), watching(run.net, note):
+        logits = to_cpu(run.net(x))
     if len(set(labels.tolist())) == 1 < len(labels):
         fix = "there is one class only" if t.max() == 1 else "shuffle them (shuffle=True)"
         yield f"all labels of a batch are {labels[0]}: {fix}"
@@ -281,10 +292,10 @@ def updates(run: Any) -> dict[str, float]:
     """How long an update by the last gradient is, in parts of the weights, layer by layer."""
     trial, theta, found = copy.copy(run.optimizer), run.optimizer.theta, {}
     trial.theta, trial.state = theta.copy(), {k: v.copy() for k, v in trial.state.items()}
-    trial.update(trial.g, run.learning_rate())
+    trial.update_runs(trial.g, run.learning_rate())
     parts = named_arrays(dict_like(run.model.params, trial.theta - theta))
     for (new, k, name), (own, key, _) in zip(parts, named_arrays(run.model.params), strict=True):
-        if own[key].ndim > 1:
+        if own[key].ndim > 1 and name not in trial.frozen:
             squares = float((new[k] ** 2).sum()) / max(float((own[key] ** 2).sum()), 1e-30)
             found[name.removesuffix(".weight")] = squares**0.5
     return found

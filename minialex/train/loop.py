@@ -35,6 +35,7 @@ from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
 from minialex.train.evaluation import advice, evaluate, evaluating
+from minialex.train.frozen import upper_part
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite
@@ -78,7 +79,7 @@ class Training:
     def train(self) -> list[dict[str, float]]:
         """Train to the last epoch; the model has its best weights then.  Returns the history."""
         with self.saved.writing():
-            keep_images(self)
+            keep_images(self)  # or what frozen layers make of them
             with self.stop.on_signal(self.screen.line), self.in_training():
                 while self.progress.epoch < self.epochs and not self.seen_enough():
                     self.epoch()
@@ -97,9 +98,9 @@ class Training:
         """Images x (N, H, W, C) and labels (N,) of a batch: forward, loss, backward, update."""
         for images, share, grad in self.chunks.of(len(x)):  # one, unless memory is short
             self.model.set_step(self.steps_done(), images.start)  # chooses what Dropout drops
-            logits, cache = self.model.forward(x[images])
+            logits, cache = self.net.forward(x[images])
             loss, dlogits = self.loss(logits, labels[images], self.label_smoothing)
-            self.model.backward(dlogits if share == 1 else dlogits * share, cache, grad)
+            self.net.backward(dlogits if share == 1 else dlogits * share, cache, grad)
             self.meter.add(loss, logits, labels[images])
         self.optimizer.step(lr=self.learning_rate())
 
@@ -145,7 +146,7 @@ class Training:
             self.val.batch_size = chunk
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
-        self.saved = Saved(self)
+        self.saved, self.net = Saved(self), upper_part(self)  # the model, above frozen layers
 
     def largest_chunk(self) -> int:
         """How many images are at work at a time: all of a batch, unless memory is limited.
@@ -258,7 +259,7 @@ class Training:
         loss, accuracy = progress.means()
         row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         if self.val is not None:
-            scores = evaluate(self.model, self.val, self.device, self.screen)
+            scores = evaluate(self.net, self.val, self.device, self.screen)
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
@@ -302,10 +303,9 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
 
     The rows of the history have "epoch", "train_loss", "train_acc", "val_loss", "val_acc" and
     "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
-    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt: run the program again to
-    resume.  Raises ConfigError for arguments that cannot work, CheckpointError where the folder
-    holds another run, or another program writes to it, TrainingError where the loss or the weights
-    are not finite any more.
+    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt.  Raises ConfigError for
+    arguments that cannot work, CheckpointError where the folder holds another run, or another
+    program writes to it, TrainingError where the loss or the weights are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 

@@ -7,12 +7,12 @@ holds
                 parameter each
     images      of the batch and of the next one as bytes, and of the batch as float32
     kept        what forward made and backward has still to read: the output of every layer, except
-                those that overwrite their input; twice for Dropout (its mask), LRN (its sums) and
-                Flatten (its dy, which AlexNet holds on to); for MaxPool2d a byte more per output
-                (the position of the maximum)
+                those that overwrite their input; twice for Dropout (its mask), LRN (its sums),
+                BatchNorm2d (its x^) and Flatten (its dy, which AlexNet holds on to); for MaxPool2d
+                a byte more per output (the position of the maximum)
     at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; a GPU that
                 does without columns (`gpu/implicit.py`) has the parts of a weight's gradient first,
-                and then dx
+                and then dx; two arrays more of BatchNorm2d and LeakyReLU, which have no twin
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made
@@ -51,14 +51,15 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from minialex import layers
 from minialex.attach import mixers
 from minialex.errors import ConfigError
-from minialex.layers import Conv2d, Dropout, Flatten, Layer, LocalResponseNorm, MaxPool2d
+from minialex.layers import Conv2d, Dropout, Layer
 from minialex.optimizer import Optimizer
-from minialex.params import Params, Shape, count_parameters, dict_like
-from minialex.xp import get_xp
+from minialex.params import Params, Shape, count_parameters
 
 FLOAT = 4  # bytes
+TWICE = (Dropout, layers.LocalResponseNorm, layers.BatchNorm2d, layers.Flatten)
 REST = 1 << 16
 WAITING = 7  # batches as bytes and as floats, beside those of the formula, see loader.py
 BESIDE = 32 * 10**6  # work space of matrix products, stacks of threads, gaps between arrays
@@ -71,9 +72,9 @@ def kept_bytes(layer: Layer, shape: Shape) -> int:
     numbers = math.prod(layer.output_shape(shape))
     if getattr(layer, "inplace", False) or (isinstance(layer, Dropout) and not layer.p):
         return 0
-    if isinstance(layer, Dropout | LocalResponseNorm | Flatten):
+    if isinstance(layer, TWICE):
         return 2 * numbers * FLOAT
-    return numbers * (FLOAT + isinstance(layer, MaxPool2d))
+    return numbers * (FLOAT + isinstance(layer, layers.MaxPool2d))
 
 
 def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
@@ -87,6 +88,8 @@ def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
             dx = max(dx, layer.sums(N * math.prod(output[:2])))
         else:
             columns = N * math.prod(output[:2]) * layer.params["weight"][..., 0].size
+    elif isinstance(layer, layers.BatchNorm2d | layers.LeakyReLU):
+        columns = 2 * dx
     return (dx + dy + columns) * FLOAT
 
 
@@ -147,8 +150,8 @@ class Chunks:
         if size < batch_size and (whole := list(mixers(model))):
             raise ConfigError(f"a batch cannot be taken in chunks: {whole[0]} needs all its images")
         self.size, self.optimizer, self.most = size, optimizer, -(-batch_size // size)
-        self.model, self.part_grad = model, Params()
-        self.part: Any = None  # a vector as long as theta, made when it is needed
+        self.part_grad = Params()
+        self.part: Any = None  # a vector as long as the gradient, made when it is needed
 
     def of(self, N: int) -> Generator[tuple[slice, float, Params]]:
         """(images, their share of the batch, the grad for backward to write to), part by part.
@@ -157,8 +160,8 @@ class Chunks:
         it when the next part is asked for.
         """
         if self.part is None and self.size < N:
-            self.part = get_xp(self.optimizer.theta).zeros_like(self.optimizer.theta)
-            self.part_grad = dict_like(self.model.params, self.part)
+            self.part = self.optimizer.zeros()
+            self.part_grad = self.optimizer.views(self.part)
         for start in range(0, N, self.size):
             images = slice(start, min(N, start + self.size))
             share = (images.stop - start) / N

@@ -14,6 +14,7 @@ no description: you make it in your program, and `load(path, into=model)` fills 
 
 import inspect
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +24,12 @@ from minialex import layers
 from minialex.attach import plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Transform
 from minialex.errors import CheckpointError, MinialexError
+from minialex.files import write_whole
 from minialex.layers import Layer, Sequential
 from minialex.models import AlexNet
-from minialex.train.checkpoint import load_checkpoint, load_state_dict, save_checkpoint, state_dict
+from minialex.train import checkpoint
+from minialex.train.checkpoint import load_checkpoint, load_state_dict, state_dict
+from minialex.train.torch_file import pth_bytes
 from minialex.twin import page_of
 
 TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__
@@ -44,9 +48,13 @@ def describe(model: Layer) -> dict[str, Any] | None:
         return None if None in inside else {"layer": "Sequential", "layers": inside}
     if kind not in TABLE.values():
         return None
-    # Its attributes of the same names hold the arguments.
-    names = [name for name in inspect.signature(kind).parameters if name not in DRAWN]
-    return {"layer": kind.__name__, **{name: getattr(model, name) for name in names}}
+    # Its attributes of the same names hold the arguments.  A switch that is as usual is left out.
+    usual = inspect.signature(kind).parameters
+    values = {name: getattr(model, name) for name in usual if name not in DRAWN}
+    told = {name: list(value) if isinstance(value, tuple) else value  # as JSON has it
+            for name, value in values.items()
+            if not isinstance(value, bool) or value is not usual[name].default}  # fmt: skip
+    return {"layer": kind.__name__, **told}
 
 
 def build(description: dict[str, Any]) -> Layer:
@@ -70,10 +78,17 @@ def save(path: str | os.PathLike[str], model: Layer, *, classes: list[str] | Non
          transform: Transform | None = None) -> None:  # fmt: skip
     """Write `model` to a .safetensors file, with its class names and preprocessing if given.
 
-    The weights stand under PyTorch's names and in its axis order.  Raises CheckpointError where the
-    disk refuses.
+    The weights stand under PyTorch's names and in its axis order.  Where the name of the file ends
+    in .pth, it is one of PyTorch's, which holds the weights alone, for torch.load.  Raises
+    CheckpointError where the disk refuses, and for a .pth with classes or a transform.
     """
-    save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
+    if os.fspath(path).endswith(".pth"):
+        if classes is not None or transform is not None:
+            text = f"{str(path)!r}: a .pth holds the weights alone; leave classes and transform out"
+            raise CheckpointError(f"{text}, or choose a name that ends in .safetensors")
+        write_whole(path, [pth_bytes(state_dict(model))])
+        return
+    checkpoint.save_checkpoint(path, state_dict(model), header_of(model, classes, transform))
 
 
 def header_of(model: Layer, classes: list[str] | None = None,
@@ -89,16 +104,18 @@ def header_of(model: Layer, classes: list[str] | None = None,
     return {"model": describe(model), "classes": classes, "transform": steps}
 
 
-def read_model(path: str | os.PathLike[str], into: Layer | None = None
-) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
+def read_model(path: str | os.PathLike[str], into: Layer | None = None,
+    report: Callable[[str], None] | None = None) -> tuple[Layer, dict[str, Any]]:  # fmt: skip
     """The network in a file, and the header beside it: "model", "classes", "transform".
 
-    Its weights are copied into the network `into`, if one is given; the file may be any with our
-    names, which are PyTorch's, then.  Raises CheckpointError where the file is missing or damaged,
-    does not fit `into`, or describes no network.
+    Its weights are copied into the network `into`, if one is given; the file may then be any
+    .safetensors or .pth file with our names, which are PyTorch's.  Where `report` is given, too, it
+    is called with a line about the weights, and the last layer stays as it is where that of the
+    file has another number of classes.  Raises CheckpointError where the file is missing or
+    damaged, does not fit `into`, or describes no network.
     """
-    tensors, header = load_checkpoint(path, ours=into is None)
-    tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
+    weights, header = load_checkpoint(path, ours=into is None)
+    weights = {key: value for key, value in weights.items() if not key.startswith("optimizer.")}
     if into is None:
         if (description := header.get("model")) is None:
             raise CheckpointError(f"{str(path)!r} holds a network with a layer of your own; make"
@@ -107,11 +124,29 @@ def read_model(path: str | os.PathLike[str], into: Layer | None = None
             into = build(description)
         except (TypeError, ValueError, AttributeError, RecursionError, MinialexError) as error:
             raise CheckpointError(f"{str(path)!r} has no usable model header ({error})") from None
+    words = keep_head(into, weights) if report else ""
     try:
-        load_state_dict(into, tensors)
+        load_state_dict(into, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
+    if report:
+        report(f"weights: {path}{words}")
     return into, header
+
+
+def keep_head(model: Layer, weights: dict[str, np.ndarray]) -> str:
+    """Put the last layer of `model` into `weights` where that has another number of classes there.
+
+    Returns words that say so; "" where it has the same.
+    """
+    own, words = checkpoint.state_views(model), ""
+    head = list(own)[-1].rpartition(".")[0]
+    for name in (name for name in weights.keys() & own if name.rpartition(".")[0] == head):
+        theirs, ours = weights[name].shape, own[name].shape
+        if theirs != ours and theirs[1:] == ours[1:]:
+            weights[name] = own[name]
+            words = f"; its last layer is a new one, of {ours[0]:,} classes, not {theirs[0]:,}"
+    return words
 
 
 def load(path: str | os.PathLike[str], into: Layer | None = None, device: str = "cpu") -> Layer:

@@ -74,11 +74,14 @@ def recipe_for(data: str) -> str:
     return "drawings" if data == "drawings" else "modern"
 
 
-def make_optimizer(name: str, model: Any, lr: float, weight_decay: float) -> Optimizer:
+def make_optimizer(name: str, model: Any, lr: float, weight_decay: float,
+                   freeze: str | None = None) -> Optimizer:  # fmt: skip
     """The optimizer "adam", "adamw" or "sgd" of a model, or of a vector theta.
 
-    Raises ConfigError for another name.
+    `freeze` holds patterns of names with commas between.  Raises ConfigError for another name, and
+    for patterns that fit nothing.
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"unknown optimizer '{name}'; choose {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name](model, lr=lr, weight_decay=weight_decay)
+    patterns = [pattern.strip() for pattern in (freeze or "").split(",") if pattern.strip()]
+    return OPTIMIZERS[name](model, lr=lr, weight_decay=weight_decay, freeze=patterns)

@@ -18,6 +18,7 @@ from minialex.data.cache import cache_bytes, is_ours
 from minialex.data.pixels import VIEWS, fixed_part, split_transform
 from minialex.data.transforms import pair
 from minialex.gpu.photos import GpuPhotos
+from minialex.train.frozen import keep_outputs
 from minialex.xp import to_device
 
 SHARE = 4  # photos take at most one of so many parts
@@ -26,11 +27,12 @@ SHARE = 4  # photos take at most one of so many parts
 def keep_images(run: Any) -> None:
     """Decode the photos of a `Training` once, where more than one epoch is left to use them in.
 
-    They go to the GPU's memory; where they do not, to the disk, if the run has a folder.  Raises
-    what a dataset and a transform raise of a photo.
+    They go to the GPU's memory; where they do not, to the disk, if the run has a folder.  Where
+    frozen layers make the same of them each time, that is kept in place of them (frozen.py).
+    Raises what a dataset and a transform raise of a photo.
     """
     folder, left = run.saved.folder, run.epochs - run.progress.epoch
-    if run.cache is False or left < 2 or run.seen_enough():
+    if left < 1 or run.seen_enough() or keep_outputs(run) or left < 2 or run.cache is False:
         return
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
     loaders, taken = [*filter(None, (run.loader, run.val))], 0

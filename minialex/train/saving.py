@@ -40,7 +40,8 @@ class Saved:
         self.not_before = 0.0  # when it is time to save again
         # As it is now: a cache of decoded images may take over its first steps later.
         self.transform = (run.val or run.loader).transform
-        self.last_bytes = run.optimizer.theta.nbytes * (1 + len(run.optimizer.state))
+        vectors = (run.optimizer.theta, *run.optimizer.state.values())
+        self.last_bytes = sum(vector.nbytes for vector in vectors)
         given: Any = run.run
         self.folder = given if given is None or isinstance(given, RunFolder) else RunFolder(given)
         if self.folder is not None:
@@ -56,7 +57,7 @@ class Saved:
         begins = folder.new or not folder.config.exists()
         saved = any(path.exists() for path in (folder.last, folder.before, folder.best))
         if file := None if saved else settings.get("weights"):
-            read_model(file, into=self.run.model)
+            read_model(file, self.run.model, self.run.screen.line)
         if begins:
             folder.claim()
         with locked(folder.path):
@@ -188,7 +189,7 @@ class Saved:
         if any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model or other classes")
         progress = Progress.of(header.get("progress"), name)
-        state, theta = run.optimizer.state, run.optimizer.theta
+        state = run.optimizer.state
         moments = {key: tensors.pop(f"optimizer.{key}", None) for key in state}
         checkpoint.load_state_dict(run.model, tensors)
         now, before = run.settings or {}, header.get("settings") or {}
@@ -198,7 +199,7 @@ class Saved:
         if folder.best.exists():  # the end needs it, and should not be the first to find damage
             checkpoint.load_checkpoint(folder.best)
         for key, vector in moments.items():
-            if vector is None or vector.shape != theta.shape:
+            if vector is None or vector.shape != state[key].shape:
                 raise CheckpointError(f"{name} has no fitting optimizer.{key}")
             state[key][...] = to_device(vector, run.device)
         run.progress, run.optimizer.t = progress, progress.steps

@@ -1,7 +1,5 @@
-"""Pictures: learning curves, by matplotlib; and a page of pictures for a browser."""
+"""Pictures: learning curves, by matplotlib; filters, and maps as colours over a photo."""
 
-import base64
-import html
 import io
 from pathlib import Path
 
@@ -10,16 +8,6 @@ from PIL import Image
 
 from minialex.files import write_whole
 from minialex.xp import Array, to_cpu
-
-Row = tuple[str, list[tuple[Image.Image, str]]]  # a heading; pictures, each with the text below it
-
-STYLE = """\
-body { font: 14px sans-serif; margin: 1em }
-h2 { font-size: 16px; margin: 1em 0 0.3em }
-figure { display: inline-block; margin: 0 6px 6px 0; vertical-align: top; width: 144px }
-figcaption { overflow-wrap: anywhere }
-img { image-rendering: pixelated; width: 100% }
-"""
 
 
 def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
@@ -52,25 +40,6 @@ def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) 
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110, format=Path(path).suffix[1:] or "png")
     write_whole(path, [picture.getvalue()])
-
-
-def write_page(path: Path, title: str, rows: list[Row]) -> None:
-    """Write an HTML file of rows of pictures that needs no other file.
-
-    Raises CheckpointError where the disk refuses.
-    """
-    text = f"<!doctype html>\n<meta charset='utf-8'>\n<title>{html.escape(title)}</title>\n"
-    text += f"<style>\n{STYLE}</style>\n"
-    for heading, cells in rows:
-        text += f"<h2>{html.escape(heading)}</h2>\n"
-        for picture, below in cells:
-            file = io.BytesIO()
-            picture.save(file, "PNG")
-            data = base64.b64encode(file.getvalue()).decode()
-            text += f"<figure><img src='data:image/png;base64,{data}'>"
-            below = html.escape(below).replace("\n", "<br>")
-            text += f"<figcaption>{below}</figcaption></figure>\n"
-    write_whole(path, [text.encode()])
 
 
 def filter_pictures(weight: Array) -> list[Image.Image]:

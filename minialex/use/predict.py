@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 from PIL import Image
 
 from minialex.attach import accelerate
-from minialex.data import Compose, Transform, open_rgb
+from minialex.data import Compose, Dataset, Transform, open_rgb
 from minialex.data.compose import CROPS
 from minialex.data.files import photos_below, plain_name
+from minialex.data.folder import Subset
 from minialex.data.pixels import needed_side
 from minialex.data.ten_crops import ten_crops
-from minialex.errors import CheckpointError, DataError, MinialexError
+from minialex.errors import CheckpointError, ConfigError, DataError, MinialexError
 from minialex.layers import Layer
 from minialex.losses import log_softmax
+from minialex.train.evaluation import images_to_test, log_probabilities
 from minialex.train.model_file import read_model
 from minialex.train.run import RunFolder
 from minialex.xp import Array, to_cpu, to_device
@@ -86,10 +89,37 @@ class Predictor:
             p = np.exp(to_cpu(log_softmax(self.model(x))))
         except ValueError as error:
             raise DataError(f"the network cannot take images {x.shape[1:]}: {error}") from None
-        self.classes = self.classes or [str(c) for c in range(p.shape[1])]
-        if p.shape[1] != len(self.classes):
-            raise CheckpointError(f"{self.path}: {len(self.classes)} names of {p.shape[1]} classes")
+        self._name_classes(p.shape[1])
         return p
+
+    def _name_classes(self, count: int) -> None:
+        self.classes = self.classes or [str(c) for c in range(count)]
+        if count != len(self.classes):
+            raise CheckpointError(f"{self.path}: {len(self.classes)} names of {count} classes")
+
+    def answers(self, images: Dataset, ten_crop: bool = False, size: int = 0
+    ) -> Iterator[list[Any] | Exception]:  # fmt: skip
+        """[label, log p] of each image of a dataset: its probabilities' logarithms, float64 (C,).
+
+        With `ten_crop` [label, log p of the middle crop, log p of the mean over ten].  For an image
+        that cannot be read, it is the error that says why.  As many images are computed at a time
+        as is fast, or `size`.
+        """
+        size, done = size or (4 if ten_crop else 32), 0
+        loader = images_to_test(images, size, self.transform, ten_crop, workers=2)
+        while done < len(images):
+            batches = log_probabilities(self.model, loader, self.device, ten_crop, done // size)
+            try:
+                for found, labels in batches:
+                    self._name_classes(found[0].shape[1])
+                    yield from map(list, zip(labels.tolist(), *found, strict=True))
+                    done += len(labels)
+            except (DataError, ConfigError, ValueError) as error:
+                # One of the next `size` images is damaged, or of another size than the others.
+                some = range(done, min(done + size, len(images)))
+                alone = [error] if size == 1 else self.answers(Subset(images, some), ten_crop, 1)
+                yield from alone
+                done += len(some)
 
     def crop(self, image: Image.Image) -> Image.Image:
         """The part of an RGB image that the network sees, as an image."""
@@ -105,7 +135,10 @@ class Predictor:
 
         Raises DataError where it cannot be read, CheckpointError without a preprocessing.
         """
-        p = self.probabilities(self.open(path), ten_crop)
+        return self.named(path, self.probabilities(self.open(path), ten_crop))
+
+    def named(self, path: str | Path, p: np.ndarray) -> dict[str, Any]:
+        """What `predict` returns, of the probabilities (C,) of a photo."""
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         answer = {"file": str(path), "class": self.classes[best], "probability": float(p[best])}
@@ -148,6 +181,8 @@ def find_photos(
         photos = [path]
         if path.is_dir():
             photos = [Path(photo) for photo in photos_below(path, left_out)]
+            # Class by class, as `ImageFolder` has them: "cat/1.jpg" before "cat 2/1.jpg".
+            photos.sort(key=lambda photo: plain_name(photo.relative_to(path).parts[0]))
             if not photos:
                 raise DataError(f"folder {str(path)!r} has no photos")
         for photo in photos:

@@ -23,10 +23,15 @@ def folder(tmp_path_factory):
 
 def test_a_line_for_each_photo_and_how_many_are_right(folder, capsys):
     assert command("predict", folder / "run", folder / "photos") == 0
-    *lines, last = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and all("%" in line for line in lines)
-    assert [line.split()[0] for line in lines] == ["blue"] * 3 + ["red"] * 3
-    assert last == "right: 6 of 6 photos in folders named like classes (100.0%)"
+    lines = capsys.readouterr().out.splitlines()
+    assert all("%" in line for line in lines[:6])
+    assert [line.split()[0] for line in lines[:6]] == ["blue"] * 3 + ["red"] * 3
+    assert lines[6] == "6 photos in folders named like classes:"
+    assert lines[7].endswith("accuracy 100.0%  (6 of 6)")
+    assert lines[10].split() == ["all", "6", "6", "100.0%", "61.0%", "to", "100.0%"]
+    assert [line.split() for line in lines[-2:]] == [["blue", "3", "0"], ["red", "0", "3"]]
+    assert command("predict", folder / "run", folder / "photos" / "red" / "0.png") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("accuracy 100.0%  (1 of 1)")
     (folder / "other").mkdir()
     photo = folder / "other" / "0.png"
     photo.write_bytes((folder / "photos" / "red" / "0.png").read_bytes())
@@ -52,6 +57,7 @@ def test_json_and_a_bad_photo_that_stops_nothing(folder, capsys):
     printed = capsys.readouterr()
     answers = [json.loads(line) for line in printed.out.splitlines()]
     assert [answer["class"] for answer in answers] == ["red"] * 3
+    assert [answer["truth"] for answer in answers] == ["red"] * 3
     assert abs(sum(answers[0]["probabilities"].values()) - 1) < 1e-6
     assert printed.err.startswith("error: ") and "broken.jpg" in printed.err
     assert len(printed.err.splitlines()) == 1

@@ -12,6 +12,7 @@ import pytest
 
 import minialex as mx
 from device import DEVICE
+from minialex.commands import main as program
 from minialex.commands import train as command
 from minialex.train import saving
 from minialex.train.checkpoint import load_checkpoint
@@ -73,8 +74,13 @@ def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert lines[0].startswith("data: drawings, for want of data/train/ and")
     assert lines[1].startswith(f"device: {DEVICE}") and "12 for training" in lines[2]
     assert lines[3] == "run folder: runs/drawings-ungrouped-1"
-    assert lines[-2].startswith("test accuracy ") and "(weights of epoch" in lines[-2]
-    assert lines[-1].startswith("trained in ") and "images/s" in lines[-1]
+    assert lines[-3].startswith("test accuracy ") and "(weights of epoch" in lines[-3]
+    assert lines[-2].startswith("trained in ") and "images/s" in lines[-2]
+    page, said = "runs/drawings-ungrouped-1/report.html", lines[-1].partition("evaluate ")[2]
+    assert said == f"runs/drawings-ungrouped-1 --report {page}"
+    assert program.main(["evaluate", *said.split(), "--device", DEVICE]) == 0
+    assert "Grad-CAM" in Path(page).read_text()
+    Path(page).unlink()
     folder = Path("runs/drawings-ungrouped-1")
     assert {path.name for path in folder.iterdir()} == {
         "best.safetensors", "config.json", "history.csv", "result.json",

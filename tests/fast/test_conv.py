@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from minialex.attach import accelerate
+from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
+from minialex.fast import winograd
 from minialex.layers import Conv2d
 
 
@@ -58,3 +59,49 @@ def test_an_algorithm_can_be_asked_for():
         twin(1, 1, 3, algorithm="fft")
     with pytest.raises(ConfigError, match=r"winograd cannot do Conv2d.*groups=2"):
         twin(2, 2, 3, 2, groups=2, algorithm="winograd")
+
+
+CHANGES = {
+    "nothing": lambda layer: layer,
+    "a weight": lambda layer: layer.params["weight"].__setitem__((0, 0, 0, 0), 3),
+    "the sign of a zero": lambda layer: layer.params["weight"].__setitem__((1, 1, 1, 1), -0.0),
+    "the array": lambda layer: layer.params.update(weight=layer.params["weight"] * 2),
+    "not a number": lambda layer: layer.params["weight"].__setitem__((0, 0, 0, 0), np.nan),
+    "the dtype": lambda layer: layer.params.update(
+        {k: v.astype(np.float64) for k, v in layer.params.items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_trained_network_transforms_its_weights_once_and_anew_when_they_change(
+    change, monkeypatch
+):
+    made = []
+    transform = winograd.transform_weight
+    monkeypatch.setattr(
+        winograd, "transform_weight", lambda *args: made.append(1) or transform(*args)
+    )
+    layer = twin(4, 6, 3, algorithm="winograd")
+    layer.train(False)
+    layer.params["weight"][1, 1, 1, 1] = 0
+    x = np.random.default_rng(1).standard_normal((2, 9, 9, 4), dtype=np.float32)
+    layer(x), layer(x)
+    assert len(made) == 1
+    CHANGES[change](layer)
+    x = x.astype(layer.params["weight"].dtype)
+    y = layer(x)
+    assert len(made) == (1 if change == "nothing" else 2)
+    layer(x)
+    assert len(made) == (1 if change == "nothing" else 2)  # also where one is not a number
+    layer.train(True)
+    expected, _ = layer.forward(x)
+    np.testing.assert_array_equal(y, expected)
+    assert layer.kept is None  # training changes them with each step
+
+
+def test_plain_forgets_the_transformed_weights():
+    layer = twin(4, 6, 3, algorithm="winograd")
+    layer.train(False)
+    layer(np.zeros((1, 9, 9, 4), dtype=np.float32))
+    assert vars(plain(layer)).keys().isdisjoint({"kept", "shared"})

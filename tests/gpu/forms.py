@@ -12,15 +12,21 @@ import pytest
 
 from device import on_device, on_host
 from minialex.gpu import kernel
+from minialex.layers.conv import pair
 from minialex.params import zeros_like
 from minialex.twin import TWINS
 
 DTYPES = (np.float32, np.float64)
-# N, H, W, C, K, S, P
+# N, H, W, C, K, S, P; pairs are (down, across)
 WINDOWS = [
     (1, 1, 1, 1, 1, 1, 0), (2, 5, 4, 3, 3, 1, 1), (1, 7, 9, 2, 3, 2, 0), (3, 8, 6, 1, 2, 3, 1),
     (2, 6, 7, 5, 4, 2, 2), (1, 13, 12, 3, 11, 4, 2), (1, 5, 5, 2, 3, 5, 1), (2, 3, 11, 4, 2, 2, 0),
-    (5, 4, 4, 7, 5, 1, 2),
+    (5, 4, 4, 7, 5, 1, 2), (2, 5, 9, 3, (3, 1), (1, 2), (1, 0)), (2, 6, 7, 8, (4, 2), 2, (2, 1)),
+    (1, 9, 6, 4, (2, 5), (3, 1), (0, 2)),
+]  # fmt: skip
+POOL_WINDOWS = [
+    window for window in WINDOWS
+    if all(P <= K // 2 for K, P in zip(pair(window[4]), pair(window[6]), strict=True))
 ]  # fmt: skip
 LAYOUTS = ("contiguous", "strided", "reversed")
 
@@ -108,6 +114,7 @@ def check(layer, x, dy=None, tolerance=0.0):
 
 
 def with_dtype(layer, dtype):
-    """`layer` with parameters of this dtype, and a bias that is not zero."""
-    layer.params["bias"][...] = numbers(layer.params["bias"].shape, seed=7)
+    """`layer` with parameters of this dtype, and a bias, if any, that is not zero."""
+    if "bias" in layer.params:
+        layer.params["bias"][...] = numbers(layer.params["bias"].shape, seed=7)
     return layer.to(dtype=dtype)

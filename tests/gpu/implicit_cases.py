@@ -15,6 +15,7 @@ from device import has_gpu, on_device
 from minialex.gpu import implicit
 from minialex.gpu.implicit import FLOAT32, ROWS, TF32, THREE_TF32
 from minialex.layers import Conv2d
+from minialex.layers.conv import pair
 from minialex.params import zeros_like
 
 FOURS = ((4, 4), (4, 1), (1, 4), (1, 1))
@@ -39,29 +40,31 @@ def kinds(math):
 
 
 class Case(NamedTuple):
-    """A convolution of x (N, H, W, C) to F filters."""
+    """A convolution of x (N, H, W, C) to F filters; K, S and P are numbers or pairs."""
 
     N: int
     H: int
     W: int
     C: int
     F: int
-    K: int
-    S: int
-    P: int
+    K: int | tuple[int, int]
+    S: int | tuple[int, int]
+    P: int | tuple[int, int]
     G: int
+    bias: bool = True
 
     def layer(self):
         """The page's, with some weights."""
-        C, F, *sizes = self[3:]
-        return Conv2d(C, F, *sizes, rng=np.random.default_rng(0))
+        C, F, *sizes, bias = self[3:]
+        return Conv2d(C, F, *sizes, bias=bias, rng=np.random.default_rng(0))
 
     def cost(self, columns):
         """How many steps of 16 products its three passes make, in tiles of 128 columns."""
-        S, G, C, F = self.S, self.G, self.C // self.G, self.F // self.G
-        D, M = self.K**2 * C, self.N * math.prod(self.places())
-        pixels, taps = self.N * -(-self.H // S) * -(-self.W // S), (-(-self.K // S)) ** 2
-        passes = ((M, F, G, D), (pixels, C, G * S * S, taps * F), (D + 1, F, G, M))
+        G, C, F, (SH, SW) = self.G, self.C // self.G, self.F // self.G, pair(self.S)
+        KH, KW = pair(self.K)
+        D, M = KH * KW * C, self.N * math.prod(self.places())
+        pixels, taps = self.N * -(-self.H // SH) * -(-self.W // SW), -(-KH // SH) * -(-KW // SW)
+        passes = ((M, F, G, D), (pixels, C, G * SH * SW, taps * F), (D + self.bias, F, G, M))
         return sum(
             -(-rows // ROWS) * -(-n // columns) * times * -(-k // 16) * columns / 128
             for rows, n, times, k in passes
@@ -69,7 +72,8 @@ class Case(NamedTuple):
 
     def places(self):
         """OH, OW."""
-        return [(size + 2 * self.P - self.K) // self.S + 1 for size in (self.H, self.W)]
+        axes = zip((self.H, self.W), *map(pair, (self.K, self.S, self.P)), strict=True)
+        return [(size + 2 * P - K) // S + 1 for size, K, S, P in axes]
 
 
 BY_HAND = [Case(*sizes) for sizes in [
@@ -82,6 +86,11 @@ BY_HAND = [Case(*sizes) for sizes in [
     (1, 39, 39, 3, 24, 11, 4, 0, 1), (1, 32, 32, 3, 16, 11, 4, 2, 1), (1, 9, 9, 24, 64, 5, 1, 2, 1),
     (1, 9, 9, 24, 64, 5, 1, 2, 2), (2, 6, 6, 64, 96, 3, 1, 1, 1), (2, 6, 6, 96, 96, 3, 1, 1, 2),
     (2, 6, 6, 96, 64, 3, 1, 1, 2),
+    # along a row and along a column; padding below alone; a stride that skips; D of 128 and no bias
+    (2, 9, 9, 8, 12, (1, 7), 1, (0, 3), 1), (2, 9, 9, 8, 12, (7, 1), 1, (3, 0), 1),
+    (1, 8, 9, 4, 8, (3, 2), 1, (1, 0), 1), (2, 7, 8, 4, 4, (2, 1), (1, 3), (1, 0), 1, False),
+    (1, 9, 5, 3, 5, (5, 2), (3, 1), (0, 2), 1, False), (1, 8, 6, 32, 16, 2, 1, 0, 1, False),
+    (2, 5, 9, 8, 8, (3, 5), (2, 4), (1, 2), 2, False), (1, 6, 40, 3, 4, (2, 3), (1, 2), (2, 0), 1),
 ]]  # fmt: skip
 MOST = 45  # of `cost`
 
@@ -100,9 +109,12 @@ def generated(kind, count):
         return four * int(rng.integers(1, 1 + (40 if rng.random() < 0.25 else 7) * 4 // four))
 
     while len(found) < count:
-        K, S, P, N = (int(rng.integers(*of)) for of in ((1, 7), (1, 5), (0, 4), (1, 5)))
+        K, S, P = (rng.integers(*of, 2).tolist() for of in ((1, 7), (1, 5), (0, 4)))
+        # Each is a pair in half of the cases.
+        pairs, bias, N = int(rng.integers(8)), len(found) % 3 > 0, int(rng.integers(1, 5))
+        K, S, P = (tuple(n) if pairs >> b & 1 else n[0] for b, n in enumerate((K, S, P)))
         G, (H, W) = int(rng.choice([1, 1, 2, 3, 8])), rng.integers(1, 21, 2).tolist()
-        case = Case(N, H, W, G * channels(kind.vx), G * channels(kind.vf), K, S, P, G)
+        case = Case(N, H, W, G * channels(kind.vx), G * channels(kind.vf), K, S, P, G, bias)
         if min(case.places()) > 0 and fits(case, kind) and case.cost(kind.columns) < MOST:
             found.append(case)
     return found
@@ -152,7 +164,7 @@ class Problem:
         dx = self.page.backward(self.dy, cache, grad)
         if relu:
             y, dx = np.maximum(y, 0), np.where(self.x <= 0, np.float32(0), dx)
-        self.expected = {"y": y, "dw": grad["weight"], "db": grad["bias"], "dx": dx}
+        self.expected = {"y": y, **grad, "dx": dx}
 
     def layer(self):
         """The layer on the GPU."""
@@ -171,4 +183,4 @@ class Problem:
         y = implicit.forward(layer, x, self.relu)
         implicit.weight_gradient(layer, x, dy, grad)
         dx = implicit.input_gradient(layer, dy, x, self.relu)
-        return {"y": y, "dw": grad["weight"], "db": grad["bias"], "dx": dx}
+        return {"y": y, **grad, "dx": dx}

@@ -94,19 +94,39 @@ IMPLICIT_MUTATIONS = [
     ),
     Mutation(
         CU, "conv_forward", "a row of the window as one run: where there is padding, too",
-        "P == 0 && G == 1", "G == 1", (TF32,),
+        "PW == 0 && G == 1", "G == 1", (TF32,),
     ),
     Mutation(
         CU, "conv_forward", "a row of the window as one run: through the other groups",
-        "P == 0 && G == 1", "P == 0", (TF32,),
+        "PW == 0 && G == 1", "PW == 0", (TF32,),
     ),
     Mutation(
         CU, "", "a stride: dx meets neighbouring weights",
-        "j0 + k.mid * S", "j0 + k.mid", (TF32,),
+        "j0 + k.mid * SW", "j0 + k.mid", (TF32,),
     ),
     Mutation(
         CU, "conv_dx", "the padding: dx begins at another weight",
-        "i0 = (h0 + P) % S", "i0 = h0 % S", (TF32,),
+        "i0 = (h0 + PH) % SH", "i0 = h0 % SH", (TF32,),
+    ),
+    Mutation(
+        CU, "", "the two axes: the weight's rows are as long as its columns",
+        "(i0 + k.high * SH) * KW", "(i0 + k.high * SH) * KH", (TF32,),
+    ),
+    Mutation(
+        CU, "", "the two axes: patches go down by the stride across",
+        "place.mid * SH + y0, left", "place.mid * SW + y0, left", (TF32,),
+    ),
+    Mutation(
+        CU, "", "the two axes: dw begins as far above an image as left of it",
+        "d.high - s.PH", "d.high - s.PW", (TF32,),
+    ),
+    Mutation(
+        CU, "conv_dx", "the two axes: the parts of dx are dealt as if strides were the same",
+        "blockIdx.y / SW % SH", "blockIdx.y / SH % SH", (TF32,),
+    ),
+    Mutation(
+        CU, "conv_forward", "no bias: what lies at address 0 is added",
+        "bias ? bias + f0 : nullptr", "bias + f0", (TF32,),
     ),
     Mutation(
         CU, "conv_dw", "the parts of dw: they overlap",
@@ -118,7 +138,7 @@ IMPLICIT_MUTATIONS = [
     ),
     Mutation(
         CU, "conv_dw", "the row of ones: no gradient of the bias",
-        "d0 + row <= D", "d0 + row < D", (TF32,),
+        "d0 + row < rows", "d0 + row < rows - 1", (TF32,),
     ),
     # ------------------------------------------------------------------------- the numbers
     Mutation(
@@ -153,12 +173,15 @@ IMPLICIT_MUTATIONS = [
         "if $found is not $array: $$rest = $found", "pass", (TF32,),
     ),
     Mutation(
+        PY, "rows", "no bias: the row of ones is summed anyway", "+ layer.bias", "+ 1", (TF32,),
+    ),
+    Mutation(
         PY, "can", "an index type: 32 bits for arrays of any size",
         "largest <= LARGEST_INT32 and", "", (LARGE,),
     ),
     Mutation(
         PY, "can", "a grid: more groups than it holds",
-        "and layer.groups * layer.stride**2 <= LARGEST_GRID", "", (GRIDS,),
+        "and grid <= LARGEST_GRID", "", (GRIDS,),
     ),
     Mutation(
         PY, "faster", "GPUs without fast TF32: they leave im2col as well",

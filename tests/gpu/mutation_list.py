@@ -170,7 +170,19 @@ MUTATIONS = [
     ),
     Mutation(
         "gpu/conv.cu", "col2im", "a bounds guard: col2im gathers from windows below the last one",
-        "min($h / S, OH - 1)", "$h / S", (WINDOWS,),
+        "min($h / SH, OH - 1)", "$h / SH", (WINDOWS,),
+    ),
+    Mutation(
+        "gpu/pool.cu", "maxpool_forward", "a bounds guard: max pooling looks beyond the last row",
+        "$h < 0 || $h >= H", "$h < 0", (f"{FORMS}::test_max_pool_over_the_edge",),
+    ),
+    Mutation(
+        "gpu/conv.cu", "im2col", "the two axes: im2col counts the rows of a window as its columns",
+        "a = k % KH", "a = k % KW", (WINDOWS,),
+    ),
+    Mutation(
+        "gpu/pool.cu", "maxpool_backward", "the two axes: a winner is counted by the window's rows",
+        "(h - p * SH) * KW", "(h - p * SH) * KH", (POOL,),
     ),
     Mutation(
         "gpu/pool.cu", "maxpool_forward", "a bounds guard: max pooling looks above the first row",

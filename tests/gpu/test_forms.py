@@ -1,5 +1,6 @@
 """Layers: the page on CuPy and the twin, against the page on NumPy, in each layout."""
 
+import copy
 import math
 
 import cupy
@@ -9,6 +10,7 @@ import pytest
 from device import on_device, on_host
 from forms import (  # noqa: F401
     DTYPES,
+    POOL_WINDOWS,
     WINDOWS,
     assert_same,
     check,
@@ -23,9 +25,13 @@ from forms import (  # noqa: F401
 )
 from minialex import gpu
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Flatten,
+    GlobalAvgPool2d,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -43,16 +49,17 @@ from minialex.params import zeros_like
 @pytest.mark.parametrize("N, H, W, C, K, S, P", WINDOWS)
 def test_im2col_and_col2im(N, H, W, C, K, S, P, dtype):
     x = numbers((N, H, W, C), dtype)
-    X = conv_page.im2col(x, K, S, P)
+    layer, X = Conv2d(C, 1, K, S, P, rng=np.random.default_rng(5)), conv_page.im2col(x, K, S, P)
+    rows_of_X = (math.prod(X.shape[:3]), math.prod(X.shape[3:]))
     dX = numbers(X.shape, dtype, 1)
     dx = conv_page.col2im(dX, x.shape, S, P)
     for x_there, dX_there in layouts(x, dX):
         assert_same(conv_page.im2col(x_there, K, S, P), X)
         assert_same(conv_page.col2im(dX_there, x.shape, S, P), dx)
-        assert_same(gpu.conv.im2col(x_there, K, S, P), X.reshape(-1, K * K * C))
-    for (rows,) in layouts(dX.reshape(-1, K * K * C)):
+        assert_same(gpu.conv.im2col(layer, x_there), X.reshape(rows_of_X))
+    for (rows,) in layouts(dX.reshape(rows_of_X)):
         dx_there = spread(cupy.empty_like(on_device(x)), "strided")
-        gpu.conv.col2im(rows, dx_there, K, S, P)
+        gpu.conv.col2im(layer, rows, dx_there)
         assert_same(dx_there, dx)
 
 
@@ -80,6 +87,14 @@ def test_a_convolution_that_passes_no_gradient_on_makes_the_same_gradients():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_without_a_bias(dtype):
+    layer = Conv2d(4, 6, (3, 2), groups=2, bias=False, rng=np.random.default_rng(5))
+    check(layer.to(dtype=dtype), numbers((2, 5, 5, 4), dtype), tolerance=rounding(dtype, 32))
+    layer = Linear(5, 2, bias=False, rng=np.random.default_rng(5))
+    check(layer.to(dtype=dtype), numbers((3, 5), dtype), tolerance=rounding(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("N, D, F", [(1, 1, 1), (3, 5, 2), (2, 1, 7), (1, 33, 9)])
 def test_linear(N, D, F, dtype):
     layer = with_dtype(Linear(D, F, rng=np.random.default_rng(5)), dtype)
@@ -88,13 +103,19 @@ def test_linear(N, D, F, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("whole", [False, True])  # with whole numbers: equal maxima
-@pytest.mark.parametrize("N, H, W, C, K, S, P", [w for w in WINDOWS if w[6] <= w[4] // 2])
+@pytest.mark.parametrize("N, H, W, C, K, S, P", POOL_WINDOWS)
 def test_max_pool(N, H, W, C, K, S, P, whole, dtype):
     check(MaxPool2d(K, S, P), numbers((N, H, W, C), dtype, whole=whole))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("N, H, W, C, K, S, P", [w for w in WINDOWS if w[6] <= w[4] // 2])
+@pytest.mark.parametrize("N, H, W, C, K, S, P", POOL_WINDOWS)
+def test_max_pool_over_the_edge(N, H, W, C, K, S, P, dtype):
+    check(MaxPool2d(K, S, P, ceil_mode=True), numbers((N, H, W, C), dtype, whole=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("N, H, W, C, K, S, P", POOL_WINDOWS)
 def test_max_pool_with_nan_and_infinity(N, H, W, C, K, S, P, dtype):
     x = numbers((N, H, W, C), dtype)
     draw = np.random.default_rng(3).random(x.shape)
@@ -139,9 +160,18 @@ def test_a_wide_window_notes_its_winner():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("N, H, W, C, K, S, P", [w for w in WINDOWS if w[6] <= w[4] // 2])
+@pytest.mark.parametrize("N, H, W, C, K, S, P", POOL_WINDOWS)
 def test_average_pool(N, H, W, C, K, S, P, dtype):
     check(AvgPool2d(K, S, P), numbers((N, H, W, C), dtype), tolerance=rounding(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layer", [
+    AdaptiveAvgPool2d((2, 3)), GlobalAvgPool2d(), LeakyReLU(0.1), BatchNorm2d(4),
+])  # fmt: skip
+def test_younger_layers(layer, dtype):
+    layer = copy.deepcopy(layer).to(dtype=dtype)
+    check(layer, numbers((3, 5, 7, 4), dtype), tolerance=rounding(dtype, 32))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

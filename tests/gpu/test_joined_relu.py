@@ -14,7 +14,10 @@ from minialex.attach import accelerate, plain
 from minialex.gpu.sequential import Sequential as OnGpu
 from minialex.layers import (
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
+    GlobalAvgPool2d,
+    LeakyReLU,
     LocalResponseNorm,
     MaxPool2d,
     ReLU,
@@ -25,9 +28,9 @@ from minialex.params import family, named_arrays, zeros_like
 ALGORITHMS = ("auto", "implicit", "im2col")
 
 
-def conv(C, F, K=3, S=1, P=1, groups=1):
+def conv(C, F, K=3, S=1, P=1, groups=1, bias=True):
     """A convolution whose weights are 0, 1 and -1."""
-    layer, rng = Conv2d(C, F, K, S, P, groups), np.random.default_rng(C * F)
+    layer, rng = Conv2d(C, F, K, S, P, groups, bias=bias), np.random.default_rng(C * F)
     for value in layer.params.values():
         value[...] = rng.integers(-1, 2, value.shape)
     return layer
@@ -57,6 +60,11 @@ MODELS = {
     "begins with a ReLU": lambda: (1, Sequential(ReLU(), conv(3, 4), ReLU(), conv(4, 4))),
     "a stride, and a kernel below it": lambda: (2, Sequential(
         conv(3, 8, 1, 2, 0), ReLU(), conv(8, 8, 2, 3, 1), ReLU(), MaxPool2d(2, 1, 1))),
+    "pairs, no bias, and windows over the edge": lambda: (2, Sequential(
+        conv(3, 8, (3, 1), (1, 2), (1, 0), bias=False), ReLU(), conv(8, 4, (1, 3), 1, (0, 1)),
+        ReLU(), MaxPool2d((3, 2), (2, 1), (1, 0), ceil_mode=True))),
+    "a ReLU that leaks": lambda: (1, Sequential(
+        conv(3, 4), LeakyReLU(0.5), conv(4, 4), ReLU(), conv(4, 4), LeakyReLU(0), MaxPool2d(2))),
     "pooling that averages": lambda: (0, Sequential(
         conv(3, 8), ReLU(), AvgPool2d(2), conv(8, 4), ReLU(), AvgPool2d(2))),
     "two ReLUs": lambda: (0, Sequential(conv(3, 8), ReLU(), ReLU(), conv(8, 4))),
@@ -159,6 +167,17 @@ def test_lrn_between():
     accelerate(model.to("gpu"))
     assert joined(model) == 1
     assert_same(passes(model, on_device(images())), expected, 1e-5)
+
+
+def test_younger_layers_between():
+    model = Sequential(
+        conv(3, 8), ReLU(), BatchNorm2d(8), ReLU(), conv(8, 4, bias=False), BatchNorm2d(4), ReLU(),
+        conv(4, 4), ReLU(), conv(4, 4), ReLU(), GlobalAvgPool2d(),
+    )  # fmt: skip
+    expected = passes(copy.deepcopy(model), images())
+    accelerate(model.to("gpu"))
+    assert joined(model) == 1
+    assert_same(passes(model, on_device(images())), expected, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["like AlexNet", "a convolution that stands twice"])

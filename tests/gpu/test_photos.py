@@ -27,7 +27,7 @@ from minialex.data import (
     transforms,
 )
 from minialex.gpu.photos import GpuPhotos
-from minialex.train import prefetch, resident
+from minialex.train import frozen, prefetch, resident
 from minialex.train.config import configure
 from minialex.train.screen import Silent
 from minialex.train.setup import evaluation_transform, training_transform
@@ -232,6 +232,27 @@ def test_a_run_on_them_is_the_same_run(tmp_path, augment):
     told = [line for line in run.screen.lines if "GPU's memory" in line]
     assert told == ["photos: 0.0 GB in the GPU's memory"]
     assert "decoded images" not in "".join(run.screen.lines)
+
+
+def test_frozen_layers_are_given_the_same_photos(tmp_path):
+    options = {"augment": "full", "freeze": "features.*"}
+    run, steps, weights = trained(tmp_path / "moved", **options)
+    assert isinstance(run.loader.dataset, GpuPhotos) and run.net is not run.model
+    other, expected, those = trained(tmp_path / "not", cache=False, **options)
+    assert same(steps, expected) and len(steps) == 9
+    np.testing.assert_array_equal(weights, those)
+    assert run.history[-1]["val_loss"] == other.history[-1]["val_loss"]
+
+
+def test_outputs_of_frozen_layers_take_the_place_of_photos(tmp_path, monkeypatch):
+    options = {"augment": "none", "freeze": "features.*"}
+    run, _, weights = trained(tmp_path / "kept", **options)
+    assert run.net.after_first and isinstance(run.loader.dataset, list)
+    assert not any("GPU's memory" in line for line in run.screen.lines)
+    monkeypatch.setattr(frozen, "MOST", 0)
+    other, _, those = trained(tmp_path / "not kept", **options)
+    assert not other.net.after_first and isinstance(other.loader.dataset, GpuPhotos)
+    np.testing.assert_allclose(weights, those, rtol=1e-5, atol=1e-6)
 
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch(tmp_path):

@@ -13,6 +13,7 @@ class BatchGradient:
     step = Training.step
 
     def __init__(self, model, chunk, N, label_smoothing=0.0, loss=softmax_cross_entropy):
+        self.net = model
         self.model, self.optimizer = model, SGD(model, lr=0.0)
         self.chunks = Chunks(model, self.optimizer, chunk, N)
         self.meter = Meter(self.optimizer.theta, self.chunks.most)

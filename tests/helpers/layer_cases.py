@@ -11,11 +11,15 @@ import numpy as np
 from device import DEVICE, on_device
 from minialex.attach import accelerate, loss_function
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -64,21 +68,23 @@ class Strided(Wrapper):
 class CrossEntropy(Layer):
     """The loss as a layer: logits (N, C) -> a number."""
 
-    def __init__(self, labels, label_smoothing):
+    def __init__(self, labels, label_smoothing, weight=None):
         super().__init__()
-        self.labels, self.label_smoothing = labels, label_smoothing
+        self.labels, self.label_smoothing, self.weight = labels, label_smoothing, weight
         self.loss = softmax_cross_entropy
 
     def forward(self, x):
-        return self.loss(x, on_device(self.labels), self.label_smoothing)
+        weight = None if self.weight is None else on_device(self.weight)
+        return self.loss(x, on_device(self.labels), self.label_smoothing, weight)
 
     def backward(self, dy, cache, grad):
         return dy * cache
 
 
 def with_bias(layer, rng):
-    """`layer` with a bias that is not zero."""
-    layer.params["bias"][...] = rng.standard_normal(layer.params["bias"].shape)
+    """`layer` with a bias, if it has one, that is not zero."""
+    if "bias" in layer.params:
+        layer.params["bias"][...] = rng.standard_normal(layer.params["bias"].shape)
     return layer
 
 
@@ -101,6 +107,48 @@ def conv(rng, i, winograd=False):
 
 def conv_for_winograd(rng, i):
     return conv(rng, i, winograd=True)
+
+
+def conv_of_pairs(rng, i):
+    """Another kernel, stride and padding down than across; each third without a bias."""
+    K, S, P = ((int(a), int(b)) for a, b in rng.integers([[1], [1], [0]], [[5], [4], [3]], (3, 2)))
+    G, many = (1, 2)[i % 2], (i % 4 < 2, i % 5 < 4, i % 7 < 5)  # of each a pair or a number
+    K, S, P = (pair if two else pair[0] for pair, two in zip((K, S, P), many, strict=True))
+    layer = Conv2d(2 * G, G, K, S, P, G, bias=i % 3 > 0, rng=rng)
+    return with_bias(layer, rng), image(rng, i, 2 * G, 4, 2)
+
+
+def pool_of_pairs(rng, i, kind=MaxPool2d):
+    """As above; MaxPool2d's last windows hang over the edge, unless i % 4 is 3."""
+    K = rng.integers(1, 5, 2)
+    P = rng.integers(0, K // 2 + 1)
+    K, S, P = (tuple(map(int, pair)) for pair in (K, rng.integers(1, 4, 2), P))
+    if i % 3 == 0:
+        K, S, P = K[0], S[0], P[0]
+    layer = kind(K, S, P, *[i % 4 < 3] * (kind is MaxPool2d))
+    x = image(rng, i, int(rng.integers(1, 4)), 4)
+    return layer, np.round(x) if i % 5 == 1 else x
+
+
+def avgpool_of_pairs(rng, i):
+    return pool_of_pairs(rng, i, AvgPool2d)
+
+
+def batch_norm(rng, i):
+    """In training, where i is even, and in evaluation, with running means of its own."""
+    C = int(rng.integers(1, 5))
+    layer = BatchNorm2d(C, eps=float(rng.choice([1e-5, 0.1]))).train(i % 2 == 0)
+    for key, array in layer.params.items():
+        array[...] = rng.standard_normal(C) + (key == "weight")
+    layer.buffers["running_mean"][...] = rng.standard_normal(C)
+    layer.buffers["running_var"][...] = rng.uniform(0.5, 2, C)
+    return layer, image(rng, i, C, least=2)
+
+
+def adaptive(rng, i):
+    sizes = tuple(map(int, rng.integers(1, 6, 2)))
+    layer = GlobalAvgPool2d() if i % 4 == 3 else AdaptiveAvgPool2d(sizes if i % 3 else sizes[0])
+    return layer, image(rng, i, int(rng.integers(1, 4)), most=8)
 
 
 def pool(rng, i, kind):
@@ -128,6 +176,11 @@ def lrn(rng, i):
 def dense(rng, i):
     D, F = rng.integers(1, 7, 2)
     return with_bias(Linear(int(D), int(F), rng=rng), rng), rng.standard_normal((1 + i % 4, D))
+
+
+def dense_without_bias(rng, i):
+    D, F = rng.integers(1, 7, 2)
+    return Linear(int(D), int(F), bias=False, rng=rng), rng.standard_normal((1 + i % 4, D))
 
 
 def any_shape(rng, layer):
@@ -178,6 +231,31 @@ def loss(rng, i):
     return layer, 3 * rng.standard_normal((N, C))
 
 
+def weighted_loss(rng, i):
+    """Labels or probabilities, with class weights where i is odd."""
+    N, C = 1 if i % 4 == 0 else 3, int(rng.integers(2, 7))
+    labels = rng.dirichlet(np.ones(C), N) if i % 3 else rng.integers(0, C, N)
+    weight = rng.uniform(0.2, 3, C) if i % 2 else None
+    return CrossEntropy(labels, (0, 0.1, 0.9)[i // 2 % 3], weight), 3 * rng.standard_normal((N, C))
+
+
+def normalized(rng, i):
+    """A network of the layers that came after AlexNet."""
+    layer = Sequential(
+        Conv2d(2, 3, (3, 1), padding=(1, 0), bias=False, rng=rng), batch_norm_of(3, rng), ReLU(),
+        MaxPool2d(2, ceil_mode=True), AdaptiveAvgPool2d((2, 1)), LeakyReLU(0.2), GlobalAvgPool2d(),
+        Linear(3, 2, bias=False, rng=rng),
+    )  # fmt: skip
+    return layer.train(i % 2 == 0), rng.standard_normal((2 + i % 3, 5, 3, 2))
+
+
+def batch_norm_of(C, rng):
+    """A BatchNorm2d whose ReLU, if one follows, is not half closed at 0."""
+    layer = BatchNorm2d(C)
+    layer.params["bias"][...] = rng.standard_normal(C)
+    return layer
+
+
 class Kind(NamedTuple):
     """`count` cases of a layer in one form: draw(rng, i) -> a layer and its input."""
 
@@ -211,11 +289,25 @@ KINDS = {
     "micro-batches": Kind(13, 12, convolving, "auto"),
     "cross-entropy": Kind(14, 12, loss),
     "cross-entropy-fast": Kind(14, 12, loss, "auto"),
+    "conv-of-pairs": Kind(15, 24, conv_of_pairs),
+    "conv-of-pairs-fast": Kind(15, 24, conv_of_pairs, "auto"),
+    "maxpool-of-pairs": Kind(16, 24, pool_of_pairs),
+    "maxpool-of-pairs-fast": Kind(16, 24, pool_of_pairs, "auto"),
+    "avgpool-of-pairs": Kind(17, 12, avgpool_of_pairs),
+    "batch-norm": Kind(18, 16, batch_norm),
+    "adaptive-pool": Kind(19, 20, adaptive),
+    "leaky-relu": Kind(20, 8, lambda rng, i: any_shape(rng, LeakyReLU((0.01, 0.3, 0)[i % 3]))),
+    "linear-without-bias": Kind(21, 6, dense_without_bias),
+    "linear-without-bias-fast": Kind(21, 6, dense_without_bias, "auto"),
+    "weighted-loss": Kind(22, 12, weighted_loss),
+    "weighted-loss-fast": Kind(22, 12, weighted_loss, "auto"),
+    "normalized": Kind(23, 6, normalized),
+    "normalized-fast": Kind(23, 6, normalized, "auto"),
 }
 if DEVICE == "gpu":
     del KINDS["conv-winograd"]  # it is for the CPU
 else:
-    del KINDS["cross-entropy-fast"]  # there is none but for a GPU
+    del KINDS["cross-entropy-fast"], KINDS["weighted-loss-fast"]  # there is none but for a GPU
 CASES = [(kind, i) for kind in KINDS for i in range(KINDS[kind].count)]
 
 

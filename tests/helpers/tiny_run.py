@@ -66,7 +66,8 @@ def training(folder: Path, after=lambda step: None, lines=None, length=12, **opt
     """What `minialex train` makes of these options, begun or resumed in `folder`."""
     config, data = Config(**{**OPTIONS, **options}), source(length)
     model = make_model(config, len(data.classes))
-    optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+    numbers = config.lr, config.weight_decay, config.freeze
+    optimizer = make_optimizer(config.optimizer, model, *numbers)
     config = measure_colours(config, data.train, model.image_size)
     loader, val, _ = make_loaders(config, data, model)
     return Training(

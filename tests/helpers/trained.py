@@ -4,7 +4,7 @@ import base64
 import importlib
 import io
 import json
-import re
+from html.parser import HTMLParser
 
 import numpy as np
 from PIL import Image
@@ -79,13 +79,50 @@ def command(name, *arguments, device=True):
     return module.main(module.parser().parse_args([*map(str, arguments), *more]))
 
 
+class Page(HTMLParser):
+    """An HTML page, all of whose elements have to be closed in order.
+
+    opened     list[(name, attributes)]; what stood in each, without the elements in it, is in
+               `texts`
+    headings   the texts of all <h2>
+    pictures   (pixels, text below it) of each <figure> of one picture
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.opened, self.texts, self.stack = [], [], []
+        self.feed(path.read_text("utf-8"))
+        self.close()
+        assert self.stack == []
+        self.headings = self.all_texts("h2")
+        pictures = [self.opened[i][1]["src"] for i in self.all("img")]
+        pictures = [base64.b64decode(data.partition(";base64,")[2]) for data in pictures]
+        self.images = [np.asarray(Image.open(io.BytesIO(data))) for data in pictures]
+
+    def handle_starttag(self, name, attributes):
+        self.opened.append((name, dict(attributes)))
+        assert len(dict(attributes)) == len(attributes)
+        self.texts.append("")
+        if name not in ("img", "meta"):
+            self.stack.append(len(self.opened) - 1)
+
+    def handle_endtag(self, name):
+        assert self.opened[self.stack.pop()][0] == name
+
+    def handle_data(self, data):
+        if self.stack:
+            self.texts[self.stack[-1]] += data
+
+    def all(self, name):
+        """The numbers of all elements of a kind."""
+        return [i for i, (kind, _) in enumerate(self.opened) if kind == name]
+
+    def all_texts(self, name):
+        """What stands in all elements of a kind."""
+        return [self.texts[i] for i in self.all(name)]
+
+
 def read_page(path):
     """The headings of a page of pictures; and its pictures, (pixels, text) each."""
-    page = path.read_text("utf-8")
-    form = (
-        r"<figure><img src='data:image/png;base64,([^']+)'><figcaption>(.*)</figcaption></figure>"
-    )
-    found = [(Image.open(io.BytesIO(base64.b64decode(data))), text)
-             for data, text in re.findall(form, page)]  # fmt: skip
-    pictures = [(np.asarray(picture), text) for picture, text in found]
-    return re.findall("<h2>(.*)</h2>", page), pictures
+    page = Page(path)
+    return page.headings, list(zip(page.images, page.all_texts("figcaption"), strict=True))

@@ -34,7 +34,7 @@ PATHS = (
     "/proc/self/mem",
     "/dev/stdin", "one.txt", "closed", "new.png", "new.xyz", "drawings", "pets2", "~", "\udcff",
 )  # fmt: skip
-PLACES = {"train": 0, "predict": 2, "evaluate": 1, "pictures": 1, "curves": 1, "doctor": 0}
+PLACES = {"train": 0, "predict": 2, "evaluate": 2, "pictures": 1, "curves": 1, "doctor": 0}
 HARMLESS = ("--device=cpu", "--width=0.02", "--image-size=67", "--limit=16", "--batch-size=4",
             "--workers=0", "--no-cache", "--epochs=1")  # fmt: skip
 MEMORY = 4 << 30  # bytes that a command may take at most
@@ -62,7 +62,17 @@ def some(action: argparse.Action, rng: random.Random) -> str:
     """An odd value for an option."""
     if action.choices and rng.random() < 0.5:
         return rng.choice(list(map(str, action.choices)))
-    if action.dest in ("data", "weights", "out", "resume", "checkpoint", "photos", "runs"):
+    if action.dest in (
+        "data",
+        "weights",
+        "out",
+        "resume",
+        "checkpoint",
+        "photos",
+        "runs",
+        "csv",
+        "report",
+    ):
         return rng.choice(PATHS + PATHS + TEXTS)
     return rng.choice(NUMBERS if action.type else TEXTS + NUMBERS[:6])
 
@@ -86,7 +96,7 @@ def command_line(rng: random.Random) -> list[str]:
         words += [name] if action.nargs == 0 else [f"{name}={some(action, rng)}"]
         if action.nargs is None and rng.random() < 0.1:
             words += words[-1:]
-    good = {"checkpoint": "run", "photos": "photos/test", "runs": "run"}
+    good = {"checkpoint": "run", "photos": "photos/test", "runs": "run", "data": "photos"}
     for action in placed:
         for _ in range(rng.choice((1, 1, 1, 2)) if action.nargs == "+" else 1):
             right = rng.random() < 0.5
@@ -111,9 +121,9 @@ def limited() -> None:
 
 
 def may_change(words: list[str]) -> tuple[str, ...]:
-    """The paths that a command line asks to be written: --out, and a run that goes on."""
+    """The paths that a command line asks to be written, and a run that goes on."""
     asked = []
-    for name in ("--out", "--resume"):
+    for name in ("--out", "--resume", "--csv", "--report"):
         for word in words:
             if word.partition("=")[0] and name.startswith(word.partition("=")[0]):
                 asked.append(os.path.normpath(word.partition("=")[2]))

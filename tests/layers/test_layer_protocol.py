@@ -8,11 +8,15 @@ from device import DEVICE, assert_on_device, on_device, on_host
 from layer_cases import CASES, KINDS, Wrapper, make, to_form
 from minialex.attach import accelerate
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -69,8 +73,21 @@ def test_inputs_are_left_alone_and_results_shared_with_nobody(kind, i):
         (lambda: Conv2d(3, 4, 3, groups=2, rng=rng()), ValueError, "3 and 4 channels .* 2 groups"),
         (lambda: Conv2d(4, 3, 3, groups=2, rng=rng()), ValueError, "4 and 3 channels .* 2 groups"),
         (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size .* got 0"),
-        (lambda: Conv2d(3, 4, (3, 5), rng=rng()), ValueError, r"kernel_size .* got \(3, 5\)"),
-        (lambda: MaxPool2d((3, 3)), ValueError, r"kernel_size .* got \(3, 3\)"),
+        (lambda: Conv2d(3, 4, (3, 5, 1), rng=rng()), ValueError, r"kernel_size .* got \(3, 5, 1\)"),
+        (lambda: Conv2d(3, 4, (3, 0), rng=rng()), ValueError, r"kernel_size .* got 0"),
+        (lambda: Conv2d(3, 4, 3, (1, 1.5), rng=rng()), ValueError, r"stride .* got 1.5"),
+        (lambda: Conv2d(3, 4, 3, padding=(0, -1), rng=rng()), ValueError, r"padding .* got -1"),
+        (lambda: MaxPool2d("33"), ValueError, r"kernel_size .* got '33'"),
+        (lambda: MaxPool2d((5, 2), padding=2), ValueError, "padding must be .* got 2"),
+        (lambda: MaxPool2d((5, 2), padding=(2, 2)), ValueError, "padding must be .* got 2"),
+        (lambda: AdaptiveAvgPool2d(0), ValueError, "AdaptiveAvgPool2d: output_size .* got 0"),
+        (lambda: AdaptiveAvgPool2d((3, None)), ValueError, "output_size .* got None"),
+        (lambda: BatchNorm2d(0), ValueError, "BatchNorm2d: num_features .* got 0"),
+        (lambda: BatchNorm2d(3, eps=0), ValueError, "eps must be positive .* eps=0"),
+        (lambda: BatchNorm2d(3, momentum=1.5), ValueError, "momentum in 0..1, .* momentum=1.5"),
+        (lambda: BatchNorm2d(3, momentum=None), ValueError, "momentum=None"),
+        (lambda: LeakyReLU(-0.1), ValueError, "LeakyReLU: negative_slope .* got -0.1"),
+        (lambda: LeakyReLU(np.nan), ValueError, "negative_slope .* got nan"),
         (lambda: Linear(2.5, 3, rng=rng()), ValueError, "in_features .* got 2.5"),
         (lambda: Conv2d(1, 1, 3, rng=0), TypeError, "Conv2d: rng .* got 0"),
         (lambda: Linear(1, 1, rng=0), TypeError, "Linear: rng .* got 0"),
@@ -112,8 +129,11 @@ IMAGE_LAYERS = {
     "AvgPool2d": lambda: AvgPool2d(2),
     "LocalResponseNorm": lambda: LocalResponseNorm(),
     "Flatten": lambda: Flatten(),
+    "BatchNorm2d": lambda: BatchNorm2d(3),
+    "AdaptiveAvgPool2d": lambda: AdaptiveAvgPool2d((2, 3)),
+    "GlobalAvgPool2d": GlobalAvgPool2d,
 }
-ANY_LAYERS = {"ReLU": ReLU, "Tanh": Tanh, "Sigmoid": Sigmoid, "Dropout": Dropout}
+ANY_LAYERS = {kind.__name__: kind for kind in (ReLU, LeakyReLU, Tanh, Sigmoid, Dropout)}
 LAYERS = {**IMAGE_LAYERS, **ANY_LAYERS, "Linear": lambda: Linear(3, 2, rng=rng())}
 BOTH = pytest.mark.parametrize("form", ["plain", "auto"])
 
@@ -168,7 +188,7 @@ def test_a_wrong_dy_is_refused_by_name(name, form):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["Conv2d", "Linear"])
+@pytest.mark.parametrize("name", ["Conv2d", "Linear", "BatchNorm2d"])
 def test_a_grad_without_the_parameters_is_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form)
     y, cache = layer.forward(good_input(name))
@@ -181,7 +201,7 @@ def test_a_grad_without_the_parameters_is_refused_by_name(name, form):
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["Conv2d", "Linear"])
+@pytest.mark.parametrize("name", ["Conv2d", "Linear", "BatchNorm2d"])
 def test_images_and_weights_of_different_dtypes_are_refused_by_name(name, form):
     layer = to_form(LAYERS[name](), form).to(dtype=np.float64)
     with refused(TypeError, f"{name}: ", "weight", "dtype", "model.to"):

@@ -22,14 +22,17 @@ from minialex.params import named_arrays, zeros_like
 from minialex.twin import TWINS, page_of
 
 KINDS_OF = {  # page -> the kinds of generated cases that hold its twin to it
-    Conv2d: ("conv-im2col", "conv-auto", *(["conv-winograd"] if "conv-winograd" in KINDS else [])),
-    MaxPool2d: ("maxpool-fast",),
+    Conv2d: (
+        "conv-im2col", "conv-auto", "conv-of-pairs-fast",
+        *(["conv-winograd"] if "conv-winograd" in KINDS else []),
+    ),
+    MaxPool2d: ("maxpool-fast", "maxpool-of-pairs-fast"),
     LocalResponseNorm: ("lrn-fast",),
     ReLU: ("relu-fast",),
     Dropout: ("dropout-fast",),
-    Linear: ("linear-fast",),
+    Linear: ("linear-fast", "linear-without-bias-fast"),
     Sequential: ("sequential-fast", "relu-inplace", "micro-batches"),
-}
+}  # fmt: skip
 
 
 def rng():
@@ -105,7 +108,7 @@ def cases(kind):
 @pytest.mark.parametrize("kind", [kind for kinds in KINDS_OF.values() for kind in kinds])
 def test_a_twin_computes_what_its_page_says(kind, monkeypatch):
     form = KINDS.get(kind, Kind(0, 0, None, "auto")).algorithm
-    exact = kind in ("maxpool-fast", "relu-fast", "dropout-fast")  # nothing is rounded otherwise
+    exact = kind.startswith(("maxpool", "relu-fast", "dropout"))  # nothing is rounded otherwise
     long_sums = kind.startswith("conv") or kind == "micro-batches"
     tolerances = {np.float64: 0 if exact else 1e-12, np.float32: 1e-5 if long_sums else 1e-6}
     for i, (layer, x) in enumerate(cases(kind)):

@@ -12,6 +12,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from minialex.attach import accelerate, plain
+from minialex.layers import (
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
 from minialex.losses import softmax_cross_entropy
 from minialex.models import AlexNet
 from minialex.params import zeros_like
@@ -97,3 +107,58 @@ def test_pytorch_loads_a_checkpoint_of_the_full_network(tmp_path):
         their_logits = theirs(to_torch(x)).numpy()
     for form in (plain, accelerate):
         assert relative(form(model).train(False)(x), their_logits) < 1e-5, form
+
+
+def torchvisions(width):
+    """torchvision's AlexNet, with `width` of its filters, in our words and in PyTorch's."""
+    c1, c2, c3, c4, c5 = (int(width * c) for c in (64, 192, 384, 256, 256))
+    hidden, rng = int(width * 4096), np.random.default_rng(0)
+    ours = Sequential(
+        Sequential(
+            Conv2d(3, c1, 11, 4, 2, rng=rng), ReLU(), MaxPool2d(3, 2),
+            Conv2d(c1, c2, 5, 1, 2, rng=rng), ReLU(), MaxPool2d(3, 2),
+            Conv2d(c2, c3, 3, 1, 1, rng=rng), ReLU(), Conv2d(c3, c4, 3, 1, 1, rng=rng), ReLU(),
+            Conv2d(c4, c5, 3, 1, 1, rng=rng), ReLU(), MaxPool2d(3, 2),
+        ),
+        AdaptiveAvgPool2d((6, 6)), Flatten(),
+        Sequential(
+            Dropout(0.0), Linear(c5 * 36, hidden, rng=rng), ReLU(),
+            Dropout(0.0), Linear(hidden, hidden, rng=rng), ReLU(), Linear(hidden, 5, rng=rng),
+        ),
+    )  # fmt: skip
+    theirs = nn.Sequential(
+        nn.Sequential(
+            nn.Conv2d(3, c1, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(c1, c2, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(c2, c3, 3, 1, 1), nn.ReLU(), nn.Conv2d(c3, c4, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(c4, c5, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(3, 2),
+        ),
+        nn.AdaptiveAvgPool2d((6, 6)), nn.Flatten(),
+        nn.Sequential(
+            nn.Dropout(0.0), nn.Linear(c5 * 36, hidden), nn.ReLU(),
+            nn.Dropout(0.0), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 5),
+        ),
+    )  # fmt: skip
+    return ours, theirs
+
+
+@pytest.mark.parametrize("form", ["plain", "fast"])
+@pytest.mark.parametrize("side", [180, 224, 256])
+def test_torchvisions_layout_takes_images_of_any_size(side, form):
+    ours, theirs = torchvisions(1 / 4)
+    fill_biases(ours, np.random.default_rng(1))
+    if form == "fast":
+        accelerate(ours)
+    weights = {name: torch.from_numpy(array) for name, array in state_dict(ours).items()}
+    theirs.load_state_dict(weights, assign=True)
+    x = np.random.default_rng(2).standard_normal((3, side, side, 3), dtype=np.float32)
+    their_logits = theirs(to_torch(x))
+    cross_entropy(their_logits, torch.tensor([1, 0, 4])).backward()
+    logits, cache = ours.forward(x)
+    _, dlogits = softmax_cross_entropy(logits, np.array([1, 0, 4]))
+    grad = zeros_like(ours.params)
+    ours.backward(dlogits, cache, grad)
+    assert relative(logits, their_logits.detach().numpy()) < 1e-5
+    gradients = by_name(ours, grad)
+    for name, parameter in theirs.named_parameters():
+        assert relative(gradients.pop(name), parameter.grad.numpy()) < 1e-4, name

@@ -5,12 +5,17 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from minialex.attach import accelerate
 from minialex.layers import (
+    AdaptiveAvgPool2d,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Flatten,
+    GlobalAvgPool2d,
+    LeakyReLU,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
@@ -20,9 +25,9 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.losses import softmax_cross_entropy
-from minialex.optim import SGD, Adam, clip_gradient_norm
+from minialex.optim import EMA, SGD, Adam, clip_gradient_norm
 from minialex.params import zeros_like
-from minialex.train.checkpoint import state_dict
+from minialex.train.checkpoint import state_dict, torch_axes
 from torch_bridge import by_name, fill_biases, from_torch, relative, to_torch
 
 # -------------------------------------------------------------------------------- layer by layer
@@ -33,13 +38,25 @@ def conv(*size, **options):
     return layer, nn.Conv2d(*size, **options)
 
 
-def linear(*size):
-    return Linear(*size, rng=np.random.default_rng(0)), nn.Linear(*size)
+def linear(*size, **options):
+    return Linear(*size, rng=np.random.default_rng(0), **options), nn.Linear(*size, **options)
 
 
-def pool(kind, *size):
+def pool(kind, *size, **options):
     module = nn.MaxPool2d if kind is MaxPool2d else nn.AvgPool2d
-    return kind(*size), module(*size)
+    return kind(*size, **options), module(*size, **options)
+
+
+def adaptive(size):
+    return AdaptiveAvgPool2d(size), nn.AdaptiveAvgPool2d(size)
+
+
+def global_mean():
+    return GlobalAvgPool2d(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def batch_norm(C, training, **options):
+    return BatchNorm2d(C, **options).train(training), nn.BatchNorm2d(C, **options).train(training)
 
 
 def lrn(n, alpha=1e-4, beta=0.75, k=2.0):
@@ -94,6 +111,30 @@ ODD = {
     "lrn 1": (lambda: lrn(1, alpha=0.7), (2, 3, 4, 9)),
     "lrn 3, k 1": (lambda: lrn(3, alpha=1.3, k=1.0), (2, 3, 4, 9)),
     "lrn 7 on 4 channels": (lambda: lrn(7, alpha=0.9, beta=0.5), (2, 3, 4, 4)),
+    "conv of pairs": (
+        lambda: conv(4, 6, (3, 5), stride=(2, 1), padding=(0, 2), groups=2, bias=False),
+        (2, 9, 8, 4),
+    ),
+    "conv 1x7": (lambda: conv(3, 4, (1, 7), padding=(0, 3)), (1, 5, 9, 3)),
+    **both("conv 3x3 without a bias", (3, 8, 9, 4), 4, 6, 3, padding=1, bias=False),
+    "linear without a bias": (lambda: linear(12, 5, bias=False), (3, 12)),
+    "max of pairs": (lambda: pool(MaxPool2d, (2, 5), (3, 2), (1, 2)), (2, 9, 10, 3)),
+    "mean of pairs": (lambda: pool(AvgPool2d, (2, 5), (3, 2), (1, 2)), (2, 9, 10, 3)),
+    "max 3, stride 2, ceil": (lambda: pool(MaxPool2d, 3, 2, ceil_mode=True), (2, 8, 6, 3)),
+    "max 2, stride 3, ceil": (lambda: pool(MaxPool2d, 2, 3, 1, ceil_mode=True), (1, 6, 8, 3)),
+    "max of pairs, ceil": (
+        lambda: pool(MaxPool2d, (2, 5), (3, 2), (1, 0), ceil_mode=True),
+        (2, 10, 10, 3),
+    ),
+    "adaptive, fewer": (lambda: adaptive((6, 6)), (2, 7, 13, 3)),
+    "adaptive, more": (lambda: adaptive((5, 4)), (1, 3, 2, 3)),
+    "adaptive, the same": (lambda: adaptive(6), (2, 6, 6, 3)),
+    "global": (global_mean, (2, 7, 5, 3)),
+    "batch norm": (lambda: batch_norm(5, True), (4, 6, 7, 5)),
+    "batch norm, one image": (lambda: batch_norm(3, True, eps=0.1, momentum=0.3), (1, 3, 1, 3)),
+    "batch norm, evaluation": (lambda: batch_norm(5, False), (2, 6, 7, 5)),
+    "leaky relu": (lambda: (LeakyReLU(), nn.LeakyReLU()), (2, 5, 6, 3)),
+    "leaky relu 0.3": (lambda: (LeakyReLU(0.3), nn.LeakyReLU(0.3)), (2, 5, 6, 3)),
     "lrn 3, beta 1": (lambda: lrn(3, alpha=2.0, beta=1.0, k=0.5), (1, 3, 4, 5)),
 }
 
@@ -107,7 +148,7 @@ def forms(cases):
 
 
 def errors(name, form, dtype, values=None):
-    """The relative error of y, dx and each parameter's gradient: {name: error}."""
+    """The relative error of y, dx, each parameter's gradient and each buffer: {name: error}."""
     build, shape = (PUBLISHED | ODD)[name]
     layer, module = build()
     rng = np.random.default_rng(3)
@@ -115,6 +156,9 @@ def errors(name, form, dtype, values=None):
     ours, theirs = Sequential(layer).to(dtype=dtype), nn.Sequential(module)
     if form != "plain":
         accelerate(ours, algorithm=form)
+    for kind, buffer in layer.buffers.items():
+        if kind != "num_batches_tracked":
+            buffer[...] = rng.uniform(0.5, 2, buffer.shape)
     weights = {name: torch.from_numpy(array.copy()) for name, array in state_dict(ours).items()}
     theirs.load_state_dict(weights, assign=True)
 
@@ -132,6 +176,9 @@ def errors(name, form, dtype, values=None):
     for name, parameter in theirs.named_parameters(remove_duplicate=False):
         result[name] = relative(gradients.pop(name), parameter.grad.numpy())
     assert not gradients
+    after = state_dict(ours)
+    for name, buffer in theirs.named_buffers():
+        result[name] = relative(after[name], buffer.numpy()) if buffer.any() else after[name].max()
     return result
 
 
@@ -156,6 +203,27 @@ def test_ties_between_maxima_go_where_pytorch_sends_them(name, form):
     assert max(found.values()) < 1e-12, found
 
 
+def test_a_large_batch_is_normalized_within_1e_5_in_float32():
+    ours, theirs = batch_norm(8, True)
+    x = np.random.default_rng(0).standard_normal((64, 40, 40, 8), dtype=np.float32) * 2 + 3
+    assert relative(ours(x), from_torch(theirs(to_torch(x)))) < 1e-5
+    for name, buffer in ours.buffers.items():
+        assert relative(buffer, getattr(theirs, name).numpy()) < 1e-5
+
+
+def test_the_last_windows_are_where_pytorch_has_them():
+    for K in (1, 2, 3, 4):
+        for side, S, P in np.ndindex(9, 4, K // 2 + 1):
+            side, S = side + 1, S + 1
+            size = K, S, P
+            try:
+                theirs = nn.MaxPool2d(*size, ceil_mode=True)(torch.zeros(1, 1, side, side)).shape[2]
+            except RuntimeError:
+                theirs = 0
+            ours = MaxPool2d(*size, ceil_mode=True).output_shape((side, side, 1))[0]
+            assert max(0, ours) == theirs, (side, size)
+
+
 # ------------------------------------------------------------------- loss, clipping, optimizers
 
 
@@ -170,6 +238,26 @@ def test_cross_entropy(dtype, bound, label_smoothing, size):
     their_loss = cross_entropy(theirs, torch.from_numpy(labels), label_smoothing=label_smoothing)
     their_loss.backward()
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
+    assert relative(loss, their_loss.detach().numpy()) < bound
+    assert relative(dlogits, theirs.grad.numpy()) < bound
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_soft_targets_and_class_weights(soft, weighted, label_smoothing, dtype, bound):
+    rng = np.random.default_rng(4)
+    logits = rng.standard_normal((6, 7)).astype(dtype)
+    labels = rng.dirichlet(np.ones(7), 6).astype(dtype) if soft else rng.integers(0, 7, 6)
+    weight = rng.uniform(0, 3, 7).astype(dtype) if weighted else None
+    theirs, their_weight = torch.from_numpy(logits.copy()).requires_grad_(), None
+    if weighted:
+        their_weight = torch.from_numpy(weight)
+    loss = nn.CrossEntropyLoss(their_weight, label_smoothing=label_smoothing)
+    their_loss = loss(theirs, torch.from_numpy(labels))
+    their_loss.backward()
+    loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing, weight)
     assert relative(loss, their_loss.detach().numpy()) < bound
     assert relative(dlogits, theirs.grad.numpy()) < bound
 
@@ -200,6 +288,10 @@ OPTIMIZERS = {
         lambda theta: SGD(theta, momentum=0.7, weight_decay=0.1),
         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.7, weight_decay=0.1),
     ),
+    "sgd, nesterov": (
+        lambda theta: SGD(theta, momentum=0.7, weight_decay=0.1, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.7, weight_decay=0.1, nesterov=True),
+    ),
     "sgd, no momentum": (
         lambda theta: SGD(theta, momentum=0.0), lambda p: torch.optim.SGD(p, lr=0.01),
     ),
@@ -225,3 +317,23 @@ def test_ten_steps_under_a_schedule(name, dtype, bound, form):
         theirs.step()
     moved = parameter.detach().numpy() - start
     assert relative(theta - start, moved) < bound
+
+
+def test_the_average_of_the_weights():
+    """PyTorch's takes over the weights of its first update, ours those it was made with."""
+    layer, module = linear(30, 40)
+    layer.to(dtype=np.float64)
+    module.to(torch.float64)
+    average, rng = EMA(layer, 0.9), np.random.default_rng(7)
+    theirs = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for step in range(6):
+        for key, parameter in module.named_parameters():
+            if step:
+                layer.params[key] += rng.standard_normal(layer.params[key].shape)
+            values = layer.params[key].transpose(torch_axes(layer, key, layer.params[key]))
+            parameter.data.copy_(torch.from_numpy(values.copy()))
+        theirs.update_parameters(module)
+        average.update()
+    with average:
+        for name, parameter in theirs.module.named_parameters():
+            assert relative(state_dict(layer)[name], parameter.detach().numpy()) < 1e-12

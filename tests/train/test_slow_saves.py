@@ -2,8 +2,10 @@
 
 import pytest
 
+from minialex.average import EMA
 from minialex.train import saving
 from minialex.train.checkpoint import load_checkpoint
+from minialex.train.evaluation import evaluate
 from minialex.train.progress import TrainingError
 from tiny_run import training
 
@@ -44,6 +46,23 @@ def test_first_and_last_epoch_are_saved_and_the_best_is_the_same(tmp_path, monke
     assert names[0] == "last"  # no best weights without it
     assert len(names) <= 5 and "best" in names
     assert rows(run) == rows(usual) and kept(tmp_path / "run") == kept(tmp_path / "usual")
+
+
+def test_an_average_of_the_weights_stays_beside_the_best_in_memory(tmp_path, monkeypatch):
+    usual = training(tmp_path / "usual", epochs=EPOCHS)
+    usual.train()
+    saved(monkeypatch, seldom=True)
+
+    def after(step):
+        average.update()
+        with average:
+            evaluate(run.model, run.val)
+
+    run = training(tmp_path / "run", after, epochs=EPOCHS)
+    average = EMA(run.model, 0.5)
+    run.train()
+    assert rows(run) == rows(usual) and kept(tmp_path / "run") == kept(tmp_path / "usual")
+    assert not average.swapped and average.average.any()
 
 
 @pytest.mark.parametrize("epochs", [2, 3])

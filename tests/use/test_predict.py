@@ -10,7 +10,7 @@ import trained
 from bad_input import refused
 from device import DEVICE, on_device, on_host
 from minialex.attach import accelerate
-from minialex.data import CenterCrop, Compose, Drawings, Normalize, Resize, ToArray
+from minialex.data import CenterCrop, Compose, Drawings, ImageFolder, Normalize, Resize, ToArray
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.errors import CheckpointError, DataError
 from minialex.layers import Flatten, Linear, Sequential
@@ -192,6 +192,13 @@ def test_find_photos(folder, tmp_path):
     ]  # fmt: skip
     with pytest.raises(DataError, match="has no photos"):
         find_photos([tmp_path], [])
+
+
+def test_photos_come_class_by_class_as_in_a_data_set(tmp_path):
+    make_photos(tmp_path, names=("cat", "cat 2"), count=2)
+    found = [str(path) for path, _ in find_photos([tmp_path], [])]
+    assert found == [path for path, _ in ImageFolder(tmp_path).samples]
+    assert found != sorted(found)
 
 
 def test_folders_say_what_photos_show(tmp_path, monkeypatch):
