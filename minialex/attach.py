@@ -14,8 +14,6 @@ Which twin it is depends on where the parameters are; `model.to(device)` changes
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from minialex import fast, gpu, losses  # noqa: F401 -- fast and gpu register their twins
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
@@ -25,7 +23,7 @@ from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, R
 from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
-from minialex.xp import get_xp
+from minialex.xp import where_is
 
 # What twins are told beside their class.
 SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
@@ -85,7 +83,7 @@ def loss_function(device: str, fused: bool = True) -> Any:
 def device_of(model: Layer) -> str:
     """Where the parameters of `model` are; "cpu" where it has none."""
     arrays = [owner[key] for owner, key, _ in named_arrays(model.params)]
-    return "gpu" if arrays and get_xp(arrays[0]) is not np else "cpu"
+    return where_is(arrays[0]) if arrays else "cpu"
 
 
 def first_layer(layer: Any) -> Any:

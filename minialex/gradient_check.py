@@ -41,7 +41,7 @@ from minialex.gradient_protocol import SMALLEST, behaviour, copied, not_finite, 
 from minialex.gradient_report import GradReport, Verdict, hints
 from minialex.layers.layer import Layer
 from minialex.params import named_arrays, zeros_like
-from minialex.xp import Array, get_xp, to_cpu, to_device
+from minialex.xp import Array, to_cpu, to_device, where_is
 
 BEND = 100  # right and left slopes that differ by more than BEND * h of their size make a kink
 ENOUGH = 20  # wrong entries, after which other h are tried no more
@@ -79,7 +79,7 @@ class Check:
     def __init__(self, layer: Layer, x: Array, seed: int, eps: float, tolerance: float):
         self.original, self.layer = layer, copied(layer, np.float64)
         self.x, self.eps, self.tolerance = x, eps, tolerance
-        self.device = "cpu" if get_xp(x) is np else "gpu"
+        self.device = where_is(x)
         self.rng = np.random.Generator(np.random.SFC64(seed))
         self.notes = list[str]()
         self.worst: tuple[float, str, Index, float, float] = (-1.0, "x", (), 0.0, 0.0)

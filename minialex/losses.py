@@ -40,7 +40,7 @@ section 7: label smoothing.
 """
 
 from minialex.errors import check_labels, is_number
-from minialex.xp import get_xp
+from minialex.xp import get_xp, where_is
 
 
 def log_softmax(logits):
@@ -92,5 +92,5 @@ def check(logits, labels, label_smoothing, weight=None):
         raise ValueError(f"{name}: expected a weight per class in an array (C,), got {weight!r}")
     if not is_number(label_smoothing, 0, 1):
         raise ValueError(f"{name}: label_smoothing must be in [0, 1), got {label_smoothing}")
-    if get_xp(labels).__name__ == "numpy":
+    if where_is(labels) == "cpu":
         check_labels(labels, logits.shape[1], weight)

@@ -24,7 +24,7 @@ import operator
 from minialex.errors import ConfigError, is_number
 from minialex.layers.layer import Layer
 from minialex.params import dict_like, flatten, named_arrays
-from minialex.xp import get_xp, to_device
+from minialex.xp import get_xp, to_device, where_is
 
 
 class Optimizer:
@@ -192,5 +192,4 @@ def by_pattern(what, given, names):
 
 def like(theta, vector):
     """`vector` where theta is, and of its dtype."""
-    device = "cpu" if get_xp(theta).__name__ == "numpy" else "gpu"
-    return to_device(vector, device).astype(theta.dtype, copy=False)
+    return to_device(vector, where_is(theta), theta.dtype)

@@ -12,7 +12,7 @@ state is one array; and a sum over machines is one sum.
 
 from typing import Any
 
-from minialex.xp import get_xp
+from minialex.xp import get_xp, where_is
 
 Shape = tuple[int, ...]
 Params = dict[str, Any]  # name -> array, or name -> Params of a layer inside
@@ -112,5 +112,5 @@ def check_arrays(params):
 
 def same_memory(a, b):
     """Whether two arrays are the same view: of one memory, with the same shape and strides."""
-    places = [x.ctypes.data if get_xp(x).__name__ == "numpy" else x.data.ptr for x in (a, b)]
+    places = [x.ctypes.data if where_is(x) == "cpu" else x.data.ptr for x in (a, b)]
     return places[0] == places[1] and (a.shape, a.strides) == (b.shape, b.strides)

@@ -15,11 +15,9 @@ another form of the layer than the one that made it.
 import functools
 from typing import Any, NoReturn
 
-import numpy as np
-
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.params import Params
-from minialex.xp import Array, get_xp
+from minialex.xp import Array, where_is
 
 TWINS: dict[tuple[type, str], type] = {}  # (page, device) -> twin
 OPTIMIZER_TWINS: dict[tuple[type, str], type] = {}
@@ -80,8 +78,7 @@ class OptimizerTwin:
     def follow(self: Any) -> None:
         """As the page's; on another device it becomes the twin that runs there."""
         super().follow()  # type: ignore[misc]
-        device = "cpu" if get_xp(self.theta) is np else "gpu"
-        self.__class__ = OPTIMIZER_TWINS.get((self.page, device), self.page)
+        self.__class__ = OPTIMIZER_TWINS.get((self.page, where_is(self.theta)), self.page)
 
 
 def is_square(layer: Any) -> bool:
@@ -102,7 +99,7 @@ def page_of(layer: Any) -> type:
 
 
 def _check_device(layer: Twin, name: str, x: Array) -> None:
-    if (get_xp(x) is np) != (layer.device == "cpu"):
+    if where_is(x) != layer.device:
         what = f"this form is for the {layer.device}, where {name} is not"
         raise TypeError(f"{type(layer).__name__}: {what}; use model.to(...)")
 

@@ -29,12 +29,17 @@ def get_xp(x: Array) -> ModuleType:
     raise TypeError(f"expected a NumPy or CuPy array, got {type(x).__name__}")
 
 
+def where_is(x: Array) -> str:
+    """The device of the array x, "cpu" or "gpu"."""
+    return "cpu" if get_xp(x) is np else "gpu"
+
+
 def to_device(x: Array, device: str | None = None, dtype: Any = None) -> Array:
     """x on "cpu" or "gpu", and floats as `dtype`; x itself, uncopied, where that is so already."""
-    on_gpu = get_xp(x) is not np
-    if device == "cpu" and on_gpu:
+    place = where_is(x)
+    if device == "cpu" and place == "gpu":
         x = x.get()
-    elif device == "gpu" and not on_gpu:
+    elif device == "gpu" and place == "cpu":
         import cupy
 
         x = cupy.asarray(x)
