@@ -83,11 +83,11 @@ def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
     dx, dy, columns = N * math.prod(shape), N * math.prod(output), 0
     if isinstance(layer, Conv2d):
         dx *= getattr(layer, "input_grad", True)  # of an accelerated model
-        if hasattr(layer, "sums") and layer.sums(N * math.prod(output[:2])):
-            # Without im2col's columns: there are the parts of the gradient, and then dx.
-            dx = max(dx, layer.sums(N * math.prod(output[:2])))
-        else:
-            columns = N * math.prod(output[:2]) * layer.params["weight"][..., 0].size
+        places = N * math.prod(output[:2])
+        # Without im2col's columns there are the parts of the gradient, and then dx.
+        sums = layer.sums(places) if hasattr(layer, "sums") else 0
+        columns = 0 if sums else places * layer.params["weight"][..., 0].size
+        dx = max(dx, sums)
     elif isinstance(layer, layers.BatchNorm2d | layers.LeakyReLU):
         columns = 2 * dx
     return (dx + dy + columns) * FLOAT
