@@ -43,7 +43,7 @@ class Sealed:
 class Twin(Layer):
     """Base of all twins: `class Conv2d(Twin, page.Conv2d, device="cpu")`."""
 
-    form = "fast"  # what `repr` says
+    form: Any = "fast"  # what `repr` says; where that depends on settings, a property
     page: type
     device: str
 

@@ -26,6 +26,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,13 +39,8 @@ from minialex.train.screen import silence
 # Each is a module beside this one, with parser() and main(options).
 COMMANDS = ("train", "predict", "evaluate", "pictures", "curves", "doctor")
 LONGEST = 400  # letters of an error's line
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help of 80 columns, however wide the terminal is."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=26, width=80)
+# Help of 80 columns, however wide the terminal is.
+Formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=26, width=80)
 
 
 def run() -> None:

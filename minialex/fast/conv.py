@@ -81,7 +81,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
     kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
 
     @property
-    def form(self) -> str:  # type: ignore[override]
+    def form(self) -> str:
         """What `repr` says."""
         return f"fast: {'Winograd or im2col' if self.algorithm == 'auto' else self.algorithm}"
 

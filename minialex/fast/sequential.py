@@ -33,10 +33,7 @@ from minialex.xp import Array
 class Sequential(Twin, page.Sequential, device="cpu"):
     head = 0  # how many of the layers run in micro-batches: `accelerate` sets it
 
-    @property
-    def form(self) -> str:  # type: ignore[override]
-        """What `repr` says."""
-        return f"fast: layers 0 to {self.head - 1} in micro-batches"
+    form = property(lambda self: f"fast: layers 0 to {self.head - 1} in micro-batches")
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         head, rest = self._parts()

@@ -39,7 +39,7 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
     input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
 
     @property
-    def form(self) -> str:  # type: ignore[override]
+    def form(self) -> str:
         """What `repr` says."""
         return f"gpu: {'implicit' if self._wants_implicit() else 'im2col, cuBLAS'}"
 
