@@ -125,15 +125,18 @@ class Saved:
             return
         if not self.folder.last.exists():
             self.last()  # so that there are no best weights without it
-        self.weights = views
-        self.write_waiting()
+        self.write_best(self.folder, views)
+
+    def write_best(self, folder: RunFolder, weights: dict[str, np.ndarray]) -> None:
+        """Write the file of the best weights."""
+        folder.before.unlink(missing_ok=True)  # room for two of the best
+        checkpoint.save_checkpoint(folder.best, weights, self.header())
+        self.weights = None
 
     def write_waiting(self) -> None:
         """Write the best weights, if they are only in memory and there is a folder."""
         if self.folder is not None and self.weights is not None:
-            self.folder.before.unlink(missing_ok=True)  # room for two of the best
-            checkpoint.save_checkpoint(self.folder.best, self.weights, self.header())
-            self.weights = None
+            self.write_best(self.folder, self.weights)
 
     def last(self) -> None:
         """Everything that the next step depends on, in one file; and the history beside it."""
