@@ -33,7 +33,10 @@ from minialex.xp import Array
 class Sequential(Twin, page.Sequential, device="cpu"):
     head = 0  # how many of the layers run in micro-batches: `accelerate` sets it
 
-    form = property(lambda self: f"fast: layers 0 to {self.head - 1} in micro-batches")
+    @property
+    def form(self) -> str:
+        """What `repr` says."""
+        return f"fast: layers 0 to {self.head - 1} in micro-batches"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         head, rest = self._parts()

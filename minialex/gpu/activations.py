@@ -13,7 +13,10 @@ BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
 class ReLU(Twin, page.ReLU, device="gpu"):
     inplace = False  # `accelerate` sets it, see fast/activations.py
 
-    form = property(lambda self: "gpu, in place" if self.inplace else "gpu")
+    @property
+    def form(self) -> str:
+        """What `repr` says."""
+        return "gpu, in place" if self.inplace else "gpu"
 
     def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
         if done:  # by the layer before, as by the one after in backward: see sequential.py
