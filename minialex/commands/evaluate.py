@@ -22,10 +22,10 @@ from minialex.data.sources import find_parts
 from minialex.errors import ConfigError
 from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
+from minialex.page import HEAD, write_page
 from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
 from minialex.use.answers import WIDTH, Answers, as_csv, headlines, tables
-from minialex.use.page import HEAD, write_page
 from minialex.use.predict import Predictor, run_settings
 from minialex.use.report import report
 

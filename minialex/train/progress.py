@@ -155,6 +155,17 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
         raise TrainingError(f"{line} lower the learning rate (--lr) and start again")
 
 
+def stopped(run: Any) -> KeyboardInterrupt:
+    """What ends `run`, a Training, that was asked to stop.  A notebook shows its line alone."""
+    how = "the model keeps its weights"
+    if run.saved.folder is not None:
+        how = f"fit goes on from there with run={str(run.saved.folder.path)!r}"
+    error = KeyboardInterrupt(f"stopped after step {run.steps_done():,}; {how}")
+    lines = [f"KeyboardInterrupt: {error}"]
+    vars(error)["_render_traceback_"] = lambda: lines  # which IPython asks for
+    return error
+
+
 class Stop:
     """Whether somebody asked the run to stop."""
 

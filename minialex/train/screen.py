@@ -49,6 +49,9 @@ class Silent:
         """A bar that shows nothing."""
         return Bar()
 
+    def curves(self, history: list[dict[str, float]]) -> None:
+        """Show no curves."""
+
 
 class Screen(Silent):
     """Bars on stderr where that is a terminal, else a line every `interval` updates; and lines."""
@@ -115,11 +118,19 @@ class LogBar(Bar):
     def update(self, n: int, **values: str) -> None:
         self.done, self.updates = self.done + n, self.updates + 1
         self.values = values or self.values
-        if self.values and self.updates % self.screen.interval == 0:
+        if self.is_due():
             rate = (self.done - self.first) / max(1e-9, time.perf_counter() - self.started)
             left = duration((self.images - self.done) / max(1e-9, rate))
             line = f"  {self.name}: {self.done:,}/{self.images:,}  {in_words(self.values)}"
-            self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
+            self.show(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
+
+    def is_due(self) -> bool:
+        """Whether to show something now."""
+        return bool(self.values) and self.updates % self.screen.interval == 0
+
+    def show(self, line: str) -> None:
+        """Print a line about what is done."""
+        self.screen.line(line)
 
 
 def in_words(values: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Prediction: a checkpoint knows its model, classes and preprocessing; you only bring a photo."""
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +20,25 @@ from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, ConfigError, DataError, MinialexError
 from minialex.layers import Layer
 from minialex.losses import log_softmax
+from minialex.page import LARGEST, element, embedded, inlay, table
 from minialex.train.evaluation import images_to_test, log_probabilities
 from minialex.train.model_file import read_model
 from minialex.train.run import RunFolder
 from minialex.xp import Array, to_cpu, to_device
+
+TOP = 5
+
+
+class Prediction(dict[str, Any]):
+    """What `predict` found; a notebook shows the photo beside the TOP best classes."""
+
+    def _repr_html_(self) -> str:
+        best = sorted(self["probabilities"].items(), key=lambda item: -item[1])[:TOP]
+        rows = [(element("bdi", name), f"{p:.1%}") for name, p in best]
+        shown = [table(Path(self["file"]).name, (), rows, "best")]
+        with contextlib.suppress(DataError):  # the photo may have gone
+            shown.insert(0, embedded(open_rgb(self["file"], LARGEST), "", "JPEG"))
+        return inlay(element("div", *shown, class_="answer"))
 
 
 class Predictor:
@@ -142,7 +158,7 @@ class Predictor:
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         answer = {"file": str(path), "class": self.classes[best], "probability": float(p[best])}
-        return {**answer, "probabilities": probabilities}
+        return Prediction(answer, probabilities=probabilities)
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -73,9 +73,19 @@ def pictures(heading: str, cells: Iterable[tuple[Image.Image, str]]) -> Html:
     return section(heading, element("div", *figures, class_="pictures"))
 
 
+def style() -> str:
+    """The styles of all pages."""
+    return files(__package__).joinpath("page.css").read_text("utf-8")
+
+
+def inlay(*inside: Any) -> Html:
+    """A part of somebody else's page, such as a notebook's; our styles hold in there alone."""
+    nested = f".minialex {{ {style().replace(':root', '&')} }}"  # & is .minialex in there
+    return element("div", element("style", Html(nested)), *inside, class_="minialex")
+
+
 def write_page(path: Path, title: str, sections: Iterable[Html]) -> None:
     """Write the file.  Raises CheckpointError where the disk refuses."""
-    style = Html(files(__package__).joinpath("page.css").read_text("utf-8"))
     body = element("main", element("h1", title), *sections)
-    text = element("title", title) + element("style", style) + body + "</html>\n"
+    text = element("title", title) + element("style", Html(style())) + body + "</html>\n"
     write_whole(path, [HEAD, text.encode("utf-8", "backslashreplace")])
