@@ -5,25 +5,24 @@ import math
 from minialex.page import Html, element, inlay, table
 
 MOST_ROWS = 20
-FORMS = {"epoch": "d", "loss": ".4f", "acc": ".1%", "s": ",.0f"}  # by the last word of a name
+FORMS = {"och": "d", "oss": ".4f", "acc": ".1%", "r_s": ",.0f"}  # by the last 3 letters of a name
 
 
 class History(list[dict[str, float]]):
     """A list of a dict per epoch; a notebook shows its curves, and its last rows as a table."""
 
+    def curves(self, *below: Html) -> Html:
+        """Curves of loss and accuracy, side by side where there is room, to show in a notebook."""
+        return inlay(chart("loss", self), chart("accuracy", self), *below)
+
     def _repr_html_(self) -> str | None:
         if not self:
-            return None
-        rows = [[f"{value:{FORMS[key.rpartition('_')[2]]}}" for key, value in row.items()]
-            for row in self[-MOST_ROWS:]]  # fmt: skip
-        caption = f"{len(self):,} epochs" + f", the last {MOST_ROWS}" * (len(self) > MOST_ROWS)
+            return None  # and the notebook shows []
+        some = self[-MOST_ROWS:]
+        rows = [[f"{row[key]:{FORMS[key[-3:]]}}" for key in row] for row in some]
         names = [key.replace("_per_", "/").replace("_", " ") for key in self[-1]]
-        return inlay(charts(self), table(caption, names, rows, "history"))
-
-
-def charts(history: list[dict[str, float]]) -> Html:
-    """The curves of loss and accuracy, side by side where there is room."""
-    return Html("".join(chart(what, history) for what in ("loss", "accuracy")))
+        caption = f"The last {len(some)} of {len(self):,} epochs"
+        return self.curves(table(caption, names, rows, "history"))
 
 
 def chart(what: str, history: list[dict[str, float]]) -> Html:

@@ -1,60 +1,41 @@
-"""What a training run shows in a notebook of Jupyter: a bar, and curves that grow by the epoch."""
+"""What a training run shows in a notebook of Jupyter: bars and lines, and curves above them."""
 
 import importlib
 import sys
-import time
 from typing import Any
 
-from minialex.page import Html, element, inlay
-from minialex.train.history import charts
-from minialex.train.screen import Bar, LogBar, Screen
-
-SELDOM = 0.2  # seconds between two looks of a bar: a browser has more to do
+from minialex.page import element
+from minialex.train.history import History
+from minialex.train.screen import Bar, Screen, TerminalBar
 
 
 class Notebook(Screen):
-    """A bar and curves below the cell, which change where they stand; and lines.
+    """Lines below the cell, and above them the curves and a bar, which change where they stand.
 
-    `ipython` is the module IPython.display.
+    `ipython` is the module IPython.display.  This is also the file that the bar is written to.
     """
+
+    encoding = "utf-8"  # else the bar is one of #
 
     def __init__(self, interval: int, ipython: Any):
         super().__init__(interval)
-        self.ipython, self.shown = ipython, dict[str, Any]()
-
-    def show(self, what: str, page: Html) -> None:
-        """Show a bar or curves, in place of those that are there."""
-        page = self.ipython.HTML(page)
-        if what in self.shown:
-            self.shown[what].update(page)
-        else:
-            self.shown[what] = self.ipython.display(page, display_id=True)
+        self.html = ipython.HTML
+        self.places = [ipython.display(self.html(""), display_id=True) for _ in range(2)]
 
     def bar(self, name: str, images: int, done: int = 0) -> Bar:
         """A bar for `images` images, `done` of which are done already."""
-        return NotebookBar(self, name, images, done)
+        return TerminalBar(name, images, done, self)
+
+    def write(self, text: str) -> None:
+        """Show a bar, in place of the one that is there."""
+        self.places[1].update(self.html(element("pre", text.strip())))
+
+    def flush(self) -> None:
+        """Show what was written, as it is already."""
 
     def curves(self, history: list[dict[str, float]]) -> None:
-        """Show the curves of loss and accuracy up to now."""
-        self.show("curves", inlay(charts(history)))
-
-
-class NotebookBar(LogBar):
-    """The browser's own bar, and beside it what a log file would say."""
-
-    screen: Notebook
-    next = 0.0
-
-    def is_due(self) -> bool:
-        return time.perf_counter() >= self.next
-
-    def show(self, line: str) -> None:
-        bar = element("progress", value=self.done, max=self.images)
-        self.screen.show("bar", element("div", bar, f" {line}"))
-        self.next = time.perf_counter() + SELDOM
-
-    def close(self) -> None:
-        self.screen.show("bar", Html("<div></div>"))
+        """Show the curves up to now, in place of those that are there."""
+        self.places[0].update(self.html(History(history).curves()))
 
 
 def choose_screen(interval: int) -> Screen:

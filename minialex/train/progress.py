@@ -156,13 +156,15 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
 
 
 def stopped(run: Any) -> KeyboardInterrupt:
-    """What ends `run`, a Training, that was asked to stop.  A notebook shows its line alone."""
-    how = "the model keeps its weights"
-    if run.saved.folder is not None:
-        how = f"fit goes on from there with run={str(run.saved.folder.path)!r}"
-    error = KeyboardInterrupt(f"stopped after step {run.steps_done():,}; {how}")
+    """What ends `run`, a Training that was asked to stop; a notebook shows no more than its line.
+
+    (A notebook asks an error for its lines, and else shows all code between it and the cell.)
+    """
+    folder = run.saved.folder
+    what = f"fit goes on from there with run={str(folder.path)!r}" if folder else "nothing is saved"
+    error = KeyboardInterrupt(f"stopped after step {run.steps_done():,}; {what}")
     lines = [f"KeyboardInterrupt: {error}"]
-    vars(error)["_render_traceback_"] = lambda: lines  # which IPython asks for
+    vars(error)["_render_traceback_"] = lambda: lines
     return error
 
 

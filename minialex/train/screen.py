@@ -50,7 +50,7 @@ class Silent:
         return Bar()
 
     def curves(self, history: list[dict[str, float]]) -> None:
-        """Show no curves."""
+        """Show no curves of a history."""
 
 
 class Screen(Silent):
@@ -83,16 +83,16 @@ class Screen(Silent):
 
 
 class TerminalBar(Bar):
-    """A tqdm bar that never wraps, and vanishes when it is closed."""
+    """A tqdm bar that never wraps, and vanishes when it is closed; `file` None is stderr."""
 
-    def __init__(self, name: str, images: int, done: int):
+    def __init__(self, name: str, images: int, done: int, file: Any = None):
         # One less, since some terminals wrap in the last one.
         columns = min(terminal_columns(), COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
         self.name = shorten(name, self.most // 2)
         form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
         self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
-            ncols=columns, miniters=1, bar_format=form)  # fmt: skip
+            ncols=columns, miniters=1, bar_format=form, file=file)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
         first = values and self.tqdm.desc == self.name
@@ -118,19 +118,11 @@ class LogBar(Bar):
     def update(self, n: int, **values: str) -> None:
         self.done, self.updates = self.done + n, self.updates + 1
         self.values = values or self.values
-        if self.is_due():
+        if self.values and self.updates % self.screen.interval == 0:
             rate = (self.done - self.first) / max(1e-9, time.perf_counter() - self.started)
             left = duration((self.images - self.done) / max(1e-9, rate))
             line = f"  {self.name}: {self.done:,}/{self.images:,}  {in_words(self.values)}"
-            self.show(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
-
-    def is_due(self) -> bool:
-        """Whether to show something now."""
-        return bool(self.values) and self.updates % self.screen.interval == 0
-
-    def show(self, line: str) -> None:
-        """Print a line about what is done."""
-        self.screen.line(line)
+            self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
 
 
 def in_words(values: dict[str, str]) -> str:
