@@ -6,7 +6,7 @@
 from minialex.data.cache import ImageCache, keep_decoded
 from minialex.data.colour import ColourShift, colour_statistics
 from minialex.data.compose import Compose
-from minialex.data.drawings.scenes import Drawings
+from minialex.data.drawings import Drawings
 from minialex.data.folder import (
     Dataset, ImageFolder, Photos, Samples, Subset, class_names, split)
 from minialex.data.image import MAX_PIXELS, PhotoError, open_rgb

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from minialex.data.compose import Compose
-from minialex.data.drawings.scenes import Drawings
+from minialex.data.drawings import Drawings
 from minialex.data.folder import ImageFolder, Photos, Samples, Subset
 from minialex.data.image import AnyPath
 from minialex.data.loader import DataLoader

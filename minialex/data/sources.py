@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minialex.data.checks import check, check_whole
-from minialex.data.drawings.scenes import Drawings
+from minialex.data.drawings import Drawings
 from minialex.data.files import has_photos, left_out_line, listing, plain_name
 from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split, without
 from minialex.data.image import AnyPath

@@ -132,6 +132,7 @@ class Config:
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
+    edition: int = 2  # of the drawings, counted up when they change: no run goes on with others
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
         choices=("cpu", "gpu", "auto"))
@@ -221,6 +222,7 @@ def from_settings(settings: Any) -> Config:
         raise TypeError("it is no dictionary")
     if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
         settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
+    settings = {"edition": 1, **settings}  # before version 0.6.0
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():
         kind: Any = types.get(name, object)

@@ -144,15 +144,16 @@ def open_images(config: Config, run: Path | None, screen: Any
 
     `run` is its folder, None for one that has none yet.  Raises DataError for photos that cannot be
     read, unless `config.skip_damaged`, and where those of a run are not what they were;
-    CheckpointError where a run did not note them.
+    CheckpointError where a run did not note them, or is on drawings that are no longer drawn.
     """
     if run is not None and (photos := RunPhotos.read(run)) is not None:
         photos.check(screen, config.skip_damaged)
         if count := len(photos.others()):
             screen.line(f"left out: {count:,} photos that are new since the run began")
         return photos.source(), photos
-    if run is not None and config.data != "drawings" and any(run.glob("*.safetensors")):
-        raise lost(run, "begin a new one from its weights: --weights")
+    drawn, others = config.data == "drawings", config.edition != Config.edition
+    if run is not None and (others if drawn else any(run.glob("*.safetensors"))):
+        raise lost(run, config.data, "begin a new one from its weights: --weights")
     seen, bad = dict[str, Any](), dict[str, str]()
     new: Any = True
     while new:  # with a limit, others take the places of those that cannot be read
@@ -183,7 +184,8 @@ def run_source(
 
     `settings` are those in the run's config.json.  The photos of `part` are compared with those
     that the run had: raises DataError where they have changed, CheckpointError where the run did
-    not note them, ConfigError where nobody knows what it is trained on.
+    not note them or is on drawings of another version, ConfigError where nobody knows what it is
+    trained on.
     """
     photos, own = RunPhotos.read(run), data_of(run, settings)
     is_own = own is not None and (spec is None or os.path.realpath(spec) == os.path.realpath(own))
@@ -194,13 +196,17 @@ def run_source(
     if not (what := spec or own):
         raise ConfigError("it is not known what the network was trained on; say so by --data")
     if is_own and own != "drawings":
-        raise lost(run, "show it others: --data")
+        raise lost(run, what, "show it others: --data")
+    if spec is None and settings.get("edition", 1) != Config.edition:
+        raise lost(run, what, "show it those of today: --data drawings")
     return open_source(what, seed=settings.get("seed", 0), limit=settings.get("limit"))
 
 
-def lost(run: Path, then: str) -> CheckpointError:
-    """The error for a run on photos of which nobody knows any more which ones they were."""
+def lost(run: Path, data: str, then: str) -> CheckpointError:
+    """The error for a run of which nobody has the images any more, or knows which they were."""
     text = "has no photos.json (version 0.3.0 wrote none), so that nobody knows its test photos"
+    if data == "drawings":
+        text = "is on drawings of another version, which this one does not draw"
     return CheckpointError(f"{str(run)!r} {text}; {then}")
 
 

@@ -9,6 +9,7 @@ from device import DEVICE
 from minialex.commands import evaluate, main
 from minialex.commands.evaluate import open_images
 from minialex.errors import CheckpointError, ConfigError, DataError
+from minialex.train.config import Config
 from trained import command, lenet, make_photos, make_run, sees_red
 
 
@@ -45,7 +46,8 @@ def test_which_images_are_looked_at(folder):
     assert len(open_images(other, None, {})[0]) == 20  # unknown to the run
     assert 4 <= len(open_images(other, "train", {})[0]) <= 18
     assert len(open_images(parts, None, settings, run)[0]) == 8
-    drawn = open_images(None, "val", {"data": "drawings", "limit": 10})
+    of_today = {"data": "drawings", "limit": 10, "edition": Config.edition}
+    drawn = open_images(None, "val", of_today)
     assert drawn[1] == "the val images of 'drawings'" and len(drawn[0]) == 10
     for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit
         with refused(ConfigError, "not known what the network was trained on", "--data"):

@@ -45,9 +45,10 @@ def help_of(name):
     return re.search(rf"(?<= ){flag(name)}[ ,].*?\(default: .*?\)(?= (?:--|\w+:))", text)[0]
 
 
-def test_every_field_but_the_measured_colours_is_an_option_of_a_group():
+def test_every_field_but_what_a_run_notes_by_itself_is_an_option_of_a_group():
     assert {field.name for field in dataclasses.fields(Config)} - {*NAMES} == {
         "colours",
+        "edition",
     }
     assert {field.metadata["group"] for field in options()} == set(GROUPS)
 

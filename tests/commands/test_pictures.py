@@ -9,6 +9,7 @@ from minialex.commands.pictures import some_photos, verdict
 from minialex.data import CenterCrop, Compose, Resize, ToArray
 from minialex.errors import CheckpointError, ConfigError
 from minialex.models import AlexNet
+from minialex.train.config import Config
 from minialex.use.predict import Predictor
 from trained import command, lenet, make_photos, make_run, perceptron, read_page
 
@@ -51,7 +52,7 @@ def test_test_images_and_neighbours_come_from_the_data_of_the_run(folder, tmp_pa
 
 @pytest.mark.parametrize("more", [(), ("--limit", 9)])
 def test_pictures_of_a_run_on_drawings(tmp_path, capsys, more):
-    settings = {"data": "drawings", "seed": 0, "limit": 12}
+    settings = {"data": "drawings", "seed": 0, "limit": 12, "edition": Config.edition}
     make_run(tmp_path / "run", lenet(), classes=("cat", "dog"), settings=settings)
     headings, lines = drawn(capsys, tmp_path / "out", tmp_path / "run", *more)
     assert same(headings, ALL) and not lines

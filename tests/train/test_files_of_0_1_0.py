@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote can be read: its weights predict, its runs go on.
+"""What version 0.1.0 wrote can be read: its weights predict, its runs go on, but on drawings.
 
 The files are made here by hand, from what 0.1.0 wrote for a small network after its first epoch.
 """
@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from bad_input import refused
 from device import DEVICE, on_host
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
+from minialex.errors import CheckpointError
 from minialex.models import AlexNet
+from minialex.train.config import Config
+from minialex.train.photos import open_images, run_source
 from minialex.train.run import RunFolder
+from minialex.train.screen import Silent
 from minialex.use.predict import Predictor
 from tiny_run import source, training
 
@@ -122,3 +127,22 @@ def test_a_run_goes_on(run, weights):
     theta = np.concatenate([ours(array).ravel() for array in weights.values()])
     np.testing.assert_array_equal(on_host(again.optimizer.theta), theta)
     assert len(again.train()) == 2
+
+
+def test_a_run_whose_drawings_are_no_longer_drawn_is_not_shown_others(run):
+    _, config = RunFolder.open(run)
+    assert config.edition == 1 < Config.edition
+    with refused(CheckpointError, "is on drawings of another version", "--weights"):
+        open_images(config, run, Silent())
+    settings = RunFolder(run).settings() | {"limit": 4}
+    with refused(CheckpointError, "is on drawings of another version", "--data drawings"):
+        run_source(run, settings)
+    assert len(run_source(run, settings, "drawings").test) == 4
+
+
+def test_a_run_on_the_drawings_of_today_goes_on(run):
+    today = dataclasses.asdict(Config(limit=4))
+    (run / "config.json").write_text(json.dumps(today))
+    _, config = RunFolder.open(run)
+    assert len(open_images(config, run, Silent())[0].train) == 4
+    assert len(run_source(run, today).test) == 4

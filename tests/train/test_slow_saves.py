@@ -10,6 +10,7 @@ from minialex.train.progress import TrainingError
 from tiny_run import training
 
 EPOCHS = 5
+RUN = {"epochs": EPOCHS, "seed": 5}  # epochs 3 and 4 are each better than all before
 
 
 def saved(monkeypatch, seldom):
@@ -37,10 +38,10 @@ def rows(run):
 
 
 def test_first_and_last_epoch_are_saved_and_the_best_is_the_same(tmp_path, monkeypatch):
-    usual = training(tmp_path / "usual", epochs=EPOCHS)
+    usual = training(tmp_path / "usual", **RUN)
     usual.train()
     names = saved(monkeypatch, seldom=True)
-    run = training(tmp_path / "run", epochs=EPOCHS)
+    run = training(tmp_path / "run", **RUN)
     run.train()
     assert names[0] == "last"  # no best weights without it
     assert len(names) <= 5 and "best" in names
@@ -66,7 +67,7 @@ def test_an_average_of_the_weights_stays_beside_the_best_in_memory(tmp_path, mon
 
 @pytest.mark.parametrize("epochs", [2, 3])
 def test_a_stop_saves_the_best_that_was_only_in_memory(tmp_path, monkeypatch, epochs):
-    usual = training(tmp_path / "usual", epochs=EPOCHS)
+    usual = training(tmp_path / "usual", **RUN)
     usual.train()
     names = saved(monkeypatch, seldom=True)
     seen = []
@@ -76,13 +77,13 @@ def test_a_stop_saves_the_best_that_was_only_in_memory(tmp_path, monkeypatch, ep
         if len(seen) == 3 * epochs + 1:  # three steps an epoch
             run.stop.asked = True
 
-    run = training(tmp_path / "run", stop, epochs=EPOCHS)
+    run = training(tmp_path / "run", stop, **RUN)
     with pytest.raises(KeyboardInterrupt):
         run.train()
     assert names[-1] == "last"
     _, header = load_checkpoint(tmp_path / "run" / "last.safetensors")
     assert header["progress"]["epoch"] == epochs
-    again = training(tmp_path / "run", epochs=EPOCHS)
+    again = training(tmp_path / "run", **RUN)
     again.train()
     assert rows(again) == rows(usual) and kept(tmp_path / "run") == kept(tmp_path / "usual")
 
@@ -96,7 +97,7 @@ def test_a_run_that_diverges_keeps_the_best_that_was_only_in_memory(tmp_path, mo
             if len(seen) == 3 * (EPOCHS - 1) + 2:  # in the last epoch
                 run.optimizer.theta[...] = float("nan")
 
-        run = training(folder, diverge, epochs=EPOCHS)
+        run = training(folder, diverge, **RUN)
         with pytest.raises(TrainingError):
             run.train()
         return (folder / "best.safetensors").read_bytes()
