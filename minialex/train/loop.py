@@ -7,7 +7,7 @@ run needs stands beside it, in small objects:
     Meter       reads losses back from the device, now and then               progress.py
     Progress    how far the run has come: what the next step depends on       progress.py
     Saved       the best weights, and all that it takes to resume             saving.py
-    Screen      bars, and a line per epoch; in a notebook also curves         screen.py, notebook.py
+    Screen      bars, and a line per epoch; in a notebook also curves         screen.py, curves.py
     Stop        Ctrl-C                                                        progress.py
 
 All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
@@ -34,11 +34,10 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
+from minialex.train.curves import History, choose_screen
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.frozen import upper_part
-from minialex.train.history import History
 from minialex.train.memory import Chunks
-from minialex.train.notebook import choose_screen
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite, stopped
 from minialex.train.resident import keep_images

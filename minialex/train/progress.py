@@ -160,11 +160,10 @@ def stopped(run: Any) -> KeyboardInterrupt:
 
     (A notebook asks an error for its lines, and else shows all code between it and the cell.)
     """
-    folder = run.saved.folder
-    what = f"fit goes on from there with run={str(folder.path)!r}" if folder else "nothing is saved"
-    error = KeyboardInterrupt(f"stopped after step {run.steps_done():,}; {what}")
-    lines = [f"KeyboardInterrupt: {error}"]
-    vars(error)["_render_traceback_"] = lambda: lines
+    start = repr(str(run.saved.folder.path)) if run.saved.folder else "the model as it is"
+    text = f"stopped after step {run.steps_done():,}; fit, called again, goes on from {start}"
+    error = KeyboardInterrupt(text)
+    vars(error)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {text}"]
     return error
 
 

@@ -1,6 +1,5 @@
 """Prediction: a checkpoint knows its model, classes and preprocessing; you only bring a photo."""
 
-import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -24,9 +23,8 @@ from minialex.page import LARGEST, element, embedded, inlay, table
 from minialex.train.evaluation import images_to_test, log_probabilities
 from minialex.train.model_file import read_model
 from minialex.train.run import RunFolder
+from minialex.use.answers import TOP
 from minialex.xp import Array, to_cpu, to_device
-
-TOP = 5
 
 
 class Prediction(dict[str, Any]):
@@ -34,11 +32,9 @@ class Prediction(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         best = sorted(self["probabilities"].items(), key=lambda item: -item[1])[:TOP]
-        rows = [(element("bdi", name), f"{p:.1%}") for name, p in best]
-        shown = [table(Path(self["file"]).name, (), rows, "best")]
-        with contextlib.suppress(DataError):  # the photo may have gone
-            shown.insert(0, embedded(open_rgb(self["file"], LARGEST), "", "JPEG"))
-        return inlay(element("div", *shown, class_="answer"))
+        rows, path = [(element("bdi", name), f"{p:.1%}") for name, p in best], Path(self["file"])
+        photo = embedded(open_rgb(path, LARGEST), "", "JPEG") if path.exists() else ""
+        return inlay(element("div", photo, table(path.name, (), rows, "best"), class_="answer"))
 
 
 class Predictor:

@@ -15,7 +15,7 @@ from minialex.data import Dataset
 from minialex.data.pixels import decoded_for
 from minialex.errors import CheckpointError, ConfigError
 from minialex.page import Html, element, embedded, section, table
-from minialex.train.history import chart
+from minialex.train.curves import chart
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answer, Answers, headlines
 from minialex.use.explain import grad_cam

@@ -14,7 +14,7 @@ from minialex.data import Compose, ImageFolder, ToArray
 from minialex.errors import ConfigError
 from minialex.layers import Flatten, Linear, Sequential
 from minialex.page import Html, element, embedded, table, write_page
-from minialex.train.history import chart
+from minialex.train.curves import chart
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answers
 from minialex.use.predict import Predictor
