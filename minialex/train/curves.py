@@ -39,7 +39,7 @@ class Notebook(Screen):
 
     def write(self, text: str) -> None:
         """Show a bar, in place of the one that is there."""
-        self.places[1].update(self.html(element("pre", text.strip())))
+        self.places[1].update(self.html(element("pre", text.strip(), style="margin:0 7px")))
 
     def curves(self, history: list[dict[str, float]]) -> None:
         """Show the curves up to now, in place of those that are there."""
