@@ -75,10 +75,13 @@ def pictures(heading: str, cells: Iterable[tuple[Image.Image, str]]) -> Html:
     return section(heading, element("div", *figures, class_="pictures"))
 
 
-def inlay(*inside: Any) -> Html:
-    """A part of somebody else's page, such as a notebook's; our styles hold in there alone."""
+def inlay(*inside: Any) -> str:
+    """A part of somebody else's page, such as a notebook's; our styles hold in there alone.
+
+    It is plain text, since some notebooks send no str of another class.
+    """
     nested = f".minialex {{ {STYLE.replace(':root', '&')} }}"  # & is .minialex in there
-    return element("div", element("style", Html(nested)), *inside, class_="minialex")
+    return str(element("div", element("style", Html(nested)), *inside, class_="minialex"))
 
 
 def write_page(path: Path, title: str, sections: Iterable[Html]) -> None:
