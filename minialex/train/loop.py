@@ -304,10 +304,11 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 
     The rows of the history have "epoch", "train_loss", "train_acc", "val_loss", "val_acc" and
-    "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
-    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt.  Raises ConfigError for
-    arguments that cannot work, CheckpointError where the folder holds another run, or another
-    program writes to it, TrainingError where the loss or the weights are not finite any more.
+    "images_per_s"; a notebook shows them as curves and a table.  Afterwards the model has the
+    weights of its best epoch, and stays on the device.  Ctrl-C finishes the step, saves, and raises
+    KeyboardInterrupt.  Raises ConfigError for arguments that cannot work, CheckpointError where the
+    folder holds another run, or another program writes to it, TrainingError where the loss or the
+    weights are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 
