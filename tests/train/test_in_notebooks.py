@@ -110,7 +110,7 @@ def test_fit_shows_a_bar_and_curves_that_grow(cell, capsys):
     assert [len(set(line.split())) for line in points] == [1, 2, 3]
     shown = [re.sub("<[^>]*>", "", page) for page in bars]
     assert {f"epoch {n}/3" for n in (1, 2, 3)} <= {text[:9] for text in shown}
-    assert any(re.match(r"epoch 1/3  loss \d.*%\|.*\|.*img/s", text) for text in shown)
+    assert any(re.match(r"epoch 1/3  loss \d.*%\|.*\|.*img", text) for text in shown)
     assert any(text.startswith("validation") for text in shown) and shown[-1] == ""
     assert max(map(len, shown)) < 80
     for page in curves[1:] + bars:
