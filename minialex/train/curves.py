@@ -7,7 +7,7 @@ from typing import Any
 from minialex.page import Html, element, inlay, table
 from minialex.train.screen import Bar, Screen, TerminalBar
 
-FORMS = {"och": "d", "oss": ".4f", "acc": ".1%", "r_s": ",.0f"}  # by the end of a column's name
+FORMS = {"epoch": "d", "loss": ".4f", "acc": ".1%", "s": ",.0f"}  # by a column's last word
 
 
 class History(list[dict[str, float]]):
@@ -15,7 +15,7 @@ class History(list[dict[str, float]]):
 
     def _repr_html_(self) -> str:
         some = self[-20:]
-        rows = [[f"{row[key]:{FORMS[key[-3:]]}}" for key in row] for row in some]
+        rows = [[f"{row[key]:{FORMS[key.rpartition('_')[2]]}}" for key in row] for row in some]
         below = table(f"The last {len(some)} epochs", next(iter(some), ()), rows, "history")
         return inlay(chart("loss", self), chart("accuracy", self), below)
 
