@@ -169,11 +169,9 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
     epoch = f"(weights of epoch {progress.best_epoch()})"
     say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
-        accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
-        say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
+        say("by ten crops: accuracy {ten_crop_acc:.1%}, loss {ten_crop_loss:.4f}".format(**scores))
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
-    page = command_line("evaluate", folder.path, "--report", folder.path / "report.html")
-    say(f"a page about it: {page}")
+    say(f"what it confuses: {command_line('evaluate', folder.path)}")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
