@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from minialex.commands.main import command_line
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
 from minialex.data.sources import find_parts
@@ -118,5 +119,7 @@ def main(options: argparse.Namespace) -> int:
         numbers = {name.replace(" ", "_"): one.summary() for name, one in found.items()}
         print(json.dumps({"images": what, "checkpoint": str(predictor.path), **numbers}, indent=2))
     else:
-        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
+        page = command_line("evaluate", options.checkpoint, "--report", "report.html")
+        about = f"\na page about it: {options.report or page}"
+        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last), about]))
     return 0

@@ -26,22 +26,16 @@ from minialex.fast.threads import cpu_count, limit_threads
 from minialex.files import locked, read_json, reason
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train import config as settings
+from minialex.train import setup
 from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
 from minialex.train.loop import Training
 from minialex.train.photos import note_damaged, open_images
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
-from minialex.train.setup import (
-    final_scores,
-    fit_options,
-    make_loaders,
-    make_model,
-    measure_colours,
-)
-from minialex.train.weights import torchvision_file, torchvision_options
+from minialex.train.weights import NEEDS, torchvision_file, torchvision_options
 from minialex.use.pictures import plot_curves
-from minialex.use.predict import find_checkpoint
+from minialex.use.predict import find_checkpoint, run_settings
 
 say = Screen().line
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
@@ -92,7 +86,11 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
         configure(given)  # what cannot work is to be said before a long download
         given["weights"] = str(torchvision_file(report=say).absolute())
     elif "weights" in given:
-        given["weights"] = str(find_checkpoint(given["weights"]).absolute())
+        path = find_checkpoint(given["weights"]).absolute()
+        if "variant" in run_settings(path):  # then it is of a run of this command
+            own = vars(RunFolder.open(path.parent)[1])
+            given = {**{name: own[name] for name in (*NEEDS, "image_size")}, **given}
+        given["weights"] = str(path)
     config = configure(given)
     names = free_paths(config) if out is None else iter([out])
     folder = RunFolder(next(names), True, names)
@@ -121,14 +119,13 @@ def train(config: Config, folder: RunFolder) -> int:
     source, photos = open_images(config, None if folder.new else folder.path, screen)
     for line in (source.description, *source.messages):
         say(line)
-    model = make_model(config, len(source.classes))
-    optimizer = make_optimizer(
-        config.optimizer, model, config.lr, config.weight_decay, config.freeze
-    )
-    config = measure_colours(config, source.train, model.image_size)
-    loader, val, test = make_loaders(config, source, model)
+    model = setup.make_model(config, len(source.classes))
+    how = config.lr, config.weight_decay, config.freeze
+    optimizer = make_optimizer(config.optimizer, model, *how)
+    config = setup.measure_colours(config, source.train, model.image_size)
+    loader, val, test = setup.make_loaders(config, source, model)
     training = Training(model, loader, optimizer, val=val, run=folder, screen=screen,
-        settings=dataclasses.asdict(config), **fit_options(config))  # fmt: skip
+        settings=dataclasses.asdict(config), **setup.fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
     with locked(folder.path):
         if photos is not None:
@@ -164,7 +161,7 @@ def prepare_machine(config: Config) -> None:
 def finish(config: Config, folder: RunFolder, training: Training, test: DataLoader, screen: Screen
 ) -> None:  # fmt: skip
     """Test the best weights once, write result.json, and say what came out."""
-    progress, scores = training.progress, final_scores(config, training.model, test, screen)
+    progress, scores = training.progress, setup.final_scores(config, training.model, test, screen)
     speed = len(training.loader.dataset) * len(progress.history) / progress.seconds
     folder.write_result({
         **scores, "seconds": progress.seconds, "images_per_s": speed,
@@ -172,11 +169,9 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
     epoch = f"(weights of epoch {progress.best_epoch()})"
     say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
-        accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
-        say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
+        say("by ten crops: accuracy {ten_crop_acc:.1%}, loss {ten_crop_loss:.4f}".format(**scores))
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
-    page = command_line("evaluate", folder.path, "--report", folder.path / "report.html")
-    say(f"a page about it: {page}")
+    say(f"what it confuses: {command_line('evaluate', folder.path)}")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
