@@ -16,16 +16,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from minialex.commands.main import command_line
 from minialex.commands.predict import checkpoint_parser, screen
 from minialex.data import Dataset
 from minialex.data.sources import find_parts
 from minialex.errors import ConfigError
 from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
+from minialex.page import HEAD, write_page
 from minialex.train.photos import data_of, run_source
 from minialex.train.screen import shorten
 from minialex.use.answers import WIDTH, Answers, as_csv, headlines, tables
-from minialex.use.page import HEAD, write_page
 from minialex.use.predict import Predictor, run_settings
 from minialex.use.report import report
 
@@ -118,5 +119,7 @@ def main(options: argparse.Namespace) -> int:
         numbers = {name.replace(" ", "_"): one.summary() for name, one in found.items()}
         print(json.dumps({"images": what, "checkpoint": str(predictor.path), **numbers}, indent=2))
     else:
-        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last)]))
+        page = command_line("evaluate", options.checkpoint, "--report", "report.html")
+        about = f"\na page about it: {options.report or page}"
+        print("\n".join([shorten(what, WIDTH), *headlines(found), *tables(last), about]))
     return 0

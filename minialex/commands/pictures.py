@@ -34,9 +34,9 @@ from minialex.errors import ConfigError, DataError
 from minialex.gpu.devices import choose_device
 from minialex.layers import Conv2d
 from minialex.models import AlexNet
+from minialex.page import pictures, write_page
 from minialex.train.photos import run_source
 from minialex.use.explain import Trace, grad_cam, last_hidden, nearest, saliency
-from minialex.use.page import pictures, write_page
 from minialex.use.pictures import different, filter_pictures, heat, overlay
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device

@@ -33,9 +33,9 @@ from minialex.train.photos import note_damaged, open_images
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
-from minialex.train.weights import torchvision_file, torchvision_options
+from minialex.train.weights import NEEDS, torchvision_file, torchvision_options
 from minialex.use.pictures import plot_curves
-from minialex.use.predict import find_checkpoint
+from minialex.use.predict import find_checkpoint, run_settings
 
 say = Screen().line
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
@@ -86,7 +86,11 @@ def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
         configure(given)  # what cannot work is to be said before a long download
         given["weights"] = str(torchvision_file(report=say).absolute())
     elif "weights" in given:
-        given["weights"] = str(find_checkpoint(given["weights"]).absolute())
+        path = find_checkpoint(given["weights"]).absolute()
+        if "variant" in run_settings(path):  # then it is of a run of this command
+            own = vars(RunFolder.open(path.parent)[1])
+            given = {**{name: own[name] for name in (*NEEDS, "image_size")}, **given}
+        given["weights"] = str(path)
     config = configure(given)
     names = free_paths(config) if out is None else iter([out])
     folder = RunFolder(next(names), True, names)
@@ -165,11 +169,9 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
     epoch = f"(weights of epoch {progress.best_epoch()})"
     say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
-        accuracy, loss = scores["ten_crop_acc"], scores["ten_crop_loss"]
-        say(f"with ten crops: accuracy {accuracy:.1%}, loss {loss:.4f}")
+        say("by ten crops: accuracy {ten_crop_acc:.1%}, loss {ten_crop_loss:.4f}".format(**scores))
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
-    page = command_line("evaluate", folder.path, "--report", folder.path / "report.html")
-    say(f"a page about it: {page}")
+    say(f"what it confuses: {command_line('evaluate', folder.path)}")
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -133,4 +133,4 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: AnyPath,
         return f"decoded images are not kept: {error.strerror}"
     for loader, cache, (_, rest) in zip(loaders, caches, parts, strict=True):
         loader.read_from(cache, rest)
-    return f"decoded images are kept: {need / 1e9:.1f} GB on the disk while the run lasts"
+    return f"decoded images are kept: {need / 1e6:,.0f} MB on the disk while the run lasts"

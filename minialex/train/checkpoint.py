@@ -124,7 +124,7 @@ def load_checkpoint(path: str | os.PathLike[str], ours: bool = True
     one.  Raises CheckpointError where the file is missing, damaged, cut short, or not one of
     minialex's.
     """
-    name, advice = repr(str(path)), "give a .safetensors file written by training"
+    name, advice = repr(str(path)), "give a run, or a file of its weights"
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
         raise CheckpointError(f"checkpoint {name} is no regular file; {advice}")
     try:

@@ -93,9 +93,9 @@ class Config:
     pooling: str = option("max", "network",
         "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS)
     weights: str | None = option(None, "network",
-        "begin with the weights of a run, or in a .safetensors or .pth file, of the same network;"
-        " its last layer may have other classes. torchvision: those of its AlexNet, trained on"
-        " ImageNet, which are downloaded once (244 MB)",
+        "begin with the weights of a run, whose network is then the default; or in a .safetensors"
+        " or .pth file, of the same network. The last layer may have other classes. torchvision:"
+        " those of its AlexNet, trained on ImageNet, which are downloaded once (244 MB)",
         shown="drawn by --init", metavar="FILE")
     freeze: str | None = option(None, "network",
         "parameters that keep the values they begin with: names, where * stands for anything, with"
@@ -127,7 +127,7 @@ class Config:
     crop_scale: float = option(0.35, "augmentation",
         "the smallest part of a photo's area that --augment full crops", up_to(1))
     colour_shift: float = option(0.0, "augmentation",
-        "strength of the paper's random colours, 0.1 there", FINITE)
+        "strength of the paper's random colours, 0.1 there; 0 with --augment none", FINITE)
     normalize: str = option("imagenet", "augmentation",
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
@@ -197,6 +197,8 @@ def configure(given: dict[str, Any]) -> Config:
     sgd = settings.get("optimizer") == "sgd"
     if "lr" not in given and sgd != (recipe.get("optimizer") == "sgd"):
         settings["lr"] = 0.01 if sgd else 1e-4  # a recipe's rate only suits its own optimizer
+    if settings.get("augment") == "none":  # then photos stay the same, unless told otherwise
+        settings["colour_shift"] = given.get("colour_shift", 0.0)
     return Config(**settings)
 
 

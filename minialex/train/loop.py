@@ -7,7 +7,7 @@ run needs stands beside it, in small objects:
     Meter       reads losses back from the device, now and then               progress.py
     Progress    how far the run has come: what the next step depends on       progress.py
     Saved       the best weights, and all that it takes to resume             saving.py
-    Screen      bars, and a line per epoch                                    screen.py
+    Screen      bars, and a line per epoch; in a notebook also curves         screen.py, curves.py
     Stop        Ctrl-C                                                        progress.py
 
 All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
@@ -34,15 +34,16 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
+from minialex.train.curves import History, choose_screen
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.frozen import upper_part
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
-from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite
+from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite, stopped
 from minialex.train.resident import keep_images
 from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
-from minialex.train.screen import Screen, epoch_line
+from minialex.train.screen import epoch_line
 from minialex.xp import Array
 
 
@@ -85,9 +86,9 @@ class Training:
                     self.epoch()
                     self.end_epoch()
                     if self.stop.asked:  # since the last step
-                        raise KeyboardInterrupt
+                        raise stopped(self)
             self.saved.finish()
-        return self.progress.history
+        return History(self.history)
 
     def epoch(self) -> None:
         """The rest of this epoch: the batches that it has not seen yet."""
@@ -108,7 +109,7 @@ class Training:
 
     def __post_init__(self) -> None:
         check_arguments(self)
-        self.screen = Screen(self.log_interval) if self.screen is None else self.screen
+        self.screen = self.screen or choose_screen(self.log_interval)
         self.stop, self.progress = Stop(), Progress()
         classes = getattr(self.loader.dataset, "classes", None)
         self.classes = None if classes is None else list(map(str, classes))
@@ -236,7 +237,7 @@ class Training:
                 if self.stop.asked:
                     self.meter.read_back(progress)
                     self.saved.last()
-                    raise KeyboardInterrupt
+                    raise stopped(self)
             self.meter.read_back(progress)
 
     def read_back(self, batch: int) -> dict[str, str]:
@@ -271,6 +272,7 @@ class Training:
             self.saved.last()
         self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
+        self.screen.curves(self.history)
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":
             self.screen.line(f"  lr {self.learning_rate():g} from now on: no new best for a while")
@@ -302,10 +304,11 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 
     The rows of the history have "epoch", "train_loss", "train_acc", "val_loss", "val_acc" and
-    "images_per_s".  Afterwards the model has the weights of its best epoch, and stays on the
-    device.  Ctrl-C finishes the step, saves, and raises KeyboardInterrupt.  Raises ConfigError for
-    arguments that cannot work, CheckpointError where the folder holds another run, or another
-    program writes to it, TrainingError where the loss or the weights are not finite any more.
+    "images_per_s"; a notebook shows them as curves and a table.  Afterwards the model has the
+    weights of its best epoch, and stays on the device.  Ctrl-C finishes the step, saves, and raises
+    KeyboardInterrupt.  Raises ConfigError for arguments that cannot work, CheckpointError where the
+    folder holds another run, or another program writes to it, TrainingError where the loss or the
+    weights are not finite any more.
     """
     return Training(model, loader, optimizer, **options).train()
 

@@ -155,6 +155,18 @@ def check_finite(value: float, name: str, progress: Progress) -> None:
         raise TrainingError(f"{line} lower the learning rate (--lr) and start again")
 
 
+def stopped(run: Any) -> KeyboardInterrupt:
+    """What ends `run`, a Training that was asked to stop; a notebook shows no more than its line.
+
+    (A notebook asks an error for its lines, and else shows all code between it and the cell.)
+    """
+    start = repr(str(run.saved.folder.path)) if run.saved.folder else "the model as it is"
+    text = f"stopped after step {run.steps_done():,}; fit, called again, goes on from {start}"
+    error = KeyboardInterrupt(text)
+    vars(error)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {text}"]
+    return error
+
+
 class Stop:
     """Whether somebody asked the run to stop."""
 

@@ -49,6 +49,9 @@ class Silent:
         """A bar that shows nothing."""
         return Bar()
 
+    def curves(self, history: list[dict[str, float]]) -> None:
+        """Show no curves of a history."""
+
 
 class Screen(Silent):
     """Bars on stderr where that is a terminal, else a line every `interval` updates; and lines."""
@@ -80,16 +83,16 @@ class Screen(Silent):
 
 
 class TerminalBar(Bar):
-    """A tqdm bar that never wraps, and vanishes when it is closed."""
+    """A tqdm bar that never wraps, and vanishes when it is closed; `file` None is stderr."""
 
-    def __init__(self, name: str, images: int, done: int):
+    def __init__(self, name: str, images: int, done: int, file: Any = None):
         # One less, since some terminals wrap in the last one.
         columns = min(terminal_columns(), COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
         self.name = shorten(name, self.most // 2)
         form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
         self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
-            ncols=columns, miniters=1, bar_format=form)  # fmt: skip
+            ncols=columns, miniters=1, bar_format=form, file=file)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
         first = values and self.tqdm.desc == self.name

@@ -19,10 +19,22 @@ from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, ConfigError, DataError, MinialexError
 from minialex.layers import Layer
 from minialex.losses import log_softmax
+from minialex.page import LARGEST, element, embedded, inlay, table
 from minialex.train.evaluation import images_to_test, log_probabilities
 from minialex.train.model_file import read_model
 from minialex.train.run import RunFolder
+from minialex.use.answers import TOP
 from minialex.xp import Array, to_cpu, to_device
+
+
+class Prediction(dict[str, Any]):
+    """What `predict` found; a notebook shows the photo beside the TOP best classes."""
+
+    def _repr_html_(self) -> str:
+        best = sorted(self["probabilities"].items(), key=lambda item: -item[1])[:TOP]
+        rows, path = [(element("bdi", name), f"{p:.1%}") for name, p in best], Path(self["file"])
+        photo = embedded(open_rgb(path, LARGEST), "", "JPEG") if path.exists() else ""
+        return inlay(element("div", photo, table(path.name, (), rows, "best"), class_="answer"))
 
 
 class Predictor:
@@ -142,7 +154,7 @@ class Predictor:
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}
         answer = {"file": str(path), "class": self.classes[best], "probability": float(p[best])}
-        return {**answer, "probabilities": probabilities}
+        return Prediction(answer, probabilities=probabilities)
 
 
 def find_checkpoint(path: str | Path) -> Path:

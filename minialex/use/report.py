@@ -6,7 +6,6 @@ large page.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import numpy as np
 from minialex.data import Dataset
 from minialex.data.pixels import decoded_for
 from minialex.errors import CheckpointError, ConfigError
+from minialex.page import Html, element, embedded, section, table
+from minialex.train.curves import chart
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answer, Answers, headlines
 from minialex.use.explain import grad_cam
-from minialex.use.page import Html, element, embedded, section, table
 from minialex.use.pictures import overlay
 from minialex.use.predict import Predictor, run_settings
 
@@ -50,29 +50,6 @@ def report(predictor: Predictor, dataset: Dataset, found: dict[str, Answers], wh
     rows = [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for key, value in settings.items()]  # fmt: skip
     yield section("Settings", table(f"as in the folder of {checkpoint}", (), rows, "settings"))
-
-
-def chart(what: str, history: list[dict[str, float]]) -> Html:
-    """The curves of "loss" or "accuracy", of training and validation, as SVG.
-
-    Its axes begin with 0 and end with the last epoch, and with the largest loss or 100 %.
-    """
-    kind, form = what[:4].replace("accu", "acc"), ".4f" if what == "loss" else ".1%"
-    lines = dict[str, list[tuple[float, float]]]()
-    for part, key in (("training", f"train_{kind}"), ("validation", f"val_{kind}")):
-        points = [(row["epoch"], row.get(key, math.nan)) for row in history]
-        lines[part] = [point for point in points if math.isfinite(point[1])]
-    most = max((y for line in lines.values() for _, y in line), default=1) if kind == "loss" else 1
-    top = element("span", f"{what} {most:{form}}", class_="top")
-    drawn, texts = [], [element("span", f"epoch {len(history):,}:")]
-    for part, line in lines.items():
-        # The last point, twice, is a dot where it is the only one.
-        places = " ".join(f"{x:g},{most - y:g}" for x, y in line + line[-1:])
-        drawn.append(element("polyline", points=places, class_=part))
-        texts += [element("span", f"{part} {y:{form}}", class_=part) for _, y in line[-1:]]
-    box = {"viewBox": f"0 0 {len(history)} {most:g}", "preserveAspectRatio": "none"}
-    picture = element("svg", *drawn, **box, role="img", aria_label=f"{what} by epoch")
-    return element("figure", top, picture, element("figcaption", *texts), class_="chart")
 
 
 def by_class(answers: Answers) -> Html:

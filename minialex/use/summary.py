@@ -22,6 +22,12 @@ HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB", 
 LEFT = {"name", "layer", "output shape", "form"}  # the columns of text
 
 
+class Table(str):
+    """Text that shows itself as it is, where Python or a notebook shows a value."""
+
+    __repr__ = str.__str__
+
+
 def multiply_adds(layer: Layer, shape: Shape) -> int:
     """Multiply-adds of `layer.forward` for one image of `shape` (products of its weights only)."""
     if not isinstance(layer, Conv2d | Linear):
@@ -85,4 +91,4 @@ def summary(model: Layer, shape: Shape) -> str:
     each = show_bytes(step_bytes(model, shape, 1) - fixed)
     step = f"{show_bytes(fixed)} + {each} per image (1 MB = 10^6 bytes)"
     peak = f"peak of an accelerated training step with Adam: {step}"
-    return "\n".join([table[0], rule, *table[1:-1], rule, table[-1], note, peak])
+    return Table("\n".join([table[0], rule, *table[1:-1], rule, table[-1], note, peak]))

@@ -23,8 +23,8 @@ def run(name, **environment):
     return done.stdout
 
 
-def test_there_are_three():
-    assert [path.stem for path in NOTEBOOKS] == ["convolution", "filters", "learning"]
+def test_there_are_four():
+    assert [path.stem for path in NOTEBOOKS] == ["convolution", "filters", "learning", "photos"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -54,3 +54,13 @@ def test_the_filters_change_while_the_network_learns():
     out = run("filters", STEPS="12")
     moved = re.search(r"the filters moved by (\d+)% of their size", out)
     assert int(moved[1]) >= 1
+
+
+def test_the_photos_are_told_apart_and_the_mistakes_are_shown():
+    out = run("photos")
+    assert "1000 photos to learn from, 200 to try: cat, dog" in out
+    loss, right, wrong, count = re.search(
+        r"loss ([\d.]+), ([\d.]+)% right, (\d+) mistakes of (\d+)", out
+    ).groups()
+    assert float(loss) < 0.5 and float(right) > 80
+    assert int(wrong) == round(200 - 2 * float(right)) and count == "200"

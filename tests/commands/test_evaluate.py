@@ -32,8 +32,11 @@ def test_the_test_images_of_the_run(folder, capsys):
     assert lines[1].startswith("loss 0.") and lines[1].endswith("accuracy 100.0%  (7 of 7)")
     assert lines[4].split() == ["all", "7", "7", "100.0%", "64.6%", "to", "100.0%"]
     assert lines[5].split()[:4] == ["blue", "5", "5", "100.0%"]
-    assert [line.split() for line in lines[-2:]] == [["blue", "5", "0"], ["red", "0", "2"]]
-    assert max(map(len, lines)) <= 80
+    assert [line.split() for line in lines[-4:-1]] == [["blue", "5", "0"], ["red", "0", "2"], []]
+    run = str(folder / "run")
+    assert lines[-1].startswith("a page about it: ")
+    assert lines[-1].endswith(f"minialex evaluate {run} --report report.html")
+    assert max(map(len, lines[:-1])) <= 80
     assert snapshot(folder) == before
 
 

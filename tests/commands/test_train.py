@@ -76,11 +76,14 @@ def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert lines[3] == "run folder: runs/drawings-ungrouped-1"
     assert lines[-3].startswith("test accuracy ") and "(weights of epoch" in lines[-3]
     assert lines[-2].startswith("trained in ") and "images/s" in lines[-2]
-    page, said = "runs/drawings-ungrouped-1/report.html", lines[-1].partition("evaluate ")[2]
-    assert said == f"runs/drawings-ungrouped-1 --report {page}"
-    assert program.main(["evaluate", *said.split(), "--device", DEVICE]) == 0
-    assert "Grad-CAM" in Path(page).read_text()
-    Path(page).unlink()
+    assert lines[-1].startswith("what it confuses: ") and len(lines[-1]) <= 80
+    assert lines[-1].endswith("minialex evaluate runs/drawings-ungrouped-1")
+    for _ in range(2):  # each says the next one
+        advice = lines[-1].partition("minialex evaluate ")[2].split()
+        assert program.main(["evaluate", *advice, "--device", DEVICE]) == 0
+        lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "a page about it: report.html"
+    assert "Grad-CAM" in Path("report.html").read_text()
     folder = Path("runs/drawings-ungrouped-1")
     assert {path.name for path in folder.iterdir()} == {
         "best.safetensors", "config.json", "history.csv", "result.json",

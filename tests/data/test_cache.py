@@ -163,7 +163,7 @@ def test_the_room_is_announced(tmp_path, loaders):
     )
     assert 0.5 < sum(map(cache.cache_bytes, datasets)) / exact < 2
     told = keep_decoded(loaders, tmp_path)
-    assert told == "decoded images are kept: 0.0 GB on the disk while the run lasts"
+    assert told == "decoded images are kept: 0 MB on the disk while the run lasts"
     assert all(isinstance(loader.dataset, ImageCache) for loader in loaders)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import minialex as mx
 from minialex.attach import accelerate
+from minialex.layers import AdaptiveAvgPool2d
 from minialex.models import AlexNet
 from minialex.train.checkpoint import state_dict
 from minialex.train.model_file import read_model
@@ -52,8 +53,13 @@ def relative(a, b):
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def images(N=2):
-    return np.random.default_rng(0).standard_normal((N, 224, 224, 3), dtype=np.float32)
+def images(N=2, side=224):
+    return np.random.default_rng(0).standard_normal((N, side, side, 3), dtype=np.float32)
+
+
+def of_any_size(model):
+    """As in docs/own.md: the same layers, and between them what torchvision has there."""
+    return mx.Sequential(model.features, AdaptiveAvgPool2d(6), mx.Flatten(), model.classifier)
 
 
 def answers(model, x):
@@ -67,9 +73,12 @@ def test_the_logits_are_pytorchs(theirs, path, form):
     mx.load(path, into=model)
     form(model).eval()
     assert relative(model(images()), answers(theirs, images())) < 1e-5
+    x = images(side=256)
+    assert relative(form(of_any_size(model)).eval()(x), answers(theirs, x)) < 1e-5
 
 
-def test_it_trains_on_above_frozen_layers_as_in_pytorch_and_goes_back(path, tmp_path):
+@pytest.mark.parametrize("freeze, side", [("features.*", 224), ((), 256)])
+def test_it_trains_on_as_in_pytorch_and_goes_back(path, tmp_path, freeze, side):
     model = AlexNet(5, "owt", dropout=0)
     lines = []
     read_model(path, model, lines.append)
@@ -77,13 +86,14 @@ def test_it_trains_on_above_frozen_layers_as_in_pytorch_and_goes_back(path, tmp_
     mx.save(tmp_path / "start.pth", model)
     twin = Torchvisions(5).eval()  # without dropout
     twin.load_state_dict(torch.load(tmp_path / "start.pth", weights_only=True), strict=True)
-    twin.features.requires_grad_(False)
+    twin.features.requires_grad_(not freeze)
     theirs = torch.optim.SGD(
         [p for p in twin.parameters() if p.requires_grad], lr=1e-3, momentum=0.9
     )
-    pairs = [(x, k % 5) for k, x in enumerate(images(6))]
-    optimizer = mx.SGD(model, lr=1e-3, freeze="features.*")
-    mx.fit(model, mx.DataLoader(pairs, 3), optimizer, epochs=2, device="cpu")
+    pairs = [(x, k % 5) for k, x in enumerate(images(6, side))]
+    net = model if side == 224 else of_any_size(model)
+    optimizer = mx.SGD(net, lr=1e-3, freeze=freeze)
+    mx.fit(net, mx.DataLoader(pairs, 3), optimizer, epochs=2, device="cpu")
     for k in (0, 3) * 2:
         x = torch.from_numpy(
             np.stack([x for x, _ in pairs[k : k + 3]]).transpose(0, 3, 1, 2).copy()
@@ -96,10 +106,11 @@ def test_it_trains_on_above_frozen_layers_as_in_pytorch_and_goes_back(path, tmp_
     found = torch.load(tmp_path / "trained.pth", weights_only=True)
     for name, tensor in twin.state_dict().items():
         assert relative(found[name].numpy(), tensor.numpy()) < 1e-4, name
-    assert torch.equal(found["features.0.weight"], twin.features[0].weight)
+    if freeze:
+        assert torch.equal(found["features.0.weight"], twin.features[0].weight)
     twin.load_state_dict(found, strict=True)
-    accelerate(model).eval()
-    assert relative(model(images()), answers(twin, images())) < 1e-5
+    accelerate(net).eval()
+    assert relative(net(images(side=side)), answers(twin, images(side=side))) < 1e-5
 
 
 def test_rates_by_name_are_pytorchs_parameter_groups(tmp_path):

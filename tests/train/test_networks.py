@@ -124,7 +124,7 @@ def test_ctrl_c_ends_after_a_checkpoint_and_the_run_goes_on(name, number, whole,
     process.send_signal(number)
     written, errors = process.communicate()
     assert process.returncode == -signal.SIGINT
-    assert errors.splitlines()[-1] == b"KeyboardInterrupt"
+    assert errors.splitlines()[-1].startswith(b"KeyboardInterrupt: stopped after step ")
     progress = load_checkpoint(folder / "last.safetensors")[1]["progress"]
     steps = 3 * progress["epoch"] + progress["batch"]
     assert steps == 5 + written.count(b".") < 15 and b"E" not in written

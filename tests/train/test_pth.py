@@ -1,9 +1,11 @@
 """PyTorch's .pth files without PyTorch: what is written is read, and what is hostile is refused."""
 
+import contextlib
 import io
 import os
 import pickle
 import pickletools
+import resource
 import struct
 import tracemalloc
 import zipfile
@@ -96,6 +98,19 @@ def listed(parts):
         for k in range(parts):
             made.writestr(zipfile.ZipInfo(f"x/{k:060}"), b"")
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def at_most(size):
+    """Within the block, the system gives this process no more than `size` bytes beyond its own."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 TWICE = io.BytesIO(archive())
@@ -211,14 +226,14 @@ def test_a_hostile_file_is_refused_in_one_line_and_nothing_runs(what, tmp_path, 
     monkeypatch.chdir(tmp_path)
     body, words = HOSTILE[what]
     (tmp_path / "x.pth").write_bytes(body)
-    tracemalloc.start()
-    try:
-        with refused(CheckpointError, "'x.pth' is damaged or no checkpoint", words):
-            load_checkpoint("x.pth", ours=False)
-        assert tracemalloc.get_traced_memory()[1] < MOST
-    finally:
-        tracemalloc.stop()
+    with at_most(MOST), refused(CheckpointError, "'x.pth' is damaged or no checkpoint", words):
+        load_checkpoint("x.pth", ours=False)
     assert os.listdir() == ["x.pth"]
+
+
+def test_the_limit_of_these_tests_holds():
+    with pytest.raises(MemoryError), at_most(MOST):
+        bytearray(2 * MOST)
 
 
 def test_what_was_written_is_read(tmp_path):

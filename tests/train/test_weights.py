@@ -14,6 +14,7 @@ from minialex.commands import train as command
 from minialex.errors import CheckpointError, ConfigError, DataError
 from minialex.models import AlexNet
 from minialex.train.checkpoint import state_dict
+from minialex.train.config import configure
 from minialex.train.model_file import read_model
 from minialex.train.torch_file import pth_bytes
 from minialex.train.weights import torchvision_file, torchvision_options
@@ -71,6 +72,41 @@ def test_a_run_begins_with_a_pth_says_so_and_freezes(tmp_path):
         same = array.shape == state_dict(theirs)[name].shape
         same = same and np.array_equal(array, state_dict(theirs)[name])
         assert same == name.startswith("features."), name
+
+
+def started(*given):
+    return command.start(command.parser().parse_args([*given]))[0]
+
+
+@pytest.mark.parametrize("file", ["", "best.safetensors"])
+def test_the_network_of_a_run_is_the_default_of_one_that_begins_with_its_weights(tmp_path, file):
+    base = {"width": 1 / 16, "image_size": 67, "activation": "tanh", "normalize": "mean"}
+    tiny_run.training(tmp_path / "base", variant="ungrouped", dropout=0.1, **base).train()
+    weights, out = f"--weights={tmp_path / 'base' / file}", f"--out={tmp_path / 'new'}"
+    config = started(weights, out, "--data=photos")
+    assert {name: getattr(config, name) for name in base} == base
+    assert (config.variant, config.dropout) == ("ungrouped", 0.5)  # not owt, as else for photos
+    config = started(weights, out, "--variant=owt", "--width=0.5")
+    assert (config.variant, config.width, config.image_size) == ("owt", 0.5, 67)
+
+
+def test_beside_weights_from_elsewhere_and_of_fit_there_is_no_network_to_take(tmp_path):
+    mx.save(tmp_path / "x.pth", alexnet(2))
+    weights, out = f"--weights={tmp_path / 'x.pth'}", f"--out={tmp_path / 'new'}"
+    assert started(weights, out).width == 1
+    (tmp_path / "config.json").write_text('{"fit": {}}')
+    assert started(weights, out).width == 1
+    (tmp_path / "config.json").write_text('{"variant": "owt", "width": "1"}')
+    with refused(CheckpointError, "config.json", "width is '1'"):
+        started(weights, out)
+
+
+@pytest.mark.parametrize("recipe, usual", [("modern", 0.1), ("paper", 0.1), ("drawings", 0)])
+def test_without_augmentation_colours_stay_too_unless_told_otherwise(recipe, usual):
+    assert configure({"recipe": recipe}).colour_shift == usual
+    assert configure({"recipe": recipe, "augment": "none"}).colour_shift == 0
+    told = {"recipe": recipe, "augment": "none", "colour_shift": 0.2}
+    assert configure(told).colour_shift == 0.2
 
 
 # --------------------------------------------------------------------------------- torchvision

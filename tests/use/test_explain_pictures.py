@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from minialex.use.page import pictures, write_page
+from minialex.page import pictures, write_page
 from minialex.use.pictures import different, heat, overlay
 from trained import read_page
 

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import minialex.use.page
+import minialex.page
 from bad_input import refused, snapshot
 from device import DEVICE
 from minialex.data import Compose, ImageFolder, ToArray
 from minialex.errors import ConfigError
 from minialex.layers import Flatten, Linear, Sequential
+from minialex.page import Html, element, embedded, table, write_page
+from minialex.train.curves import chart
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answers
-from minialex.use.page import Html, element, embedded, table, write_page
 from minialex.use.predict import Predictor
-from minialex.use.report import chart, confusions
+from minialex.use.report import confusions
 from trained import Page, command, lenet, make_photos, make_run, perceptron, sees_red
 
 HOSTILE = ("<script>alert(1)<", "a\"b' onload='x", "&lt;猫&amp;", "قطة\u202e صغيرة")
@@ -243,4 +244,4 @@ def test_text_is_escaped_and_html_is_not():
 def test_names_that_are_no_text_are_written(tmp_path):
     write_page(tmp_path / "page.html", "\udcff", [element("p", "\udcff 猫")])
     assert "\\udcff 猫" in (tmp_path / "page.html").read_text("utf-8")
-    assert minialex.use.page.HEAD.splitlines()[0] in (tmp_path / "page.html").read_bytes()
+    assert minialex.page.HEAD.splitlines()[0] in (tmp_path / "page.html").read_bytes()

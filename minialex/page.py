@@ -8,7 +8,6 @@ import base64
 import html
 import io
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,9 @@ LARGEST = 512  # pixels of the longer side of a JPEG
 
 class Html(str):
     """Text that is HTML; every other text is escaped before it comes into a page."""
+
+
+STYLE = Html(Path(__file__).with_name("page.css").read_text("utf-8"))
 
 
 def element(name: str, /, *inside: Any, **attributes: Any) -> Html:
@@ -73,9 +75,17 @@ def pictures(heading: str, cells: Iterable[tuple[Image.Image, str]]) -> Html:
     return section(heading, element("div", *figures, class_="pictures"))
 
 
+def inlay(*inside: Any) -> str:
+    """A part of somebody else's page, such as a notebook's; our styles hold in there alone.
+
+    It is plain text, since some notebooks send no str of another class.
+    """
+    nested = f".minialex {{ {STYLE.replace(':root', '&')} }}"  # & is .minialex in there
+    return str(element("div", element("style", Html(nested)), *inside, class_="minialex"))
+
+
 def write_page(path: Path, title: str, sections: Iterable[Html]) -> None:
     """Write the file.  Raises CheckpointError where the disk refuses."""
-    style = Html(files(__package__).joinpath("page.css").read_text("utf-8"))
     body = element("main", element("h1", title), *sections)
-    text = element("title", title) + element("style", style) + body + "</html>\n"
+    text = element("title", title) + element("style", STYLE) + body + "</html>\n"
     write_whole(path, [HEAD, text.encode("utf-8", "backslashreplace")])

@@ -1,0 +1,77 @@
+"""The curves of a run: in a report, in the history that `fit` returns, and live in a notebook."""
+
+import math
+import sys
+from typing import Any
+
+from minialex.page import Html, element, inlay, table
+from minialex.train.screen import Bar, Screen, TerminalBar
+
+FORMS = {"epoch": "d", "loss": ".4f", "acc": ".1%", "s": ",.0f"}  # by a column's last word
+
+
+class History(list[dict[str, float]]):
+    """A list of a dict per epoch; a notebook shows its curves, and its last 20 rows as a table."""
+
+    def _repr_html_(self) -> str:
+        some = self[-20:]
+        rows = [[f"{row[key]:{FORMS[key.rpartition('_')[2]]}}" for key in row] for row in some]
+        below = table(f"The last {len(some)} epochs", next(iter(some), ()), rows, "history")
+        return inlay(chart("loss", self), chart("accuracy", self), below)
+
+
+class Notebook(Screen):
+    """Lines below the cell, and above them the curves and a bar, which change where they stand.
+
+    `ipython` is the module IPython.display.  This is also the file that a bar is written to.
+    """
+
+    encoding = "utf-8"  # or tqdm draws with #
+
+    def __init__(self, interval: int, ipython: Any):
+        super().__init__(interval)
+        self.html = ipython.HTML
+        self.places = [ipython.display(self.html(""), display_id=True) for _ in range(2)]
+
+    def bar(self, name: str, images: int, done: int = 0) -> Bar:
+        """A bar for `images` images, `done` of which are done already."""
+        return TerminalBar(name, images, done, self)
+
+    def write(self, text: str) -> None:
+        """Show a bar, in place of the one that is there."""
+        self.places[1].update(self.html(element("pre", text.strip(), style="margin:0 7px")))
+
+    def curves(self, history: list[dict[str, float]]) -> None:
+        """Show the curves up to now, in place of those that are there."""
+        self.places[0].update(self.html(inlay(chart("loss", history), chart("accuracy", history))))
+
+
+def choose_screen(interval: int) -> Screen:
+    """A Notebook in a kernel of Jupyter, else a Screen.  IPython is not imported to find out."""
+    ipython = sys.modules.get("IPython")
+    if ipython and hasattr(ipython.get_ipython(), "kernel"):
+        return Notebook(interval, sys.modules["IPython.display"])
+    return Screen(interval)
+
+
+def chart(what: str, history: list[dict[str, float]]) -> Html:
+    """The curves of "loss" or "accuracy", of training and validation, as SVG.
+
+    Its axes begin with 0 and end with the last epoch, and with the largest loss or 100 %.
+    """
+    kind, form = what[:4].replace("accu", "acc"), ".4f" if what == "loss" else ".1%"
+    lines = dict[str, list[tuple[float, float]]]()
+    for part, key in (("training", f"train_{kind}"), ("validation", f"val_{kind}")):
+        points = [(row["epoch"], row.get(key, math.nan)) for row in history]
+        lines[part] = [point for point in points if math.isfinite(point[1])]
+    most = max((y for line in lines.values() for _, y in line), default=1) if kind == "loss" else 1
+    top = element("span", f"{what} {most:{form}}", class_="top")
+    drawn, texts = [], [element("span", f"epoch {len(history):,}:")]
+    for part, line in lines.items():
+        # The last point, twice, is a dot where it is the only one.
+        places = " ".join(f"{x:g},{most - y:g}" for x, y in line + line[-1:])
+        drawn.append(element("polyline", points=places, class_=part))
+        texts += [element("span", f"{part} {y:{form}}", class_=part) for _, y in line[-1:]]
+    box = {"viewBox": f"0 0 {len(history)} {most:g}", "preserveAspectRatio": "none"}
+    picture = element("svg", *drawn, **box, role="img", aria_label=f"{what} by epoch")
+    return element("figure", top, picture, element("figcaption", *texts), class_="chart")
