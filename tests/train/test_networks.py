@@ -181,7 +181,9 @@ def test_the_commands_know_it_too(trained, tmp_path, capsys):
 
     assert command("predict", folder / "best.safetensors", photos / "test") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4:] == ["4 photos in folders named like classes:", *told[1:]]
+    *answers, _, advice = told[1:]
+    assert advice.startswith("a page about it: ") and advice.endswith("--report report.html")
+    assert lines[4:] == ["4 photos in folders named like classes:", *answers]
 
     out = tmp_path / "pictures"
     assert command("pictures", folder, photos / "test", "--data", photos, "--out", out) == 0
