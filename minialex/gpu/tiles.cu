@@ -80,7 +80,8 @@ template <bool A_ROW, bool B_ROW> struct Sums {  // 8 warps of 4 x 8 threads, 32
     }
     __device__ float& value(int i, int j) { return sum[i][j]; }
     __device__ void add(const float* A, const float* B) {
-        UNROLL for (int k = 0; k < BK; k++) {
+        // Half of them at a time: to fetch for all at once takes more registers than there are.
+        _Pragma("unroll 8") for (int k = 0; k < BK; k++) {
             float a[RI], b[CJ];
             UNROLL for (int i = 0; i < RI; i++)
                 a[i] = A[A_ROW ? by_row(row(i), k) : by_k<BM>(k, row(i))];

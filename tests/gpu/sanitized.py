@@ -46,15 +46,15 @@ def run(sanitizer, work):
 
 
 def steps():
-    """Training steps of all variants, one with SGD; for AddressSanitizer with wide indices."""
+    """Training steps of all variants, with indices of both widths, and one with SGD."""
     from minialex.gpu import kernel
     from minialex.models import VARIANTS
     from step_costs import Steps
 
-    if sys.argv[1] == "address":
-        kernel.LARGEST_INT32 = 0
-    for variant in VARIANTS:
-        Steps(variant, 1, batch_size=2, optimizer="sgd" if variant == "owt" else "adam")
+    for limit in (kernel.LARGEST_INT32, 0):
+        kernel.LARGEST_INT32 = limit
+        for variant in VARIANTS:
+            Steps(variant, 1, batch_size=2, optimizer="sgd" if variant == "owt" else "adam")
 
 
 def kernels():

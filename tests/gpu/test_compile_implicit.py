@@ -34,10 +34,9 @@ SOME = [
 ]  # fmt: skip
 MODULES = ALL if os.environ.get("MINIALEX_ALL_MODULES") else SOME
 # By arithmetic and columns: registers of a thread, as many as leave room for two or three tiles on
-# a multiprocessor, and bytes that a thread spills, written and read.  (In float32 it is conv_dx
-# alone, and by NVRTC: since windows have two sizes, it needs a few registers more than there are.)
+# a multiprocessor, and bytes that a thread spills, written and read.
 MOST = {
-    (FLOAT32, 64): (128, 80), (TF32, 128): (255, 0), (TF32, 96): (200, 0), (TF32, 64): (168, 0),
+    (FLOAT32, 64): (128, 0), (TF32, 128): (255, 0), (TF32, 96): (200, 0), (TF32, 64): (168, 0),
     (THREE_TF32, 128): (255, 160), (THREE_TF32, 96): (255, 160), (THREE_TF32, 64): (168, 420),
 }  # fmt: skip
 SHARED = 48 << 10  # bytes of a block, on every GPU
