@@ -159,7 +159,9 @@ def test_the_other_pages_need_pages_alone(name):
     assert of_package(name) <= PAGE_MODULES | {"minialex.errors"}
     outside = IMPORTS[name] - of_package(name)
     allowed = OF_PYTHON | {"collections.abc", "cupy", "operator", "types", "typing"}
-    assert outside <= allowed | {"copy", "fnmatch"}  # of the optimizer, for runs of theta
+    if name == "optimizer.py":  # rates by name, for which theta falls into runs
+        allowed |= {"copy", "fnmatch"}
+    assert outside <= allowed
 
 
 @pytest.mark.parametrize("room", ["fast", "gpu"])
@@ -254,4 +256,4 @@ def test_a_plain_layer_runs_its_page_and_what_all_layers_share(page):
         allowed |= {"philox.py"}
     assert {f"layers/{page}.py"} < {file for file, _ in entered} <= allowed
     if page == "conv":
-        assert len({name for _, name in entered}) <= 10
+        assert len({name for _, name in entered}) <= 9

@@ -89,7 +89,7 @@ def pair(size):
 
 def im2col(x, K, S, P):
     """Copy the patches of x (N, H, W, C) into X (N, OH, OW, K, K, C)."""
-    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
+    (KH, KW), (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in (K, S, P)]
     x = get_xp(x).pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)))
     N, H, W, C = x.shape
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
@@ -103,7 +103,7 @@ def im2col(x, K, S, P):
 def col2im(dX, shape, S, P):
     """The transpose of im2col: ADD each patch of dX (N, OH, OW, K, K, C) back; dx has `shape`."""
     (N, H, W, C), (_, OH, OW, KH, KW, _) = shape, dX.shape
-    (SH, SW), (PH, PW) = pair(S), pair(P)
+    (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in (S, P)]
     dx = get_xp(dX).zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=dX.dtype)
     for i in range(KH):
         for j in range(KW):
@@ -169,8 +169,8 @@ class Conv2d(Layer):
         return [(slice(g * C, g * C + C), slice(g * F, g * F + F)) for g in range(self.groups)]
 
     def output_shape(self, shape):
-        pairs = map(pair, (self.kernel_size, self.stride, self.padding))
-        (H, W, _), (KH, KW), (SH, SW), (PH, PW) = shape, *pairs
+        (H, W, _), sizes = shape, (self.kernel_size, self.stride, self.padding)
+        (KH, KW), (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in sizes]
         return (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1, self.out_channels
 
     def __repr__(self):
