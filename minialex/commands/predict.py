@@ -73,13 +73,11 @@ def main(options: argparse.Namespace) -> int:
     photos = find_photos(options.photos, predictor.classes, left_out)
     if line_of_them := left_out_line(left_out):
         print(line_of_them, file=sys.stderr)
-    images = Photos(predictor.classes, [(str(path), 0) for path, _ in photos])
-    known, failed = Answers(predictor.classes), False
+    known, images = Answers(predictor.classes), Photos([], [(str(path), 0) for path, _ in photos])
     answers = predictor.answers(images, options.ten_crop)
     for (path, truth), found in zip(photos, answers, strict=True):
         if isinstance(found, Exception):  # one bad photo does not stop the rest
             print(f"error: {found}", file=sys.stderr)
-            failed = True
             continue
         answer = predictor.named(path, np.exp(found[-1]))
         answer |= {"truth": truth} if truth is not None else {}
@@ -91,6 +89,6 @@ def main(options: argparse.Namespace) -> int:
         write_whole(options.csv, [as_csv(known.images)])
     if (count := int(known.counts.sum())) and not options.json:
         print(f"{count:,} photos in folders named like classes:")
-        in_folders = any(path.is_dir() for path in options.photos)
-        print("\n".join([*headlines({"": known}), *(tables(known) if in_folders else ())]))
-    return 2 if failed else 0
+        of_folders = tables(known) * any(map(Path.is_dir, options.photos))
+        print("\n".join(headlines({"": known}) + of_folders))
+    return 2 if len(known.images) < len(photos) else 0

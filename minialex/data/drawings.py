@@ -264,6 +264,7 @@ class Drawings:
     seed: int = 0
     size: int = 256
     start: int = 0
+    edition = 2  # counted up when the drawings change: no run goes on with others
 
     def __post_init__(self) -> None:
         self.classes = ["cat", "dog"]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from minialex.data.drawings import Drawings
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
 from minialex.models.alexnet import ACTIVATIONS, POOLINGS, VARIANTS
@@ -132,7 +133,7 @@ class Config:
         "by the mean and deviation of imagenet, or only by the mean of the training photos",
         choices=("imagenet", "mean"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
-    edition: int = 2  # of the drawings, counted up when they change: no run goes on with others
+    edition: int = Drawings.edition
     device: str = option("auto", "machine",
         "where to compute: cpu, gpu (or cuda), or auto, a GPU where one works",
         choices=("cpu", "gpu", "auto"))

@@ -236,7 +236,7 @@ def told(run: Any) -> dict[str, Any]:
     loader, val = run.loader, run.val
     settings = {
         "model": re.sub(r"  # .*", "", repr(run.model)),  # without the forms that run
-        "optimizer": run.optimizer.settings(),
+        "optimizer": run.optimizer.settings(), "edition": getattr(loader.dataset, "edition", None),
         "images": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": loader.shuffle,
         "seed": loader.seed, "drop_last": loader.drop_last,
         "transform": without_address(loader.transform),

@@ -94,7 +94,7 @@ def test_drawings_can_be_as_small_as_digits():
 
 
 def test_the_drawings_of_this_edition_are_these():
-    """Roughly, for versions of Pillow differ in a pixel; where not, count up Config.edition."""
+    """Roughly, for versions of Pillow differ in a pixel; where not, count up Drawings.edition."""
     found = [pixels(Drawings(6, seed=7, size=32), i).mean(axis=(0, 1)) for i in range(6)]
     known = {
         2: [

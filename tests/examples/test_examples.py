@@ -29,6 +29,7 @@ def shared(length, *, size, start=0):
         return Drawings(length, size=size, start=start)
     return [(Image.fromarray(drawn[i]), i % 2) for i in range(start, start + length)]
 
+shared.edition = Drawings.edition
 mx.Drawings = shared
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import minialex as mx
 from bad_input import refused
 from device import DEVICE, on_host
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
@@ -146,3 +147,19 @@ def test_a_run_on_the_drawings_of_today_goes_on(run):
     _, config = RunFolder.open(run)
     assert len(open_images(config, run, Silent())[0].train) == 4
     assert len(run_source(run, today).test) == 4
+
+
+def test_a_run_of_fit_does_not_go_on_with_drawings_of_another_version(tmp_path, monkeypatch):
+    def fit(data, epochs):
+        model = mx.Sequential(mx.Flatten(), mx.Linear(3 * 16 * 16, 2))
+        loader = mx.DataLoader(data, 4)
+        return mx.fit(model, loader, mx.SGD(model, lr=0.01), epochs=epochs, run=tmp_path / "run")
+
+    drawings = mx.Drawings(8, size=16)
+    monkeypatch.setattr(mx.Drawings, "edition", None, raising=True)  # before version 0.6.0
+    fit(drawings, 1)
+    before = (tmp_path / "run" / "best.safetensors").read_bytes()
+    monkeypatch.undo()
+    with refused(CheckpointError, "holds a run with edition None, and now it is 2"):
+        fit(drawings, 2)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
