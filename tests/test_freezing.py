@@ -6,6 +6,7 @@ import pytest
 import minialex as mx
 from bad_input import refused
 from device import DEVICE, on_device, on_host
+from dots import network
 from minialex.attach import device_of
 from minialex.errors import ConfigError
 from minialex.params import named_arrays
@@ -18,16 +19,6 @@ MAKE = {
 }
 each = pytest.mark.parametrize("name", MAKE)
 forms = pytest.mark.parametrize("form", [mx.plain, mx.accelerate])
-
-
-def network():
-    rng = np.random.default_rng(0)
-    return on_device(
-        mx.Sequential(
-            mx.Sequential(mx.Conv2d(3, 4, 3, rng=rng), mx.ReLU(), mx.MaxPool2d(2)),
-            mx.Flatten(), mx.Linear(36, 8, rng=rng), mx.Tanh(), mx.Linear(8, 2, rng=rng),
-        )
-    )  # fmt: skip
 
 
 def arrays(params):

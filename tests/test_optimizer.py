@@ -9,6 +9,7 @@ import pytest
 import minialex as mx
 from bad_input import refused
 from device import DEVICE, assert_array_equal, on_device, on_host
+from dots import network
 from minialex.attach import device_of
 from minialex.params import flatten, named_arrays
 from minialex.train.memory import step_bytes
@@ -20,16 +21,6 @@ OPTIMIZERS = {
     "adamw": lambda model: mx.Adam(model, lr=3e-3, weight_decay=0.01, decoupled=True),
 }
 each = pytest.mark.parametrize("name", OPTIMIZERS)
-
-
-def network():
-    rng = np.random.default_rng(0)
-    return on_device(
-        mx.Sequential(
-            mx.Sequential(mx.Conv2d(3, 4, 3, rng=rng), mx.ReLU(), mx.MaxPool2d(2)),
-            mx.Flatten(), mx.Linear(36, 8, rng=rng), mx.Tanh(), mx.Linear(8, 2, rng=rng),
-        )
-    )  # fmt: skip
 
 
 def step(model, optimizer):

@@ -7,6 +7,7 @@ import minialex as mx
 from bad_input import refused
 from cores import cores
 from device import DEVICE, assert_allclose, on_device, on_host
+from dots import Dots
 from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.train.checkpoint import state_dict
@@ -110,23 +111,6 @@ def test_no_optimizer_sees_them():
     assert not np.array_equal(after["1.weight"], before["1.weight"])
     for name in ("1.running_mean", "5.running_var"):
         np.testing.assert_array_equal(after[name], before[name])
-
-
-class Dots:
-    """Pictures of noise in one colour more than in the others, in memory."""
-
-    classes = ("red", "green", "blue")
-
-    def __init__(self, length, start=0):
-        self.length, self.start = length, start
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, i):
-        pixels = np.random.default_rng(self.start + i).uniform(0, 0.5, (8, 8, 3))
-        pixels[..., i % 3] *= 2
-        return pixels.astype(np.float32), i % 3
 
 
 def test_chunks_are_refused_and_a_run_with_it_resumes(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import minialex as mx
 from bad_input import refused
 from device import DEVICE, assert_allclose, assert_array_equal, on_device, on_host
+from dots import Dots
 from minialex.attach import accelerate, plain
 from minialex.errors import ConfigError
 from minialex.fast.conv import Conv2d as FastConv2d
@@ -180,27 +181,13 @@ def test_the_summary_counts_pairs_and_buffers():
     assert "34 numbers" in text
 
 
-class Dots:
-    """Pictures of noise in one colour more than in the others, in memory."""
-
-    classes = ("red", "green", "blue")
-
-    def __init__(self, length, start=0):
-        self.length, self.start = length, start
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, i):
-        pixels = np.random.default_rng(self.start + i).uniform(0, 0.5, (12, 12, 3))
-        pixels[..., i % 3] *= 2
-        return pixels.astype(np.float32), i % 3
-
-
 def fit(run, **options):
     model = network()
     optimizer = mx.SGD(model, lr=0.05, nesterov=True)
-    loader, val = mx.DataLoader(Dots(48), 8, shuffle=True), mx.DataLoader(Dots(12, 100), 5)
+    loader, val = (
+        mx.DataLoader(Dots(48, side=12), 8, shuffle=True),
+        mx.DataLoader(Dots(12, 100, side=12), 5),
+    )
     options = {"epochs": 4, "device": DEVICE, **options}
     history = mx.fit(model, loader, optimizer, val=val, run=run, **options)
     return model, history, mx.evaluate(model, val)
