@@ -20,6 +20,7 @@ from minialex.fast.conv import ALGORITHMS
 from minialex.fast.winograd_matrices import POINTS
 from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entropy
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
+from minialex.layers.lrn_2d import LocalResponseNorm2d
 from minialex.layers.pool import AvgPool2d, MaxPool2d
 from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
@@ -31,7 +32,8 @@ SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
 KEEPS_NO_OUTPUT = (Conv2d, Linear)
-MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, Dropout)
+MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, LocalResponseNorm2d,
+                Dropout)  # fmt: skip
 
 
 def accelerate(

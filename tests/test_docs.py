@@ -31,8 +31,8 @@ PAGES = [
     "layers/layer.py", "layers/linear.py", "layers/activations.py", "layers/conv.py",
     "layers/pool.py", "layers/lrn.py", "layers/dropout.py", "layers/flatten.py",
     "layers/sequential.py", "layers/batch_norm.py", "layers/adaptive_pool.py",
-    "layers/leaky_relu.py", "losses.py", "numerical_gradient.py", "optim.py", "schedules.py",
-    "average.py", "philox.py", "xp.py",
+    "layers/leaky_relu.py", "layers/lrn_2d.py", "losses.py", "numerical_gradient.py", "optim.py",
+    "schedules.py", "average.py", "philox.py", "xp.py",
 ]  # fmt: skip
 
 OTHER_OPTIONS = {"--check", "--find-links", "--no-index"}  # of ruff and pip

@@ -21,6 +21,7 @@ from minialex.layers import (
     LeakyReLU,
     Linear,
     LocalResponseNorm,
+    LocalResponseNorm2d,
     MaxPool2d,
     ReLU,
     Sigmoid,
@@ -31,7 +32,8 @@ from minialex.params import zeros_like
 ROOT = Path(minialex.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 MOST = {  # lines of code, docstrings, comments and empty lines left out
-    "layers/conv.py": 90, "layers/pool.py": 60, "layers/lrn.py": 40, "layers/dropout.py": 25,
+    "layers/conv.py": 90, "layers/pool.py": 60, "layers/lrn.py": 40, "layers/lrn_2d.py": 40,
+    "layers/dropout.py": 25,
     "layers/linear.py": 30, "layers/activations.py": 40, "layers/sequential.py": 35,
     "layers/batch_norm.py": 60, "layers/adaptive_pool.py": 60, "layers/leaky_relu.py": 60,
     "layers/layer.py": 60, "losses.py": 40, "optim.py": 90, "average.py": 60,
@@ -42,7 +44,7 @@ PAGES = [
     "losses.py", "optim.py", "optimizer.py", "average.py", "schedules.py", "philox.py", "seeds.py",
     "params.py", "numerical_gradient.py", "xp.py", "models/alexnet.py",
 ]  # fmt: skip
-MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8016  # lines of code; the goal for all is 7,000
+MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8246  # lines of code; the goal for all is 7,000
 MOST_OF_A_FUNCTION, MOST_OF_A_HEAD, MOST_OF_A_FILE = 25, 60, 320  # lines
 
 
@@ -231,10 +233,12 @@ RNG = np.random.default_rng(0)
 PLAIN = {
     "conv": Conv2d(4, 6, 3, padding=1, groups=2, rng=RNG), "linear": Linear(4, 3, rng=RNG),
     "pool": MaxPool2d(3, 2, 1), "pool ": AvgPool2d(3, 2, 1), "lrn": LocalResponseNorm(),
+    "lrn ": LocalResponseNorm(groups=2), "lrn_2d": LocalResponseNorm2d(),
     "dropout": Dropout(), "flatten": Flatten(), "activations": ReLU(), "activations ": Tanh(),
     "activations  ": Sigmoid(), "leaky_relu": LeakyReLU(), "batch_norm": BatchNorm2d(4),
     "adaptive_pool": AdaptiveAvgPool2d((2, 3)), "adaptive_pool ": GlobalAvgPool2d(),
     "conv ": Conv2d(4, 6, (3, 1), (1, 2), (0, 1), bias=False, rng=RNG),
+    "conv  ": Conv2d(4, 6, 3, 2, ceil_mode=True, rng=RNG),
     "pool  ": MaxPool2d((3, 2), (2, 1), (1, 0), ceil_mode=True),
 }  # fmt: skip
 

@@ -41,12 +41,12 @@ CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method ma
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def im2col(x: Array, K: Size, S: Size, P: Size) -> Array:
+def im2col(x: Array, K: Size, S: Size, P: Size, R: Size = 0) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
     _, H, W, C = x.shape
-    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
-    # With P rows and columns of zeros on each side.
-    x = on_canvas(x, "pad", (H + 2 * PH, W + 2 * PW), (PH, PW)) if PH or PW else x
+    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = pair(K), pair(S), pair(P), pair(R)
+    side = H + 2 * PH + RH, W + 2 * PW + RW  # with P rows and columns of zeros on each side
+    x = on_canvas(x, "pad", side, (PH, PW)) if side != (H, W) else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
     patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
     patches = patches.transpose(0, 1, 2, 4, 5, 3)
@@ -55,13 +55,14 @@ def im2col(x: Array, K: Size, S: Size, P: Size) -> Array:
     return X.reshape(-1, KH * KW * C)
 
 
-def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size) -> None:
+def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size, R: Size = 0) -> None:
     """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
     N, H, W, C = dx.shape
-    (KH, KW), (SH, SW), (PH, PW) = pair(K), pair(S), pair(P)
-    OH, OW = (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1
+    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = pair(K), pair(S), pair(P), pair(R)
+    H2, W2 = H + 2 * PH + RH, W + 2 * PW + RW
+    OH, OW = (H2 - KH) // SH + 1, (W2 - KW) // SW + 1
     dX = dX.reshape(N, OH, OW, KH, KW, C)
-    padded = scratch(dx, "pad", (N, H + 2 * PH, W + 2 * PW, C))
+    padded = scratch(dx, "pad", (N, H2, W2, C))
     padded[...] = 0
     for i in range(KH):  # what weight (i, j) saw, at all positions at once
         for j in range(KW):
@@ -98,7 +99,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         for images in self._pieces(x):
             Y = y[images].reshape(-1, self.out_channels)  # (M, F), a view
             for channels, filters in self.group_slices():
-                X = im2col(x[images][..., channels], self.kernel_size, self.stride, self.padding)
+                X = im2col(x[images][..., channels], *self.window)
                 product(X, W[:, filters], out=Y[:, filters])  # X (M, D)
             if self.bias:
                 Y += bias
@@ -106,7 +107,6 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
         (x, plan), F = cache, self.out_channels
-        K, S, P = self.kernel_size, self.stride, self.padding
         if plan is not None:
             with one_blas_thread():
                 U = self.transformed(plan) if self.input_grad else None
@@ -117,7 +117,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         for images in self._pieces(x):
             dY = dy[images].reshape(-1, F)  # (M, F)
             for channels, filters in self.group_slices():
-                X = im2col(x[images][..., channels], K, S, P)
+                X = im2col(x[images][..., channels], *self.window)
                 if images.start == 0:
                     product(X.T, dY[:, filters], out=dW[:, filters])
                 else:
@@ -125,7 +125,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 del X  # as large as dX
                 if dx is not None:
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
-                    col2im(dX, dx[images][..., channels], K, S, P)
+                    col2im(dX, dx[images][..., channels], *self.window)
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
         if self.bias:
             dy.sum(axis=(0, 1, 2), out=grad["bias"])
@@ -139,7 +139,8 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         fits = is_square(self) and 3 <= -(-K // S) <= 5 and 1 in (S, G)
         if self.algorithm == "im2col" or not (asked or fits):
             return None
-        plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
+        sides = self.output_shape(shape[1:])[:2]
+        plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G, sides=sides)
         return plan if asked or self.winograd_is_faster(shape, plan) else None
 
     def winograd_is_faster(self, shape: Shape, plan: winograd.Plan) -> bool:

@@ -127,10 +127,13 @@ def tile_size(r: int, OH: int) -> Pair:
 
 def make_plan(
     shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
-    m: Pair | None = None) -> Plan:  # fmt: skip
-    """The tiles for x of `shape` (N, H, W, C), of m[0] x m[1] outputs where m is given."""
+    m: Pair | None = None, sides: Pair | None = None) -> Plan:  # fmt: skip
+    """The tiles for x of `shape` (N, H, W, C), of m[0] x m[1] outputs where m is given.
+
+    `sides` are OH and OW where the last windows hang over the edge.
+    """
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
-    OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
+    OH, OW = sides or ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     r, C = -(-K // stride), C * stride**2
     m = m or tile_size(r, OH)
     n, th, tw = (m[0] + r - 1, m[1] + r - 1), -(-OH // m[0]), -(-OW // m[1])

@@ -252,8 +252,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_forward(
     const int group = blockIdx.y, across = (filters + BN - 1) / BN;
     const int m0 = blockIdx.x / across * BM, n0 = blockIdx.x % across * BN;
     const int f0 = group * filters + n0;
-    // Without padding, a row of the window is one run of numbers, as if it were a single tap.
-    const bool run = PW == 0 && G == 1;
+    // Within the image, a row of the window is one run of numbers, as if it were a single tap.
+    const bool run = PW == 0 && G == 1 && (OW - 1) * SW + KW <= W;
     Patches<VX, 1> A(x + group * channels, H, W, C, run ? KW * C : channels, KH, run ? 1 : KW, m0,
                      M, OH, OW, SH, SW, -PH, -PW);
     Rows<VF> B(weight + group * filters, n0, filters, F, 0, D);

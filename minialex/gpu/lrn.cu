@@ -1,4 +1,4 @@
-// LocalResponseNorm: each thread adds up the window of its own channel, c of C.
+// LocalResponseNorm: each thread adds up the window of its own channel, c of C in its group.
 
 template <class T>
 __device__ T inverse_power(T s, T beta) {

@@ -24,11 +24,12 @@ class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
         check_input(self, x, ("N", "H", "W", "C"))
         xp, numbers = get_xp(x), (self.alpha, self.beta, self.k)
         s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-        FORWARD(x, x.shape[-1], self.size // 2, *numbers, s, y)
+        FORWARD(x, x.shape[-1] // self.groups, self.size // 2, *numbers, s, y)
         return y, (x, s)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
         x, s = cache
         dx = get_xp(x).empty(x.shape, dtype=x.dtype)
-        BACKWARD(dy, x, s, x.shape[-1], self.size // 2, self.alpha, self.beta, dx)
+        C = x.shape[-1] // self.groups
+        BACKWARD(dy, x, s, C, self.size // 2, self.alpha, self.beta, dx)
         return dx

@@ -14,6 +14,10 @@ Shapes     N images | H x W pixels | C channels in | F filters, channels out | K
            S stride | P padding | OH x OW output, OH = (H + 2P - K) // S + 1
            D = K*K*C numbers in a patch | M = N*OH*OW patches
 
+With `ceil_mode` a last window that has not enough pixels left exists as well, and sees zeros beyond
+the edge, as if R = min(S, K) - 1 rows and columns more were padded below and on the right.  So the
+11 x 11 windows of the program that won in 2012 have 55 places at stride 4 in 224 pixels, not 54.
+
 K, S and P may each be a pair, (down, across): then those of the rows go with i, p, h and H, those
 of the columns with j, q, w and W.  A kernel of 1 x 7 looks along a row.
 
@@ -87,10 +91,10 @@ def pair(size):
     return size if isinstance(size, tuple) else (size, size)
 
 
-def im2col(x, K, S, P):
+def im2col(x, K, S, P, R=(0, 0)):
     """Copy the patches of x (N, H, W, C) into X (N, OH, OW, K, K, C)."""
     (KH, KW), (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in (K, S, P)]
-    x = get_xp(x).pad(x, ((0, 0), (PH, PH), (PW, PW), (0, 0)))
+    x = get_xp(x).pad(x, ((0, 0), (PH, PH + R[0]), (PW, PW + R[1]), (0, 0)))
     N, H, W, C = x.shape
     OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
     X = get_xp(x).empty((N, OH, OW, KH, KW, C), dtype=x.dtype)
@@ -100,11 +104,11 @@ def im2col(x, K, S, P):
     return X
 
 
-def col2im(dX, shape, S, P):
+def col2im(dX, shape, S, P, R=(0, 0)):
     """The transpose of im2col: ADD each patch of dX (N, OH, OW, K, K, C) back; dx has `shape`."""
     (N, H, W, C), (_, OH, OW, KH, KW, _) = shape, dX.shape
     (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in (S, P)]
-    dx = get_xp(dX).zeros((N, H + 2 * PH, W + 2 * PW, C), dtype=dX.dtype)
+    dx = get_xp(dX).zeros((N, H + 2 * PH + R[0], W + 2 * PW + R[1], C), dtype=dX.dtype)
     for i in range(KH):
         for j in range(KW):
             dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += dX[:, :, :, i, j]
@@ -117,6 +121,7 @@ class Conv2d(Layer):
     x (N, H, W, in_channels) -> y (N, OH, OW, out_channels).
     Parameters: weight (K, K, in_channels/groups, out_channels) and, unless `bias` is False, bias
     (out_channels,).  kernel_size, stride and padding are numbers or pairs (down, across).
+    With `ceil_mode`, the last windows may hang over the edge.
 
     `rng`, a NumPy random generator (default: see seeds.py), draws the initial weights: normal, with
     standard deviation `std`, or He's sqrt(2/D) where none is given; the bias starts at 0.
@@ -126,7 +131,7 @@ class Conv2d(Layer):
     per_image = True
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, *,
-                 bias=True, rng=None, std=None):  # fmt: skip
+                 bias=True, ceil_mode=False, rng=None, std=None):  # fmt: skip
         super().__init__()
         C, F = self.in_channels, self.out_channels = in_channels, out_channels
         check_sizes("Conv2d", in_channels=C, out_channels=F, groups=groups)
@@ -134,7 +139,9 @@ class Conv2d(Layer):
         if C % groups or F % groups:
             raise ValueError(f"Conv2d: {C} and {F} channels cannot be dealt to {groups} groups")
         self.kernel_size, self.stride, self.padding = sizes
-        self.groups, self.bias = groups, bool(bias)
+        self.groups, self.bias, self.ceil_mode = groups, bool(bias), bool(ceil_mode)
+        K, S, P = map(pair, sizes)
+        self.window = K, S, P, tuple((min(n) - 1) * self.ceil_mode for n in zip(K, S, strict=True))
         shape = (*pair(self.kernel_size), C // groups, F)
         weight = generator("Conv2d", rng).standard_normal(shape, dtype=np.float32)
         weight *= math.sqrt(2 / math.prod(shape[:3])) if std is None else std  # D = K*K*C
@@ -144,7 +151,7 @@ class Conv2d(Layer):
     def forward(self, x):  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         W, b = self.params["weight"], self.params.get("bias", 0)
-        X = im2col(x, self.kernel_size, self.stride, self.padding)  # (N, OH, OW, K, K, C)
+        X = im2col(x, *self.window)  # (N, OH, OW, K, K, C)
         y = get_xp(x).empty((*X.shape[:3], self.out_channels), dtype=x.dtype)
         for c, f in self.group_slices():
             y[..., f] = get_xp(x).tensordot(X[..., c], W[..., f], 3)  # X W: the sum over i, j, c
@@ -153,7 +160,7 @@ class Conv2d(Layer):
     def backward(self, dy, x, grad):  # dy (N, OH, OW, F)
         check_gradient(self, dy, x.shape, grad)
         xp, W = get_xp(x), self.params["weight"]
-        X = im2col(x, self.kernel_size, self.stride, self.padding)
+        X = im2col(x, *self.window)
         dX = xp.empty_like(X)
         patches = (0, 1, 2)  # the axes n, p, q
         for c, f in self.group_slices():
@@ -161,7 +168,7 @@ class Conv2d(Layer):
             dX[..., c] = xp.tensordot(dy[..., f], W[..., f], (3, 3))  # dY W^T: the sum over f
         if self.bias:
             grad["bias"][...] = dy.sum(axis=patches)
-        return col2im(dX, x.shape, self.stride, self.padding)
+        return col2im(dX, x.shape, *self.window[1:])
 
     def group_slices(self):
         """For each group: the channels that it reads, and those that it writes."""
@@ -169,11 +176,10 @@ class Conv2d(Layer):
         return [(slice(g * C, g * C + C), slice(g * F, g * F + F)) for g in range(self.groups)]
 
     def output_shape(self, shape):
-        (H, W, _), sizes = shape, (self.kernel_size, self.stride, self.padding)
-        (KH, KW), (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in sizes]
-        return (H + 2 * PH - KH) // SH + 1, (W + 2 * PW - KW) // SW + 1, self.out_channels
+        (H, W, _), ((KH, KW), (SH, SW), (PH, PW), (RH, RW)) = shape, self.window
+        return (H + 2 * PH + RH - KH) // SH + 1, (W + 2 * PW + RW - KW) // SW + 1, self.out_channels
 
     def __repr__(self):
-        usual = {"stride": 1, "padding": 0, "groups": 1, "bias": True}
+        usual = {"stride": 1, "padding": 0, "groups": 1, "bias": True, "ceil_mode": False}
         other = "".join(f", {k}={vars(self)[k]}" for k in usual if vars(self)[k] != usual[k])
         return f"Conv2d({self.in_channels}, {self.out_channels}, {self.kernel_size}{other})"

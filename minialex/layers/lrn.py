@@ -6,7 +6,9 @@ the energy in the n channels around its own, itself included, at every pixel of 
 
     s[c] = k + alpha * sum over |j - c| <= n//2 of x[j]^2        y[c] = x[c] * s[c]^(-beta)
 
-where channels outside 0..C-1 do not exist.
+where channels outside 0..C-1 do not exist.  With `groups` = G the channels are dealt to G groups,
+as in conv.py, and those of another group do not exist either: in the program that won in 2012, each
+of its two towers, on a GPU of its own, knew its own channels alone.
 
 Shapes     x, y, s (N, H, W, C): N images | H x W pixels | C channels; c and j number the channels
 
@@ -46,20 +48,21 @@ class LocalResponseNorm(Layer):
     """x (N, H, W, C) -> y of the same shape.  `size` is the paper's n, an odd number of channels.
 
     alpha is the paper's: not divided by size.
-    Raises ValueError for an even size, and for k and alpha that would let s be 0.
+    Raises ValueError for an even size, for k and alpha that would let s be 0, and for channels that
+    cannot be dealt to the groups.
     """
 
     per_image = True
 
-    def __init__(self, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, k=2.0, *, groups=1):
         super().__init__()
-        check_sizes("LocalResponseNorm", size=size)
+        check_sizes("LocalResponseNorm", size=size, groups=groups)
         if size % 2 == 0:
             raise ValueError(f"LocalResponseNorm: size must be odd, got {size}")
         if not (is_number(k) and k > 0 and is_number(alpha) and is_number(beta, -math.inf)):
             found = f"k={k}, alpha={alpha}, beta={beta}"
             raise ValueError(f"LocalResponseNorm: k must be positive, alpha not negative: {found}")
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.size, self.alpha, self.beta, self.k, self.groups = size, alpha, beta, k, groups
 
     def forward(self, x):
         check_input(self, x, ("N", "H", "W", "C"))
@@ -75,13 +78,20 @@ class LocalResponseNorm(Layer):
 
     def window_sum(self, v):
         """Sum of v (N, H, W, C) over the `size` channels centred on each."""
-        half, C = self.size // 2, v.shape[-1]
-        v = get_xp(v).pad(v, ((0, 0), (0, 0), (0, 0), (half, half)))  # channels outside are 0
+        half, shape, C = self.size // 2, v.shape, v.shape[-1] // self.groups
+        # Channels outside are 0.
+        v = get_xp(v).pad(v.reshape(*shape[:3], self.groups, C), ((0, 0),) * 4 + ((half, half),))
         total = v[..., :C].copy()
         for j in range(1, self.size):
             total += v[..., j : j + C]
-        return total
+        return total.reshape(shape)
+
+    def output_shape(self, shape):
+        if shape[-1] % self.groups:
+            raise ValueError(f"LocalResponseNorm: {shape[-1]} channels in {self.groups} groups")
+        return shape
 
     def __repr__(self):
         numbers = f"alpha={self.alpha:g}, beta={self.beta:g}, k={self.k:g}"
-        return f"LocalResponseNorm({self.size}, {numbers})"
+        groups = f", groups={self.groups}" if self.groups > 1 else ""
+        return f"LocalResponseNorm({self.size}, {numbers}{groups})"

@@ -59,7 +59,8 @@ from minialex.optimizer import Optimizer
 from minialex.params import Params, Shape, count_parameters
 
 FLOAT = 4  # bytes
-TWICE = (Dropout, layers.LocalResponseNorm, layers.BatchNorm2d, layers.Flatten)
+TWICE = (Dropout, layers.LocalResponseNorm, layers.LocalResponseNorm2d, layers.BatchNorm2d,
+         layers.Flatten)  # fmt: skip
 REST = 1 << 16
 WAITING = 7  # batches as bytes and as floats, beside those of the formula, see loader.py
 BESIDE = 32 * 10**6  # work space of matrix products, stacks of threads, gaps between arrays

@@ -48,12 +48,14 @@ def describe(model: Layer) -> dict[str, Any] | None:
         return None if None in inside else {"layer": "Sequential", "layers": inside}
     if kind not in TABLE.values():
         return None
-    # Its attributes of the same names hold the arguments.  A switch that is as usual is left out.
+    # Its attributes of the same names hold the arguments.  A switch that is as usual is left out,
+    # and so is what came later, which is given by name alone.
     usual = inspect.signature(kind).parameters
     values = {name: getattr(model, name) for name in usual if name not in DRAWN}
     told = {name: list(value) if isinstance(value, tuple) else value  # as JSON has it
             for name, value in values.items()
-            if not isinstance(value, bool) or value is not usual[name].default}  # fmt: skip
+            if not (isinstance(value, bool) or usual[name].kind is usual[name].KEYWORD_ONLY)
+            or value != usual[name].default}  # fmt: skip
     return {"layer": kind.__name__, **told}
 
 

@@ -22,6 +22,7 @@ from minialex.layers import (
     LeakyReLU,
     Linear,
     LocalResponseNorm,
+    LocalResponseNorm2d,
     MaxPool2d,
     ReLU,
     Sequential,
@@ -101,7 +102,7 @@ def conv(rng, i, winograd=False):
     P, G = int(rng.integers(0, 4 if winograd else 3)), int(rng.choice([1, 1, 2, 3]))
     G = 1 if winograd and S > 1 else G
     C, F = G * int(rng.integers(1, 3 if G == 1 else 2)), G * int(rng.integers(1, 3))
-    layer = Conv2d(C, F, K, S, P, G, rng=rng)
+    layer = Conv2d(C, F, K, S, P, G, ceil_mode=winograd and i % 4 < 2, rng=rng)
     return with_bias(layer, rng), image(rng, i, C, K - 2 * P, 2)
 
 
@@ -116,6 +117,16 @@ def conv_of_pairs(rng, i):
     K, S, P = (pair if two else pair[0] for pair, two in zip((K, S, P), many, strict=True))
     layer = Conv2d(2 * G, G, K, S, P, G, bias=i % 3 > 0, rng=rng)
     return with_bias(layer, rng), image(rng, i, 2 * G, 4, 2)
+
+
+def conv_over_the_edge(rng, i):
+    """Windows that hang over the edge, here of one number, there of a pair; some larger than S."""
+    K, S, P = ((int(a), int(b)) for a, b in rng.integers([[1], [2], [0]], [[6], [5], [3]], (3, 2)))
+    G = (1, 2)[i % 2]
+    if i % 3:
+        K, S, P = K[0], S[0], P[0]
+    layer = Conv2d(2, 2, K, S, P, G, ceil_mode=True, rng=rng)
+    return with_bias(layer, rng), image(rng, i, 2, 5, 2)
 
 
 def pool_of_pairs(rng, i, kind=MaxPool2d):
@@ -171,6 +182,19 @@ def lrn(rng, i):
     size, beta = (1, 3, 5, 7)[i % 4], float(rng.choice([0.75, 0.75, 0.5, 1, 0.3]))
     layer = LocalResponseNorm(size, alpha=rng.uniform(0.5, 1.5), beta=beta, k=rng.uniform(0.5, 2))
     return layer, image(rng, i, int(rng.integers(1, 9)), most=2)
+
+
+def lrn_in_groups(rng, i):
+    """1 to 3 groups of 1 to 4 channels."""
+    layer, G = lrn(rng, i)[0], int(rng.integers(1, 4))
+    layer.groups = G
+    return layer, image(rng, i, G * int(rng.integers(1, 5)), most=2)
+
+
+def lrn_2d(rng, i):
+    size, beta = (1, 3, 5)[i % 3], float(rng.choice([0.75, 0.75, 0.5, 1, 0.3]))
+    layer = LocalResponseNorm2d(size, rng.uniform(0.1, 0.5), beta, rng.uniform(0.5, 2))
+    return layer, image(rng, i, int(rng.integers(1, 4)), most=5)
 
 
 def dense(rng, i):
@@ -301,6 +325,13 @@ KINDS = {
     "linear-without-bias-fast": Kind(21, 6, dense_without_bias, "auto"),
     "weighted-loss": Kind(22, 12, weighted_loss),
     "weighted-loss-fast": Kind(22, 12, weighted_loss, "auto"),
+    "conv-over-the-edge": Kind(24, 104, conv_over_the_edge),
+    "conv-over-the-edge-im2col": Kind(24, 52, conv_over_the_edge, "im2col"),
+    "conv-over-the-edge-fast": Kind(24, 52, conv_over_the_edge, "auto"),
+    "lrn-in-groups": Kind(25, 104, lrn_in_groups),
+    "lrn-in-groups-fast": Kind(25, 52, lrn_in_groups, "auto"),
+    "lrn-2d": Kind(26, 104, lrn_2d),
+    "lrn-2d-fast": Kind(26, 52, lrn_2d, "auto"),
     "normalized": Kind(23, 6, normalized),
     "normalized-fast": Kind(23, 6, normalized, "auto"),
 }

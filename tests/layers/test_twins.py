@@ -14,6 +14,7 @@ from minialex.layers import (
     Flatten,
     Linear,
     LocalResponseNorm,
+    LocalResponseNorm2d,
     MaxPool2d,
     ReLU,
     Sequential,
@@ -23,11 +24,13 @@ from minialex.twin import TWINS, page_of
 
 KINDS_OF = {  # page -> the kinds of generated cases that hold its twin to it
     Conv2d: (
-        "conv-im2col", "conv-auto", "conv-of-pairs-fast",
+        "conv-im2col", "conv-auto", "conv-of-pairs-fast", "conv-over-the-edge-im2col",
+        "conv-over-the-edge-fast",
         *(["conv-winograd"] if "conv-winograd" in KINDS else []),
     ),
     MaxPool2d: ("maxpool-fast", "maxpool-of-pairs-fast"),
-    LocalResponseNorm: ("lrn-fast",),
+    LocalResponseNorm: ("lrn-fast", "lrn-in-groups-fast"),
+    LocalResponseNorm2d: ("lrn-2d-fast",) if DEVICE == "cpu" else (),
     ReLU: ("relu-fast",),
     Dropout: ("dropout-fast",),
     Linear: ("linear-fast", "linear-without-bias-fast"),
@@ -52,6 +55,7 @@ CONVS = [
     (lambda: Conv2d(8, 6, 5, padding=2, groups=2, rng=rng()), (20, 27, 27, 8)),
     (lambda: Conv2d(16, 24, 3, padding=1, rng=rng()), (5, 13, 13, 16)),
     (lambda: Conv2d(3, 8, 11, stride=4, rng=rng()), (3, 67, 67, 3)),
+    (lambda: Conv2d(3, 8, 11, stride=4, ceil_mode=True, rng=rng()), (3, 64, 66, 3)),
 ]
 LARGE = {  # what is worth several threads, or is worked off in pieces: (layer, shape of x)
     "conv-im2col": CONVS,

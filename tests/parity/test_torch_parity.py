@@ -18,6 +18,7 @@ from minialex.layers import (
     LeakyReLU,
     Linear,
     LocalResponseNorm,
+    LocalResponseNorm2d,
     MaxPool2d,
     ReLU,
     Sequential,
@@ -63,6 +64,55 @@ def lrn(n, alpha=1e-4, beta=0.75, k=2.0):
     return LocalResponseNorm(n, alpha, beta, k), nn.LocalResponseNorm(n, n * alpha, beta, k)
 
 
+class Lrn2dOfTorch(nn.Module):
+    """Within maps: PyTorch's mean over each window of the squares, times the size of the window."""
+
+    def __init__(self, n, alpha, beta, k):
+        super().__init__()
+        self.n, self.alpha, self.beta, self.k = n, alpha, beta, k
+
+    def forward(self, x):
+        mean = nn.functional.avg_pool2d(x**2, self.n, 1, self.n // 2)
+        return x * (self.k + self.alpha * self.n**2 * mean) ** -self.beta
+
+
+class LrnInGroupsOfTorch(nn.Module):
+    """PyTorch's, of each group by itself."""
+
+    def __init__(self, groups, *numbers):
+        super().__init__()
+        self.groups, self.norm = groups, nn.LocalResponseNorm(*numbers)
+
+    def forward(self, x):
+        return torch.cat([self.norm(part) for part in x.chunk(self.groups, dim=1)], dim=1)
+
+
+class OverTheEdge(nn.Conv2d):
+    """Of x with zeros `beyond` its last rows and columns."""
+
+    beyond = (0, 0)
+
+    def forward(self, x):
+        down, across = self.beyond
+        return super().forward(nn.functional.pad(x, (0, across, 0, down)))
+
+
+def lrn_2d(n, alpha, beta=0.75, k=1.0):
+    return LocalResponseNorm2d(n, alpha, beta, k), Lrn2dOfTorch(n, alpha, beta, k)
+
+
+def lrn_in_groups(groups, n, alpha=1e-4, beta=0.75, k=2.0):
+    layer = LocalResponseNorm(n, alpha, beta, k, groups=groups)
+    return layer, LrnInGroupsOfTorch(groups, n, n * alpha, beta, k)
+
+
+def conv_over_the_edge(beyond, *size, **options):
+    layer = Conv2d(*size, ceil_mode=True, rng=np.random.default_rng(0), **options)
+    theirs = OverTheEdge(*size, **options)
+    theirs.beyond = beyond
+    return layer, theirs
+
+
 def both(name, shape, *size, **options):
     """A convolution that Winograd's method can do as well: `errors` looks at the name."""
     return {f"{name} winograd": (lambda: conv(*size, **options), shape)}
@@ -71,6 +121,12 @@ def both(name, shape, *size, **options):
 # name: (a pair of ours and PyTorch's, the shape of x)
 PUBLISHED = {
     "conv1": (lambda: conv(3, 96, 11, stride=4), (2, 227, 227, 3)),
+    "conv1 of 2012-program": (
+        lambda: conv_over_the_edge((3, 3), 3, 96, 11, stride=4),
+        (2, 224, 224, 3),
+    ),
+    "lrn1 of 2012-program": (lambda: lrn_in_groups(2, 5, 2e-5), (2, 27, 27, 96)),
+    "lrn2 within maps": (lambda: lrn_2d(5, 4e-5), (2, 27, 27, 64)),
     "conv1 of owt": (lambda: conv(3, 64, 11, stride=4, padding=2), (2, 224, 224, 3)),
     **both("conv2", (2, 27, 27, 96), 96, 256, 5, padding=2),
     **both("conv2 of 2012", (2, 27, 27, 96), 96, 256, 5, padding=2, groups=2),
@@ -110,6 +166,17 @@ ODD = {
     "lrn 5": (lambda: lrn(5, alpha=1.0), (2, 3, 4, 9)),
     "lrn 1": (lambda: lrn(1, alpha=0.7), (2, 3, 4, 9)),
     "lrn 3, k 1": (lambda: lrn(3, alpha=1.3, k=1.0), (2, 3, 4, 9)),
+    "lrn 5 in 3 groups": (lambda: lrn_in_groups(3, 5, alpha=1.0), (2, 3, 4, 9)),
+    "lrn 2d 3": (lambda: lrn_2d(3, alpha=1.0), (2, 7, 4, 5)),
+    "lrn 2d 5, k 2": (lambda: lrn_2d(5, alpha=0.6, beta=0.5, k=2.0), (2, 4, 3, 5)),
+    "conv over the edge winograd": (
+        lambda: conv_over_the_edge((3, 2), 4, 6, 5, stride=4, padding=1),
+        (3, 8, 9, 4),
+    ),
+    "conv over the edge, stride above kernel": (
+        lambda: conv_over_the_edge((1, 0), 4, 6, 2, stride=3, groups=2),
+        (3, 7, 8, 4),
+    ),
     "lrn 7 on 4 channels": (lambda: lrn(7, alpha=0.9, beta=0.5), (2, 3, 4, 4)),
     "conv of pairs": (
         lambda: conv(4, 6, (3, 5), stride=(2, 1), padding=(0, 2), groups=2, bias=False),
