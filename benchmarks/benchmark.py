@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--torch-python", metavar="PATH", help="a Python that has PyTorch (default: this one)")
     add(
         "--variant",
-        choices=[*VARIANTS, "vgg"],
+        choices=["2012", "ungrouped", "owt", "vgg"],
         default="ungrouped",
         help="of AlexNet (default ungrouped), or vgg: eight 3x3 convolutions on 64x64 images",
     )

@@ -37,7 +37,11 @@ def w(template, tmp_path, monkeypatch):
 # -------------------------------------------------------------------------------------------- flags
 
 FLAGS = [  # flag, value, what the line must say
-    ("--variant", "resnet", "unknown --variant 'resnet'; choose 2012, ungrouped, owt"),
+    (
+        "--variant",
+        "resnet",
+        "unknown --variant 'resnet'; choose 2012, ungrouped, owt, 2012-program, owt2014",
+    ),
     ("--optimizer", "lion", "unknown --optimizer 'lion'; choose adam, adamw, sgd"),
     ("--schedule", "linear", "unknown --schedule 'linear'; choose constant, step, cosine, plateau"),
     ("--recipe", "secret", "unknown --recipe 'secret'; choose drawings, modern, paper"),
@@ -269,7 +273,7 @@ def test_devices(w, capsys, monkeypatch, change, words):
     [
         (
             (*PHOTOS, "--device", "cpu", "--variant", "vgg"),
-            "'vgg'; choose 2012, ungrouped, owt",
+            "'vgg'; choose 2012, ungrouped, owt, 2012-program, owt2014",
         ),
         ((*PHOTOS, "--device", "gpu"), "error: --device gpu: no NVIDIA driver was found"),
         (("--resume", "{w}/nowhere"), "error: '{w}/nowhere' holds no run"),

@@ -1,15 +1,18 @@
-"""AlexNet -- the network that won ImageNet 2012, in the three forms in which it is known.
+"""AlexNet -- the network that won ImageNet 2012, in the forms in which it is known.
 
 Five convolutions find out what can be seen in an image, and where; three Linear layers decide from
 that which class it shows.  Each layer has its own page; this one puts them together.  Seven such
 networks, averaged, left 15.3 % of the test photos without their class among the five best guesses,
 where the runner-up of that year left 26.2 %; a single network left 18.2 % (of validation photos).
 
-    variant     whose                                              image   parameters, 1,000 classes
-    2012        Krizhevsky, Sutskever, Hinton: LRN, and two          227   60,965,224
-                towers (groups=2 in conv2, conv4, conv5)
-    ungrouped   the same as one tower; LRN only if asked for         227   62,378,344
-    owt         torchvision.models.alexnet: fewer filters, no LRN    224   61,100,840
+    variant        whose                                           image   parameters, 1,000 classes
+    2012           Krizhevsky, Sutskever, Hinton: LRN, and two       227   60,965,224
+                   towers (groups=2 in conv2, conv4, conv5)
+    2012-program   the program that they ran, see program_2012.py    224   60,965,224
+    ungrouped      2012 as one tower; LRN only if asked for          227   62,378,344
+    owt            torchvision.models.alexnet: fewer filters, no     224   61,100,840
+                   LRN
+    owt2014        Krizhevsky's of 2014 for one GPU, with LRN        224   61,100,840
 
 Shapes      window               output          pooled to    parameters   products (million)
     conv1   11 x 11, stride 4    55 x 55 x 96    27 x 27          34,944   105.4
@@ -25,8 +28,8 @@ Shapes      window               output          pooled to    parameters   produ
 
 Where "owt" comes from.  One Weird Trick (Krizhevsky 2014) has 64-192-384-384-256 filters in its
 footnote; torchvision has the 64-192-384-256-256 of Krizhevsky's configuration for one GPU
-(cuda-convnet2), without its two LRN layers; and it drops the inputs of fc6 and fc7, where 2012 and
-that configuration drop their outputs.
+(cuda-convnet2, our "owt2014"), without its two LRN layers; and it drops the inputs of fc6 and fc7,
+where 2012 and that configuration drop their outputs.
 
 Where the 2012 paper contradicts itself, and what we do:
 
@@ -39,12 +42,8 @@ Where the 2012 paper contradicts itself, and what we do:
     2048         crops and mirror images of a photo: 32 * 32 * 2, but a window of 224 has 33 * 33
                  positions in 256 pixels.  (Ours of 227 has 30 * 30, which makes 1,800 views.)
 
-Where its program (github.com/computerhistory/AlexNet-Source-Code, layers-145.cfg) differs from it:
-conv1's last windows hang over the edge of 224 pixels, which makes 55.  Layer 1 is conv, LRN, pool,
-ReLU.  LRN stays within a tower, its alpha is divided by n (see lrn.py), and after conv2 there is a
-second one, within each map.  conv3 to conv5 begin with N(0, 0.03^2).  Biases have no weight decay,
-and twice the rate that the weights begin with, to the end.  But for the 227 pixels we follow the
-paper in all of these.
+Its program differs from it in more than these: see program_2012.py for the network, and
+train/recipes.py for how it was trained.
 
 `benchmarks/paper_numbers.py` counts all of this.  `activation`, `pooling`, `lrn` and `dropout` take
 back what the paper improved, one at a time; docs/improvements.md tells what each was worth here.
@@ -59,12 +58,14 @@ from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm,
 from minialex.layers.activations import ReLU, Sigmoid, Tanh
 from minialex.layers.layer import check_input
 from minialex.layers.pool import AvgPool2d, MaxPool2d
+from minialex.models import program_2012
 
 #            filters of conv1..5    towers, padding of conv1, LRN, image side
 VARIANTS = {
     "2012": ((96, 256, 384, 384, 256), 2, 0, True, 227),
     "ungrouped": ((96, 256, 384, 384, 256), 1, 0, False, 227),
     "owt": ((64, 192, 384, 256, 256), 1, 2, False, 224),
+    **program_2012.VARIANTS,
 }
 ACTIVATIONS = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 POOLINGS = {"max": (MaxPool2d, 3), "average": (AvgPool2d, 3), "max2": (MaxPool2d, 2)}
@@ -87,12 +88,13 @@ class Maker:
 
     def std(self, fan_in, fan_out):
         """The standard deviation of a layer's initial weights; None stands for the layer's own."""
-        known = {"he": None, "glorot": math.sqrt(2 / (fan_in + fan_out)), "paper": 0.01}
-        return choose("init", known, self.init)
+        known = {"he": None, "glorot": math.sqrt(2 / (fan_in + fan_out))}
+        return choose("init", {**known, "paper": 0.01, "program": 0.01}, self.init)
 
     def conv(self, C, F, K, groups=1, **geometry):
         """A convolution with a K x K kernel, from C to F channels."""
-        std = self.std(K * K * C // groups, K * K * F // groups)
+        known = {(3, "program"): 0.03}  # conv3 to conv5
+        std = known.get((K, self.init)) or self.std(K * K * C // groups, K * K * F // groups)
         return Conv2d(C, F, K, groups=groups, rng=self.rng, std=std, **geometry)
 
     def features(self, filters, G, padding, lrn):
@@ -121,7 +123,7 @@ class Maker:
 class AlexNet(Sequential):
     """x (N, side, side, 3) -> logits (N, num_classes).
 
-    `variant` is "2012", "ungrouped" or "owt"; `lrn` overrides the variant's use of local response
+    `variant` is one of VARIANTS; `lrn` overrides the variant's use of local response
     normalization.  `width` scales the number of filters and hidden units, `image_size` is the side
     of the image.  `seed` draws the initial weights and the dropout masks.
     `activation` is "relu", "tanh" or "sigmoid"; `pooling` "max" (windows of 3 at stride 2, which
@@ -131,6 +133,7 @@ class AlexNet(Sequential):
     loss is log(num_classes).  "glorot": N(0, 2 / (inputs + outputs)) everywhere, which does for
     Tanh and Sigmoid what He's weights do for ReLU: keep the scale of signals and gradients (Glorot,
     Bengio 2010).  "paper": N(0, 0.01^2) and some biases of 1 (section 5), for pixels in 0..255.
+    "program": the same, but N(0, 0.03^2) in the convolutions of 3 x 3.
 
     Raises ConfigError for an unknown variant, init, activation or pooling, and for an image too
     small to pass all layers or absurdly large; `forward` raises ValueError for another side.
@@ -150,7 +153,8 @@ class AlexNet(Sequential):
             raise ConfigError(f"AlexNet: num_classes, width or image_size cannot be: {self.config}")
         make = Maker(activation, pooling, init, seed)
         filters = [max(2, round(F * width / 2) * 2) for F in filters]  # even, for two towers
-        self.features = make.features(filters, towers, padding, lrn)
+        features = (program_2012 if variant in program_2012.VARIANTS else Maker).features
+        self.features = features(make, filters, towers, padding, lrn)
         maps = self.features.output_shape(self.input_shape)  # (6, 6, 256)
         if min(maps) < 1:
             raise ConfigError(f"AlexNet: images of side {side} are too small; use at least 67")
@@ -158,7 +162,7 @@ class AlexNet(Sequential):
         drops = Dropout(dropout, seed=seed), Dropout(dropout, seed=seed)
         self.classifier = make.classifier(D, hidden, num_classes, *drops, variant == "owt")
         super().__init__(self.features, Flatten(), self.classifier)
-        if init == "paper":
+        if init in ("paper", "program"):
             weighted = [layer for _, layer in self.leaves() if layer.params]
             for i in (1, 3, 4, 5, 6):  # conv2, conv4, conv5, fc6, fc7
                 weighted[i].params["bias"][...] = 1

@@ -20,7 +20,7 @@ from minialex.train.memory import parse_bytes
 from minialex.train.recipes import OPTIMIZERS, RECIPES, recipe_for
 
 AUGMENTATIONS = ("none", "crop", "full")
-INITS = ("he", "glorot", "paper")
+INITS = ("he", "glorot", "paper", "program")
 SCHEDULES = ("constant", "step", "cosine", "plateau")
 FREE = ("machine", "run")  # groups of options that make no run another one
 GROUPS = ("data", "network", "training", "augmentation", *FREE)
@@ -82,14 +82,15 @@ class Config:
         may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
     lrn: bool | None = option(None, "network", "local response normalisation",
-        shown="yes with 2012, else no")
+        shown="yes with 2012, 2012-program and owt2014, else no")
     width: float = option(1.0, "network", "scales the number of filters and hidden units", up_to(4))
     image_size: int | None = option(None, "network", "side of the images in pixels", ONE_OR_MORE,
-        metavar="PIXELS", shown="227; 224 with owt")
+        metavar="PIXELS", shown="227; 224 with owt, owt2014 and 2012-program")
     dropout: float = option(0.5, "network", "share of the hidden units that is dropped in training",
         SHARE)
     init: str = option("he", "network",
-        "initial weights: he; glorot, for tanh and sigmoid; or paper", choices=INITS)
+        "initial weights: he; glorot, for tanh and sigmoid; paper; or program, see program_2012.py",
+        choices=INITS)
     activation: str = option("relu", "network", "the nonlinearity", choices=ACTIVATIONS)
     pooling: str = option("max", "network",
         "max or average, of windows of 3 x 3; or max2, of 2 x 2", choices=POOLINGS)

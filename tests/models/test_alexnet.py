@@ -22,7 +22,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.losses import softmax_cross_entropy
-from minialex.models import AlexNet
+from minialex.models import VARIANTS, AlexNet
 from minialex.optim import Adam
 from minialex.params import count_parameters, dict_like, flatten
 from minialex.use.summary import multiply_adds, summary
@@ -49,6 +49,8 @@ def undrawn(monkeypatch):
         ("ungrouped", 1000, 62_378_344),
         ("ungrouped", 2, 58_289_538),
         ("owt", 1000, 61_100_840),
+        ("2012-program", 1000, 60_965_224),
+        ("owt2014", 1000, 61_100_840),
     ],
 )
 def test_published_parameter_counts(variant, classes, parameters, undrawn):
@@ -88,6 +90,47 @@ def test_variants_differ_where_published():
     assert LocalResponseNorm not in layers("2012", lrn=False)
 
 
+def test_the_programs_have_55_27_13_and_6_places_in_224_pixels(undrawn):
+    for variant in ("2012-program", "owt2014"):
+        model, sides = AlexNet(1000, variant), []
+        shape = model.input_shape
+        assert shape == (224, 224, 3)
+        for layer in model.features.layers:
+            shape = layer.output_shape(shape)
+            if isinstance(layer, Conv2d | MaxPool2d):
+                sides.append(shape[0])
+        assert sides == [55, 27, 27, 13, 13, 13, 13, 6]
+
+
+def test_the_programs_normalize_before_the_relu_in_a_tower_and_within_maps():
+    def words(variant):
+        layers = AlexNet(2, variant, width=1 / 16).features.layers
+        return [type(layer).__name__ for layer in layers[:9]], layers
+
+    kinds, layers = words("2012-program")
+    first = ["Conv2d", "LocalResponseNorm", "MaxPool2d", "ReLU", "Conv2d", "ReLU"]
+    assert kinds == [*first, "LocalResponseNorm", "LocalResponseNorm2d", "MaxPool2d"]
+    assert layers[1].alpha == layers[6].alpha == 1e-4 / 5
+    assert [layers[1].groups, layers[6].groups, layers[1].k] == [2, 2, 2]
+    assert (layers[7].alpha, layers[7].k, layers[7].size) == (1e-3 / 25, 1, 5)
+    kinds, layers = words("owt2014")
+    assert kinds[:8] == [*first, "LocalResponseNorm", "MaxPool2d"]
+    assert layers[1].groups == 1
+    for variant in ("2012-program", "owt2014"):
+        kinds = [type(layer) for _, layer in AlexNet(2, variant, width=1 / 16).leaves()]
+        assert kinds[-6:] == [ReLU, Dropout, Linear, ReLU, Dropout, Linear]  # outputs are dropped
+        off = AlexNet(2, variant, lrn=False, width=1 / 16).leaves()
+        assert not [layer for _, layer in off if "Norm" in type(layer).__name__]
+
+
+def test_the_weights_of_the_program():
+    model = AlexNet(5, "2012-program", init="program", width=1 / 4)
+    found = [layer for _, layer in model.leaves() if layer.params]
+    stds = [round(float(layer.params["weight"].std()), 3) for layer in found]
+    assert stds == [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01]
+    assert [float(layer.params["bias"].mean()) for layer in found] == [0, 1, 0, 1, 1, 1, 1, 0]
+
+
 def test_it_is_a_sequential_of_three_named_parts():
     model = AlexNet(2, width=1 / 16, image_size=67)
     assert isinstance(model, Sequential)
@@ -97,7 +140,7 @@ def test_it_is_a_sequential_of_three_named_parts():
     assert names[0] == "features.0" and names[-1].startswith("classifier.")
 
 
-@pytest.mark.parametrize("variant", ["2012", "ungrouped", "owt"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_each_activation_and_each_pooling_takes_all_places(variant):
     for activation, kind in (("relu", ReLU), ("tanh", Tanh), ("sigmoid", Sigmoid)):
         model = AlexNet(2, variant, width=1 / 16, activation=activation)

@@ -63,18 +63,58 @@ def make(name, dtype, **options):
     rng = np.random.default_rng(9)
     fill_biases(model, rng)
     model.to(dtype=dtype)
-    side = 224 if name == "owt" else 227
+    side = model.image_size
     return model, rng.standard_normal((2, side, side, 3)).astype(dtype), np.array([1, 0])
 
 
-@pytest.mark.parametrize("name", ["2012", "ungrouped", "ungrouped+lrn", "owt"])
+class WithinMaps(nn.Module):
+    """The program's second norm, by PyTorch's mean of the squares of each window."""
+
+    def forward(self, x):
+        return x * (1 + 1e-3 * nn.functional.avg_pool2d(x**2, 5, 1, 2)) ** -0.75
+
+
+class Towers(nn.Module):
+    """LRN of each of `groups` towers by itself."""
+
+    def __init__(self, groups):
+        super().__init__()
+        self.groups, self.norm = groups, nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)
+
+    def forward(self, x):
+        return torch.cat([self.norm(tower) for tower in x.chunk(self.groups, 1)], 1)
+
+
+def published_program(name, classes=2, dropout=0.5):
+    """Krizhevsky's programs in PyTorch's own words; its poolings have `ceil_mode`, as his have."""
+    two = 2 if name == "2012-program" else 1
+    c1, c2, c3, c4, c5 = (64, 192, 384, 256, 256) if two == 1 else (96, 256, 384, 384, 256)
+    pool, within = nn.MaxPool2d(3, 2, ceil_mode=True), [WithinMaps()] * (two - 1)
+    network = published(name, classes, dropout)
+    network.features = nn.Sequential(
+        nn.Conv2d(3, c1, 11, stride=4), Towers(two), pool, nn.ReLU(),
+        nn.Conv2d(c1, c2, 5, padding=2, groups=two), nn.ReLU(), Towers(two), *within, pool,
+        nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(c3, c4, 3, padding=1, groups=two), nn.ReLU(),
+        nn.Conv2d(c4, c5, 3, padding=1, groups=two), pool, nn.ReLU(),
+    )  # fmt: skip
+    return network
+
+
+ALL = ["2012", "ungrouped", "ungrouped+lrn", "owt", "2012-program", "owt2014"]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_published_network_without_dropout_in_float64_within_1e_9(name):
     model, x, labels = make(name, np.float64, dropout=0.0)
     with torch.device("meta"):  # no numbers: the weights are assigned
-        theirs = published(name, dropout=0.0)
+        of_program = name in ("2012-program", "owt2014")
+        theirs = (published_program if of_program else published)(name, dropout=0.0)
     weights = {name: torch.from_numpy(array) for name, array in state_dict(model).items()}
     theirs.load_state_dict(weights, assign=True)
-    their_logits = theirs(to_torch(x))
+    # The windows of the program hang over the edge by three pixels, where it sees zeros.
+    their_x = nn.functional.pad(to_torch(x), (0, 3, 0, 3)) if of_program else to_torch(x)
+    their_logits = theirs(their_x)
     their_loss = cross_entropy(their_logits, torch.from_numpy(labels))
     their_loss.backward()
 
