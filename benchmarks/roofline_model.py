@@ -24,6 +24,7 @@ from typing import NamedTuple
 from minialex.gpu.implicit import ROUNDS, ROWS
 from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, ReLU
 from minialex.layers.layer import Layer
+from minialex.layers.lrn_2d import LocalResponseNorm2d
 from minialex.models.alexnet import AlexNet
 from minialex.params import Shape, count_parameters
 from minialex.use.summary import multiply_adds
@@ -153,8 +154,8 @@ def layer_work(
             each = Work(layer.kernel_size**2 * y, moved(x, y) + BYTE * y)
             mask = moved(y) if implicit and after_relu else 0
             return [each], [each._replace(bytes=each.bytes + mask)]
-        case LocalResponseNorm():
-            n = layer.size
+        case LocalResponseNorm() | LocalResponseNorm2d():  # the second as if it had such kernels
+            n = layer.size if isinstance(layer, LocalResponseNorm) else layer.size**2
             forward = Work((2 * n + 8) * y, moved(x, y, y))
             return [forward], [Work((6 * n + 8) * y, moved(y, y, y, x))]
         case Dropout():

@@ -52,11 +52,20 @@ class Optimizer:
         freeze = [freeze] if isinstance(freeze, str) else list(freeze)
         given = {"lr": lr, "weight_decay": weight_decay, "freeze": freeze or None}
         self._patterns = {key: value for key, value in given.items() if type(value) in (dict, list)}
-        self.find_runs(lr, weight_decay, freeze)
+        self._given = lr, weight_decay, freeze
+        self.find_runs(*self._given)
         self.state = {name: self.zeros() for name in state}
         self.g, self._grad, self._views = None, {}, []  # made when they are asked for
 
-    def find_runs(self, lr, weight_decay, freeze):
+    def scale(self, factors):
+        """From now on, rates are those given at first times the factor of their name's pattern.
+
+        The first pattern that fits counts, and 1 where none does; a rate of 0 lets its parameters
+        rest.  Raises ConfigError for a pattern that fits no name, and a factor that is no number.
+        """
+        self.find_runs(*self._given, factors)
+
+    def find_runs(self, lr, weight_decay, freeze, factors=None):
         """The runs of theta that train: their slices, rates in parts of self.lr, and decays."""
         sizes = {"": self.theta.size}  # a vector of your own has no names
         if isinstance(self.model, Layer):
@@ -69,7 +78,9 @@ class Optimizer:
         rates = by_pattern("lr", lr, trained)
         decays = by_pattern("weight_decay", weight_decay, trained)
         self.lr, self.weight_decay = max(rates.values()), max(decays.values())
-        numbers = {name: (rates[name] / (self.lr or 1), decays[name]) for name in trained}
+        factors = by_pattern("a factor", {**(factors or {}), "*": 1}, sizes)
+        rates = {name: rate / (self.lr or 1) * factors[name] for name, rate in rates.items()}
+        numbers = {name: (rates[name], decays[name]) for name in trained}
         self._runs, end = list[tuple](), 0
         for pair, names in itertools.groupby(sizes, key=numbers.get):
             start, end = end, end + sum(sizes[name] for name in names)
@@ -146,11 +157,13 @@ class Optimizer:
         start = 0
         for run, rate, decay in self._runs:
             own = slice(start, start + run.stop - run.start)
+            start = own.stop
+            if rate == 0 < self.lr:
+                continue
             part = copy.copy(self)  # of the same settings, and of one run alone
             part.theta, part.weight_decay = self.theta[run], decay
             part.state = {name: vector[own] for name, vector in self.state.items()}
             part.update(g[own], lr * rate)
-            start = own.stop
 
     def update(self, g, lr):
         """The formula of the page: theta, and the vectors in `state`, after one more step."""

@@ -120,7 +120,7 @@ def train(config: Config, folder: RunFolder) -> int:
     for line in (source.description, *source.messages):
         say(line)
     model = setup.make_model(config, len(source.classes))
-    how = config.lr, config.weight_decay, config.freeze
+    how = config.lr, config.weight_decay, config.freeze, config.bias_rate, config.bias_decay
     optimizer = make_optimizer(config.optimizer, model, *how)
     config = setup.measure_colours(config, source.train, model.image_size)
     loader, val, test = setup.make_loaders(config, source, model)

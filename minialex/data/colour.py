@@ -18,7 +18,8 @@ Mind the unit.  A variance has the square of its unit, so "lambda" is another sh
 0..255 than for 0..1, and the paper does not say which.  Here pixels lie in 0..1: lambda_1 is about
 0.2, and a typical shift 0.02, or 3 grey levels of 255.  (In 0..255 it would be some 700 levels.
 The program that Krizhevsky published later, cuda-convnet2, takes standard deviations,
-sqrt(lambda), which have no such problem: about 6 levels.)
+sqrt(lambda), which have no such problem: about 6 levels.  So did already the one that won in 2012;
+`ColourNoise` is what it does.)
 
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
@@ -70,6 +71,24 @@ class ColourShift:
         """A random colour, (3,): one draw of the a_i for a whole image."""
         a = rng.normal(0, self.std, len(self.components))
         return a @ np.asarray(self.components)
+
+
+class ColourNoise(ColourShift):
+    """What the program of 2012 does: (x + colour) / (1 + std), for x with a mean of 0.
+
+    The division keeps the scale of what the network is tested on, which has no such noise
+    (convdata.py).  `components` are rows sqrt(lambda_i) p_i, in units of x.
+    """
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return super().__call__(x, rng) / x.dtype.type(1 + self.std)
+
+
+def deviations(components: Sequence[Sequence[float]]) -> Any:
+    """The rows sqrt(lambda_i) p_i of rows lambda_i p_i, in 0..255 in place of 0..1."""
+    rows = np.asarray(components)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # lambda_i
+    return (255 * rows / np.sqrt(np.where(lengths > 0, lengths, 1))).tolist()
 
 
 def colour_statistics(

@@ -17,13 +17,16 @@ from PIL import Image
 
 from minialex.data import transforms as steps
 from minialex.data.checks import check, short
-from minialex.data.colour import ColourShift
+from minialex.data.colour import ColourNoise, ColourShift
+from minialex.data.mean_image import MeanImage
 from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field
 from minialex.errors import ConfigError
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip
-_STEPS: tuple[type, ...] = (*CROPS, steps.ToArray, ColourShift, steps.Normalize)
+_STEPS: tuple[type, ...] = (
+    *CROPS, steps.ToArray, ColourShift, ColourNoise, steps.Normalize, MeanImage
+)  # fmt: skip
 _BY_NAME = {step.__name__: step for step in _STEPS}
 
 
@@ -43,12 +46,14 @@ class Compose:
             _check_transform(transform)
         set_field(self, "transforms", tuple(self.transforms))
 
-    def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
+    def __call__(self, image: Any, rng: np.random.Generator | None = None, shared: Any = None
+    ) -> Any:  # fmt: skip
+        """What comes out of the last step; crops and mirror images draw from `shared`, if given."""
         for step, after in itertools.zip_longest(self.transforms, self.transforms[1:]):
             if isinstance(step, Resize) and isinstance(after, CenterCrop):
                 image = _resize_middle(image, step, after)
             else:
-                image = step(image, rng)
+                image = step(image, shared if shared and isinstance(step, CROPS) else rng)
         return image
 
     def __repr__(self) -> str:

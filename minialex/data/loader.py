@@ -54,7 +54,8 @@ class RawBatch(NamedTuple):
 
 # The order of epoch e comes from the seed (seed, e, 0, _ORDER).  NumPy pads seeds shorter than four
 # words with zeros, so (seed, e) alone would be the very stream of sample 0, which is (seed, e, 0).
-_ORDER = 0x0DE4
+# A crop that several images share comes from the seed (seed, e, the first of them, _SHARED).
+_ORDER, _SHARED = 0x0DE4, 0x54A3
 
 
 class DataLoader:
@@ -69,6 +70,8 @@ class DataLoader:
     shuffle      a new seeded order each epoch; else the dataset's own
     seed         a whole number of 0 or more
     workers      threads that load; 0 loads in the calling thread when a batch is asked for
+    same_crop    so many images in a row are cropped and mirrored alike, as by the program of 2012:
+                 1, each in its own way
     prefetch     how many batches may be under way or waiting
                  (memory: prefetch * N * H * W * 3 bytes)
 
@@ -79,11 +82,12 @@ class DataLoader:
 
     def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
         shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
-        prefetch: int = 4) -> None:  # fmt: skip
+        prefetch: int = 4, same_crop: int = 1) -> None:  # fmt: skip
         check_whole("batch_size", batch_size, 1)
         check_whole("seed", seed, 0)
         check_whole("workers", workers, 0)
         check_whole("prefetch", prefetch, 1)
+        check_whole("same_crop", same_crop, 1)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             text = "expected a dataset with len(dataset) and dataset[i] -> (image, label)"
             raise DataError(f"{text}, got {type(dataset).__name__}; a list of pairs is one")
@@ -95,7 +99,7 @@ class DataLoader:
         self.batch_size = batch_size
         self.read_from(dataset, ToArray() if transform is None else transform)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
-        self.workers, self.prefetch = workers, prefetch
+        self.workers, self.prefetch, self.same_crop = workers, prefetch, same_crop
         self._next_epoch = 0
 
     def read_from(self, dataset: Samples, transform: Transform) -> None:
@@ -170,7 +174,11 @@ class DataLoader:
             if stop.is_set():
                 break  # nobody will look at this batch
             image, labels[k] = self.item(i)
-            sample, colour = self._sample(image, np.random.default_rng([self.seed, epoch, i]))
+            rng, shared = np.random.default_rng([self.seed, epoch, i]), None
+            if self.same_crop > 1:
+                first = int(indices[k - k % self.same_crop])
+                shared = np.random.default_rng([self.seed, epoch, first, _SHARED])
+            sample, colour = self._sample(image, rng, shared)
             if k == 0:
                 images = np.empty((N, *sample.shape), dtype=sample.dtype)
                 colours = None if colour is None else np.empty((N, 3), dtype=np.float32)
@@ -197,11 +205,12 @@ class DataLoader:
             rule = f"dataset[{index}]: the label must be a whole number, the index of a class"
             raise DataError(f"{rule}, got {short(item[1])}") from None
 
-    def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def _sample(self, image: Any, rng: np.random.Generator, shared: Any
+    ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
         """The bytes of a sample and its random colour; or float32, see RawBatch."""
         if self._parts is not None:
-            return self._parts[0](image, rng)
-        sample = self.transform(image, rng)
+            return self._parts[0](image, rng, shared)
+        sample = self.transform(image, rng, shared)
         if not isinstance(sample, np.ndarray):
             text = f"the transform must return an array, got {type(sample).__name__}"
             raise ConfigError(f"{text}; add ToArray()")

@@ -91,7 +91,8 @@ class ToBytes:
     """The part of a pipeline that works on one photo: called as `to_bytes(image, rng)`.
 
     It returns the pixels, uint8 (H, W, 3), and the photo's random colour, (3,), or None without
-    ColourShift.  What has no such bytes goes through `rest` as well, and float32 is returned.  Of a
+    ColourShift.  Crops draw from `shared`, if given: images that share it are cropped alike.
+    What has no such bytes goes through `rest` as well, and float32 is returned.  Of a
     photo that is Elsewhere, it returns the `view` in the place of the pixels.
     """
 
@@ -99,12 +100,12 @@ class ToBytes:
     shift: ColourShift | None
     rest: Compose
 
-    def __call__(self, image: Any,
-        rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    def __call__(self, image: Any, rng: np.random.Generator, shared: Any = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
         if isinstance(image, Elsewhere):
-            pixels = self.view(image, rng)
+            pixels = self.view(image, shared or rng)
         else:
-            image = self.crops(image, rng)
+            image = self.crops(image, shared or rng)
             pixels = pixels_of(image)
             if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
                 return self.rest(image, rng), None
@@ -143,7 +144,7 @@ def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:
     k, finish, shift = len(steps) - 1, Finish(), None  # k: where the step in question stands
     if k > 0 and isinstance(last := steps[k], Normalize) and len(last.mean) == 3:
         k, finish = k - 1, Finish(last.mean, last.std)
-    if k > 0 and isinstance(last := steps[k], ColourShift):
+    if k > 0 and type(last := steps[k]) is ColourShift:
         k, shift = k - 1, last
     if k < 0 or not isinstance(steps[k], ToArray):
         return None

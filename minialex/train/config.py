@@ -21,7 +21,7 @@ from minialex.train.recipes import OPTIMIZERS, RECIPES, recipe_for
 
 AUGMENTATIONS = ("none", "crop", "full")
 INITS = ("he", "glorot", "paper", "program")
-SCHEDULES = ("constant", "step", "cosine", "plateau")
+SCHEDULES = ("constant", "step", "cosine", "plateau", "program")
 FREE = ("machine", "run")  # groups of options that make no run another one
 GROUPS = ("data", "network", "training", "augmentation", *FREE)
 
@@ -114,6 +114,8 @@ class Config:
     optimizer: str = option("adam", "training", "how steps are made", choices=OPTIMIZERS)
     lr: float = option(2e-4, "training", "learning rate", FINITE)
     weight_decay: float = option(0.0, "training", "how strongly weights are drawn to 0", FINITE)
+    bias_rate: float = option(1.0, "training", "the biases' rate, in parts of --lr", FINITE)
+    bias_decay: bool = option(True, "training", "let --weight-decay act on the biases as well")
     schedule: str = option("cosine", "training", "how the learning rate changes", choices=SCHEDULES)
     warm_up: int = option(100, "training", "steps of rising learning rate, at most a tenth of all",
         ZERO_OR_MORE, metavar="STEPS")
@@ -130,9 +132,15 @@ class Config:
         "the smallest part of a photo's area that --augment full crops", up_to(1))
     colour_shift: float = option(0.0, "augmentation",
         "strength of the paper's random colours, 0.1 there; 0 with --augment none", FINITE)
+    colour_form: str = option("paper", "augmentation",
+        "random colours in proportion to variances, as in the paper, or to standard deviations, as"
+        " in the program of 2012", choices=("paper", "program"))
+    same_crop: int = option(1, "augmentation",
+        "so many images in a row are cropped and mirrored alike; 32 in the program of 2012",
+        ONE_OR_MORE, metavar="IMAGES")
     normalize: str = option("imagenet", "augmentation",
-        "by the mean and deviation of imagenet, or only by the mean of the training photos",
-        choices=("imagenet", "mean"))
+        "by the mean and deviation of imagenet, or only by the mean colour or the mean image of the"
+        " training photos", choices=("imagenet", "mean", "mean-image"))
     colours: dict | None = None  # of the training photos, where colour_shift or normalize need them
     edition: int = Drawings.edition
     device: str = option("auto", "machine",
@@ -169,6 +177,8 @@ class Config:
                 raise ConfigError(f"{name} must be {limits[0]}, got {value}")
         if self.plain and self.memory_limit is not None:
             raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
+        if self.colour_form == "program" and self.normalize == "imagenet":
+            raise ConfigError("--colour-form program needs --normalize mean or mean-image")
 
 
 def options() -> list[dataclasses.Field]:

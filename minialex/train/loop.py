@@ -34,6 +34,7 @@ from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
 from minialex.train import memory
+from minialex.train.changes import begin_epoch
 from minialex.train.curves import History, choose_screen
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.frozen import upper_part
@@ -61,7 +62,7 @@ class Training:
     val: DataLoader | None = None
     run: str | Path | RunFolder | None = None
     device: str = "auto"
-    schedule: str | Schedule = "constant"
+    schedule: str | Schedule | list[Any] = "constant"
     warm_up: int = 0
     label_smoothing: float = 0.0
     memory_limit: int | None = None
@@ -92,6 +93,7 @@ class Training:
 
     def epoch(self) -> None:
         """The rest of this epoch: the batches that it has not seen yet."""
+        begin_epoch(self)
         for x, labels in self.batches():
             self.step(x, labels)
 
@@ -175,7 +177,8 @@ class Training:
         if callable(self.schedule):
             return warm_up(self.schedule, self.warm_up)
         total = self.epochs * len(self.loader)
-        return make_schedule(self.schedule, total, min(self.warm_up, total // 10),
+        name = self.schedule if isinstance(self.schedule, str) else "constant"  # or a table
+        return make_schedule(name, total, min(self.warm_up, total // 10),
             errors=lambda: [1 - row["val_acc"] for row in self.history],
             patience=self.plateau)  # fmt: skip
 
@@ -288,8 +291,9 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     run               a folder for checkpoints and history; a run that is there is resumed to the
                       bit, and one that is finished goes on where `epochs` is larger now
     device            "cpu", "gpu" or "auto"; the model and the optimizer are moved there
-    schedule          of the learning rate: "constant", "cosine", "step", "plateau", or a function
-                      from the step, 0 for the first, to a factor; `warm_up` steps come first
+    schedule          of the learning rate: "constant", "cosine", "step", "plateau", a table as in
+                      changes.py, or a function from the step, 0 for the first, to a factor;
+                      `warm_up` steps come first
     label_smoothing   see losses.py
     memory_limit      bytes that the process may take; the batch is taken in parts that fit
     patience          ends the run after so many epochs without a new best

@@ -23,6 +23,7 @@ import numpy as np
 from minialex import layers
 from minialex.attach import plain
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray, Transform
+from minialex.data.mean_image import MeanImage
 from minialex.errors import CheckpointError, MinialexError
 from minialex.files import write_whole
 from minialex.layers import Layer, Sequential
@@ -34,7 +35,13 @@ from minialex.twin import page_of
 
 TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__
                          if name not in ("Layer", "Sequential")}  # fmt: skip
-FIXED = (Resize, CenterCrop, ToArray, Normalize)  # transforms that give a photo one form only
+FIXED = (
+    Resize,
+    CenterCrop,
+    ToArray,
+    Normalize,
+    MeanImage,
+)  # transforms that give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
 
 

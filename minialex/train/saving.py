@@ -242,7 +242,7 @@ def told(run: Any) -> dict[str, Any]:
         "transform": without_address(loader.transform),
         # The best epoch is chosen on these: two sets of images have no common best.
         "val": None if val is None else [len(val.dataset), without_address(val.transform)],
-        "schedule": run.schedule if isinstance(run.schedule, str) else "a function",
+        "schedule": "a function" if callable(run.schedule) else run.schedule,
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
         "epochs": run.epochs, "patience": run.patience,
     }  # fmt: skip

@@ -9,13 +9,15 @@ from typing import Any
 from minialex.attach import device_of
 from minialex.data import Compose, DataLoader, Dataset, Source, colour_statistics
 from minialex.data import transforms as steps
-from minialex.data.colour import ColourShift
+from minialex.data.colour import ColourNoise, ColourShift, deviations
+from minialex.data.mean_image import MeanImage, mean_image
 from minialex.data.pixels import decoded_for, square_side
 from minialex.errors import ConfigError
-from minialex.models import AlexNet
+from minialex.models import AlexNet, program_2012
 from minialex.train import memory
 from minialex.train.config import Config
 from minialex.train.evaluation import images_to_test, tally
+from minialex.train.recipes import TABLES
 from minialex.train.screen import Screen
 
 
@@ -32,16 +34,22 @@ def make_loaders(config: Config, source: Source, model: AlexNet
     side, N = model.image_size, config.batch_size
     middle = evaluation_transform(side, config)
     how: Any = {"seed": config.seed, "workers": config.workers}
-    train = DataLoader(source.train, N, training_transform(side, config), shuffle=True, **how)
+    train = DataLoader(source.train, N, training_transform(side, config), shuffle=True,
+        same_crop=config.same_crop, **how)  # fmt: skip
     test = images_to_test(source.test, N, middle, config.ten_crop, **how)
     return train, DataLoader(source.val, N, middle, **how), test
 
 
 def fit_options(config: Config) -> dict[str, Any]:
     """What the options tell `fit`."""
-    same = ("epochs", "device", "schedule", "warm_up", "label_smoothing", "memory_limit",
+    same = ("epochs", "device", "warm_up", "label_smoothing", "memory_limit",
             "patience", "plain", "algorithm", "log_interval", "keep_last", "cache")  # fmt: skip
-    return {"plateau": config.plateau_patience, **{name: getattr(config, name) for name in same}}
+    schedule = TABLES.get(config.schedule, config.schedule)
+    return {
+        "plateau": config.plateau_patience,
+        "schedule": schedule,
+        **{name: getattr(config, name) for name in same},
+    }
 
 
 def final_scores(config: Config, model: Any, loader: DataLoader,
@@ -74,12 +82,16 @@ def measure_colours(config: Config, dataset: Dataset, side: int) -> Config:
 
     They go into config.json, so that a resumed run adds the very same colours again.
     """
-    needed = config.colour_shift > 0 or config.normalize == "mean"
+    needed = config.colour_shift > 0 or config.normalize != "imagenet"
     if not needed or config.colours is not None:
         return config
-    to_pixels = Compose((*square(side), steps.ToArray()))
+    to_pixels = Compose((*square(side, config), steps.ToArray()))
     photos = decoded_for(dataset, to_pixels)
-    return dataclasses.replace(config, colours=colour_statistics(photos, to_pixels, config.seed))
+    colours = colour_statistics(photos, to_pixels, config.seed)
+    if config.normalize == "mean-image":
+        middle = Compose((*square(side, config), steps.CenterCrop(side), steps.ToArray()))
+        colours["image"] = mean_image(photos, middle, config.seed)
+    return dataclasses.replace(config, colours=colours)
 
 
 def evaluation_transform(side: int, config: Config) -> Compose:
@@ -88,7 +100,7 @@ def evaluation_transform(side: int, config: Config) -> Compose:
     `config.augment` "crop" first takes the paper's middle square, because the paper's ten crops lie
     in its corners.
     """
-    before = square(side) if config.augment == "crop" else square(side)[:1]
+    before = square(side, config) if config.augment == "crop" else square(side, config)[:1]
     return Compose((*before, steps.CenterCrop(side), steps.ToArray(), _normalize(config)))
 
 
@@ -100,25 +112,36 @@ def training_transform(side: int, config: Config) -> Compose:
     al. 2014, section 6).
     """
     if config.augment == "none":
-        crops: tuple[Any, ...] = (*square(side)[:1], steps.CenterCrop(side))
+        crops: tuple[Any, ...] = (*square(side, config)[:1], steps.CenterCrop(side))
     elif config.augment == "crop":
-        crops = (*square(side), steps.RandomCrop(side), steps.RandomHorizontalFlip())
+        crops = (*square(side, config), steps.RandomCrop(side), steps.RandomHorizontalFlip())
     else:
         area = (config.crop_scale, 1.0)
         crops = (steps.RandomResizedCrop(side, scale=area), steps.RandomHorizontalFlip())
-    std = config.colour_shift
-    shift = [ColourShift(_measured(config, "components"), std)] if std else []
-    return Compose((*crops, steps.ToArray(), *shift, _normalize(config)))
+    std, last = config.colour_shift, _normalize(config)
+    if not std:
+        return Compose((*crops, steps.ToArray(), last))
+    colours = _measured(config, "components")
+    if config.colour_form == "program":
+        return Compose((*crops, steps.ToArray(), last, ColourNoise(deviations(colours), std)))
+    return Compose((*crops, steps.ToArray(), ColourShift(colours, std), last))
 
 
-def square(side: int) -> tuple[steps.Resize, steps.CenterCrop]:
-    """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square."""
-    return steps.Resize(square_side(side)), steps.CenterCrop(square_side(side))
+def square(side: int, config: Config | None = None) -> tuple[steps.Resize, steps.CenterCrop]:
+    """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square.
+
+    The programs of 2012 and 2014 have 256 pixels for 224, and so 33 x 33 places for a crop.
+    """
+    of_program = config is not None and config.variant in program_2012.VARIANTS
+    size = round(side * 256 / 224) if of_program else square_side(side)
+    return steps.Resize(size), steps.CenterCrop(size)
 
 
-def _normalize(config: Config) -> steps.Normalize:
+def _normalize(config: Config) -> Any:
     if config.normalize == "imagenet":
         return steps.Normalize(steps.IMAGENET_MEAN, steps.IMAGENET_STD)
+    if config.normalize == "mean-image":
+        return MeanImage(_measured(config, "image"))
     # The paper's: pixels in 0..255, less their mean.
     return steps.Normalize(_measured(config, "mean"), (1 / 255,) * 3)
 

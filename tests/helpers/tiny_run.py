@@ -66,7 +66,7 @@ def training(folder: Path, after=lambda step: None, lines=None, length=12, **opt
     """What `minialex train` makes of these options, begun or resumed in `folder`."""
     config, data = Config(**{**OPTIONS, **options}), source(length)
     model = make_model(config, len(data.classes))
-    numbers = config.lr, config.weight_decay, config.freeze
+    numbers = config.lr, config.weight_decay, config.freeze, config.bias_rate, config.bias_decay
     optimizer = make_optimizer(config.optimizer, model, *numbers)
     config = measure_colours(config, data.train, model.image_size)
     loader, val, _ = make_loaders(config, data, model)
