@@ -23,16 +23,16 @@ sqrt(lambda), which have no such problem: about 6 levels.)
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minialex.data.checks import check, check_floats, is_number
 from minialex.data.folder import Dataset
-from minialex.data.transforms import set_field
+from minialex.data.transforms import check_floats, set_field
+from minialex.errors import check, is_number
 
 SAMPLE = 300  # photos that the colours are measured on: 20 million pixels
 
@@ -55,7 +55,7 @@ class ColourShift:
         rows = self.components
         fits = _is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)
         check(fits, "ColourShift: components must be rows of three numbers", rows)
-        fits = all(map(is_number, (self.std, *itertools.chain(*rows)))) and self.std >= 0
+        fits = is_number(self.std) and all(is_number(n, -math.inf) for row in rows for n in row)
         rule = "ColourShift: components must be numbers, and std a number of 0 or more"
         check(fits, rule, (rows, self.std))
         set_field(self, "components", tuple(tuple(map(float, row)) for row in rows))

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from minialex.data import transforms as steps
-from minialex.data.checks import check, short
 from minialex.data.colour import ColourShift
 from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, check, short
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip

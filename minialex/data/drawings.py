@@ -25,8 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from minialex.data.checks import check_whole
-from minialex.errors import DataError
+from minialex.errors import DataError, check_whole
 
 
 def rgb(text: str) -> np.ndarray:

@@ -19,10 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from minialex.data.checks import check_whole
 from minialex.data.files import listing, photos_below, plain_name
 from minialex.data.image import AnyPath, open_rgb
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError, DataError, check_whole
 
 
 class Samples(Protocol):

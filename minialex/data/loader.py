@@ -25,12 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minialex.data.ahead import ahead
-from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
 from minialex.data.pixels import Finish, decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError, DataError, check_whole, short
 from minialex.xp import Array
 
 Batch = tuple[np.ndarray, np.ndarray]

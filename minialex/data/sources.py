@@ -23,13 +23,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minialex.data.checks import check, check_whole
 from minialex.data.drawings import Drawings
 from minialex.data.files import has_photos, left_out_line, listing, plain_name
 from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split, without
 from minialex.data.image import AnyPath
 from minialex.data.pets import Progress, download_pets, has_pets
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError, DataError, check, check_whole
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
 TRAIN_DRAWINGS, VAL_DRAWINGS, TEST_DRAWINGS = 2_400, 300, 500

@@ -21,10 +21,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from minialex.data.checks import check, check_floats, is_number
 from minialex.data.convert import MAX_BYTES
 from minialex.data.image import pixels_of, refusal
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, check, is_number
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
 # photos, as published with torchvision's pretrained models
@@ -48,6 +47,15 @@ def set_field(transform: Any, name: str, value: Any) -> None:
     A frozen dataclass refuses assignment, so this is the only way.
     """
     object.__setattr__(transform, name, value)
+
+
+def check_floats(owner: str, x: Any, channels: int) -> None:
+    """Raise ConfigError, in the name of `owner`, unless x is a float array (H, W, channels)."""
+    is_array = isinstance(x, np.ndarray)
+    if not is_array or x.dtype.kind != "f" or x.ndim != 3 or x.shape[2] != channels:
+        found = f"{x.dtype} {x.shape}" if is_array else type(x).__name__
+        text = f"{owner}: expected a float array (H, W, {channels})"
+        raise ConfigError(f"{text}, got {found}")
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -250,7 +258,7 @@ class RandomHorizontalFlip(_Step):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        self.check(is_number(self.p) and 0 <= self.p <= 1, "p must lie within 0 and 1", self.p)
+        self.check(is_number(self.p) and self.p <= 1, "p must lie within 0 and 1", self.p)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         self.size_of(image)
@@ -291,7 +299,8 @@ class Normalize:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            fits = isinstance(value, Sequence) and value and all(map(is_number, value))
+            fits = isinstance(value, Sequence) and len(value) > 0
+            fits = fits and all(is_number(number, -math.inf) for number in value)
             check(fits, f"Normalize: {name} must be one number for each channel", value)
             set_field(self, name, tuple(map(float, value)))
         fits = len(self.mean) == len(self.std) and min(self.std) > 0
