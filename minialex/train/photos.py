@@ -15,7 +15,6 @@ decoding shows ends a run in its midst; with --skip-damaged all photos are decod
 """
 
 import dataclasses
-import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -25,7 +24,7 @@ from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
 from minialex.data.sources import describe
 from minialex.errors import CheckpointError, ConfigError, DataError
-from minialex.files import locked, read_json, write_text
+from minialex.files import locked, read_json, write_json
 from minialex.train.config import Config
 from minialex.train.screen import Silent
 
@@ -60,7 +59,7 @@ class RunPhotos:
 
     def write(self, run: Path) -> None:
         """Write photos.json.  Raises CheckpointError where the disk refuses."""
-        write_text(run / "photos.json", json.dumps(vars(self), indent=0) + "\n")
+        write_json(run / "photos.json", vars(self), indent=0)
 
     def path(self, file: str) -> str:
         """Where a file is."""
