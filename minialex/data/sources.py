@@ -46,7 +46,7 @@ FLAT_NAME = re.compile(r"(.*[^\W\d].*)\.\d+\.\w+")  # "cat.0.jpg"
 class Source:
     """Three datasets with the same classes, which share no image.
 
-    description   one line: what was found and how much of it
+    what          they are, in words
     messages      notes for the user, one line each: decisions that were made for them
     folder        where the photos are; None for drawings
     """
@@ -55,9 +55,16 @@ class Source:
     val: Dataset
     test: Dataset
     classes: list[str]
-    description: str
+    what: str
     messages: list[str] = field(default_factory=list)
     folder: Path | None = None
+
+    @property
+    def description(self) -> str:
+        """One line: what was found and how much of it."""
+        train, val, test = (f"{len(part):,}" for part in (self.train, self.val, self.test))
+        counts = f"{train} for training, {val} for validation, {test} for testing"
+        return f"{self.what}: {counts}; classes: {', '.join(self.classes)}"
 
 
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
@@ -88,8 +95,7 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
         # Cats and dogs alternate, so the first few are as balanced as all of them.
         drawn: dict[str, Any] = {name: Drawings(min(n, limit or n), seed=seed, start=at)
                                  for name, (n, at) in DRAWN.items()}  # fmt: skip
-        text = describe(f"drawings (seed {seed})", **drawn)
-        return Source(**drawn, classes=drawn["train"].classes, description=text)
+        return Source(**drawn, classes=drawn["train"].classes, what=f"drawings (seed {seed})")
     folder, what = Path(spec), f"photos in {str(Path(spec))!r}"
     if spec == "pets":
         root = download_root() if data_root is None else Path(data_root)
@@ -146,14 +152,7 @@ def _photos(
     if "test" in missing:
         how = f"about {SHARES['test']:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
-    text = describe(what, **parts)
-    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder)
-
-
-def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
-    """One line: what was found and how much of it."""
-    counts = f"{len(train):,} for training, {len(val):,} for validation, {len(test):,} for testing"
-    return f"{what}: {counts}; classes: {', '.join(train.classes)}"
+    return Source(**parts, classes=classes, what=what, messages=messages, folder=folder)
 
 
 # ------------------------------------------------------------------------------- folders of photos
