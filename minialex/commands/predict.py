@@ -20,7 +20,7 @@ import numpy as np
 from minialex.commands.main import Formatter
 from minialex.data import Photos
 from minialex.data.files import left_out_line
-from minialex.errors import ConfigError
+from minialex.errors import check
 from minialex.fast.threads import spare_memory
 from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
@@ -64,8 +64,7 @@ def line(answer: dict[str, Any], top: int) -> str:
 
 def main(options: argparse.Namespace) -> int:
     """A line for each photo.  Returns 2 where one could not be read, else 0."""
-    if options.top < 1:
-        raise ConfigError(f"--top must be at least 1, got {options.top}")
+    check(options.top >= 1, "--top must be at least 1", options.top)
     check_ours(options.csv, as_csv([]))
     spare_memory()  # else the C library keeps that of the largest photos
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])
