@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from minialex.data.folder import Dataset
-from minialex.data.transforms import check_floats, set_field
+from minialex.data.image import check_floats
 from minialex.errors import check, is_number
 
 SAMPLE = 300  # photos that the colours are measured on: 20 million pixels
@@ -58,7 +58,7 @@ class ColourShift:
         fits = is_number(self.std) and all(is_number(n, -math.inf) for row in rows for n in row)
         rule = "ColourShift: components must be numbers, and std a number of 0 or more"
         check(fits, rule, (rows, self.std))
-        set_field(self, "components", tuple(tuple(map(float, row)) for row in rows))
+        object.__setattr__(self, "components", tuple(tuple(map(float, row)) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         check_floats("ColourShift", x, 3)
