@@ -53,11 +53,11 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        fits = _is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)
-        check(fits, "ColourShift: components must be rows of three numbers", rows)
-        fits = is_number(self.std) and all(is_number(n, -math.inf) for row in rows for n in row)
-        rule = "ColourShift: components must be numbers, and std a number of 0 or more"
-        check(fits, rule, (rows, self.std))
+        fits = isinstance(rows, Sequence) and len(rows) > 0 and is_number(self.std)
+        fits = fits and all(isinstance(row, Sequence) and len(row) == 3 for row in rows)
+        fits = fits and all(is_number(n, -math.inf) for row in rows for n in row)
+        rule = "components must be rows of three numbers, and std a number of 0 or more"
+        check(fits, f"ColourShift: {rule}", (rows, self.std))
         object.__setattr__(self, "components", tuple(tuple(map(float, row)) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -93,7 +93,3 @@ def colour_statistics(
     variances, directions = np.linalg.eigh(covariance)  # directions: columns
     directions *= np.where(directions.sum(axis=0) < 0, -1, 1)
     return {"mean": mean.tolist(), "components": (directions * variances).T[::-1].tolist()}
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
