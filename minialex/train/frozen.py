@@ -11,6 +11,7 @@ go on from them.
 
 import contextlib
 import copy
+import functools
 import math
 from typing import Any
 
@@ -55,13 +56,11 @@ class Upper(Layer):
         return self.above.forward(self.features(x))
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> None:
-        parts: Params = {}
-        for i, name in enumerate(self.names):
-            part: Any = grad
-            for key in name.split("."):
-                part = part.get(key, {})  # {}: no parameters
-            parts[str(i)] = part
-        self.above.backward(dy, cache, parts)
+        def inside(part: Params, key: str) -> Params:
+            return part.get(key, {})  # {}: no parameters
+
+        parts = [functools.reduce(inside, name.split("."), grad) for name in self.names]
+        self.above.backward(dy, cache, {str(i): part for i, part in enumerate(parts)})
 
     def __call__(self, x: Array) -> Array:
         return self.above(self.features(x))
