@@ -21,8 +21,9 @@ same for all data, so transforming costs little when the middle part is shared b
 filters.
 
 **Which points?**  Values at large t are large, and their differences lose digits; so few points,
-close to 1 in size: 0, 1, -1, 1/2, -2, -1/2, 2.  All is computed in fractions, exactly, and rounded
-once, at the end.
+close to 1 in size: infinity, 0, 1, -1, 2, -1/2, 1/2, -2.  A smaller tile takes the first of them,
+so its matrices A and G are the first rows of a larger tile's.  All is computed in fractions,
+exactly, and rounded once, at the end.
 
 Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
 
@@ -36,17 +37,14 @@ from functools import lru_cache
 
 import numpy as np
 
-POINTS = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")]
+POINTS = [Fraction(t) for t in ("0", "1", "-1", "2", "-1/2", "1/2", "-2")]  # the finite ones
+ONE = 2  # where t = 1 stands among the points, infinity being the first
 
 
-def interpolation_points(n: int) -> list[Fraction]:
-    """The n - 1 finite points of F(m, r), n = m + r - 1; by size, so that sums begin small."""
-    return sorted(POINTS[: n - 1], key=abs)
-
-
-def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
-    """V_k: the powers 0..k-1 of each point, and a last row for the point at infinity."""
-    return [[t**j for j in range(k)] for t in points] + [[Fraction(0)] * (k - 1) + [Fraction(1)]]
+def vandermonde(n: int, k: int) -> list[list[Fraction]]:
+    """V_k: the powers 0..k-1 of the first n points, of which the first is infinity."""
+    infinity = [Fraction(int(j == k - 1)) for j in range(k)]
+    return [infinity, *([t**j for j in range(k)] for t in POINTS[: n - 1])]
 
 
 def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
@@ -67,16 +65,12 @@ def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
 
-    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers
-    are near 1: the product is unchanged and the division exact.
-    Raises ValueError where n - 1 points are not at hand.
+    Raises ValueError where n - 1 finite points are not at hand.
     """
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
         needs = f"F({m}, {r}) needs {n - 1} points"
         raise ValueError(f"winograd: {needs}; from 2 to {len(POINTS)} are at hand")
-    points = interpolation_points(n)
-    V_m, V_r, V_n = (vandermonde(points, k) for k in (m, r, n))
-    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in (V_m, V_r, inverse(V_n)))
-    scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
-    return A, G * scale[:, None], B / scale
+    exact = vandermonde(n, m), vandermonde(n, r), inverse(vandermonde(n, n))
+    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in exact)
+    return A, G, B
