@@ -22,8 +22,8 @@ filters.
 
 **Which points?**  Values at large t are large, and their differences lose digits; so few points,
 close to 1 in size: infinity, 0, 1, -1, 2, -1/2, 1/2, -2.  A smaller tile takes the first of them,
-so its matrices A and G are the first rows of a larger tile's.  All is computed in fractions,
-exactly, and rounded once, at the end.
+so its matrices A and G are the first rows of a larger tile's.  All these numbers are whole parts of
+a power of two, and float64 holds them exactly; B is rounded once, in its division.
 
 Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
 
@@ -32,33 +32,32 @@ References
     Winograd (1980), "Arithmetic Complexity of Computations": the transposed form.
 """
 
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
-POINTS = [Fraction(t) for t in ("0", "1", "-1", "2", "-1/2", "1/2", "-2")]  # the finite ones
+POINTS = (0.0, 1.0, -1.0, 2.0, -0.5, 0.5, -2.0)  # the finite ones
 ONE = 2  # where t = 1 stands among the points, infinity being the first
 
 
-def vandermonde(n: int, k: int) -> list[list[Fraction]]:
+def vandermonde(n: int, k: int) -> np.ndarray:
     """V_k: the powers 0..k-1 of the first n points, of which the first is infinity."""
-    infinity = [Fraction(int(j == k - 1)) for j in range(k)]
-    return [infinity, *([t**j for j in range(k)] for t in POINTS[: n - 1])]
+    return np.vstack([np.eye(k)[-1], np.vander(POINTS[: n - 1], k, increasing=True)])
 
 
-def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
-    """The exact inverse, by Gauss-Jordan elimination."""
-    n = len(matrix)
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
-    for c in range(n):
-        pivot = next(i for i in range(c, n) if rows[i][c])
-        rows[c], rows[pivot] = rows[pivot], rows[c]
-        rows[c] = [v / rows[c][c] for v in rows[c]]
-        for i in range(n):
-            if i != c:
-                rows[i] = [v - rows[i][c] * w for v, w in zip(rows[i], rows[c], strict=True)]
-    return [row[n:] for row in rows]
+def interpolation(n: int) -> np.ndarray:
+    """V_n^-1: the coefficients of a polynomial, from its values at the first n points (Lagrange).
+
+    Its columns are polynomials that are 1 at one of the points and 0 at all others.  For infinity
+    that is the product of t - u over all finite points u; for t = t_i, of (t - u) / (t_i - u) over
+    all others.
+    """
+    points = np.array(POINTS[: n - 1])
+    columns = [np.poly(points)[::-1]]
+    for i, t in enumerate(points):
+        others = np.delete(points, i)
+        columns.append(np.append(np.poly(others)[::-1] / np.prod(t - others), 0))
+    return np.stack(columns, axis=1)
 
 
 @lru_cache
@@ -71,6 +70,4 @@ def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
         needs = f"F({m}, {r}) needs {n - 1} points"
         raise ValueError(f"winograd: {needs}; from 2 to {len(POINTS)} are at hand")
-    exact = vandermonde(n, m), vandermonde(n, r), inverse(vandermonde(n, n))
-    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in exact)
-    return A, G, B
+    return vandermonde(n, m), vandermonde(n, r), interpolation(n)
