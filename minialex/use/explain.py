@@ -46,6 +46,7 @@ class Trace:
 
     layers, outputs   the layers of `chain(model)`, and the output of each; where a ReLU works in
                       place, the layer before it shows the ReLU's output too
+    logits            the last of these, the scores (N, classes)
     """
 
     def __init__(self, model: Layer, x: Array):
@@ -57,11 +58,7 @@ class Trace:
                 x, cache = layer.forward(x)
                 self.outputs.append(x)
                 self.caches.append(cache)
-
-    @property
-    def logits(self) -> Array:
-        """The scores (N, classes)."""
-        return self.outputs[-1]
+        self.logits = x
 
     def convolutions(self) -> list[int]:
         """The indices of the layers whose outputs are the maps of a convolution, after ReLU.
