@@ -114,9 +114,8 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: AnyPath,
     minialex: its images may differ from time to time.
     """
     datasets = [loader.dataset for loader in loaders]
-    if only_ours and not all(map(is_ours, datasets)):
-        return ""
-    if not all(isinstance(dataset[0][0], Image.Image) for dataset in datasets):
+    wanted = not only_ours or all(map(is_ours, datasets))
+    if not (wanted and all(isinstance(dataset[0][0], Image.Image) for dataset in datasets)):
         return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
     needs = [cache_bytes(one, fixed) for one, (fixed, _) in zip(datasets, parts, strict=True)]
