@@ -13,7 +13,6 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
 from minialex.use.answers import Answers, as_csv, headlines, tables
-from minialex.use.predict import Predictor, find_photos
+from minialex.use.predict import Prediction, Predictor, find_photos
 
 
 def checkpoint_parser(what: str | None) -> argparse.ArgumentParser:
@@ -54,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def line(answer: dict[str, Any], top: int) -> str:
+def line(answer: Prediction, top: int) -> str:
     """What `Predictor.predict` found, for a reader: the `top` best classes, and the photo."""
     if top == 1:
         return f"{answer['class']}  {answer['probability']:6.1%}  {answer['file']}"

@@ -27,7 +27,6 @@ Zisserman (2014), "Deep Inside Convolutional Networks": saliency.  Selvaraju et 
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ class Trace:
     def __init__(self, model: Layer, x: Array):
         self.model, self.layers = model, [layer for _, layer in chain(model)]
         self.outputs: list[Array] = []
-        self.caches: list[Any] = []
+        self.caches: list[object] = []
         with evaluating(model):
             for layer in self.layers:
                 x, cache = layer.forward(x)
