@@ -1,6 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 
@@ -38,7 +39,8 @@ def check(holds: object, rule: str, got: object, error: type[Exception] = Config
 
 def check_whole(name: str, n: Any, least: int, error: type[Exception] = ConfigError) -> None:
     """Raise an error unless `n` is a whole number of at least `least`."""
-    fits = hasattr(n, "__index__") and not isinstance(n, bool) and n.__index__() >= least
+    # NumPy's whole numbers are Integral as well.
+    fits = isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= least
     check(fits, f"{name} must be a whole number from {least} on", n, error)
 
 
