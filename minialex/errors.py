@@ -71,7 +71,8 @@ def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list
 def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:
     """Whether `value` is a finite number from `least` on and below `below`; no text, no array."""
     try:
-        return bool(hasattr(value, "__float__") and math.isfinite(value) and least <= value < below)
+        fits = hasattr(value, "__float__") and not isinstance(value, bool)
+        return bool(fits and math.isfinite(value) and least <= value < below)
     except (TypeError, ValueError, OverflowError):  # an array of several, 10**400
         return False
 
