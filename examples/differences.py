@@ -33,7 +33,6 @@ import numpy as np
 
 import minialex as mx
 from minialex.data import Source
-from minialex.data.sources import TEST_START
 from minialex.fast.threads import limit_threads
 from minialex.files import write_text
 from minialex.train.config import Config, configure
@@ -46,6 +45,7 @@ from minialex.train.setup import fit_options, make_loaders, make_model, measure_
 sys.path.append(str(Path(__file__).parent / "improvements"))
 from paired import paired, student
 
+TEST = 1_000_000  # where the drawings begin that it is tested on
 RATES = (0.01, 0.005, 0.002, 0.001, 0.0005)
 
 
@@ -150,7 +150,7 @@ def run(arm: str, seed: int, lr: float, options: argparse.Namespace) -> dict[str
     config = dataclasses.replace(config_of(arm, options, lr), seed=seed)
     size: Any = square(config.image_size or 0, config)[0].size
     train = Drawn(mx.Drawings(options.images, seed, size))
-    test = Drawn(mx.Drawings(options.tests, seed, size, TEST_START))
+    test = Drawn(mx.Drawings(options.tests, seed, size, TEST))
     source = Source(train, test, test, Drawn.classes, "drawings")
     model = make_network(arm, config)
     config = measure_colours(config, source.train, model.image_size)

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from minialex.data import transforms as steps
-from minialex.data.checks import check, short
 from minialex.data.colour import ColourNoise, ColourShift
 from minialex.data.mean_image import MeanImage
-from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field
-from minialex.errors import ConfigError
+from minialex.data.transforms import CenterCrop, Resize, Transform, pair
+from minialex.errors import ConfigError, check, short
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip
@@ -44,7 +43,7 @@ class Compose:
         check(is_list, "Compose: expected a list of transforms", self.transforms)
         for transform in self.transforms:
             _check_transform(transform)
-        set_field(self, "transforms", tuple(self.transforms))
+        object.__setattr__(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None, shared: Any = None
     ) -> Any:  # fmt: skip

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minialex.data.checks import check, check_floats
 from minialex.data.folder import Dataset
+from minialex.data.image import check_floats
+from minialex.errors import check
 
 SAMPLE = 1000  # photos that the mean is taken of
 _STREAM = 0x3EA9  # keeps the draw of the sample apart from those of other users of the same seed
