@@ -15,7 +15,9 @@ what is there.
 
 The rate.  The paper's recipe with its rate of 0.01 learns nothing on two classes: fc7's biases of 1
 make the step unstable (minialex/train/recipes.py).  `rates` shows what the program's does; --lr is
-the one with which all differences are measured.
+the one with which all differences are measured.  With `rates --images
+1000 --tests 300 --epochs 12 --side 68`, on two cores, 0.01 stayed at 50 % error, and 0.0005 too,
+for which 12 epochs are few; 0.005, 0.002 and 0.001 came to 35 to 38 %.
 """
 
 import argparse
