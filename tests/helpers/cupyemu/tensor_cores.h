@@ -1,6 +1,7 @@
 // What the kernels of implicit.cu say in PTX, by its documentation: copies to shared memory that
 // arrive later, ldmatrix, and mma.  A copy arrives at once where threads take their turns
 // backwards, else when the thread waits for its group: CUDA allows both, and all between.
+// Only kernels that use them include this file, after cuda_host.h: it takes time to compile.
 #pragma once
 #include <vector>
 
