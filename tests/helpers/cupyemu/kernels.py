@@ -96,10 +96,11 @@ def compile_source(source, options, name_expressions):
     # Not those with barriers: they run on fibres, which change stacks.
     if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
         flags += [f"-fsanitize={SANITIZER}", "-g"]
-    text = CUPY if "#include <cupy/" in code else HOST
-    text += '#include "tensor_cores.h"\n' * bool(TENSOR_CORES.search(plain))
+    text, libraries = CUPY if "#include <cupy/" in code else HOST, () if SANITIZER else ALONE
+    if TENSOR_CORES.search(plain):  # few kernels, which run long: here to optimize more pays
+        text, libraries = text + '#include "tensor_cores.h"\n', ()
+        flags.append("-O2")
     include = ["-include", prelude(text, flags)]
-    libraries = () if SANITIZER or "tensor_cores.h" in text else ALONE
 
     def make(path):
         error = toolchain.run("g++", *flags, *include, *SHARED, *libraries, "-o", path, source=code)
