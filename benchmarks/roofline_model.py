@@ -154,7 +154,7 @@ def layer_work(
             each = Work(layer.kernel_size**2 * y, moved(x, y) + BYTE * y)
             mask = moved(y) if implicit and after_relu else 0
             return [each], [each._replace(bytes=each.bytes + mask)]
-        case LocalResponseNorm() | LocalResponseNorm2d():  # the second as if it had such kernels
+        case LocalResponseNorm() | LocalResponseNorm2d():
             n = layer.size if isinstance(layer, LocalResponseNorm) else layer.size**2
             forward = Work((2 * n + 8) * y, moved(x, y, y))
             return [forward], [Work((6 * n + 8) * y, moved(y, y, y, x))]

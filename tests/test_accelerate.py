@@ -15,6 +15,7 @@ from minialex.layers import (
     Dropout,
     Linear,
     LocalResponseNorm,
+    LocalResponseNorm2d,
     MaxPool2d,
     ReLU,
     Sequential,
@@ -192,6 +193,7 @@ def test_repr_shows_the_form():
 KIND_OF = {
     Conv2d: "conv", MaxPool2d: "maxpool", LocalResponseNorm: "lrn", ReLU: "relu",
     Dropout: "dropout", Linear: "linear", Sequential: "micro-batches",
+    LocalResponseNorm2d: "lrn-2d",
 }  # fmt: skip
 
 

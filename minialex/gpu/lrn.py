@@ -1,9 +1,10 @@
-"""LocalResponseNorm's twin on a GPU -- one kernel a direction, see lrn.cu."""
+"""LocalResponseNorm's twin on a GPU, and LocalResponseNorm2d's -- one kernel a direction, see lrn.cu."""
 
 from typing import Any
 
 from minialex.gpu.kernel import Kernel
 from minialex.layers import lrn as page
+from minialex.layers import lrn_2d as page_2d
 from minialex.layers.layer import check_input
 from minialex.params import Params
 from minialex.twin import Twin
@@ -15,6 +16,12 @@ FORWARD = Kernel("lrn.cu", "lrn_forward",
 BACKWARD = Kernel("lrn.cu", "lrn_backward",
     "raw T dy, raw T x, raw T s, int32 C, int32 half, T alpha, T beta", "T dx",
     "dx = lrn_backward(dy, x, s, Index(i), C, half, alpha, beta)")  # fmt: skip
+FORWARD_2D = Kernel("lrn.cu", "lrn_2d_forward",
+    "raw T x, int32 H, int32 W, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
+    "lrn_2d_forward(x, Index(i), H, W, C, half, alpha, beta, k, s, y)")  # fmt: skip
+BACKWARD_2D = Kernel("lrn.cu", "lrn_2d_backward",
+    "raw T dy, raw T x, raw T s, int32 H, int32 W, int32 C, int32 half, T alpha, T beta", "T dx",
+    "dx = lrn_2d_backward(dy, x, s, Index(i), H, W, C, half, alpha, beta)")  # fmt: skip
 
 
 class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
@@ -32,4 +39,21 @@ class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
         dx = get_xp(x).empty(x.shape, dtype=x.dtype)
         C = x.shape[-1] // self.groups
         BACKWARD(dy, x, s, C, self.size // 2, self.alpha, self.beta, dx)
+        return dx
+
+
+class LocalResponseNorm2d(Twin, page_2d.LocalResponseNorm2d, device="gpu"):
+    form = "gpu: one kernel a direction"
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        check_input(self, x, ("N", "H", "W", "C"))
+        xp, numbers = get_xp(x), (self.alpha, self.beta, self.k)
+        s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
+        FORWARD_2D(x, *x.shape[1:], self.size // 2, *numbers, s, y)
+        return y, (x, s)
+
+    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+        x, s = cache
+        dx = get_xp(x).empty(x.shape, dtype=x.dtype)
+        BACKWARD_2D(dy, x, s, *x.shape[1:], self.size // 2, self.alpha, self.beta, dx)
         return dx

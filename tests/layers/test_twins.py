@@ -30,7 +30,7 @@ KINDS_OF = {  # page -> the kinds of generated cases that hold its twin to it
     ),
     MaxPool2d: ("maxpool-fast", "maxpool-of-pairs-fast"),
     LocalResponseNorm: ("lrn-fast", "lrn-in-groups-fast"),
-    LocalResponseNorm2d: ("lrn-2d-fast",) if DEVICE == "cpu" else (),
+    LocalResponseNorm2d: ("lrn-2d-fast",),
     ReLU: ("relu-fast",),
     Dropout: ("dropout-fast",),
     Linear: ("linear-fast", "linear-without-bias-fast"),
