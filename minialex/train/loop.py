@@ -10,8 +10,9 @@ run needs stands beside it, in small objects:
     Screen      bars, and a line per epoch; in a notebook also curves         screen.py, curves.py
     Stop        Ctrl-C                                                        progress.py
 
-All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
-the same steps, to the bit, as one that was never stopped.
+Several processes make one run where MPI has started them (ranks.py).  All random draws are
+functions of (seed, epoch, step).  So a run that goes on from its files makes the same steps, to the
+bit, as one that was never stopped.
 """
 
 import contextlib
@@ -33,13 +34,14 @@ from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
-from minialex.train import memory
+from minialex.train import dealt, memory
 from minialex.train.curves import History, choose_screen
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.frozen import upper_part
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite, stopped
+from minialex.train.ranks import HERE
 from minialex.train.resident import keep_images
 from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
@@ -85,9 +87,10 @@ class Training:
                 while self.progress.epoch < self.epochs and not self.seen_enough():
                     self.epoch()
                     self.end_epoch()
-                    if self.stop.asked:  # since the last step
+                    if self.stop.is_asked():  # since the last step
                         raise stopped(self)
             self.saved.finish()
+            HERE.share([self.optimizer.theta])
         return History(self.history)
 
     def epoch(self) -> None:
@@ -97,7 +100,7 @@ class Training:
 
     def step(self, x: Array, labels: Array) -> None:
         """Images x (N, H, W, C) and labels (N,) of a batch: forward, loss, backward, update."""
-        for images, share, grad in self.chunks.of(len(x)):  # one, unless memory is short
+        for images, share, grad in self.chunks.of(len(labels)):  # one, unless memory is short
             self.model.set_step(self.steps_done(), images.start)  # chooses what Dropout drops
             logits, cache = self.net.forward(x[images])
             loss, dlogits = self.loss(logits, labels[images], self.label_smoothing)
@@ -111,6 +114,7 @@ class Training:
         check_arguments(self)
         self.screen = self.screen or choose_screen(self.log_interval)
         self.stop, self.progress = Stop(), Progress()
+        dealt.prepare(self)
         classes = getattr(self.loader.dataset, "classes", None)
         self.classes = None if classes is None else list(map(str, classes))
         self.device, chosen = choose_device(self.device)
@@ -147,7 +151,8 @@ class Training:
             self.val.batch_size = chunk
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
-        self.saved, self.net = Saved(self), upper_part(self)  # the model, above frozen layers
+        self.saved, self.net = HERE.together(lambda: Saved(self)), upper_part(self)
+        dealt.begin(self)
 
     def largest_chunk(self) -> int:
         """How many images are at work at a time: all of a batch, unless memory is limited.
@@ -231,10 +236,10 @@ class Training:
                 yield x, labels
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
                 progress.epoch_seconds = time.perf_counter() - started
-                bar.update(len(x), **self.read_back(progress.batch))
+                bar.update(len(labels), **self.read_back(progress.batch))
                 if progress.batch == 1:
                     self.check_memory()
-                if self.stop.asked:
+                if self.stop.is_asked():
                     self.meter.read_back(progress)
                     self.saved.last()
                     raise stopped(self)
@@ -257,6 +262,7 @@ class Training:
         Without validation, the weights of the last epoch are the best.
         """
         progress, rate = self.progress, self.learning_rate()
+        dealt.check_weights(self.optimizer.theta)
         loss, accuracy = progress.means()
         row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         if self.val is not None:

@@ -28,6 +28,7 @@ from typing import Any
 from minialex.errors import CheckpointError, ConfigError
 from minialex.files import read_json, read_text, reason, write_text
 from minialex.train.config import Config, from_settings
+from minialex.train.ranks import HERE
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
@@ -58,6 +59,10 @@ class RunFolder:
         if name not in NAMES:
             raise AttributeError(f"a RunFolder has no {name!r}")
         return self.path / NAMES[name]
+
+    def __reduce__(self) -> Any:
+        """What another process needs to know of it."""
+        return RunFolder, (self.path, self.new)
 
     def claim(self) -> None:
         """Make the folder, or take one that is there and has none of our files.
@@ -133,5 +138,6 @@ class RunFolder:
         return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        write_text(self.result, json.dumps(result, indent=2) + "\n")
+        """Write result.json; of several ranks, the first does."""
+        if HERE.index == 0:
+            write_text(self.result, json.dumps(result, indent=2) + "\n")
