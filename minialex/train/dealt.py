@@ -24,7 +24,7 @@ from minialex.train.ranks import HERE, join
 from minialex.train.saving import told
 from minialex.train.screen import Silent
 from minialex.twin import page_of
-from minialex.xp import Array, get_xp, to_cpu, to_device, where_is
+from minialex.xp import Array, get_xp, to_cpu, where_is
 
 
 def prepare(run: Any) -> None:
@@ -34,15 +34,20 @@ def prepare(run: Any) -> None:
     """
     if join().size == 1:
         return
-    if whole := list(mixers(run.model)):
-        raise ConfigError(f"{whole[0]} needs all images of a batch: train it on one rank")
-    if run.memory_limit:
-        raise ConfigError("--memory-limit is for one rank; here, use a smaller --batch-size")
+    HERE.together(lambda: check(run))
     if HERE.index:
         run.run, run.screen = None, Silent()
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
     for loader in filter(None, (run.loader, run.val)):
         loader.ranks = HERE
+
+
+def check(run: Any) -> None:
+    """Raise ConfigError for a run that several ranks cannot make."""
+    if whole := list(mixers(run.model)):
+        raise ConfigError(f"{whole[0]} needs all images of a batch: train it on one rank")
+    if run.memory_limit:
+        raise ConfigError("--memory-limit is for one rank; here, use a smaller --batch-size")
 
 
 def begin(run: Any) -> None:
@@ -93,6 +98,12 @@ def check_weights(theta: Array) -> None:
         HERE.check({"weights": zlib.crc32(to_cpu(theta).tobytes())})
 
 
+def finish(run: Any) -> None:
+    """Give the model of every rank its best weights, which rank 0 may have in a file."""
+    run.saved.finish()
+    HERE.share([run.optimizer.theta])
+
+
 class Dealt(Sequential):
     """A Sequential with a head, which takes this rank's images and gives the outputs of all."""
 
@@ -101,15 +112,13 @@ class Dealt(Sequential):
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         head, rest = parts_of(self, where_is(x))
-        groups, shared = self.groups(x)
-        with sharing(shared):
-            found = each(x, lambda group: head.forward(x[group]), groups)
-        whole = HERE.whole(joined([y for y, _ in found], x[:0]))
+        groups, shared, found = self.by_groups(x, head.forward)
+        whole = HERE.whole([y for y, _ in found], x)
         y, last = rest.forward(whole)
-        return y, (x, len(whole), groups, [cache for _, cache in found], shared, last)
+        return y, (x, len(whole), groups, shared, [cache for _, cache in found], last)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> None:
-        x, N, groups, caches, shared, last = cache
+        x, N, groups, shared, caches, last = cache
         head, rest = parts_of(self, where_is(x))
         of_head, of_rest = divided(grad, self.head)
         dy = get_xp(dy).ascontiguousarray(rest.backward(dy, last, of_rest)[HERE.own(N)])
@@ -120,31 +129,24 @@ class Dealt(Sequential):
 
         with sharing(shared):
             each(dy, run, range(len(groups)))
-        total = dict_like(of_head, to_device(HERE.add(to_cpu(rows)), where_is(dy)))
-        both = zip(named_arrays(of_head), named_arrays(total), strict=True)
-        for (into, key, _), (found, _, _) in both:
-            into[key][...] = found[key]
+        both = named_arrays(of_head), named_arrays(dict_like(of_head, HERE.add(rows)))
+        for (into, key, _), (total, _, _) in zip(*both, strict=True):
+            into[key][...] = total[key]
 
     def __call__(self, x: Array) -> Array:
         head, rest = parts_of(self, where_is(x))
-        groups, shared = self.groups(x)
-        with sharing(shared):
-            found = each(x, lambda group: head(x[group]), groups)
-        return rest(HERE.whole(joined(found, x[:0])))
+        return rest(HERE.whole(self.by_groups(x, head)[2], x))
 
-    def groups(self, x: Array) -> tuple[list[slice], list[tuple[Any, Any]]]:
-        """The groups of x, and what their layers share, as they do in one process."""
+    def by_groups(self, x: Array, function: Callable[[Array], Any]) -> tuple[list[Any], Any, Any]:
+        """The groups of x, what layers share while these run, and what `function` gives of each."""
         if HERE.idle:
-            return [], []
-        length = GROUP if HERE.index else min(len(x), GROUP)
-        return groups_of(len(x)), share(self.layers[: self.head], (length, *x.shape[1:]))
+            return [], [], []
+        groups, length = groups_of(len(x)), GROUP if HERE.index else min(len(x), GROUP)
+        shared = share(self.layers[: self.head], (length, *x.shape[1:]))  # as in one process
+        with sharing(shared):
+            return groups, shared, each(x, lambda group: function(x[group]), groups)
 
 
 def each(x: Array, function: Callable[[Any], Any], items: Any) -> list[Any]:
     """function(item) of each item, on several threads, or where x is on a GPU on its own."""
     return map_threads(function, items) if where_is(x) == "cpu" else list(map(function, items))
-
-
-def joined(parts: list[Array], like: Array) -> Array:
-    """The parts of a batch one after the other; without any, `like`, which has no images."""
-    return get_xp(like).concatenate(parts) if parts else like

@@ -89,8 +89,7 @@ class Training:
                     self.end_epoch()
                     if self.stop.is_asked():  # since the last step
                         raise stopped(self)
-            self.saved.finish()
-            HERE.share([self.optimizer.theta])
+            dealt.finish(self)
         return History(self.history)
 
     def epoch(self) -> None:
@@ -313,8 +312,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     "images_per_s"; a notebook shows them as curves and a table.  Afterwards the model has the
     weights of its best epoch, and stays on the device.  Ctrl-C finishes the step, saves, and raises
     KeyboardInterrupt.  Raises ConfigError for arguments that cannot work, CheckpointError where the
-    folder holds another run, or another program writes to it, TrainingError where the loss or the
-    weights are not finite any more.
+    folder holds another run or is written to, TrainingError where loss or weights are not finite.
     """
     return Training(model, loader, optimizer, **options).train()
 

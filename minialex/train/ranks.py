@@ -156,25 +156,29 @@ class Ranks:
                 x, labels = self.together(lambda: next(batches, (None, None)))
                 if x is None:
                     return
-                x, all_labels = x if self.dealt else self.whole(x), self.whole(labels)
+                x, labels = x if self.dealt else self.whole([x], x), self.whole([labels], labels)
                 shape, dtype = self.agree((x.shape[1:], x.dtype))[0]  # rank 0 always has some
                 self.idle = not len(x)
-                yield get_xp(x).zeros((1, *shape), dtype) if self.idle else x, all_labels
+                yield get_xp(x).zeros((1, *shape), dtype) if self.idle else x, labels
 
-    def whole(self, own: Array) -> Array:
-        """What all ranks have of a batch, such as images or labels, in its order."""
-        parts = filter(len, self.agree(to_cpu(own)))
-        return to_device(np.concatenate([*parts]), where_is(own))
+    def whole(self, own: list[Array], like: Array) -> Array:
+        """What all ranks have of a batch, such as images or labels, in its order; where `like` is.
 
-    def add(self, rows: np.ndarray) -> np.ndarray:
+        `own` are this rank's parts, if it has any.
+        """
+        parts = itertools.chain(*self.agree([to_cpu(part) for part in own]))
+        return to_device(np.concatenate([part for part in parts if len(part)]), where_is(like))
+
+    def add(self, rows: Array) -> Array:
         """The sum (P,) of the rows (n, P) of all ranks, in order: rank 0's first row first."""
-        total, sent, is_last = np.empty(rows.shape[1], rows.dtype), [], self.index + 1 == self.size
+        host, is_last, sent = to_cpu(rows), self.index + 1 == self.size, []
+        total = np.empty(rows.shape[1], rows.dtype)
         for piece in pieces(total.size, -(-total.size // PIECE)):
-            part, more = total[piece], rows
+            part, more = total[piece], host
             if self.index:
                 self.wait(self.comm.Irecv(part, self.index - 1))
             else:
-                part[...], more = rows[0, piece], rows[1:]
+                part[...], more = host[0, piece], host[1:]
             for row in more:
                 part += row[piece]
             if not is_last:
@@ -182,7 +186,7 @@ class Ranks:
         for request in [*sent, self.comm.Ibcast(total, self.size - 1)]:
             self.wait(request)
         self.received += total.nbytes * ((self.index > 0) + (not is_last))
-        return total
+        return to_device(total, where_is(rows))
 
     def share(self, vectors: list[Array]) -> None:
         """Let all have what rank 0 has in these vectors."""

@@ -58,6 +58,8 @@ def alone(*words):
 @pytest.mark.parametrize("ranks, threads, words", [
     (2, 2, ("ungrouped", "sgd")), (4, 1, ("ungrouped", "sgd")), (2, 1, ("2012", "adam")),
     (3, 1, ("2012", "adam")), (4, 2, ("2012", "adam")), (4, 1, ("owt", "sgd")),
+    # Of these, every rank computes everything.
+    (2, 1, ("dense", "sgd")), (2, 1, ("plain", "sgd")), (3, 1, ("frozen", "sgd")),
 ])  # fmt: skip
 def test_several_ranks_train_the_same_network_to_the_bit(tmp_path, ranks, threads, words):
     status, output = train(tmp_path / "run", ranks, *words, threads=threads)
@@ -112,6 +114,13 @@ def test_ranks_that_were_told_different_things_refuse_to_start(tmp_path):
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 2
     assert "differs from rank 0 in optimizer: " in done.stderr
+
+
+@needs_mpi
+def test_a_network_that_mixes_the_images_of_a_batch_is_refused(tmp_path):
+    status, output = train(tmp_path / "run", 2, "mixed", "sgd")
+    told = "error: 1 BatchNorm2d needs all images of a batch: train it on one rank\n"
+    assert (status, output) == (2, told)
 
 
 def test_processes_that_cannot_work_together_refuse_to_train_apart():

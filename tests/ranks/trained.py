@@ -19,6 +19,7 @@ from minialex.commands.main import run_main
 from minialex.data import PhotoError
 from minialex.fast.threads import limit_threads
 from minialex.train.ranks import HERE, join
+from minialex.xp import to_cpu
 
 SIDE = 67
 END = (steps.ToArray(), steps.Normalize((0.5,) * 3, (0.25,) * 3))
@@ -43,6 +44,20 @@ class Faulty(list):
         return super().__getitem__(index)
 
 
+def network(variant):
+    """An AlexNet; "dense" is a network without convolutions, "mixed" one that mixes its images."""
+    mx.seed(3)
+    if variant == "dense":
+        return mx.Sequential(
+            mx.Flatten(), mx.Linear(SIDE * SIDE * 3, 8), mx.ReLU(), mx.Linear(8, 3)
+        )
+    if variant == "mixed":
+        middle = mx.Conv2d(3, 4, 5, 4), mx.layers.BatchNorm2d(4), mx.ReLU(), mx.Flatten()
+        return mx.Sequential(*middle, mx.Linear(16 * 16 * 4, 3))
+    variant = "ungrouped" if variant in ("frozen", "plain") else variant
+    return mx.AlexNet(3, variant, width=1 / 16, image_size=SIDE, seed=1)
+
+
 def main(run, threads, variant, optimizer, epochs="2"):
     join()
     limit_threads(int(threads))
@@ -53,11 +68,13 @@ def main(run, threads, variant, optimizer, epochs="2"):
     # The batches of an epoch have 3 groups and 2: some ranks have none.
     loader = mx.DataLoader(data, 40, steps.Compose(CROPS), shuffle=True, seed=2)
     val = mx.DataLoader(list(data)[:20], 40, middle)
-    model = mx.AlexNet(3, variant, width=1 / 16, image_size=SIDE, seed=1)
-    moves = {"sgd": mx.SGD, "adam": mx.Adam}[optimizer](model, lr=1e-3)
-    rows = mx.fit(model, loader, moves, epochs=int(epochs), val=val, run=run, device="cpu")
+    model = network(variant)
+    freeze = ["features.0.*", "features.3.*"] if variant == "frozen" else []
+    moves = {"sgd": mx.SGD, "adam": mx.Adam}[optimizer](model, lr=1e-3, freeze=freeze)
+    how = {"epochs": int(epochs), "val": val, "run": run, "device": os.environ.get("DEVICE", "cpu")}
+    rows = mx.fit(model, loader, moves, plain=variant == "plain", **how)
     losses = [row[name] for row in rows for name in ("train_loss", "val_loss")]
-    print("weights", hashlib.sha256(moves.theta.tobytes()).hexdigest(), losses)
+    print("weights", hashlib.sha256(to_cpu(moves.theta).tobytes()).hexdigest(), losses)
     return 0
 
 
