@@ -116,10 +116,13 @@ class Ranks:
         except MinialexError as error:
             wrong = type(error), error.args, vars(error)
         answers = self.agree((wrong, result if first else None))
-        for kind, words, details in (one for one, _ in answers if one):
-            self.agreed, again = True, kind.__new__(kind, *words)
-            vars(again).update(details)
-            raise again
+        for rank, (wrong, _) in enumerate(answers):
+            if wrong:
+                kind, words, details = wrong
+                where = f"{self.names[rank]}: " if rank else ""
+                self.agreed, again = True, kind.__new__(kind, where + str(words[0]))
+                vars(again).update(details)
+                raise again
         return answers[0][1] if first and self.index else result
 
     def any(self, flag: bool) -> bool:

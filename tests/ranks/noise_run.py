@@ -1,4 +1,4 @@
-"""python trained.py RUN THREADS VARIANT OPTIMIZER [EPOCHS]: what a run of several ranks comes to.
+"""python noise_run.py RUN THREADS VARIANT OPTIMIZER [EPOCHS]: what a run of several ranks comes to.
 
 Trains a tiny AlexNet on 70 images of noise, with crops, mirror images, Dropout and validation, and
 prints a digest of its weights, and its losses.  FAULT="what rank" lets something happen to a rank
