@@ -7,7 +7,8 @@ Each rank prints the median over the steps of
 
     step       seconds of a training step of full-size AlexNet, from batch to update
     head       of that, the convolutions of this rank's images
-    rest       dense layers, loss and update, which every rank computes for all images
+    rest       dense layers and loss, which every rank computes for all images
+    update     Adam's, of all weights
     others     waiting for other ranks, and for what they send
     received   MB that came from other ranks
 
@@ -33,10 +34,10 @@ from minialex.train.screen import Silent
 def timed(spent: dict[str, float], name: str, function: Any) -> Any:
     """`function`, which notes the seconds that it takes."""
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
         try:
-            return function(*arguments)
+            return function(*arguments, **options)
         finally:
             spent[name] += time.perf_counter() - start
 
@@ -59,6 +60,7 @@ def main() -> None:
         epochs=1, device="cpu", screen=Silent())  # fmt: skip
     spent, rows = defaultdict[str, float](float), list[list[float]]()
     step, waits = run.step, HERE.wait
+    vars(run.optimizer)["step"] = timed(spent, "update", run.optimizer.step)
     features: Any = model.features
     for name in ("forward", "backward"):
         vars(features)[name] = timed(spent, "head and others", getattr(features, name))
@@ -74,11 +76,12 @@ def main() -> None:
         took = time.perf_counter() - start
         head = spent["head and others"] - min(spent["others"], spent["head and others"])
         received = (HERE.received - before) / 1e6
-        rows.append([took, head, took - head - spent["others"], spent["others"], received])
+        rest = took - head - spent["others"] - spent["update"]
+        rows.append([took, head, rest, spent["update"], spent["others"], received])
 
     vars(run)["step"] = measured
     run.train()
-    names = ("step", "head", "rest", "others", "received")
+    names = ("step", "head", "rest", "update", "others", "received")
     middle = np.median(rows[1:], axis=0)
     text = "  ".join(f"{name} {value:.3f}" for name, value in zip(names, middle, strict=True))
     print(f"rank {HERE.index} of {HERE.size}, {given.threads} thread(s): {text}", file=sys.stderr)
