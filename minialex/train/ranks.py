@@ -68,12 +68,12 @@ class Ranks:
     agreed      whether all end for the same reason
     dealt       whether the network takes this rank's images alone, see dealt.py
     idle        whether there is none of them in the batch
-    waits       whether this rank waits for others
+    waits       whether this rank waits for others, ends whether it has nothing more to do
     received    bytes of other ranks
     """
 
     index, size, received = 0, 1, 0
-    agreed = dealt = idle = waits = False
+    agreed = dealt = idle = waits = ends = False
 
     def join(self, MPI: Any) -> None:
         """Take part in the ranks that MPI has started."""
@@ -89,11 +89,11 @@ class Ranks:
         if self.index:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         sys.excepthook = self.failed
-        watcher = threading.Thread(target=self.watch, args=[self.comm.Dup()], daemon=True)
+        self.heard = dict.fromkeys({*range(self.size)} - {self.index}, time.monotonic())
+        self.watcher = threading.Thread(target=self.watch, args=[self.comm.Dup()], daemon=True)
         if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
-            watcher.start()
-            atexit.register(watcher.join)
-            atexit.register(self.over.set)  # before that
+            self.watcher.start()
+            atexit.register(self.end)
 
     # ------------------------------------------------------------------------ what they agree on
 
@@ -212,22 +212,31 @@ class Ranks:
     def watch(self, comm: Any) -> None:
         """Every second, tell the others that this rank lives; end all if it waits for a dead."""
         status, last = self.MPI.Status(), time.monotonic()
-        heard = {other: last for other in range(self.size) if other != self.index}
         while not self.over.wait(1):
-            for other in heard:
-                comm.Isend(b"", other).Free()
+            for other in self.heard:
+                comm.Isend(b"", other, int(self.ends)).Free()
             while comm.Iprobe(status=status):
-                comm.Recv(bytearray(), status.Get_source())
-                heard[status.Get_source()] = time.monotonic()
+                other, ends = status.Get_source(), status.Get_tag()
+                comm.Recv(bytearray(), other, ends)
+                if self.ends or not ends:  # one that ends before this one is no help any more
+                    self.heard[other] = time.monotonic()
             now = time.monotonic()
             if now - last > SILENCE / 2:  # this rank was stopped itself, and perhaps all were
-                heard = dict.fromkeys(heard, now)
+                self.heard = dict.fromkeys(self.heard, now)
             last = now
-            silent = [other for other, when in heard.items() if now - when > SILENCE]
+            silent = [other for other, when in self.heard.items() if now - when > SILENCE]
             if silent and self.waits:
                 time.sleep(min(self.index, 2))  # one of the others may say it first
                 print(f"error: {self.names[silent[0]]} is silent: all end", file=sys.stderr)
+                self.agreed = False
                 self.leave(1)
+
+    def end(self) -> None:
+        """The end of this process, for which it waits with the others: MPI would hang."""
+        self.ends, self.heard = True, dict.fromkeys(self.heard, time.monotonic())
+        self.wait(self.comm.Ibarrier())
+        self.over.set()
+        self.watcher.join()
 
     def speaks(self) -> bool:
         """Whether it is for this rank to say why it ends: where all do, rank 0 says it."""

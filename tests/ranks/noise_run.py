@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 import minialex as mx
+from device import DEVICE  # of tests/helpers; emulated where it is lacking
 from minialex import transforms as steps
 from minialex.commands.main import run_main
 from minialex.data import PhotoError
@@ -71,8 +72,9 @@ def main(run, threads, variant, optimizer, epochs="2"):
     model = network(variant)
     freeze = ["features.0.*", "features.3.*"] if variant == "frozen" else []
     moves = {"sgd": mx.SGD, "adam": mx.Adam}[optimizer](model, lr=1e-3, freeze=freeze)
-    how = {"epochs": int(epochs), "val": val, "run": run, "device": os.environ.get("DEVICE", "cpu")}
-    rows = mx.fit(model, loader, moves, plain=variant == "plain", **how)
+    algorithm = "im2col" if DEVICE == "gpu" else "auto"  # others are slow where it is emulated
+    how = {"device": DEVICE, "algorithm": algorithm, "plain": variant == "plain"}
+    rows = mx.fit(model, loader, moves, epochs=int(epochs), val=val, run=run, **how)
     losses = [row[name] for row in rows for name in ("train_loss", "val_loss")]
     print("weights", hashlib.sha256(to_cpu(moves.theta).tobytes()).hexdigest(), losses)
     return 0
