@@ -90,7 +90,7 @@ class Ranks:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         sys.excepthook = self.failed
         self.heard = dict.fromkeys({*range(self.size)} - {self.index}, time.monotonic())
-        self.watcher = threading.Thread(target=self.watch, args=[self.comm.Dup()], daemon=True)
+        self.beats, self.watcher = self.comm.Dup(), threading.Thread(target=self.watch, daemon=True)
         if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
             self.watcher.start()
             atexit.register(self.end)
@@ -107,20 +107,23 @@ class Ranks:
         return [pickle.loads(part.tobytes()) for part in np.split(found, counts.cumsum()[:-1])]
 
     def together(self, do: Callable[[], Any], first: bool = False) -> Any:
-        """do(), or with `first` what it gives rank 0; what users can mend, all raise if one does"""
+        """do(), or with `first` what it gives on rank 0.
+
+        A MinialexError, which users can mend, is raised on all ranks if it is on one.
+        """
         if self.size == 1:
             return do()
         result = wrong = None
         try:
             result = None if first and self.index else do()
         except MinialexError as error:
-            wrong = type(error), error.args, vars(error)
+            wrong = type(error), str(error), vars(error)
         answers = self.agree((wrong, result if first else None))
         for rank, (wrong, _) in enumerate(answers):
             if wrong:
-                kind, words, details = wrong
+                kind, text, details = wrong
                 where = f"{self.names[rank]}: " if rank else ""
-                self.agreed, again = True, kind.__new__(kind, where + str(words[0]))
+                self.agreed, again = True, kind.__new__(kind, where + text)
                 vars(again).update(details)
                 raise again
         return answers[0][1] if first and self.index else result
@@ -209,17 +212,13 @@ class Ranks:
             time.sleep(pause)
         self.waits = False
 
-    def watch(self, comm: Any) -> None:
-        """Every second, tell the others that this rank lives; end all if it waits for a dead."""
-        status, last = self.MPI.Status(), time.monotonic()
+    def watch(self) -> None:
+        """In a thread: tell others every second that this rank lives; end all where one is dead."""
+        last = time.monotonic()
         while not self.over.wait(1):
             for other in self.heard:
-                comm.Isend(b"", other, int(self.ends)).Free()
-            while comm.Iprobe(status=status):
-                other, ends = status.Get_source(), status.Get_tag()
-                comm.Recv(bytearray(), other, ends)
-                if self.ends or not ends:  # one that ends before this one is no help any more
-                    self.heard[other] = time.monotonic()
+                self.beats.Isend(b"", other, int(self.ends)).Free()
+            self.hear()
             now = time.monotonic()
             if now - last > SILENCE / 2:  # this rank was stopped itself, and perhaps all were
                 self.heard = dict.fromkeys(self.heard, now)
@@ -231,12 +230,23 @@ class Ranks:
                 self.agreed = False
                 self.leave(1)
 
+    def hear(self) -> None:
+        """Note which of the others live; one that ends before this one is no help any more."""
+        status = self.MPI.Status()
+        while self.beats.Iprobe(status=status):
+            other, ends = status.Get_source(), status.Get_tag()
+            self.beats.Recv(bytearray(), other, ends)
+            if self.ends or not ends:
+                self.heard[other] = time.monotonic()
+
     def end(self) -> None:
         """The end of this process, for which it waits with the others: MPI would hang."""
         self.ends, self.heard = True, dict.fromkeys(self.heard, time.monotonic())
         self.wait(self.comm.Ibarrier())
         self.over.set()
         self.watcher.join()
+        self.wait(self.comm.Ibarrier())
+        self.hear()  # what is left, of which MPI would speak
 
     def speaks(self) -> bool:
         """Whether it is for this rank to say why it ends: where all do, rank 0 says it."""
