@@ -21,6 +21,7 @@ from minialex.fast.winograd_matrices import POINTS
 from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entropy
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
 from minialex.layers.pool import AvgPool2d, MaxPool2d
+from minialex.models import AlexNet
 from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import where_is
@@ -32,6 +33,7 @@ SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
 # new.
 KEEPS_NO_OUTPUT = (Conv2d, Linear)
 MAKES_ITS_DX = (Conv2d, Linear, MaxPool2d, AvgPool2d, LocalResponseNorm, Dropout)
+IN_ORDER = (Sequential.forward, AlexNet.forward)  # AlexNet only looks at the shape first
 
 
 def accelerate(
@@ -60,7 +62,7 @@ def accelerate(
         optimizer.__class__ = OPTIMIZER_TWINS.get((type(optimizer), device), type(optimizer))
     once = {id(layer) for layer in layers if layers.count(layer) == 1}
     arrange(model, once, inside=False)
-    first = first_layer(model)
+    _, first = next(chain(model))  # which gets the images
     if page_of(first) in (Conv2d, Linear) and id(first) in once:
         first.input_grad = input_grad
     return model
@@ -86,12 +88,18 @@ def device_of(model: Layer) -> str:
     return where_is(arrays[0]) if arrays else "cpu"
 
 
-def first_layer(layer: Any) -> Any:
-    """The layer inside that gets the images, and whose dx nobody but the caller sees."""
+def chain(layer: Layer, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, layer) of the layers that run one after the other, however they are nested.
+
+    A block that does something else with the layers inside it counts as one layer.
+    """
     page: Any = page_of(layer)
-    if page.backward is Sequential.backward and layer.children():  # AlexNet is one, too
-        return first_layer(next(iter(layer.children().values())))
-    return layer
+    in_order = page.backward is Sequential.backward and page.forward in IN_ORDER
+    children = layer.children() if in_order else {}
+    if not children:
+        yield name, layer
+    for key, child in children.items():
+        yield from chain(child, f"{name}.{key}" if name else key)
 
 
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:

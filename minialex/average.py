@@ -29,7 +29,7 @@ References: Polyak, Juditsky (1992), "Acceleration of Stochastic Approximation b
 Tarvainen, Valpola (2017), "Mean teachers are better role models": the exponential one.
 """
 
-from minialex.errors import ConfigError, is_number
+from minialex.errors import check, is_number
 from minialex.layers.layer import Layer
 from minialex.optimizer import like
 from minialex.params import flatten
@@ -47,8 +47,7 @@ class EMA:
     def __init__(self, model, decay=0.999):
         if not isinstance(model, Layer):
             raise TypeError(f"EMA: expected a model, got {type(model).__name__}")
-        if not is_number(decay, 0, 1):
-            raise ConfigError(f"decay must be at least 0 and below 1, got {decay}")
+        check(is_number(decay, 0, 1), "decay must be at least 0 and below 1", decay)
         self.model, self.decay, self.swapped = model, float(decay), False
         self.average = flatten(model).copy()
 

@@ -1,6 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 
@@ -24,11 +25,29 @@ class ConfigError(MinialexError):
     """An option has a value that cannot work."""
 
 
+def short(value: object) -> str:
+    """`value` as code, in one line of at most 60 characters, for an error message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check(holds: object, rule: str, got: object, error: type[Exception] = ConfigError) -> None:
+    """Raise an error, which says `rule` and what came instead, unless it `holds`."""
+    if not holds:
+        raise error(f"{rule}, got {short(got)}")
+
+
+def check_whole(name: str, n: Any, least: int, error: type[Exception] = ConfigError) -> None:
+    """Raise an error unless `n` is a whole number of at least `least`."""
+    # NumPy's whole numbers are Integral as well.
+    fits = isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= least
+    check(fits, f"{name} must be a whole number from {least} on", n, error)
+
+
 def check_sizes(name: str, least: int = 1, **sizes: object) -> None:
     """Raise ValueError unless all `sizes` are whole numbers of at least `least`."""
     for what, size in sizes.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size.__index__() < least:
-            raise ValueError(f"{name}: {what} must be a whole number from {least} on, got {size!r}")
+        check_whole(f"{name}: {what}", size, least, ValueError)
 
 
 def check_pair(name: str, least: int = 1, **sizes: Any) -> Any:
@@ -52,7 +71,8 @@ def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list
 def is_number(value: Any, least: float = 0, below: float = math.inf) -> bool:
     """Whether `value` is a finite number from `least` on and below `below`; no text, no array."""
     try:
-        return bool(hasattr(value, "__float__") and math.isfinite(value) and least <= value < below)
+        fits = hasattr(value, "__float__") and not isinstance(value, bool)
+        return bool(fits and math.isfinite(value) and least <= value < below)
     except (TypeError, ValueError, OverflowError):  # an array of several, 10**400
         return False
 

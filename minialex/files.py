@@ -6,8 +6,10 @@ file or the new one.  What a killed process leaves under a temporary name is kno
 """
 
 import contextlib
+import csv
 import errno
 import importlib
+import io
 import json
 import os
 import re
@@ -62,6 +64,18 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any], keep: Path 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a small text file atomically.  Raises CheckpointError where the disk refuses."""
     write_whole(path, [text.encode()])
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> None:
+    """Write a JSON file atomically.  Raises CheckpointError where the disk refuses."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """The text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def check_ours(path: Path | None, begins: bytes) -> None:

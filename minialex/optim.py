@@ -46,7 +46,7 @@ Mikolov, Bengio (2013), "On the difficulty of training Recurrent Neural Networks
 """
 
 from minialex.average import EMA
-from minialex.errors import ConfigError, is_number
+from minialex.errors import ConfigError, check, is_number
 from minialex.optimizer import Optimizer
 from minialex.schedules import constant, cosine, plateau, step_decay, warm_up
 from minialex.xp import get_xp
@@ -67,8 +67,7 @@ class SGD(Optimizer):
 
     def __init__(self, model, lr=0.01, momentum=0.9, weight_decay=0.0, nesterov=False,
                  freeze=()):  # fmt: skip
-        if not is_number(momentum, 0, 1):
-            raise ConfigError(f"momentum must be at least 0 and below 1, got {momentum}")
+        check(is_number(momentum, 0, 1), "momentum must be at least 0 and below 1", momentum)
         if nesterov and not momentum:
             raise ConfigError("nesterov needs a momentum above 0")
         super().__init__(model, lr, weight_decay, ("v",), freeze)
@@ -92,9 +91,8 @@ class Adam(Optimizer):
     def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
                  decoupled=False, freeze=()):  # fmt: skip
         fits = isinstance(betas, tuple | list) and len(betas) == 2
-        fits = fits and all(is_number(b, 0, 1) for b in betas)
-        if not (fits and is_number(eps) and eps > 0):
-            raise ConfigError(f"betas must be in [0, 1) and eps positive, got {betas} and {eps}")
+        fits = fits and all(is_number(b, 0, 1) for b in betas) and is_number(eps) and eps > 0
+        check(fits, "betas must be in [0, 1) and eps positive", (betas, eps))
         super().__init__(model, lr, weight_decay, ("m", "v"), freeze)
         self.betas, self.eps, self.decoupled = betas, eps, decoupled
 
@@ -115,8 +113,7 @@ def clip_gradient_norm(g, max_norm):
 
     Raises ConfigError unless max_norm is positive.
     """
-    if not (is_number(max_norm) and max_norm > 0):
-        raise ConfigError(f"max_norm must be positive, got {max_norm}")
+    check(is_number(max_norm) and max_norm > 0, "max_norm must be positive", max_norm)
     xp = get_xp(g)
     norm = xp.sqrt(xp.vdot(g, g))
     g *= xp.minimum(1, max_norm / (norm + 1e-12)).astype(g.dtype)

@@ -21,7 +21,7 @@ import fnmatch
 import itertools
 import operator
 
-from minialex.errors import ConfigError, is_number
+from minialex.errors import ConfigError, check, is_number
 from minialex.layers.layer import Layer
 from minialex.params import dict_like, flatten, named_arrays
 from minialex.xp import get_xp, to_device, where_is
@@ -177,8 +177,7 @@ def by_pattern(what, given, names):
     """
     found = dict[str, float]()
     for pattern, value in (given if isinstance(given, dict) else {"*": given}).items():
-        if not is_number(value):
-            raise ConfigError(f"{what} must be a number of 0 or more, got {value!r}")
+        check(is_number(value), f"{what} must be a number of 0 or more", value)
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         if not fitting:
             text = f"{what}: the pattern {pattern!r} fits no parameter"

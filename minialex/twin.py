@@ -62,7 +62,8 @@ class Twin(Layer):
 
     def __repr__(self) -> str:
         first, _, rest = super().__repr__().partition("\n")
-        return f"{first}  # {self.form}" + (f"\n{rest}" if rest else "")
+        form = self.form + ", in place" * getattr(self, "inplace", False)
+        return f"{first}  # {form}" + (f"\n{rest}" if rest else "")
 
 
 class OptimizerTwin:

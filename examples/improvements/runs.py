@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 from claims import ARMS, SHARED
 from minialex.data import Compose, DataLoader, Drawings, Source, open_source
 from minialex.data.folder import Dataset
-from minialex.data.sources import TEST_START
+from minialex.data.sources import DRAWN
 from minialex.fast.threads import limit_threads, warm_up_products
 from minialex.models.alexnet import VARIANTS
 from minialex.train.config import Config
@@ -83,7 +83,7 @@ def prepare(data: str, seed: int, design: Design, file: Path) -> tuple[int, int,
     if data == "drawings":
         size, tests = square_side(side_of(design)), design.test_images
         parts: list[Dataset] = [
-            Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, TEST_START))
+            Drawings(n, seed, size, at) for n, at in ((design.images, 0), (tests, DRAWN["test"][1]))
         ]
         text = (
             f"drawings, {size} x {size} pixels, per seed: {design.images:,} for training,"

@@ -23,7 +23,6 @@ import time
 from collections import Counter
 from importlib import metadata
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -113,8 +112,8 @@ def losses(device: str, steps: int = 3) -> list[float]:
     model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
     noise = np.random.default_rng(0).standard_normal((4, 67, 67, 3), dtype=np.float32)
     images = DataLoader(list(zip(noise, (0, 1, 0, 1), strict=True)), 4)
-    options: dict[str, Any] = {"epochs": steps, "device": device, "screen": Silent()}
-    return [row["train_loss"] for row in fit(model, images, Adam(model, lr=1e-3), **options)]
+    history = fit(model, images, Adam(model, lr=1e-3), epochs=steps, device=device, screen=Silent())
+    return [row["train_loss"] for row in history]
 
 
 def describe(found: list[float]) -> str:

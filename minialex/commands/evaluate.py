@@ -50,22 +50,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def open_images(spec: str | None, part: str | None, settings: dict[str, Any],
-    run: Path | None = None) -> tuple[Dataset, str]:  # fmt: skip
+    run: Path) -> tuple[Dataset, str]:  # fmt: skip
     """The images to look at, and which they are, in words.
 
     `settings` are those of the run in the folder `run`.
     """
-    own = data_of(run or Path(), settings)
-    what = spec or own or ""
-    folder = Path(what)
-    is_own = own is not None and os.path.realpath(what) == os.path.realpath(own)
-    if part is None and what and folder.is_dir() and not is_own:
-        parts, _ = find_parts(folder)
+    own = data_of(run, settings)
+    is_own = own is not None and os.path.realpath(spec or own) == os.path.realpath(own)
+    if part is None and spec and os.path.isdir(spec) and not is_own:
+        parts, _ = find_parts(Path(spec))
         if len(parts) == 1:
             return parts["train"], f"all photos in {spec!r}"
     part = part or "test"
-    source = run_source(run or Path(), settings, spec, part)
-    return getattr(source, part), f"the {part} images of {what!r}"
+    source = run_source(run, settings, spec, part)
+    return getattr(source, part), f"the {part} images of {spec or own!r}"
 
 
 def check_classes(predictor: Predictor, dataset: Dataset, what: str) -> None:

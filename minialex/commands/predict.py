@@ -13,20 +13,19 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minialex.commands.main import Formatter
 from minialex.data import Photos
 from minialex.data.files import left_out_line
-from minialex.errors import ConfigError
+from minialex.errors import check
 from minialex.fast.threads import spare_memory
 from minialex.files import check_ours, write_whole
 from minialex.gpu.devices import choose_device
 from minialex.train.screen import Screen, Silent, on_terminal
 from minialex.use.answers import Answers, as_csv, headlines, tables
-from minialex.use.predict import Predictor, find_photos
+from minialex.use.predict import Prediction, Predictor, find_photos
 
 
 def checkpoint_parser(what: str | None) -> argparse.ArgumentParser:
@@ -54,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def line(answer: dict[str, Any], top: int) -> str:
+def line(answer: Prediction, top: int) -> str:
     """What `Predictor.predict` found, for a reader: the `top` best classes, and the photo."""
     if top == 1:
         return f"{answer['class']}  {answer['probability']:6.1%}  {answer['file']}"
@@ -64,8 +63,7 @@ def line(answer: dict[str, Any], top: int) -> str:
 
 def main(options: argparse.Namespace) -> int:
     """A line for each photo.  Returns 2 where one could not be read, else 0."""
-    if options.top < 1:
-        raise ConfigError(f"--top must be at least 1, got {options.top}")
+    check(options.top >= 1, "--top must be at least 1", options.top)
     check_ours(options.csv, as_csv([]))
     spare_memory()  # else the C library keeps that of the largest photos
     predictor = Predictor(options.checkpoint, choose_device(options.device)[0])

@@ -10,7 +10,6 @@ and nothing is left behind.
 """
 
 import math
-import mmap
 import shutil
 import tempfile
 import threading
@@ -46,8 +45,8 @@ class ImageCache:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._file.truncate(most)
-        mapped = mmap.mmap(self._file.fileno(), most, access=mmap.ACCESS_READ)
-        self._pixels, self._end = np.frombuffer(mapped, dtype=np.uint8), 0  # where the next begins
+        self._pixels = np.asarray(np.memmap(self._file, np.uint8, "r"))
+        self._end = 0  # where the next image begins
         self._lock = threading.Lock()  # for writing
         # index -> (pixels, mode, (width, height), label)
         self._kept: dict[int, tuple[np.ndarray, str, tuple[int, int], int]] = {}
@@ -115,9 +114,8 @@ def keep_decoded(loaders: Sequence[DataLoader], folder: AnyPath,
     minialex: its images may differ from time to time.
     """
     datasets = [loader.dataset for loader in loaders]
-    if only_ours and not all(map(is_ours, datasets)):
-        return ""
-    if not all(isinstance(dataset[0][0], Image.Image) for dataset in datasets):
+    wanted = not only_ours or all(map(is_ours, datasets))
+    if not (wanted and all(isinstance(dataset[0][0], Image.Image) for dataset in datasets)):
         return ""
     parts = [fixed_part(loader.transform) for loader in loaders]
     needs = [cache_bytes(one, fixed) for one, (fixed, _) in zip(datasets, parts, strict=True)]

@@ -23,16 +23,16 @@ sqrt(lambda), which have no such problem: about 6 levels.)
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 4.1; section 2: the mean is subtracted.
 """
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minialex.data.checks import check, check_floats, is_number
 from minialex.data.folder import Dataset
-from minialex.data.transforms import set_field
+from minialex.data.image import check_floats
+from minialex.errors import check, is_number
 
 SAMPLE = 300  # photos that the colours are measured on: 20 million pixels
 
@@ -53,12 +53,12 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         rows = self.components
-        fits = _is_list(rows) and rows and all(_is_list(row) and len(row) == 3 for row in rows)
-        check(fits, "ColourShift: components must be rows of three numbers", rows)
-        fits = all(map(is_number, (self.std, *itertools.chain(*rows)))) and self.std >= 0
-        rule = "ColourShift: components must be numbers, and std a number of 0 or more"
-        check(fits, rule, (rows, self.std))
-        set_field(self, "components", tuple(tuple(map(float, row)) for row in rows))
+        fits = isinstance(rows, Sequence) and len(rows) > 0 and is_number(self.std)
+        fits = fits and all(isinstance(row, Sequence) and len(row) == 3 for row in rows)
+        fits = fits and all(is_number(n, -math.inf) for row in rows for n in row)
+        rule = "components must be rows of three numbers, and std a number of 0 or more"
+        check(fits, f"ColourShift: {rule}", (rows, self.std))
+        object.__setattr__(self, "components", tuple(tuple(map(float, row)) for row in rows))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         check_floats("ColourShift", x, 3)
@@ -93,7 +93,3 @@ def colour_statistics(
     variances, directions = np.linalg.eigh(covariance)  # directions: columns
     directions *= np.where(directions.sum(axis=0) < 0, -1, 1)
     return {"mean": mean.tolist(), "components": (directions * variances).T[::-1].tolist()}
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -16,10 +16,9 @@ import numpy as np
 from PIL import Image
 
 from minialex.data import transforms as steps
-from minialex.data.checks import check, short
 from minialex.data.colour import ColourShift
-from minialex.data.transforms import CenterCrop, Resize, Transform, pair, set_field
-from minialex.errors import ConfigError
+from minialex.data.transforms import CenterCrop, Resize, Transform, pair
+from minialex.errors import ConfigError, check, short
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip
@@ -41,7 +40,7 @@ class Compose:
         check(is_list, "Compose: expected a list of transforms", self.transforms)
         for transform in self.transforms:
             _check_transform(transform)
-        set_field(self, "transforms", tuple(self.transforms))
+        object.__setattr__(self, "transforms", tuple(self.transforms))
 
     def __call__(self, image: Any, rng: np.random.Generator | None = None) -> Any:
         for step, after in itertools.zip_longest(self.transforms, self.transforms[1:]):

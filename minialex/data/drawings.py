@@ -25,8 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from minialex.data.checks import check_whole
-from minialex.errors import DataError
+from minialex.errors import DataError, check_whole
 
 
 def rgb(text: str) -> np.ndarray:
@@ -271,11 +270,7 @@ class Drawings:
         for name, least in {"length": 1, "seed": 0, "size": 16, "start": 0}.items():
             check_whole(f"drawings: {name}", getattr(self, name), least, DataError)
             setattr(self, name, int(getattr(self, name)))
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The label of each drawing, int64 (length,)."""
-        return (self.start + np.arange(self.length)) % 2
+        self.labels = (self.start + np.arange(self.length)) % 2  # int64 (length,)
 
     def __len__(self) -> int:
         return self.length

@@ -19,10 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from minialex.data.checks import check_whole
 from minialex.data.files import listing, photos_below, plain_name
 from minialex.data.image import AnyPath, open_rgb
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError, DataError, check, check_whole
 
 
 class Samples(Protocol):
@@ -179,8 +178,7 @@ def split(dataset: Any, fraction: float, seed: int, part: str = "val") -> tuple[
     Raises ConfigError for a fraction outside (0, 1), and DataError for a class of fewer than two
     samples.
     """
-    if not 0 < fraction < 1:
-        raise ConfigError(f"the share to split off must lie between 0 and 1, got {fraction}")
+    check(0 < fraction < 1, "the share to split off must lie between 0 and 1", fraction)
     taken = np.zeros(len(dataset), dtype=bool)
     for label, name in enumerate(dataset.classes):
         order, shares = _turns(dataset, label, seed, part)

@@ -125,6 +125,15 @@ def pixels_of(image: Any) -> np.ndarray:
     return image[..., None] if image.ndim == 2 else image
 
 
+def check_floats(owner: str, x: Any, channels: int) -> None:
+    """Raise ConfigError, in the name of `owner`, unless x is a float array (H, W, channels)."""
+    is_array = isinstance(x, np.ndarray)
+    if not is_array or x.dtype.kind != "f" or x.ndim != 3 or x.shape[2] != channels:
+        found = f"{x.dtype} {x.shape}" if is_array else type(x).__name__
+        text = f"{owner}: expected a float array (H, W, {channels})"
+        raise ConfigError(f"{text}, got {found}")
+
+
 # ------------------------------------------------------------------------------------------ opening
 
 

@@ -25,12 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minialex.data.ahead import ahead
-from minialex.data.checks import check_whole, short
 from minialex.data.compose import Compose
 from minialex.data.folder import Samples
-from minialex.data.pixels import Finish, decoded_for, split_transform
+from minialex.data.pixels import decoded_for, split_transform
 from minialex.data.transforms import ToArray, Transform
-from minialex.errors import ConfigError, DataError
+from minialex.errors import ConfigError, DataError, check_whole, short
 from minialex.xp import Array
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -107,7 +106,8 @@ class DataLoader:
         """
         self.dataset = decoded_for(dataset, transform)
         self.transform = transform if isinstance(transform, Compose) else Compose((transform,))
-        self._parts = split_transform(self.transform)
+        parts: Any = split_transform(self.transform) or (None, None)
+        self._to_bytes, self.finishing = parts  # None where no batch has bytes
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -156,11 +156,6 @@ class DataLoader:
         load = functools.partial(self._load, epoch, stop)
         return ahead(load, parts, self.workers, self.prefetch, "data", stop)
 
-    @property
-    def finishing(self) -> Finish | None:
-        """What makes floats of the bytes of a RawBatch; None where no batch has bytes."""
-        return None if self._parts is None else self._parts[1]
-
     def _finished(self, batches: Generator[RawBatch]) -> Generator[Batch]:
         with contextlib.closing(batches):
             for labels, colours, images in batches:
@@ -203,8 +198,8 @@ class DataLoader:
 
     def _sample(self, image: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes of a sample and its random colour; or float32, see RawBatch."""
-        if self._parts is not None:
-            return self._parts[0](image, rng)
+        if self._to_bytes is not None:
+            return self._to_bytes(image, rng)
         sample = self.transform(image, rng)
         if not isinstance(sample, np.ndarray):
             text = f"the transform must return an array, got {type(sample).__name__}"

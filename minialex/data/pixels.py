@@ -150,10 +150,8 @@ def split_transform(transform: Transform) -> tuple[ToBytes, Finish] | None:
     return ToBytes(Compose(steps[:k]), shift, Compose(steps[k:])), finish
 
 
-def fixed_part(transform: Transform) -> tuple[Compose, Transform]:
+def fixed_part(transform: Compose) -> tuple[Compose, Compose]:
     """`transform` as (its first steps, which are the same in every epoch, the rest)."""
-    if not isinstance(transform, Compose):
-        return Compose(()), transform
     steps = transform.transforms
     random = (k for k, step in enumerate(steps) if not isinstance(step, Resize | CenterCrop))
     first = next(random, len(steps))

@@ -23,21 +23,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minialex.data.checks import check, check_whole
 from minialex.data.drawings import Drawings
 from minialex.data.files import has_photos, left_out_line, listing, plain_name
 from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split, without
 from minialex.data.image import AnyPath
 from minialex.data.pets import Progress, download_pets, has_pets
-from minialex.errors import ConfigError, DataError
+from minialex.errors import DataError, check_whole
 
 # Drawings: how many, and at which number of the endless sequence each part starts.
-TRAIN_DRAWINGS, VAL_DRAWINGS, TEST_DRAWINGS = 2_400, 300, 500
-TRAIN_START, VAL_START, TEST_START = 0, 10_000_000, 20_000_000
-
-VAL_SHARE = 0.1  # of the training photos
-TEST_SHARE = 0.2  # of all photos, where a folder has no test photos of its own
-SHARES = {"test": TEST_SHARE, "val": VAL_SHARE}
+DRAWN = {"train": (2_400, 0), "val": (300, 10_000_000), "test": (500, 20_000_000)}
+# Of all photos, where a folder has no test photos of its own; then of those for training.
+SHARES = {"test": 0.2, "val": 0.1}
 
 CACHES = {"win32": ("LOCALAPPDATA", "AppData/Local"), "darwin": ("", "Library/Caches")}
 PARTS = ("train", "val", "test")
@@ -50,7 +46,7 @@ FLAT_NAME = re.compile(r"(.*[^\W\d].*)\.\d+\.\w+")  # "cat.0.jpg"
 class Source:
     """Three datasets with the same classes, which share no image.
 
-    description   one line: what was found and how much of it
+    what          they are, in words
     messages      notes for the user, one line each: decisions that were made for them
     folder        where the photos are; None for drawings
     """
@@ -59,31 +55,36 @@ class Source:
     val: Dataset
     test: Dataset
     classes: list[str]
-    description: str
+    what: str
     messages: list[str] = field(default_factory=list)
     folder: Path | None = None
 
+    @property
+    def description(self) -> str:
+        """One line: what was found and how much of it."""
+        train, val, test = (f"{len(part):,}" for part in (self.train, self.val, self.test))
+        counts = f"{train} for training, {val} for validation, {test} for testing"
+        return f"{self.what}: {counts}; classes: {', '.join(self.classes)}"
+
 
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
-    data_root: AnyPath | None = None, length: int | None = None,
-    progress: Progress | None = tqdm, report: Callable[[str], None] = print,
-    leave_out: Container[str] = ()) -> Source:  # fmt: skip
+    data_root: AnyPath | None = None, progress: Progress | None = tqdm,
+    report: Callable[[str], None] = print, leave_out: Container[str] = ()) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
-    "drawings"   synthetic images of cats and dogs, `length` of them for training (default
-                 TRAIN_DRAWINGS)
+    "drawings"   synthetic images of cats and dogs, as many as DRAWN says
     "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
                  `download_root()`)
     a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which about
-                 TEST_SHARE become the test photos; see above for all forms.  If your folder is
+                 a fifth become the test photos; see above for all forms.  If your folder is
                  itself called drawings or pets, write ./drawings.
 
-    For photos, validation is about VAL_SHARE of the training photos, class by class, unless there
-    is a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is
-    the most images to keep, of drawings of each of the three, of photos of each folder before
-    parts are split off.  The photos in the files `leave_out` count as not there.  Before a
-    download, `report` is called with a line that says where to and how large; `progress`, of the
-    download, is tqdm or None.
+    For photos, validation is about a tenth of the training photos, class by class, unless there is
+    a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is the
+    most images to keep, of drawings of each of the three, of photos of each folder before parts
+    are split off.  The photos in the files `leave_out` count as not there.  Before a download,
+    `report` is called with a line that says where to and how large; `progress`, of the download,
+    is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -91,19 +92,18 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     check_whole("seed", seed, 0)
     check_whole("limit", 2 if limit is None else limit, 2)
     if spec == "drawings":
-        return _drawings(seed, limit, TRAIN_DRAWINGS if length is None else length)
-    if length is not None:
-        raise ConfigError("length applies to the drawings only; use limit for photos")
+        # Cats and dogs alternate, so the first few are as balanced as all of them.
+        drawn: dict[str, Any] = {name: Drawings(min(n, limit or n), seed=seed, start=at)
+                                 for name, (n, at) in DRAWN.items()}  # fmt: skip
+        return Source(**drawn, classes=drawn["train"].classes, what=f"drawings (seed {seed})")
+    folder, what = Path(spec), f"photos in {str(Path(spec))!r}"
     if spec == "pets":
         root = download_root() if data_root is None else Path(data_root)
         if not has_pets(root):
             report(f"downloading the Oxford-IIIT Pet photos, about 800 MB, to {root / 'pets'}")
         folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
-        return _photos(folder, what, seed, limit, leave_out)
-    folder = Path(spec)
-    if not os.fspath(spec) or not folder.is_dir():
+    elif not os.fspath(spec) or not folder.is_dir():
         raise DataError(f"no folder {os.fspath(spec)!r}; choose drawings, pets or a folder")
-    what = f"photos in {str(folder)!r}"
     return _photos(folder, what, seed, limit, leave_out)
 
 
@@ -132,19 +132,6 @@ def download_root() -> Path:
     return Path(os.environ.get(variable) or Path.home() / folder) / "minialex"
 
 
-def _drawings(seed: int, limit: int | None, length: int) -> Source:
-    check_whole("length", length, 2)
-    check(length <= VAL_START, f"length must be at most {VAL_START:,}", length)
-    # Cats and dogs alternate, so the first few are as balanced as all of them.
-    lengths = (length, VAL_DRAWINGS, TEST_DRAWINGS)
-    starts = (TRAIN_START, VAL_START, TEST_START)
-    most = limit or length + VAL_DRAWINGS + TEST_DRAWINGS
-    train, val, test = (Drawings(min(n, most), seed=seed, start=at)
-        for n, at in zip(lengths, starts, strict=True))  # fmt: skip
-    text = describe(f"drawings (seed {seed})", train, val, test)
-    return Source(train, val, test, train.classes, text)
-
-
 def _photos(
     folder: Path, what: str, seed: int, limit: int | None, leave_out: Container[str]
 ) -> Source:
@@ -163,16 +150,9 @@ def _photos(
     for name in missing:
         parts["train"], parts[name] = split(parts["train"], SHARES[name], seed, name)
     if "test" in missing:
-        how = f"about {TEST_SHARE:.0%} of each class, chosen by their names and seed {seed}"
+        how = f"about {SHARES['test']:.0%} of each class, chosen by their names and seed {seed}"
         messages.append(f"{str(folder)!r} has no test folder: {how}, became the test photos")
-    text = describe(what, parts["train"], parts["val"], parts["test"])
-    return Source(**parts, classes=classes, description=text, messages=messages, folder=folder)
-
-
-def describe(what: str, train: Dataset, val: Dataset, test: Dataset) -> str:
-    """One line: what was found and how much of it."""
-    counts = f"{len(train):,} for training, {len(val):,} for validation, {len(test):,} for testing"
-    return f"{what}: {counts}; classes: {', '.join(train.classes)}"
+    return Source(**parts, classes=classes, what=what, messages=messages, folder=folder)
 
 
 # ------------------------------------------------------------------------------- folders of photos

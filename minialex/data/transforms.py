@@ -21,10 +21,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from minialex.data.checks import check, check_floats, is_number
 from minialex.data.convert import MAX_BYTES
-from minialex.data.image import pixels_of, refusal
-from minialex.errors import ConfigError
+from minialex.data.image import check_floats, pixels_of, refusal
+from minialex.errors import ConfigError, check, is_number
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
 # photos, as published with torchvision's pretrained models
@@ -40,14 +39,6 @@ Box = tuple[int, int, int, int]  # (left, top, right, bottom), in pixels of an i
 _ATTEMPTS = 10
 # Up to here we know which axis Pillow scales first, see `rows_to_cut`.
 _KNOWN = tuple(map(int, PIL.__version__.split(".")[:2])) <= (13, 0)
-
-
-def set_field(transform: Any, name: str, value: Any) -> None:
-    """Normalise a field of a transform while it is made.
-
-    A frozen dataclass refuses assignment, so this is the only way.
-    """
-    object.__setattr__(transform, name, value)
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -95,7 +86,8 @@ class _Step:
         sides = tuple(self.size) if isinstance(self.size, list | tuple) else (self.size,)
         fit = len(sides) in (1, 2) and all(type(side) is int and side > 0 for side in sides)
         self.check(fit, "size must be a positive whole number or (height, width)", self.size)
-        set_field(self, "size", sides if len(sides) == 2 else sides[0])
+        # The only way to normalise a field: a frozen dataclass refuses assignment.
+        object.__setattr__(self, "size", sides if len(sides) == 2 else sides[0])
 
     def check(self, holds: object, rule: str, got: object) -> None:
         """Raise ConfigError unless a rule about an argument holds."""
@@ -220,7 +212,7 @@ class RandomResizedCrop(_Step):
             is_pair = isinstance(value, list | tuple) and len(value) == 2
             fits = is_pair and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
             self.check(fits, f"{name} must be (low, high) with 0 < low <= high{limit}", value)
-            set_field(self, name, tuple(value))
+            object.__setattr__(self, name, tuple(value))
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         return scaled(image, self.draw_box(*self.size_of(image), rng), pair(self.size))
@@ -250,7 +242,7 @@ class RandomHorizontalFlip(_Step):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        self.check(is_number(self.p) and 0 <= self.p <= 1, "p must lie within 0 and 1", self.p)
+        self.check(is_number(self.p) and self.p <= 1, "p must lie within 0 and 1", self.p)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         self.size_of(image)
@@ -291,9 +283,10 @@ class Normalize:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            fits = isinstance(value, Sequence) and value and all(map(is_number, value))
+            fits = isinstance(value, Sequence) and len(value) > 0
+            fits = fits and all(is_number(number, -math.inf) for number in value)
             check(fits, f"Normalize: {name} must be one number for each channel", value)
-            set_field(self, name, tuple(map(float, value)))
+            object.__setattr__(self, name, tuple(map(float, value)))
         fits = len(self.mean) == len(self.std) and min(self.std) > 0
         rule = "Normalize: needs as many std as mean, all std positive"
         check(fits, rule, (self.mean, self.std))

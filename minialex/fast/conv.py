@@ -27,6 +27,7 @@ from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
+from minialex.fast.winograd_tiles import Plan, make_plan
 from minialex.layers import conv as page
 from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
@@ -131,28 +132,28 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
-    def plan(self, shape: Shape) -> winograd.Plan | None:
+    def plan(self, shape: Shape) -> Plan | None:
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
         asked = self.algorithm == "winograd"
         # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
-        fits = is_square(self) and 3 <= -(-K // S) <= 5 and 1 in (S, G)
-        if self.algorithm == "im2col" or not (asked or fits):
+        fits = is_square(self) and 3 <= -(-K // S) <= (7 if asked else 5) and 1 in (S, G)
+        no_output = min(self.output_shape(shape[1:])) < 1  # as check_input will say
+        if self.algorithm == "im2col" or not fits or no_output:
             return None
-        plan = winograd.make_plan(shape, self.params["weight"].shape, P, S, G)
+        plan = make_plan(shape, self.params["weight"].shape, P, S, G)
         return plan if asked or self.winograd_is_faster(shape, plan) else None
 
-    def winograd_is_faster(self, shape: Shape, plan: winograd.Plan) -> bool:
+    def winograd_is_faster(self, shape: Shape, plan: Plan) -> bool:
         """By the count at the head of this page."""
         N, C, F, G = min(shape[0], GROUP), self.in_channels, self.out_channels, self.groups
         columns = plan.OH * plan.OW * self.kernel_size**2 * C
         im2col = columns * F // G + MOVE * columns
-        C, n = C * self.stride**2, plan.n[0] * plan.n[1]
-        positions = plan.th * plan.tw * n
-        moved = positions * (C + F) + n * C * F // G // N
-        return positions * C * F // G + MOVE * moved + CALLS // N < im2col
+        C *= self.stride**2
+        moved = plan.positions * (C + F) + plan.n[0] * plan.n[1] * C * F // G // N
+        return plan.positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
-    def transformed(self, plan: winograd.Plan) -> Array:
+    def transformed(self, plan: Plan) -> Array:
         """Winograd's U of the weights, for a plan; that of a trained network is made once."""
         if self.shared and plan.m in self.shared:
             return self.shared[plan.m]

@@ -21,8 +21,9 @@ same for all data, so transforming costs little when the middle part is shared b
 filters.
 
 **Which points?**  Values at large t are large, and their differences lose digits; so few points,
-close to 1 in size: 0, 1, -1, 1/2, -2, -1/2, 2.  All is computed in fractions, exactly, and rounded
-once, at the end.
+close to 1 in size: infinity, 0, 1, -1, 2, -1/2, 1/2, -2.  A smaller tile takes the first of them,
+so its matrices A and G are the first rows of a larger tile's.  All these numbers are whole parts of
+a power of two, and float64 holds them exactly; B is rounded once, in its division.
 
 Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
 
@@ -31,52 +32,42 @@ References
     Winograd (1980), "Arithmetic Complexity of Computations": the transposed form.
 """
 
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
-POINTS = [Fraction(t) for t in ("0", "1", "-1", "1/2", "-2", "-1/2", "2")]
+POINTS = (0.0, 1.0, -1.0, 2.0, -0.5, 0.5, -2.0)  # the finite ones
+ONE = 2  # where t = 1 stands among the points, infinity being the first
 
 
-def interpolation_points(n: int) -> list[Fraction]:
-    """The n - 1 finite points of F(m, r), n = m + r - 1; by size, so that sums begin small."""
-    return sorted(POINTS[: n - 1], key=abs)
+def vandermonde(n: int, k: int) -> np.ndarray:
+    """V_k: the powers 0..k-1 of the first n points, of which the first is infinity."""
+    return np.vstack([np.eye(k)[-1], np.vander(POINTS[: n - 1], k, increasing=True)])
 
 
-def vandermonde(points: list[Fraction], k: int) -> list[list[Fraction]]:
-    """V_k: the powers 0..k-1 of each point, and a last row for the point at infinity."""
-    return [[t**j for j in range(k)] for t in points] + [[Fraction(0)] * (k - 1) + [Fraction(1)]]
+def interpolation(n: int) -> np.ndarray:
+    """V_n^-1: the coefficients of a polynomial, from its values at the first n points (Lagrange).
 
-
-def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
-    """The exact inverse, by Gauss-Jordan elimination."""
-    n = len(matrix)
-    rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
-    for c in range(n):
-        pivot = next(i for i in range(c, n) if rows[i][c])
-        rows[c], rows[pivot] = rows[pivot], rows[c]
-        rows[c] = [v / rows[c][c] for v in rows[c]]
-        for i in range(n):
-            if i != c:
-                rows[i] = [v - rows[i][c] * w for v, w in zip(rows[i], rows[c], strict=True)]
-    return [row[n:] for row in rows]
+    Its columns are polynomials that are 1 at one of the points and 0 at all others.  For infinity
+    that is the product of t - u over all finite points u; for t = t_i, of (t - u) / (t_i - u) over
+    all others.
+    """
+    points = np.array(POINTS[: n - 1])
+    columns = [np.poly(points)[::-1]]
+    for i, t in enumerate(points):
+        others = np.delete(points, i)
+        columns.append(np.append(np.poly(others)[::-1] / np.prod(t - others), 0))
+    return np.stack(columns, axis=1)
 
 
 @lru_cache
 def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
 
-    Row i of G is divided by a power of two and column i of B multiplied by it, so that B's numbers
-    are near 1: the product is unchanged and the division exact.
-    Raises ValueError where n - 1 points are not at hand.
+    Raises ValueError where n - 1 finite points are not at hand.
     """
     n = m + r - 1
     if m < 1 or r < 1 or not 3 <= n <= len(POINTS) + 1:
         needs = f"F({m}, {r}) needs {n - 1} points"
         raise ValueError(f"winograd: {needs}; from 2 to {len(POINTS)} are at hand")
-    points = interpolation_points(n)
-    V_m, V_r, V_n = (vandermonde(points, k) for k in (m, r, n))
-    A, G, B = (np.array(matrix, dtype=np.float64) for matrix in (V_m, V_r, inverse(V_n)))
-    scale = 2.0 ** np.round(np.log2(np.abs(B).max(axis=0)))
-    return A, G * scale[:, None], B / scale
+    return vandermonde(n, m), vandermonde(n, r), interpolation(n)

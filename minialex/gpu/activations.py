@@ -11,12 +11,8 @@ BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
 
 
 class ReLU(Twin, page.ReLU, device="gpu"):
+    form = "gpu"
     inplace = False  # `accelerate` sets it, see fast/activations.py
-
-    @property
-    def form(self) -> str:
-        """What `repr` says."""
-        return "gpu, in place" if self.inplace else "gpu"
 
     def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
         if done:  # by the layer before, as by the one after in backward: see sequential.py

@@ -4,8 +4,6 @@ Which of the two is `algorithm`, see `accelerate`; "auto" takes what was faster.
 holds all images of the batch at once: a GPU prefers few large pieces of work to many small ones.
 """
 
-from typing import Any
-
 from minialex.gpu import implicit
 from minialex.gpu.activations import BACKWARD as RELU_BACKWARD
 from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, window_sizes
@@ -44,7 +42,7 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
         return f"gpu: {'implicit' if self._wants_implicit() else 'im2col, cuBLAS'}"
 
     # `relu`, here and in backward: sequential.py says what it is for.
-    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Any]:  # x (N, H, W, C)
+    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Array]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         if self._implicit(x):
             return implicit.forward(self, x, relu), x

@@ -1,7 +1,5 @@
 """Dropout's twin on a GPU -- draw the numbers, drop, and scale, in one kernel (dropout.cu)."""
 
-from typing import Any
-
 from minialex.gpu.kernel import Kernel
 from minialex.layers import dropout as page
 from minialex.philox import LOW
@@ -17,7 +15,7 @@ DROPOUT = Kernel("dropout.cu", "dropout", f"T x, {PLACE}, uint32 threshold, T ke
 class Dropout(Twin, page.Dropout, device="gpu"):
     form = "gpu: one kernel"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x: Array) -> tuple[Array, Array]:
         if not self.training or self.p == 0:
             return page.Dropout.forward(self, x)
         y, m = (get_xp(x).empty(x.shape, dtype=x.dtype) for _ in range(2))

@@ -10,8 +10,6 @@ The ReLU itself has nothing left to do.  Only within one Sequential is it known 
 whom: so each layer is told in each call, and by itself it computes what its page says.
 """
 
-from typing import Any
-
 from minialex.gpu import activations, conv, pool
 from minialex.layers import sequential as page
 from minialex.params import Params
@@ -24,14 +22,14 @@ KNOWS_THE_DERIVATIVE = (conv.Conv2d, pool.MaxPool2d)
 class Sequential(Twin, page.Sequential, device="gpu"):
     form = "gpu: convolutions with their ReLUs"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x: Array) -> tuple[Array, list]:
         caches, joined = [], self.joined()
         for i, layer in enumerate(self.layers):
             x, cache = layer.forward(x, **told(i, i + 1, joined))
             caches.append(cache)
         return x, caches
 
-    def backward(self, dy: Array, caches: Any, grad: Params) -> Array:
+    def backward(self, dy: Array, caches: list, grad: Params) -> Array:
         joined = self.joined()
         for i, layer in reversed([*enumerate(self.layers)]):
             dy = layer.backward(dy, caches[i], grad.get(str(i), {}), **told(i, i - 1, joined))

@@ -44,9 +44,6 @@ class _Activation(Layer):
 
     per_image = True
 
-    def __repr__(self):
-        return f"{type(self).__name__}()"
-
 
 class ReLU(_Activation):
     """y = max(0, x), for x of any shape."""

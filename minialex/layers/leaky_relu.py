@@ -18,7 +18,7 @@ Reference: Maas, Hannun, Ng (2013), "Rectifier Nonlinearities Improve Neural Net
 Models": there it was as good as the ReLU, and not much better.
 """
 
-from minialex.errors import is_number
+from minialex.errors import check, is_number
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -33,9 +33,8 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope=0.01):
         super().__init__()
-        if not is_number(negative_slope):
-            found = f"got {negative_slope!r}"
-            raise ValueError(f"LeakyReLU: negative_slope must be a number from 0 on, {found}")
+        rule = "LeakyReLU: negative_slope must be a number from 0 on"
+        check(is_number(negative_slope), rule, negative_slope, ValueError)
         self.negative_slope = float(negative_slope)
 
     def forward(self, x):

@@ -11,8 +11,8 @@ go on from them.
 
 import contextlib
 import copy
+import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,11 @@ from minialex import attach
 from minialex.data import DataLoader
 from minialex.data.cache import is_ours
 from minialex.layers import Layer, Sequential
-from minialex.models import AlexNet
 from minialex.params import Params, named_arrays
 from minialex.seeds import number_streams
 from minialex.train.memory import show_bytes
 from minialex.train.model_file import FIXED
 from minialex.train.prefetch import device_batches
-from minialex.twin import page_of
 from minialex.xp import Array, to_cpu
 
 MOST = 1 << 30  # bytes of outputs that are kept
@@ -58,32 +56,21 @@ class Upper(Layer):
         return self.above.forward(self.features(x))
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> None:
-        parts: Params = {}
-        for i, name in enumerate(self.names):
-            part: Any = grad
-            for key in name.split("."):
-                part = part.get(key, {})  # {}: no parameters
-            parts[str(i)] = part
-        self.above.backward(dy, cache, parts)
+        def inside(part: Params, key: str) -> Params:
+            return part.get(key, {})  # {}: no parameters
+
+        parts = [functools.reduce(inside, name.split("."), grad) for name in self.names]
+        self.above.backward(dy, cache, {str(i): part for i, part in enumerate(parts)})
 
     def __call__(self, x: Array) -> Array:
         return self.above(self.features(x))
-
-
-def chain(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
-    """(dotted name, layer) of the layers that run one after the other."""
-    if page_of(layer) in (Sequential, AlexNet):
-        for key, child in layer.children().items():
-            yield from chain(child, f"{name}.{key}" if name else key)
-    else:
-        yield name, layer
 
 
 def upper_part(run: Any) -> Layer:
     """The network that `run`, a Training, trains: its model, or where layers below are frozen, an
     Upper of it.
     """  # fmt: skip
-    parts, frozen = list(chain(run.model)), run.optimizer.frozen
+    parts, frozen = list(attach.chain(run.model)), run.optimizer.frozen
     names = [{name for *_, name in named_arrays(layer.params, key)} for key, layer in parts]
     lowest = next(i for i, own in enumerate(names) if own - frozen)
     if not any(names[:lowest]):

@@ -15,7 +15,6 @@ decoding shows ends a run in its midst; with --skip-damaged all photos are decod
 """
 
 import dataclasses
-import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -23,13 +22,11 @@ from typing import Any
 
 from minialex.data import PhotoError, Photos, Source, open_source
 from minialex.data.files import look_at
-from minialex.data.sources import describe
+from minialex.data.sources import PARTS
 from minialex.errors import CheckpointError, ConfigError, DataError
-from minialex.files import locked, read_json, write_text
+from minialex.files import locked, read_json, write_json
 from minialex.train.config import Config
 from minialex.train.screen import Silent
-
-PARTS = ("train", "val", "test")
 
 
 @dataclasses.dataclass
@@ -60,7 +57,7 @@ class RunPhotos:
 
     def write(self, run: Path) -> None:
         """Write photos.json.  Raises CheckpointError where the disk refuses."""
-        write_text(run / "photos.json", json.dumps(vars(self), indent=0) + "\n")
+        write_json(run / "photos.json", vars(self), indent=0)
 
     def path(self, file: str) -> str:
         """Where a file is."""
@@ -76,9 +73,9 @@ class RunPhotos:
         found: dict[str, list[tuple[str, int]]] = {part: [] for part in PARTS}
         for file, (part, name, _) in self.files.items():
             found[part].append((self.path(file), classes.index(name)))
-        train, val, test = (Photos(classes, found[part]) for part in PARTS)
-        text = describe(f"photos in {self.folder!r}", train, val, test)
-        return Source(train, val, test, classes, text, folder=Path(self.folder))
+        parts: dict[str, Any] = {part: Photos(classes, found[part]) for part in PARTS}
+        what = f"photos in {self.folder!r}"
+        return Source(**parts, classes=classes, what=what, folder=Path(self.folder))
 
     def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
         """Look at all photos, or those of a part, again: they must be those of the run.

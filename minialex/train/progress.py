@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minialex.data import DataLoader
-from minialex.errors import CheckpointError, ConfigError, MinialexError, check_sizes, is_number
+from minialex.errors import CheckpointError, ConfigError, MinialexError, check_whole, is_number
 from minialex.train.ranks import HERE
 from minialex.xp import Array, get_xp, to_cpu
 
-COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1}  # and the least of each
-COUNTS_OR_NONE = {"patience": 1, "memory_limit": 1}
+COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1, "patience": 1,
+          "memory_limit": 1}  # and the least of each  # fmt: skip
+MAY_BE_NONE = ("patience", "memory_limit")
 
 
 def check_arguments(run: Any) -> None:
@@ -31,12 +32,9 @@ def check_arguments(run: Any) -> None:
         if not isinstance(found, DataLoader):
             line = f"fit: {name} must be a DataLoader, got {type(found).__name__}"
             raise ConfigError(f"{line}; make it as DataLoader(dataset, batch_size)")
-    given = {name: n for name, n in COUNTS_OR_NONE.items() if getattr(run, name) is not None}
-    try:
-        for name, least in {**COUNTS, **given}.items():
-            check_sizes("fit", least, **{name: getattr(run, name)})
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    for name, least in COUNTS.items():
+        if name not in MAY_BE_NONE or getattr(run, name) is not None:
+            check_whole(f"fit: {name}", getattr(run, name), least)
     if run.plain and run.memory_limit is not None:
         raise ConfigError("fit: plain pages keep to no memory_limit; leave one of them out")
     if not is_number(run.label_smoothing, below=1):

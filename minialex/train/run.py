@@ -19,14 +19,13 @@ What the folder holds:
 import csv
 import io
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.files import read_json, read_text, reason, write_text
+from minialex.files import csv_text, read_json, read_text, reason, write_json, write_text
 from minialex.train.config import Config, from_settings
 from minialex.train.ranks import HERE
 
@@ -110,17 +109,10 @@ class RunFolder:
         except FileNotFoundError:
             raise CheckpointError(f"{str(self.path)!r} holds no run: no config.json") from None
 
-    def write_settings(self, settings: dict[str, Any]) -> None:
-        """Write config.json."""
-        write_text(self.config, json.dumps(settings, indent=2) + "\n")
-
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write history.csv anew: `rows` have the keys COLUMNS, or lack those of validation."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.history, text.getvalue())
+        lines = [[row.get(name, "") for name in COLUMNS] for row in rows]
+        write_text(self.history, csv_text([COLUMNS, *lines]))
 
     def read_history(self) -> list[dict[str, float]]:
         """The rows of history.csv; without validation, they lack the keys of it.
@@ -140,4 +132,4 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json; of several ranks, the first does."""
         if HERE.index == 0:
-            write_text(self.result, json.dumps(result, indent=2) + "\n")
+            write_json(self.result, result)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError, ConfigError
-from minialex.files import locked, remove_temporary
+from minialex.files import locked, remove_temporary, write_json
 from minialex.train import checkpoint
 from minialex.train.config import flag, options
 from minialex.train.memory import show_bytes
@@ -63,7 +63,7 @@ class Saved:
         with locked(folder.path):
             if begins:
                 folder.check_new()  # another program may have been faster
-                folder.write_settings(settings)
+                write_json(folder.config, settings)
                 folder.new = False
             remove_temporary(folder.path, NAMES.values())
             found = folder.settings()
@@ -74,7 +74,7 @@ class Saved:
             elif file:
                 self.last()  # from now on, that file may change
             if found != settings:
-                folder.write_settings(settings)
+                write_json(folder.config, settings)
 
     def writing(self) -> Any:
         """A block in which no other program writes to the folder: see `locked`."""

@@ -6,8 +6,6 @@ succession, and statistical inference"), which is right for few images, too: tho
 lie within 1.96 of their own standard deviations, sqrt(p (1 - p) / n), of the share that was seen.
 """
 
-import csv
-import io
 import math
 import unicodedata
 from collections.abc import Iterable
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minialex.files import csv_text
 from minialex.train.evaluation import Tally
 
 WIDTH, MOST_CLASSES = 80, 10  # columns of the screen; classes of the table of answers
@@ -142,8 +141,4 @@ def fit(text: str, width: int, right: bool = False) -> str:
 
 def as_csv(images: Iterable[Answer]) -> bytes:
     """A CSV file of a line per image; the last column is 1 for a right answer, 0 for a wrong."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(images)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return csv_text([COLUMNS, *images]).encode("utf-8", "surrogateescape")

@@ -27,29 +27,15 @@ Zisserman (2014), "Deep Inside Convolutional Networks": saliency.  Selvaraju et 
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from minialex.attach import first_layer
+from minialex.attach import chain
 from minialex.errors import ConfigError
-from minialex.layers import Conv2d, Layer, Linear, ReLU, Sequential, Sigmoid, Tanh
-from minialex.models import AlexNet
+from minialex.layers import Conv2d, Layer, Linear, ReLU, Sigmoid, Tanh
 from minialex.params import family, zeros_like
 from minialex.train.evaluation import evaluating
-from minialex.twin import page_of
 from minialex.xp import Array, get_xp, to_cpu
-
-CHAINS = (Sequential.forward, AlexNet.forward)  # AlexNet only looks at the shape first
-
-
-def chain(model: Layer) -> list[Layer]:
-    """The layers of `model` that run one after the other, those of nested Sequentials in place."""
-    page: Any = page_of(model)
-    runs_in_order = page.backward is Sequential.backward and page.forward in CHAINS
-    if not runs_in_order or not model.children():
-        return [model]
-    return [layer for child in model.children().values() for layer in chain(child)]
 
 
 class Trace:
@@ -59,22 +45,19 @@ class Trace:
 
     layers, outputs   the layers of `chain(model)`, and the output of each; where a ReLU works in
                       place, the layer before it shows the ReLU's output too
+    logits            the last of these, the scores (N, classes)
     """
 
     def __init__(self, model: Layer, x: Array):
-        self.model, self.layers = model, chain(model)
+        self.model, self.layers = model, [layer for _, layer in chain(model)]
         self.outputs: list[Array] = []
-        self.caches: list[Any] = []
+        self.caches: list[object] = []
         with evaluating(model):
             for layer in self.layers:
                 x, cache = layer.forward(x)
                 self.outputs.append(x)
                 self.caches.append(cache)
-
-    @property
-    def logits(self) -> Array:
-        """The scores (N, classes)."""
-        return self.outputs[-1]
+        self.logits = x
 
     def convolutions(self) -> list[int]:
         """The indices of the layers whose outputs are the maps of a convolution, after ReLU.
@@ -101,7 +84,7 @@ class Trace:
         dy = (xp.arange(y.shape[1]) == xp.asarray(classes)[:, None]).astype(y.dtype)  # one-hot
         # Nobody asks for the gradient of the images in training, so an accelerated model may leave
         # it out (`input_grad`).
-        told = vars(first_layer(self.model))
+        told = vars(self.layers[0])
         kept = {"input_grad": told.pop("input_grad")} if "input_grad" in told else {}
         try:
             with evaluating(self.model):

@@ -142,14 +142,14 @@ class Predictor:
         """The photo in a file, decoded as large as the network needs it, as in training."""
         return open_rgb(path, needed_side(self.transform))
 
-    def predict(self, path: str | Path, ten_crop: bool = False) -> dict[str, Any]:
+    def predict(self, path: str | Path, ten_crop: bool = False) -> Prediction:
         """{"file", "class", "probability", "probabilities"} of a photo.
 
         Raises DataError where it cannot be read, CheckpointError without a preprocessing.
         """
         return self.named(path, self.probabilities(self.open(path), ten_crop))
 
-    def named(self, path: str | Path, p: np.ndarray) -> dict[str, Any]:
+    def named(self, path: str | Path, p: np.ndarray) -> Prediction:
         """What `predict` returns, of the probabilities (C,) of a photo."""
         best = int(p.argmax())
         probabilities = {name: float(value) for name, value in zip(self.classes, p, strict=True)}

@@ -7,7 +7,6 @@ To compare AlexNet's numbers with those in its paper, run `benchmarks/paper_numb
 
 import math
 import re
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Shape, count_parameters, family, named_arrays
 from minialex.train.evaluation import evaluating, watching
 from minialex.train.memory import show_bytes, step_bytes
-from minialex.xp import to_device
+from minialex.xp import Array, to_device
 
 HEADER = ("name", "layer", "output shape", "parameters", "multiply-adds", "kB", "form")
 LEFT = {"name", "layer", "output shape", "form"}  # the columns of text
@@ -44,7 +43,7 @@ def calls(model: Layer, shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
     """
     found: list[tuple[str, Layer, Shape, Shape]] = []
 
-    def note(name: str, layer: Layer, x: Any, y: Any) -> None:
+    def note(name: str, layer: Layer, x: Array, y: Array) -> None:
         found.append((name, layer, x.shape[1:], y.shape[1:]))
 
     dtypes = [owner[key].dtype for owner, key, _ in named_arrays(model.params)] or [np.float32]

@@ -46,15 +46,15 @@ def test_which_images_are_looked_at(folder):
     assert len(open_images(None, None, settings, run)[0]) == 7
     assert len(open_images(own, None, settings, run)[0]) == 7  # the same folder, by another name
     assert len(open_images(None, "val", settings, run)[0]) == 3
-    assert len(open_images(other, None, {})[0]) == 20  # unknown to the run
-    assert 4 <= len(open_images(other, "train", {})[0]) <= 18
+    assert len(open_images(other, None, {}, folder)[0]) == 20  # unknown to the run
+    assert 4 <= len(open_images(other, "train", {}, folder)[0]) <= 18
     assert len(open_images(parts, None, settings, run)[0]) == 8
     of_today = {"data": "drawings", "limit": 10, "edition": Config.edition}
-    drawn = open_images(None, "val", of_today)
+    drawn = open_images(None, "val", of_today, folder)
     assert drawn[1] == "the val images of 'drawings'" and len(drawn[0]) == 10
     for nobody_says in ({}, {"fit": {"epochs": 2}}):  # of a checkpoint alone, of a run of mx.fit
         with refused(ConfigError, "not known what the network was trained on", "--data"):
-            open_images(None, None, nobody_says)
+            open_images(None, None, nobody_says, folder)
 
 
 def test_a_folder_has_its_place_and_had_an_option(folder, capsys):

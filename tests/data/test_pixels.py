@@ -143,4 +143,3 @@ def test_the_fixed_part_ends_where_chance_begins():
     assert fixed_part(Compose((*fixed, *rest))) == (Compose(fixed), Compose(rest))
     assert fixed_part(Compose((*CROPS, *fixed))) == (Compose(()), Compose((*CROPS, *fixed)))
     assert fixed_part(Compose(fixed)) == (Compose(fixed), Compose(()))
-    assert fixed_part(ToArray()) == (Compose(()), ToArray())

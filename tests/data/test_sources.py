@@ -46,10 +46,10 @@ def test_drawings_have_disjoint_numbers_and_the_stated_lengths():
     assert "2,400" in source.description and "\n" not in source.description
 
 
-def test_test_drawings_stay_when_the_length_changes():
-    short, long = (open_source("drawings", seed=0, length=n) for n in (10, 50))
+def test_test_drawings_stay_when_the_limit_changes():
+    short, long = (open_source("drawings", seed=0, limit=n) for n in (10, 50))
     assert (len(short.train), len(long.train)) == (10, 50)
-    assert short.test.start == long.test.start and len(short.test) == len(long.test)
+    assert short.test.start == long.test.start and short.val.start == long.val.start
     assert np.array_equal(short.test[1][0], long.test[1][0])
     assert not np.array_equal(short.test[0][0], short.train[0][0])
 
@@ -58,7 +58,6 @@ def test_limit_of_drawings():
     source = open_source("drawings", seed=0, limit=40)
     assert [len(p) for p in (source.train, source.val, source.test)] == [40, 40, 40]
     assert [len(p) for p in (source.train, source.val)] == [40, 40]
-    assert open_source("drawings", seed=0, limit=40, length=8).train.length == 8
 
 
 # -------------------------------------------------------------------------------- folders of photos
@@ -272,15 +271,8 @@ def test_too_few_classes_or_photos(tmp_path):
         ({"seed": 0, "limit": 0}, "limit"),
         ({"seed": 0, "limit": 1}, "limit"),
         ({"seed": 0, "limit": "9"}, "limit"),
-        ({"seed": 0, "length": 0}, "length"),
-        ({"seed": 0, "length": 10**9}, "length"),
     ],
 )
 def test_bad_options(options, says):
     with refused(ConfigError, says):
         open_source("drawings", **options)
-
-
-def test_length_is_for_drawings(tmp_path):
-    with refused(ConfigError, "length"):
-        open_source(make_split_folder(tmp_path), seed=0, length=9)

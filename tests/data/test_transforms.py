@@ -235,6 +235,7 @@ def test_normalized_photos_centre_on_zero():
         lambda: RandomHorizontalFlip(1.5),
         lambda: RandomHorizontalFlip("0.5"),
         lambda: RandomHorizontalFlip(math.nan),
+        lambda: RandomHorizontalFlip(True),
         lambda: Normalize((0.5, 0.5), (0.5,)),
         lambda: Normalize((), ()),
         lambda: Normalize(0.5, 0.5),

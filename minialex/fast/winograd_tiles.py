@@ -1,0 +1,131 @@
+"""The tiles of Winograd's method -- which sizes they have, and where their numbers lie.
+
+A tile of m outputs along an axis has n = m + r - 1 positions, of which each costs a product.  13
+outputs are not 4 + 4 + 4 + 4 with three too many, but 5 + 4 + 4: 7 + 6 + 6 = 19 positions instead
+of 24.  Row i of G evaluates the filter at point i, however many points a tile has; so tiles of all
+sizes share one U, and their rows of V stand one below the other in the same products.  Only at the
+last point of an axis the larger tiles are alone.
+
+In two dimensions up to four regions have tiles of one shape each.  With their rows in this order,
+those that take part in a position are neighbours (`Plan.spans`):
+
+    down x across      5 x 4    5 x 5    4 x 5    4 x 4
+    tiles an image     2        1        2        4          of 13 x 13 outputs
+    6 x 6 positions    *        *        *        *          36 * 9 products
+    the last down      *        *                             6 * 3
+    the last across             *        *                    6 * 3
+    both                        *                             1         361 instead of 13*13*3*3
+
+Nothing overhangs: the tiles make up the outputs exactly.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from minialex.fast.threads import pieces
+from minialex.fast.winograd_matrices import POINTS
+from minialex.params import Shape
+
+CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough for memory
+BLOCK = 16384  # numbers of each position that are transformed together: the cache holds them
+WORTH = 0.91  # tiles of 5 err more than those of 4: they have to save 9 % of an axis' positions
+
+Pair = tuple[int, int]
+Span = tuple[slice, slice, slice]  # positions down, positions across, rows of V and M
+
+
+class Region(NamedTuple):
+    """A rectangle of th x tw equal tiles."""
+
+    m: Pair  # outputs of a tile, down and across
+    n: Pair  # inputs of a tile
+    at: Pair  # its first output
+    th: int
+    tw: int
+
+
+class Plan(NamedTuple):
+    """The geometry of one call."""
+
+    m: Pair  # outputs of the largest tiles, down and across
+    n: Pair  # inputs of the largest tiles
+    r: int
+    stride: int
+    padding: int
+    OH: int
+    OW: int
+    regions: list[Region]  # in the order of their rows in V and M
+    groups: list[tuple[slice, slice]]  # the channels that each group reads, and those it writes
+
+    @property
+    def tiles(self) -> int:
+        """Of an image."""
+        return sum(region.th * region.tw for region in self.regions)
+
+    @property
+    def positions(self) -> int:
+        """Those of all tiles of an image: products for each channel and filter."""
+        return sum(R.th * R.tw * R.n[0] * R.n[1] for R in self.regions)
+
+    def rows(self, N: int) -> dict[Region, slice]:
+        """The rows of each region in V and M, for N images."""
+        ends = itertools.accumulate((N * R.th * R.tw for R in self.regions), initial=0)
+        parts = (slice(a, b) for a, b in itertools.pairwise(ends))
+        return dict(zip(self.regions, parts, strict=True))
+
+    def spans(self, N: int) -> Iterator[Span]:
+        """Which rows of V and M take part, at which positions; see the head of this page."""
+        rows = self.rows(N)
+        ends = [sorted({0, *(R.n[axis] for R in self.regions)}) for axis in (0, 1)]
+        axes = ([slice(a, b) for a, b in itertools.pairwise(several)] for several in ends)
+        for down, across in itertools.product(*axes):
+            part = [rows[R] for R in rows if R.n[0] >= down.stop and R.n[1] >= across.stop]
+            yield down, across, slice(part[0].start, part[-1].stop)
+
+    def chunks(self, N: int) -> list[slice]:
+        """Slices of the batch, of about CHUNK_TILES tiles each."""
+        return pieces(N, max(1, -(-N // max(1, CHUNK_TILES // self.tiles))))
+
+    def blocks(self, N: int, channels: int) -> list[slice]:
+        """Slices of the batch, of as many images at once as the cache holds."""
+        step = max(1, BLOCK // (self.tiles * channels))
+        return [slice(i, min(N, i + step)) for i in range(0, N, step)]
+
+
+def axis(r: int, outputs: int, m: int | None = None) -> list[tuple[int, int, int]]:
+    """[(first output, m, how many)]: the tiles along one axis, the larger ones first.
+
+    As few tiles of at most `m` as make up all `outputs`, and as equal as can be: their sizes differ
+    by 1.  By default m is 4, or 5 where that saves enough.  Raises ValueError where r is no 3 to 7.
+    """
+    if not 3 <= r <= len(POINTS):  # below, a tile can be too small for the point 1
+        raise ValueError(f"winograd: kernels of 3x3 to 7x7 are possible, got {r}x{r}")
+    count, fewer = -(-outputs // (m or min(4, len(POINTS) + 2 - r))), -(-outputs // 5)
+    # Each tile has r - 1 positions more than outputs.
+    if r == 3 and not m and outputs + 2 * fewer < WORTH * (outputs + 2 * count):
+        count = fewer
+    m = -(-outputs // count)
+    larger = outputs - count * (m - 1)
+    found = [(0, m, larger), (larger * m, m - 1, count - larger)]
+    return found if larger < count else found[:1]
+
+
+def make_plan(
+    shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
+    m: int | None = None) -> Plan:  # fmt: skip
+    """The tiles for x of `shape` (N, H, W, C), of at most m x m outputs where m is given."""
+    (_, H, W, C), (K, _, _, F) = shape, weight_shape
+    r, C = -(-K // stride), C * stride**2
+    OH, OW = ((side + 2 * padding - K) // stride + 1 for side in (H, W))
+    regions = [
+        Region((mh, mw), (mh + r - 1, mw + r - 1), (top, left), th, tw)
+        for top, mh, th in axis(r, OH, m)
+        for left, mw, tw in axis(r, OW, m)
+    ]
+    largest = regions[0]
+    if len({region.at[1] for region in regions}) == 2:  # the largest between the two next to it
+        regions[:2] = regions[1], regions[0]
+    c, f = C // groups, F // groups
+    parts = [(slice(g * c, g * c + c), slice(g * f, g * f + f)) for g in range(groups)]
+    return Plan(largest.m, largest.n, r, stride, padding, OH, OW, regions, parts)
