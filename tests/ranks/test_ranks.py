@@ -119,6 +119,32 @@ def test_ranks_that_were_told_different_things_refuse_to_start(tmp_path):
 
 
 @needs_mpi
+def test_the_command_writes_the_same_weights_from_two_ranks_and_once(tmp_path):
+    small = ["--limit=64", "--width=0.1", "--image-size=67", "--epochs=1", "--batch-size=48"]
+    words = [sys.executable, "-m", "minialex", "train", "--data=drawings", *small]
+    found = []
+    for name, start in (("one", []), ("two", [MPIEXEC, "-n", "2"])):
+        done = subprocess.run([*start, *words, f"--out={tmp_path / name}"], env=environment(),
+                              timeout=LIMIT, capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test accuracy") == 1
+        found.append((tmp_path / name / "best.safetensors").read_bytes())
+        assert (tmp_path / name / "result.json").exists()
+    assert found[0] == found[1]
+
+
+@needs_mpi
+def test_the_doctor_tells_where_the_ranks_are():
+    words = [MPIEXEC, "-n", "2", sys.executable, "-m", "minialex", "doctor"]
+    done = subprocess.run(words, env=environment(), timeout=LIMIT, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ranks ")]
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == 3
+    assert " 2 on " in lines[1]
+    assert lines[2].endswith(" MB/s")
+
+
+@needs_mpi
 def test_a_network_that_mixes_the_images_of_a_batch_is_refused(tmp_path):
     status, output = train(tmp_path / "run", 2, "mixed", "sgd")
     told = "error: 1 BatchNorm2d needs all images of a batch: train it on one rank\n"
