@@ -10,7 +10,7 @@ import sys
 import time
 
 import minialex as mx
-from device import DEVICE
+from device import DEVICE, has_gpu
 from minialex.train.checkpoint import state_dict
 from minialex.train.loop import Training
 from minialex.train.screen import Bar, Silent
@@ -151,6 +151,8 @@ def main(name, folder, pause=0):
         time.sleep(float(pause))
 
     options = {"epochs": 5, "schedule": "cosine", "warm_up": 2, "keep_last": True, "cache": True}
+    if DEVICE == "gpu" and not has_gpu():  # see conftest.py: the emulated GPU is slow otherwise
+        options["algorithm"] = "im2col"
     training(name, folder, after=dot, **options).train()
     print("E", end="", flush=True)
 

@@ -162,8 +162,6 @@ template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) { re
 template <class T> static inline T __shfl_up_sync(unsigned, T v, int d) { return emu_shuffle(v, emu_lane() - d); }
 template <class T> static inline T __shfl_down_sync(unsigned, T v, int d) { return emu_shuffle(v, emu_lane() + d); }
 
-#include "tensor_cores.h"
-
 // ----------------------------------------------------------------------------------------- launching
 
 namespace emu {

@@ -10,9 +10,12 @@ from cupyemu import toolchain
 
 # The names of a kernel and of its shared memory are its own, whatever other libraries call theirs.
 SHARED = ("-shared", "-Wl,-Bsymbolic", "-x", "c++", "-")
+# What a kernel calls is in the process already; to search the libraries of C++ for it takes long.
+ALONE = ("-nostdlib", "-lgcc")
 FLAGS: tuple[str, ...] = (
     "-std=c++17",
     "-O1",
+    "-pipe",
     "-fpermissive",
     "-fno-gnu-unique",
     f"-I{toolchain.HERE}",
@@ -28,6 +31,7 @@ OWN = "minialex_"
 
 HOST_FILES = ("cuda_host.h", "tensor_cores.h")
 HOST = '#include "cuda_host.h"\n'
+TENSOR_CORES = re.compile(r"\b(copy_async|load_matrices|multiply_tf32)\b")
 # CuPy's own sources all begin with these, which take a second to compile: as a precompiled header,
 # a quarter.
 CUPY = HOST + "".join(
@@ -85,16 +89,21 @@ def compile_source(source, options, name_expressions):
         "".join(f"\nEMU_KERNEL(emu_{name}, {barriers}, {value})" for name, value in names.items())
         + "\n"
     )
+    defined = [option[2:].replace("=", " ") for option in options if option.startswith("-D")]
+    code = "".join(f"#define {name}\n" for name in defined) + code
     # CuPy's headers alone, never those of a CUDA toolkit.
-    headers = Path(cupy.__file__).parent / "_core" / "include"
-    flags = [*FLAGS, f"-I{headers}", *(option for option in options if option.startswith("-D"))]
+    flags = [*FLAGS, f"-I{Path(cupy.__file__).parent / '_core' / 'include'}"]
     # Not those with barriers: they run on fibres, which change stacks.
     if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
         flags += [f"-fsanitize={SANITIZER}", "-g"]
-    include = ["-include", prelude(CUPY if "#include <cupy/" in code else HOST, flags)]
+    text, libraries = CUPY if "#include <cupy/" in code else HOST, () if SANITIZER else ALONE
+    if TENSOR_CORES.search(plain):  # few kernels, which run long: here to optimize more pays
+        text, libraries = text + '#include "tensor_cores.h"\n', ()
+        flags.append("-O2")
+    include = ["-include", prelude(text, flags)]
 
     def make(path):
-        error = toolchain.run("g++", *flags, *include, *SHARED, "-o", path, source=code)
+        error = toolchain.run("g++", *flags, *include, *SHARED, *libraries, "-o", path, source=code)
         if error:
             raise cupy.cuda.compiler.CompileException(error, source, str(path), options, "g++")
 
@@ -106,7 +115,7 @@ def prelude(text, flags):
     host = "".join((toolchain.HERE / name).read_text() for name in HOST_FILES)
 
     def write(path):
-        path.write_text(text.replace('"cuda_host.h"', f'"{toolchain.HERE / "cuda_host.h"}"'))
+        path.write_text(text.replace('#include "', f'#include "{toolchain.HERE}/'))
 
     def precompile(path):
         toolchain.must_run("g++", *flags, "-x", "c++-header", header, "-o", path)

@@ -1,6 +1,7 @@
 // What the kernels of implicit.cu say in PTX, by its documentation: copies to shared memory that
 // arrive later, ldmatrix, and mma.  A copy arrives at once where threads take their turns
 // backwards, else when the thread waits for its group: CUDA allows both, and all between.
+// Only kernels that use them include this file, after cuda_host.h: it takes time to compile.
 #pragma once
 #include <vector>
 
@@ -9,7 +10,7 @@ struct alignas(8) float2 { float x, y; };
 
 namespace emu {
 enum { MOST_THREADS = 1024 };
-struct Copy { float* to; const float* from; int count; };
+struct Copy { float* to; const float* from; int there, size; };  // of `size` numbers, or zeros
 struct Lane { std::vector<Copy> queue; std::vector<size_t> groups; };
 // What the lanes of a warp show each other: rows for ldmatrix, and the factors of a product.
 struct Warp { const float* row[32]; float a[16][8], b[8][8]; };
@@ -21,8 +22,8 @@ static inline Warp& next_of_my_warp() {
     const int i = emu_thread_number();
     return warps[i / 32][turns[i]++ & 1];
 }
-static inline void deliver(const Copy& c, int V) {
-    for (int i = 0; i < V; i++) c.to[i] = i < c.count ? c.from[i] : 0;
+static inline void deliver(const Copy& c) {
+    for (int i = 0; i < c.size; i++) c.to[i] = c.there ? c.from[i] : 0;
 }
 static inline void read(const void* from, size_t size) {  // of an array, or a constant of the module
     const char* p = (const char*)from;
@@ -31,19 +32,19 @@ static inline void read(const void* from, size_t size) {  // of an array, or a c
 }  // namespace emu
 
 template <int V> void copy_async(float* to, const float* from, bool there) {
-    const emu::Copy c{to, from, there ? V : 0};
+    const emu::Copy c{to, from, there, V};
     if (there || (uintptr_t)from % (4 * V)) emu::read(from, 4 * V);
     if ((uintptr_t)to % (4 * V)) __builtin_trap();
     for (int i = 0; i < V; i++) to[i] = NAN;  // until it arrives
-    if (emu_backwards) emu::deliver(c, V);
-    else for (int i = 0; i < V; i++) emu::me().queue.push_back({to + i, from + i, there});
+    if (emu_backwards) emu::deliver(c);
+    else emu::me().queue.push_back(c);
 }
 static inline void end_group() { emu::me().groups.push_back(emu::me().queue.size()); }
 template <int N> void wait_for_all_groups_but() {
     emu::Lane& f = emu::me();
     if ((int)f.groups.size() <= N) return;
     const size_t done = f.groups[f.groups.size() - 1 - N];
-    for (size_t i = 0; i < done; i++) emu::deliver(f.queue[i], 1);
+    for (size_t i = 0; i < done; i++) emu::deliver(f.queue[i]);
     f.queue.erase(f.queue.begin(), f.queue.begin() + done);
     f.groups.erase(f.groups.begin(), f.groups.end() - N);
     for (size_t& g : f.groups) g -= done;
