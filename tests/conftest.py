@@ -24,7 +24,7 @@ SAME = (  # on both devices
     "test_bad_input.py", "train/test_kill.py", "train/test_kill_writes.py",
     "train/test_several_at_once.py", "train/test_disk.py", "train/test_logs.py",
     "train/test_windows.py", "train/test_process_memory.py", "train/test_screen.py",
-    "train/test_bad_runs.py", "train/test_lasts.py", "train/test_photos.py",
+    "train/test_bad_runs.py", "train/test_lasts.py", "train/test_photos.py", "ranks",
 )  # fmt: skip
 
 

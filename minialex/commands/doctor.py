@@ -7,6 +7,10 @@ When something does not work, or is slow, begin with
 It prints versions, the library that multiplies matrices, cores and memory, each GPU or the one line
 that says what is wrong with it, and trains a tiny network for three steps on each device.  The
 status is 0 when the CPU works: a machine without a GPU is healthy.
+
+    mpiexec -n 4 minialex doctor
+
+also tells where the ranks are, and how fast they add what they have (docs/ranks.md).
 """
 
 import argparse
@@ -15,6 +19,8 @@ import math
 import os
 import platform
 import sys
+import time
+from collections import Counter
 from importlib import metadata
 from types import ModuleType
 
@@ -28,6 +34,7 @@ from minialex.models import AlexNet
 from minialex.optim import Adam
 from minialex.train.loop import fit
 from minialex.train.memory import system_bytes, system_value
+from minialex.train.ranks import HERE, join
 from minialex.train.screen import Silent
 
 LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
@@ -85,6 +92,21 @@ def gpus(cupy: ModuleType) -> list[str]:
     return [*lines, f"the driver is for CUDA {driver}, CuPy for CUDA {built_for}"]
 
 
+def ranks() -> list[str]:
+    """The MPI, where its ranks are, and how long it takes them to add a vector."""
+    vector, seconds = np.ones((1, 1 << 22), dtype=np.float32), []
+    for _ in range(5):
+        HERE.agree("ready")
+        start = time.perf_counter()
+        HERE.add(vector)
+        seconds.append(time.perf_counter() - start)
+    hosts = ", ".join(f"{n} on {host}" for host, n in Counter(HERE.hosts).items())
+    took, size = min(seconds), vector.nbytes / 1e6
+    speed = f"{size:.0f} MB added over all in {1000 * took:.0f} ms, {2 * size / took:,.0f} MB/s"
+    library = " ".join(HERE.MPI.Get_library_version().partition("\n")[0].split())
+    return [library, f"{hosts}; {cpu_count()} thread(s) each", speed]
+
+
 def losses(device: str, steps: int = 3) -> list[float]:
     """The losses of a tiny AlexNet over a few training steps on four images of noise."""
     model = AlexNet(2, "2012", width=1 / 16, image_size=67, init="he", seed=0)
@@ -110,6 +132,8 @@ def main(options: argparse.Namespace) -> int:
     def show(name: str, text: str) -> None:
         print(f"{name:<10}{text}", flush=True)
 
+    for line in ranks() if join().size > 1 else []:
+        show("ranks", line)
     show("system", f"{platform.platform()}, Python {platform.python_version()} ({sys.executable})")
     show("packages", versions())
     show("products", blas(threads=True))

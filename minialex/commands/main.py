@@ -34,6 +34,7 @@ import minialex
 from minialex import startup
 from minialex.errors import ConfigError, MinialexError
 from minialex.gpu.diagnosis import is_out_of_memory
+from minialex.train.ranks import HERE
 from minialex.train.screen import silence
 
 # Each is a module beside this one, with parser() and main(options).
@@ -122,9 +123,10 @@ def run_main(main: Callable[[], int]) -> None:
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     try:
-        if line and sys.stderr:
+        if line and HERE.speaks() and sys.stderr:
             print(line, file=sys.stderr)
         print(end="", flush=True)
     except (OSError, ValueError):
         silence(sys.stdout)
+    HERE.leave(status)
     sys.exit(status)

@@ -11,6 +11,7 @@ examples:
 # line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -30,6 +31,7 @@ from minialex.train import setup
 from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
 from minialex.train.loop import Training
 from minialex.train.photos import note_damaged, open_images
+from minialex.train.ranks import HERE, join
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
@@ -57,7 +59,8 @@ def main(options: argparse.Namespace) -> int:
     try:
         return train(config, folder)
     except PhotoError as error:
-        note_damaged(folder.path, error)
+        if HERE.index == 0:
+            note_damaged(folder.path, error)
         resume = [] if folder.new else [command_line("train", "--resume", folder.path)]
         how = " ".join([*resume, *["--skip-damaged"] * error.damaged]) or "try again"
         raise DataError(f"{error}; to go on: {how}") from None
@@ -66,8 +69,14 @@ def main(options: argparse.Namespace) -> int:
 def start(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
     """The settings and the folder of the run, new or resumed, and whether it is finished.
 
-    Prints on what it trains where nobody said that.
+    Prints on what it trains where nobody said that.  Of several ranks, the first decides.
     """
+    join().check(vars(options))
+    return HERE.together(lambda: find(options), first=True)
+
+
+def find(options: argparse.Namespace) -> tuple[Config, RunFolder, bool]:
+    """What `start` returns, for one process."""
     given = vars(options).copy()
     resume, out = given.pop("resume", None), given.pop("out", None)
     if resume is not None:
@@ -116,19 +125,23 @@ def train(config: Config, folder: RunFolder) -> int:
     screen = Screen(config.log_interval)
     prepare_machine(config)
     # A new folder is not ours yet: another program may have taken it.
-    source, photos = open_images(config, None if folder.new else folder.path, screen)
+    run = None if folder.new else folder.path
+    source, photos = HERE.together(lambda: open_images(config, run, screen))
+    HERE.check({f"photo {name}": about for name, about in photos.files.items()} if photos else {})
     for line in (source.description, *source.messages):
         say(line)
     model = setup.make_model(config, len(source.classes))
     how = config.lr, config.weight_decay, config.freeze, config.bias_rate, config.bias_decay
     optimizer = make_optimizer(config.optimizer, model, *how)
-    config = setup.measure_colours(config, source.train, model.image_size)
+    side = model.image_size
+    config = HERE.together(lambda: setup.measure_colours(config, source.train, side), first=True)
     loader, val, test = setup.make_loaders(config, source, model)
     training = Training(model, loader, optimizer, val=val, run=folder, screen=screen,
         settings=dataclasses.asdict(config), **setup.fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
-    with locked(folder.path):
-        if photos is not None:
+    is_first = HERE.index == 0
+    with locked(folder.path) if is_first else contextlib.nullcontext():
+        if photos is not None and is_first:
             photos.write(folder.path)
         folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
@@ -138,6 +151,8 @@ def train(config: Config, folder: RunFolder) -> int:
             raise
         say(f"stopped; continue with: {command_line('train', '--resume', folder.path)}")
         return 130
+    if not is_first:
+        return 0
     with locked(folder.path):
         # Before result.json, which marks a run as finished: else a crash could leave it without
         # curves.

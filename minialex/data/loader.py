@@ -79,6 +79,8 @@ class DataLoader:
     dataset.
     """
 
+    ranks: Any = None  # where several processes train together, they load its images among them
+
     def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
         shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
         prefetch: int = 4, same_crop: int = 1) -> None:  # fmt: skip
@@ -152,6 +154,8 @@ class DataLoader:
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
         order, n = self.order(epoch), self.batch_size
         parts = [order[k * n : (k + 1) * n] for k in range(start, len(self))]
+        if self.ranks:
+            parts = [part[self.ranks.own(len(part))] for part in parts]
         stop = threading.Event()
         load = functools.partial(self._load, epoch, stop)
         return ahead(load, parts, self.workers, self.prefetch, "data", stop)

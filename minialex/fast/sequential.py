@@ -24,9 +24,9 @@ import numpy as np
 
 from minialex.fast.threads import GROUP, map_threads
 from minialex.layers import sequential as page
-from minialex.layers.layer import check_input
+from minialex.layers.layer import Layer, check_input
 from minialex.params import Params, Shape, named_arrays, zeros_like
-from minialex.twin import Twin
+from minialex.twin import TWINS, Twin
 from minialex.xp import Array
 
 
@@ -39,7 +39,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return f"fast: layers 0 to {self.head - 1} in micro-batches"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        head, rest = self._parts()
+        head, rest = parts_of(self)
         groups, shared = self._groups(x)
         with sharing(shared):
             results = map_threads(lambda group: head.forward(x[group]), groups)
@@ -47,11 +47,11 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return y, (groups, [cache for _, cache in results], shared, last)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array | None:
-        (head, rest), (groups, caches, shared, last) = self._parts(), cache
-        of_rest = {str(int(key) - self.head): part for key, part in grad.items()}
+        (head, rest), (groups, caches, shared, last) = parts_of(self), cache
+        of_head, of_rest = divided(grad, self.head)
         # Contiguous, as the layer below runs over the channels innermost.
         dy = np.ascontiguousarray(rest.backward(dy, last, of_rest))
-        total = InOrder({key: part for key, part in grad.items() if int(key) < self.head})
+        total = InOrder(of_head)
 
         def run(k: int) -> Array | None:
             with total.part(k) as own:
@@ -62,17 +62,11 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return None if dx[0] is None else np.concatenate(dx)
 
     def __call__(self, x: Array) -> Array:
-        head, rest = self._parts()
+        head, rest = parts_of(self)
         groups, shared = self._groups(x)
         with sharing(shared):
             y = np.concatenate(map_threads(lambda group: head(x[group]), groups))
         return rest(y)
-
-    def _parts(self) -> list[page.Sequential]:
-        """The head and the others, as chains; made of no layers, so that none is numbered anew."""
-        parts = [page.Sequential(), page.Sequential()]
-        parts[0].layers, parts[1].layers = self.layers[: self.head], self.layers[self.head :]
-        return parts
 
     def _groups(self, x: Array) -> tuple[list[slice], list[tuple[Any, Any]]]:
         """The groups of the batch, and what the layers share while these run."""
@@ -80,22 +74,39 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         if x.ndim == 0:
             raise ValueError("Sequential: expected a batch of images, got a number")
         groups = groups_of(len(x))
-        return groups, self._share((len(x[groups[0]]), *x.shape[1:]))
+        return groups, share(self.layers[: self.head], (len(x[groups[0]]), *x.shape[1:]))
 
-    def _share(self, shape: Shape) -> list[tuple[Any, Any]]:
-        """(layer, what it shares) of each layer that can share, for groups of `shape`."""
-        wanted: list[tuple[Any, Shape]] = []
-        for part in self.layers[: self.head]:
-            for _, layer in part.leaves():
-                if hasattr(layer, "share"):
-                    wanted.append((layer, shape))
-                try:
-                    shape = (shape[0], *layer.output_shape(shape[1:]))
-                except ValueError:  # x is not of its form, as it will say itself
-                    return []
-        if 0 in shape:
-            return []
-        return map_threads(lambda pair: (pair[0], pair[0].share(pair[1])), wanted)
+
+def parts_of(layer: Any, device: str = "cpu") -> list[page.Sequential]:
+    """The head and the others, as chains; made of no layers, so that none is numbered anew."""
+    parts = [page.Sequential(), page.Sequential()]
+    parts[0].layers, parts[1].layers = layer.layers[: layer.head], layer.layers[layer.head :]
+    if device == "gpu":  # where a chain joins layers
+        for part in parts:
+            part.__class__ = TWINS[page.Sequential, device]
+    return parts
+
+
+def divided(grad: Params, head: int) -> tuple[Params, Params]:
+    """The `grad` of the head, and that of the others."""
+    of_head = {key: part for key, part in grad.items() if int(key) < head}
+    return of_head, {str(int(key) - head): part for key, part in grad.items()}
+
+
+def share(layers: list[Layer], shape: Shape) -> list[tuple[Any, Any]]:
+    """(layer, what it shares) of each of these that can share, for groups of `shape`."""
+    wanted: list[tuple[Any, Shape]] = []
+    for part in layers:
+        for _, layer in part.leaves():
+            if hasattr(layer, "share"):
+                wanted.append((layer, shape))
+            try:
+                shape = (shape[0], *layer.output_shape(shape[1:]))
+            except ValueError:  # x is not of its form, as it will say itself
+                return []
+    if 0 in shape:
+        return []
+    return map_threads(lambda pair: (pair[0], pair[0].share(pair[1])), wanted)
 
 
 def groups_of(N: int) -> list[slice]:

@@ -1,4 +1,4 @@
-"""LocalResponseNorm's twin on a GPU, and LocalResponseNorm2d's -- one kernel a direction, see lrn.cu."""
+"""LocalResponseNorm's twin on a GPU, and that of the 2d one -- a kernel each way, see lrn.cu."""
 
 from typing import Any
 

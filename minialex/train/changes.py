@@ -10,13 +10,21 @@ none does; and unless `colours`, the random colours end.
 import copy
 from typing import Any
 
-from minialex.data import ColourShift, Compose
+from minialex.data import ColourShift, Compose, DataLoader
 
 
-def begin_epoch(run: Any) -> None:
-    """Let `run`, a Training, have what its table says of the epoch that begins, if it has one."""
+def name_of(schedule: Any) -> str:
+    """The schedule from step to step: a table has none beside its own."""
+    return schedule if isinstance(schedule, str) else "constant"
+
+
+def begin_epoch(run: Any) -> DataLoader:
+    """Let `run`, a Training, have what its table says of the epoch that begins, if it has one.
+
+    Returns the loader of that epoch.
+    """
     if isinstance(run.schedule, str) or callable(run.schedule):
-        return
+        return run.loader
     rows = [row for row in run.schedule if row[0] * run.epochs <= run.progress.epoch + 1e-6]
     _, factors, colours = rows[-1] if rows else (0, {}, True)
     run.optimizer.scale(factors)
@@ -25,3 +33,4 @@ def begin_epoch(run: Any) -> None:
     if not colours and len(kept) < len(steps):
         run.loader = copy.copy(run.loader)
         run.loader.read_from(run.loader.dataset, Compose(kept))
+    return run.loader

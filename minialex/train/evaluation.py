@@ -131,7 +131,7 @@ def log_probabilities(model: Layer, loader: DataLoader, device: str, ten_crops: 
         for x, on_device in batches:
             crops = x.reshape(-1, *x.shape[2:]) if ten_crops else x
             logits, labels = model(crops), to_cpu(on_device)
-            check(logits, on_device.repeat(len(crops) // len(x)), label_smoothing=0)
+            check(logits, on_device.repeat(10 if ten_crops else 1), label_smoothing=0)
             check_labels(labels, logits.shape[1])
             answers = [to_cpu(log_softmax(logits)).astype(np.float64)]
             if ten_crops:

@@ -10,8 +10,9 @@ run needs stands beside it, in small objects:
     Screen      bars, and a line per epoch; in a notebook also curves         screen.py, curves.py
     Stop        Ctrl-C                                                        progress.py
 
-All random draws are functions of (seed, epoch, step).  So a run that goes on from its files makes
-the same steps, to the bit, as one that was never stopped.
+Several processes make one run where MPI has started them (ranks.py).  All random draws are
+functions of (seed, epoch, step).  So a run that goes on from its files makes the same steps, to the
+bit, as one that was never stopped.
 """
 
 import contextlib
@@ -33,14 +34,14 @@ from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
-from minialex.train import memory
-from minialex.train.changes import begin_epoch
+from minialex.train import changes, dealt, memory
 from minialex.train.curves import History, choose_screen
 from minialex.train.evaluation import advice, evaluate, evaluating
 from minialex.train.frozen import upper_part
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
 from minialex.train.progress import Meter, Progress, Stop, check_arguments, check_finite, stopped
+from minialex.train.ranks import HERE
 from minialex.train.resident import keep_images
 from minialex.train.run import RunFolder
 from minialex.train.saving import Saved
@@ -86,20 +87,19 @@ class Training:
                 while self.progress.epoch < self.epochs and not self.seen_enough():
                     self.epoch()
                     self.end_epoch()
-                    if self.stop.asked:  # since the last step
+                    if self.stop.is_asked():  # since the last step
                         raise stopped(self)
-            self.saved.finish()
+            dealt.finish(self)
         return History(self.history)
 
     def epoch(self) -> None:
         """The rest of this epoch: the batches that it has not seen yet."""
-        begin_epoch(self)
         for x, labels in self.batches():
             self.step(x, labels)
 
     def step(self, x: Array, labels: Array) -> None:
         """Images x (N, H, W, C) and labels (N,) of a batch: forward, loss, backward, update."""
-        for images, share, grad in self.chunks.of(len(x)):  # one, unless memory is short
+        for images, share, grad in self.chunks.of(len(labels)):  # one, unless memory is short
             self.model.set_step(self.steps_done(), images.start)  # chooses what Dropout drops
             logits, cache = self.net.forward(x[images])
             loss, dlogits = self.loss(logits, labels[images], self.label_smoothing)
@@ -113,6 +113,7 @@ class Training:
         check_arguments(self)
         self.screen = self.screen or choose_screen(self.log_interval)
         self.stop, self.progress = Stop(), Progress()
+        dealt.prepare(self)
         classes = getattr(self.loader.dataset, "classes", None)
         self.classes = None if classes is None else list(map(str, classes))
         self.device, chosen = choose_device(self.device)
@@ -149,7 +150,8 @@ class Training:
             self.val.batch_size = chunk
         self.meter = Meter(self.optimizer.theta, self.log_interval * self.chunks.most)
         self.factor = self.make_schedule()
-        self.saved, self.net = Saved(self), upper_part(self)  # the model, above frozen layers
+        self.saved, self.net = HERE.together(lambda: Saved(self)), upper_part(self)
+        dealt.begin(self)
 
     def largest_chunk(self) -> int:
         """How many images are at work at a time: all of a batch, unless memory is limited.
@@ -177,8 +179,7 @@ class Training:
         if callable(self.schedule):
             return warm_up(self.schedule, self.warm_up)
         total = self.epochs * len(self.loader)
-        name = self.schedule if isinstance(self.schedule, str) else "constant"  # or a table
-        return make_schedule(name, total, min(self.warm_up, total // 10),
+        return make_schedule(changes.name_of(self.schedule), total, min(self.warm_up, total // 10),
             errors=lambda: [1 - row["val_acc"] for row in self.history],
             patience=self.plateau)  # fmt: skip
 
@@ -227,17 +228,17 @@ class Training:
         started = time.perf_counter() - progress.epoch_seconds
         images, done = len(self.loader.dataset), int(progress.sums[2])
         first = min(progress.batch, len(self.loader))  # which may have lost a damaged photo since
-        batches = device_batches(self.loader, self.device, progress.epoch, first,
+        batches = device_batches(changes.begin_epoch(self), self.device, progress.epoch, first,
                                  lambda: self.meter.classes)  # fmt: skip
         with contextlib.closing(batches), self.screen.bar(name, images, done) as bar:
             for x, labels in batches:
                 yield x, labels
                 progress.batch, progress.steps = progress.batch + 1, self.optimizer.t
                 progress.epoch_seconds = time.perf_counter() - started
-                bar.update(len(x), **self.read_back(progress.batch))
+                bar.update(len(labels), **self.read_back(progress.batch))
                 if progress.batch == 1:
                     self.check_memory()
-                if self.stop.asked:
+                if self.stop.is_asked():
                     self.meter.read_back(progress)
                     self.saved.last()
                     raise stopped(self)
@@ -260,6 +261,7 @@ class Training:
         Without validation, the weights of the last epoch are the best.
         """
         progress, rate = self.progress, self.learning_rate()
+        dealt.check_weights(self.optimizer.theta)
         loss, accuracy = progress.means()
         row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         if self.val is not None:
@@ -291,9 +293,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     run               a folder for checkpoints and history; a run that is there is resumed to the
                       bit, and one that is finished goes on where `epochs` is larger now
     device            "cpu", "gpu" or "auto"; the model and the optimizer are moved there
-    schedule          of the learning rate: "constant", "cosine", "step", "plateau", a table as in
-                      changes.py, or a function from the step, 0 for the first, to a factor;
-                      `warm_up` steps come first
+    schedule          "constant", "cosine", "step", "plateau", a table as in changes.py, or from the
+                      step, 0 for the first, a function to a factor; `warm_up` steps come first
     label_smoothing   see losses.py
     memory_limit      bytes that the process may take; the batch is taken in parts that fit
     patience          ends the run after so many epochs without a new best
@@ -311,8 +312,7 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     "images_per_s"; a notebook shows them as curves and a table.  Afterwards the model has the
     weights of its best epoch, and stays on the device.  Ctrl-C finishes the step, saves, and raises
     KeyboardInterrupt.  Raises ConfigError for arguments that cannot work, CheckpointError where the
-    folder holds another run, or another program writes to it, TrainingError where the loss or the
-    weights are not finite any more.
+    folder holds another run or is written to, TrainingError where loss or weights are not finite.
     """
     return Training(model, loader, optimizer, **options).train()
 

@@ -54,7 +54,16 @@ def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0,
     On a GPU a batch is valid until the next one is asked for.  The loss does not look at labels
     there; so with `classes`, which says after the first batch how many there are, ValueError is
     raised after a batch with others.
+
+    Where several ranks train together, x are the images of this one, labels those of all.
     """
+    batches = own_batches(loader, device, epoch, start, classes)
+    return loader.ranks.batches(batches) if loader.ranks else batches
+
+
+def own_batches(loader: DataLoader, device: str, epoch: int, start: int,
+    classes: Callable[[], int] | None) -> Generator[tuple[Array, Array]]:  # fmt: skip
+    """As `device_batches`, but the images and labels of this rank alone."""
     if device == "cpu":
         yield from loader.epoch(epoch, start)
         return

@@ -15,6 +15,7 @@ from typing import Any
 
 from minialex.data import DataLoader
 from minialex.errors import CheckpointError, ConfigError, MinialexError, check_whole, is_number
+from minialex.train.ranks import HERE
 from minialex.xp import Array, get_xp, to_cpu
 
 COUNTS = {"epochs": 1, "log_interval": 1, "warm_up": 0, "plateau": 1, "patience": 1,
@@ -169,6 +170,12 @@ class Stop:
     """Whether somebody asked the run to stop."""
 
     asked = False
+
+    def is_asked(self) -> bool:
+        """Whether this process, or another rank of the run, was asked to stop."""
+        if found := HERE.any(self.asked):
+            self.asked = True
+        return found
 
     @contextlib.contextmanager
     def on_signal(self, say: Callable[[str], None]) -> Iterator[None]:

@@ -19,6 +19,7 @@ from minialex.data.pixels import VIEWS, fixed_part, split_transform
 from minialex.data.transforms import pair
 from minialex.gpu.photos import GpuPhotos
 from minialex.train.frozen import keep_outputs
+from minialex.train.ranks import HERE
 from minialex.xp import to_device
 
 SHARE = 4  # photos take at most one of so many parts
@@ -32,7 +33,9 @@ def keep_images(run: Any) -> None:
     Raises what a dataset and a transform raise of a photo.
     """
     folder, left = run.saved.folder, run.epochs - run.progress.epoch
-    if left < 1 or run.seen_enough() or keep_outputs(run) or left < 2 or run.cache is False:
+    if left < 1 or run.seen_enough() or HERE.size > 1:  # ranks look at none but their own
+        return
+    if keep_outputs(run) or left < 2 or run.cache is False:
         return
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
     loaders, taken = [*filter(None, (run.loader, run.val))], 0

@@ -27,6 +27,7 @@ from typing import Any
 from minialex.errors import CheckpointError, ConfigError
 from minialex.files import csv_text, read_json, read_text, reason, write_json, write_text
 from minialex.train.config import Config, from_settings
+from minialex.train.ranks import HERE
 
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
@@ -57,6 +58,10 @@ class RunFolder:
         if name not in NAMES:
             raise AttributeError(f"a RunFolder has no {name!r}")
         return self.path / NAMES[name]
+
+    def __reduce__(self) -> Any:
+        """What another process needs to know of it."""
+        return RunFolder, (self.path, self.new)
 
     def claim(self) -> None:
         """Make the folder, or take one that is there and has none of our files.
@@ -125,5 +130,6 @@ class RunFolder:
         return rows
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        write_json(self.result, result)
+        """Write result.json; of several ranks, the first does."""
+        if HERE.index == 0:
+            write_json(self.result, result)
