@@ -1,6 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -35,6 +36,13 @@ def check(holds: object, rule: str, got: object, error: type[Exception] = Config
     """Raise an error, which says `rule` and what came instead, unless it `holds`."""
     if not holds:
         raise error(f"{rule}, got {short(got)}")
+
+
+def choose(what: str, name: str, known: Mapping[str, Any]) -> Any:
+    """known[name].  Raises ConfigError, which says what there is, where it is not there."""
+    if name not in known:
+        raise ConfigError(f"unknown {what} '{name}'; choose {', '.join(known)}")
+    return known[name]
 
 
 def check_whole(name: str, n: Any, least: int, error: type[Exception] = ConfigError) -> None:

@@ -17,7 +17,7 @@ References: Krizhevsky, Sutskever, Hinton (2012), section 5: the plateau rule.  
 import math
 from collections.abc import Callable, Sequence
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, choose
 
 Schedule = Callable[[int], float]  # training step (0 for the first) -> factor on the learning rate
 
@@ -96,6 +96,4 @@ def make_schedule(
         "cosine": lambda: cosine(max(1, total)),
         "plateau": lambda: plateau(errors, patience),
     }
-    if name not in schedules:
-        raise ConfigError(f"unknown schedule '{name}'; choose {', '.join(schedules)}")
-    return warm_up(schedules[name](), warm_up_steps)
+    return warm_up(choose("schedule", name, schedules)(), warm_up_steps)

@@ -37,14 +37,14 @@ MOST = {  # lines of code, docstrings, comments and empty lines left out
     "layers/linear.py": 30, "layers/activations.py": 40, "layers/sequential.py": 35,
     "layers/batch_norm.py": 60, "layers/adaptive_pool.py": 60, "layers/leaky_relu.py": 60,
     "layers/layer.py": 60, "losses.py": 40, "optim.py": 90, "average.py": 60,
-    "models/alexnet.py": 84, "models/program_2012.py": 25,
+    "models/alexnet.py": 80, "models/program_2012.py": 25,
 }  # fmt: skip
 PAGES = [
     *(name for name in FILES if name.startswith("layers/")),
     "losses.py", "optim.py", "optimizer.py", "average.py", "schedules.py", "philox.py", "seeds.py",
     "params.py", "numerical_gradient.py", "xp.py", "models/alexnet.py", "models/program_2012.py",
 ]  # fmt: skip
-MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8550  # lines of code; the goal for all is 7,000
+MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8549  # lines of code; the goal for all is 7,000
 MOST_OF_A_FUNCTION, MOST_OF_A_HEAD, MOST_OF_A_FILE = 25, 60, 320  # lines
 
 

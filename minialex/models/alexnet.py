@@ -53,7 +53,7 @@ import math
 
 import numpy as np
 
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, choose
 from minialex.layers import Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, Sequential
 from minialex.layers.activations import ReLU, Sigmoid, Tanh
 from minialex.layers.layer import check_input
@@ -71,25 +71,18 @@ ACTIVATIONS = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
 POOLINGS = {"max": (MaxPool2d, 3), "average": (AvgPool2d, 3), "max2": (MaxPool2d, 2)}
 
 
-def choose(option, known, name):
-    """known[name].  Raises ConfigError where it is not there."""
-    if name not in known:
-        raise ConfigError(f"AlexNet: unknown {option} '{name}'; choose {', '.join(known)}")
-    return known[name]
-
-
 class Maker:
     """Makes the two parts of the network.  Initial weights are drawn in the order of the layers."""
 
     def __init__(self, activation, pooling, init, seed):
-        self.act = choose("activation", ACTIVATIONS, activation)
-        self.pooling = choose("pooling", POOLINGS, pooling)
+        self.act = choose("activation", activation, ACTIVATIONS)
+        self.pooling = choose("pooling", pooling, POOLINGS)
         self.init, self.rng = init, np.random.default_rng(seed)
 
     def std(self, fan_in, fan_out):
         """The standard deviation of a layer's initial weights; None stands for the layer's own."""
         known = {"he": None, "glorot": math.sqrt(2 / (fan_in + fan_out))}
-        return choose("init", {**known, "paper": 0.01, "program": 0.01}, self.init)
+        return choose("init", self.init, {**known, "paper": 0.01, "program": 0.01})
 
     def conv(self, C, F, K, groups=1, **geometry):
         """A convolution with a K x K kernel, from C to F channels."""
@@ -143,7 +136,7 @@ class AlexNet(Sequential):
 
     def __init__(self, num_classes=1000, variant="ungrouped", *, lrn=None, dropout=0.5, width=1.0,
                  image_size=None, init="he", activation="relu", pooling="max", seed=0):  # fmt: skip
-        filters, towers, padding, has_lrn, side = choose("variant", VARIANTS, variant)
+        filters, towers, padding, has_lrn, side = choose("variant", variant, VARIANTS)
         lrn = has_lrn if lrn is None else lrn
         side = side if image_size is None else image_size
         self.image_size, self.input_shape = side, (side, side, 3)

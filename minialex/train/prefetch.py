@@ -58,7 +58,8 @@ def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0,
     Where several ranks train together, x are the images of this one, labels those of all.
     """
     batches = own_batches(loader, device, epoch, start, classes)
-    return loader.ranks.batches(batches) if loader.ranks else batches
+    ranks = getattr(loader, "ranks", None)  # a loader of the user's own has none
+    return ranks.batches(batches) if ranks else batches
 
 
 def own_batches(loader: DataLoader, device: str, epoch: int, start: int,

@@ -68,7 +68,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from minialex.errors import ConfigError
+from minialex.errors import choose
 from minialex.optim import SGD, Adam, Optimizer
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -112,9 +112,8 @@ def make_optimizer(name: str, model: Any, lr: float, weight_decay: float,
     `freeze` holds patterns of names with commas between.  Raises ConfigError for another name, and
     for patterns that fit nothing.
     """
-    if name not in OPTIMIZERS:
-        raise ConfigError(f"unknown optimizer '{name}'; choose {', '.join(OPTIMIZERS)}")
+    make = choose("optimizer", name, OPTIMIZERS)
     patterns = [pattern.strip() for pattern in (freeze or "").split(",") if pattern.strip()]
     rates: Any = lr if bias_rate == 1 else {"*.bias": lr * bias_rate, "*": lr}
     decays: Any = weight_decay if bias_decay else {"*.bias": 0, "*": weight_decay}
-    return OPTIMIZERS[name](model, lr=rates, weight_decay=decays, freeze=patterns)
+    return make(model, lr=rates, weight_decay=decays, freeze=patterns)
