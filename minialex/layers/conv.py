@@ -43,7 +43,7 @@ which slides the kernel over dy, turned by half a turn (-i where the formula abo
 
 The channels stand last, so that a patch is K runs of K*C neighbouring numbers, and Y is the next
 layer's input as it stands.  X is about K*K/(S*S) times larger than x; `fast/conv.py` builds it in
-pieces, and `fast/winograd.py` does without it, with a quarter of the multiplications.
+pieces, and `fast/winograd.py` does without it, with a fifth of the multiplications.
 
 With `groups` = G the channels are dealt to G independent convolutions side by side: group g reads
 the g-th part of the input channels and writes the g-th part of the output channels.  AlexNet's
