@@ -6,10 +6,11 @@ space_to_depth.py reduces larger strides.
 
 **Which one?**  Count what each has to do, in multiply-adds.  A number that is copied or transformed
 costs about as much as MOVE of them, since a core does some 10^11 multiply-adds a second, but moves
-only some 2 * 10^9 numbers.  Per image, with the T tiles and n x n positions of winograd.py:
+only some 2 * 10^9 numbers.  Per image, with Q positions of all its tiles together, n x n of the
+largest (winograd_tiles.py), and C F divided by the number of groups:
 
     im2col      OH*OW * K*K*C F     + MOVE * OH*OW * K*K*C        the product, and X
-    Winograd    T * n*n * C F       + MOVE * T * n*n * (C + F)    the products, V and M
+    Winograd    Q * C F             + MOVE * Q * (C + F)          the products, V and M
                                     + MOVE * n*n * C F / N        the weights, once for N images,
                                     + CALLS / N                   and its many calls of NumPy
 
@@ -136,12 +137,12 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
         asked = self.algorithm == "winograd"
-        # Below 3x3 there is nothing to save; above 5x5 the transforms lose too many digits.
+        # Below 3x3 there is nothing to save; above 5x5, and in float16, too many digits get lost.
         fits = is_square(self) and 3 <= -(-K // S) <= (7 if asked else 5) and 1 in (S, G)
-        no_output = min(self.output_shape(shape[1:])) < 1  # as check_input will say
-        if self.algorithm == "im2col" or not fits or no_output:
-            return None
+        fits = fits and (asked or self.params["weight"].itemsize > 2)
         sides = self.output_shape(shape[1:])[:2]
+        if self.algorithm == "im2col" or not fits or min(sides) < 1:  # as check_input will say
+            return None
         plan = make_plan(shape, self.params["weight"].shape, P, S, G, sides=sides)
         return plan if asked or self.winograd_is_faster(shape, plan) else None
 

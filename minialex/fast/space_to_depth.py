@@ -10,7 +10,7 @@ one of K' x K' pixels, K' = K/S rounded up.  With i = S*i' + a and j = S*j' + b:
 
 These are the same products, only in another order: nothing is saved yet, but now Winograd's method
 fits.  For AlexNet's first layer, 11 x 11 with stride 4, K' is 3: 121 multiplications become
-49/25 * 16 = 31.
+(83/55)^2 * 16 = 36, with 83 positions for 55 outputs (winograd_tiles.py).
 
 Reference: rearranging pixels into channels is as old as "polyphase" filters in signal processing.
 """

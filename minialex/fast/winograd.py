@@ -24,21 +24,22 @@ multiplications become n*n matrix products:
 The point t = 1 has a row of ones in A.  What is added to M at the position of (1, 1) is therefore
 added to every output: that is where the bias goes, and where its gradient is read.
 
-An axis has tiles of two sizes, 13 outputs are 5 + 4 + 4: `winograd_tiles.py` says why, and which
-rows of V and M each position has.  Over AlexNet's five layers 0.21 of im2col's are left.
+An axis has tiles of two sizes, such as 5 + 4 + 4 for 13 outputs: `winograd_tiles.py` says why, and
+which rows of V and M each position has.  Over AlexNet's five layers 0.22 of im2col's products are
+left.
 
 **Price.**  Digits.  Root mean square of the errors in float32, relative to that of the result, for
 normally distributed x, dy and weights:
 
                         y        dx       dw
     im2col              4e-7     4e-7     4e-7
-    to 4 x 4, r = 3     1.0e-6   1.3e-6   2.5e-6     conv1
+    4 x 4, r = 3        1.0e-6   1.3e-6   2.5e-6     tiles of conv1
                         2.6e-6   2.6e-6   8e-7       384 to 1,024 channels
-    to 5 x 5, r = 3     4.0e-6   4.0e-6   1.4e-6     conv3 to conv5, and 1,024 channels
-    to 4 x 4, r = 5     3.6e-6   5.6e-6   3.6e-6     conv2
+    5 x 4, r = 3        3.1e-6   3.1e-6   1.0e-6     conv3 to conv5, and 1,024 channels
+    4 x 4, r = 5        3.6e-6   5.6e-6   3.6e-6     conv2
                         7.1e-6   7.0e-6   2.4e-6     1,024 channels
 
-The largest error was 1.6e-5 of the largest number; in float64 all are a billion times less.  Every
+The largest error was 1.4e-5 of the largest number; in float64 all are a billion times less.  Every
 image has tiles of its own: nothing of one, however large or undefined, reaches another.
 
 Shapes     N images | C channels in | F filters | r x r kernel | m x m outputs, n x n inputs a tile
@@ -62,7 +63,7 @@ from minialex.fast.winograd_tiles import BLOCK, CHUNK_TILES, Pair, Plan, Region
 from minialex.params import Params
 from minialex.xp import Array
 
-SUM_TILES = 100  # that the weight gradient of kernels above 3x3 sums in a row: more round more
+SUM_TILES = 80  # that the weight gradient of kernels above 3x3 sums in a row: more round more
 Matrices = tuple[Array, Array]  # for the rows and for the columns of a tile
 
 
@@ -89,7 +90,10 @@ def both_axes(matrices: Matrices, d: Array, out: Array) -> Array:
 
 
 def parts(V: Array, plan: Plan, N: int) -> Iterator[tuple[slice, list[tuple[Region, Array]]]]:
-    """Some of the N images at a time, and each region with their part of V: (*region.n, L)."""
+    """Some of the N images at a time, and each region with their part of V.
+
+    That is (*region.n, L), with all numbers of a position in a row: L = images * th * tw * C.
+    """
     (nh, nw, _, C), rows = V.shape, plan.rows(N)
     flat = V.reshape(nh, nw, -1)
     for images in plan.blocks(N, C):
@@ -237,8 +241,8 @@ def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:
         N = images.stop - images.start
         canvas = scratch(dx, "canvas", (N, OH + plan.n[0], OW + plan.n[1], C))
         canvas[:, OH:], canvas[:, :, OW:] = 0, 0
-        # From below and right: the first m x m inputs of the tiles lie side by side; the others are
-        # those of tiles below and to the right, which are there by then.
+        # From below and right: the first m x m inputs of the tiles lie side by side, and each place
+        # is written once; the others are those of tiles below and right, which are there by then.
         for region, part in sorted(found, key=lambda one: one[0].at, reverse=True):
             (nh, nw), (mh, mw) = region.n, region.m
             dd = scratch(dx, "winograd tiles", (nh, nw, N, region.th, region.tw, C))

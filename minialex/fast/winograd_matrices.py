@@ -22,8 +22,8 @@ filters.
 
 **Which points?**  Values at large t are large, and their differences lose digits; so few points,
 close to 1 in size: infinity, 0, 1, -1, 2, -1/2, 1/2, -2.  A smaller tile takes the first of them,
-so its matrices A and G are the first rows of a larger tile's.  All these numbers are whole parts of
-a power of two, and float64 holds them exactly; B is rounded once, in its division.
+so its G is the first rows of a larger tile's.  Each number in A and G is a whole number divided by
+a power of two, which float64 holds exactly; B is rounded once, in its division.
 
 Shapes     g (r,) | d (n,) | y (m,) | A (n, m) | G (n, r) | B (n, n)
 

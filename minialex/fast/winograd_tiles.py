@@ -1,22 +1,24 @@
 """The tiles of Winograd's method -- which sizes they have, and where their numbers lie.
 
 A tile of m outputs along an axis has n = m + r - 1 positions, of which each costs a product.  13
-outputs are not 4 + 4 + 4 + 4 with three too many, but 5 + 4 + 4: 7 + 6 + 6 = 19 positions instead
-of 24.  Row i of G evaluates the filter at point i, however many points a tile has; so tiles of all
-sizes share one U, and their rows of V stand one below the other in the same products.  Only at the
-last point of an axis the larger tiles are alone.
+outputs are not 4 + 4 + 4 + 4 with three too many, which is 24 positions with a kernel of 3, but
+4 + 3 + 3 + 3, which is 21, or 5 + 4 + 4, which is 19.  Row i of G evaluates the filter at point i,
+however many points a tile has; so tiles of all sizes share one U, and their rows of V stand one
+below the other in the same products.  Only at the last point of an axis the larger ones are alone.
 
 In two dimensions up to four regions have tiles of one shape each.  With their rows in this order,
 those that take part in a position are neighbours (`Plan.spans`):
 
-    down x across      5 x 4    5 x 5    4 x 5    4 x 4
-    tiles an image     2        1        2        4          of 13 x 13 outputs
-    6 x 6 positions    *        *        *        *          36 * 9 products
-    the last down      *        *                             6 * 3
-    the last across             *        *                    6 * 3
-    both                        *                             1         361 instead of 13*13*3*3
+    down x across      5 x 3    5 x 4    4 x 4    4 x 3      products for each channel and filter
+    tiles an image     3        1        2        6          of 13 x 13 outputs
+    6 x 5 positions    yes      yes      yes      yes        30 * 12
+    the last down      yes      yes                           5 * 4
+    the last across             yes      yes                  6 * 3
+    both                        yes                           1
+                                                             399 in all, instead of 13*13 * 3*3
 
-Nothing overhangs: the tiles make up the outputs exactly.
+Nothing overhangs: the tiles make up the outputs exactly.  Tiles of 5 both down and across would
+take 361 products, and err by more than 1e-5.
 """
 
 import itertools
@@ -93,17 +95,15 @@ class Plan(NamedTuple):
         return [slice(i, min(N, i + step)) for i in range(0, N, step)]
 
 
-def axis(r: int, outputs: int, m: int | None = None) -> list[tuple[int, int, int]]:
+def axis(r: int, outputs: int, m: int, five: bool = False) -> list[tuple[int, int, int]]:
     """[(first output, m, how many)]: the tiles along one axis, the larger ones first.
 
     As few tiles of at most `m` as make up all `outputs`, and as equal as can be: their sizes differ
-    by 1.  By default m is 4, or 5 where that saves enough.  Raises ValueError where r is no 3 to 7.
+    by 1.  With `five`, tiles of up to 5 where that saves enough.
     """
-    if not 3 <= r <= len(POINTS):  # below, a tile can be too small for the point 1
-        raise ValueError(f"winograd: kernels of 3x3 to 7x7 are possible, got {r}x{r}")
-    count, fewer = -(-outputs // (m or min(4, len(POINTS) + 2 - r))), -(-outputs // 5)
+    count, fewer = -(-outputs // m), -(-outputs // 5)
     # Each tile has r - 1 positions more than outputs.
-    if r == 3 and not m and outputs + 2 * fewer < WORTH * (outputs + 2 * count):
+    if five and outputs + (r - 1) * fewer < WORTH * (outputs + (r - 1) * count):
         count = fewer
     m = -(-outputs // count)
     larger = outputs - count * (m - 1)
@@ -116,15 +116,19 @@ def make_plan(
     m: int | None = None, sides: Pair | None = None) -> Plan:  # fmt: skip
     """The tiles for x of `shape` (N, H, W, C), of at most m x m outputs where m is given.
 
-    `sides` are OH and OW, where the last windows hang over the edge.
+    `sides` are OH and OW, where the last windows hang over the edge.  Raises ValueError for other
+    kernels than those of 3 x 3 to 7 x 7.
     """
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     r, C = -(-K // stride), C * stride**2
+    if not 3 <= r <= len(POINTS):  # below, a tile can be too small for the point 1
+        raise ValueError(f"winograd: kernels of 3x3 to 7x7 are possible, got {r}x{r}")
+    most, five = m or min(4, len(POINTS) + 2 - r), r == 3 and m is None
     OH, OW = sides or ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     regions = [
         Region((mh, mw), (mh + r - 1, mw + r - 1), (top, left), th, tw)
-        for top, mh, th in axis(r, OH, m)
-        for left, mw, tw in axis(r, OW, m)
+        for top, mh, th in axis(r, OH, most, five)
+        for left, mw, tw in axis(r, OW, most)
     ]
     largest = regions[0]
     if len({region.at[1] for region in regions}) == 2:  # the largest between the two next to it

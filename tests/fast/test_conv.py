@@ -52,6 +52,10 @@ def test_beyond_a_group_the_batch_does_not_change_the_choice(layer, side):
     assert len({uses_winograd(layer, N, side) for N in (16, 17, 64, 1000)}) == 1
 
 
+def test_float16_takes_im2col():
+    assert not uses_winograd(twin(64, 64, 3, padding=1).to(dtype=np.float16), 16, 12)
+
+
 def test_an_algorithm_can_be_asked_for():
     assert not uses_winograd(twin(96, 256, 5, padding=2, algorithm="im2col"), 16, 27)
     assert uses_winograd(twin(1, 1, 3, algorithm="winograd"), 1, 3)

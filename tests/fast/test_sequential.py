@@ -139,6 +139,6 @@ def test_a_convolution_that_stands_twice_has_weights_for_each_of_its_tiles():
     want = model(x)
     accelerate(model, algorithm="winograd")
     sizes = [conv.plan((3, side, side, 4)).m for side in (66, 16)]
-    assert sizes == [(4, 4), (5, 5)]
+    assert sizes == [(4, 4), (5, 4)]
     for y in (model(x), model.forward(x)[0]):
         np.testing.assert_allclose(y, want, rtol=0, atol=1e-12 * abs(want).max())

@@ -1,6 +1,7 @@
 """Winograd: its transforms exactly, the convolution against loops and the page, float32 errors."""
 
 import doctest
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -153,24 +154,26 @@ def test_tiles_of_up_to_four_shapes(m, H, W):
 
 
 def test_tiles_make_up_the_outputs_as_equal_as_can_be():
-    assert axis(3, 13) == [(0, 5, 1), (5, 4, 2)]  # 19 positions, not the 24 of 4 tiles of 4
-    assert axis(3, 55) == [(0, 4, 13), (52, 3, 1)] and axis(3, 64) == [(0, 4, 16)]
-    assert axis(5, 27) == [(0, 4, 6), (24, 3, 1)] and axis(7, 9) == [(0, 2, 4), (8, 1, 1)]
-    for outputs in range(1, 60):
-        for r in range(3, 8):
-            first = 0
-            for at, m, count in axis(r, outputs):
-                assert at == first and m > 0 and count > 0
-                first += m * count
-            assert first == outputs
+    assert axis(3, 13, 4) == [(0, 4, 1), (4, 3, 3)]  # 21 positions, not the 24 of 4 tiles of 4
+    assert axis(3, 13, 4, five=True) == [(0, 5, 1), (5, 4, 2)]  # 19
+    assert axis(3, 55, 4) == [(0, 4, 13), (52, 3, 1)] and axis(3, 64, 4) == [(0, 4, 16)]
+    assert axis(5, 27, 4) == [(0, 4, 6), (24, 3, 1)] and axis(7, 9, 2) == [(0, 2, 4), (8, 1, 1)]
+    for outputs, r, five in itertools.product(range(1, 60), range(3, 8), (False, True)):
+        first = 0
+        for at, m, count in axis(r, outputs, 4, five):
+            assert at == first and m > 0 and count > 0
+            first += m * count
+        assert first == outputs
+
+
+def test_tiles_of_three_by_three_kernels_are_of_5_down_where_that_saves_enough():
+    largest = {outputs: axis(3, outputs, 4, five=True)[0][1] for outputs in range(5, 31)}
+    assert [outputs for outputs, m in largest.items() if m == 5] == [5, 9, 10, 13, 14, 25]
+    of = {r: make_plan((1, 12 + r, 12 + r, 1), (r, r, 1, 1), 0).m for r in range(3, 8)}
+    assert of == {3: (5, 4), 4: (4, 4), 5: (4, 4), 6: (3, 3), 7: (2, 2)}
     for r in (2, 8):
         with pytest.raises(ValueError, match=f"3x3 to 7x7 are possible, got {r}x{r}"):
-            axis(r, 9)
-
-
-def test_tiles_are_of_5_where_that_saves_enough():
-    largest = {outputs: axis(3, outputs)[0][1] for outputs in range(5, 31)}
-    assert [outputs for outputs, m in largest.items() if m == 5] == [5, 9, 10, 13, 14, 25]
+            make_plan((1, 9, 9, 1), (r, r, 1, 1), 0)
 
 
 def test_products_of_alexnets_convolutions():
@@ -182,8 +185,8 @@ def test_products_of_alexnets_convolutions():
         plan = make_plan((1, side, side, C), (K, K, C, F), P, S)
         ours += plan.positions * S * S * C * F
         plain += plan.OH * plan.OW * K * K * C * F
-    assert plan.positions == 361
-    assert round(ours / plain, 2) == 0.21
+    assert plan.positions == 399
+    assert round(ours / plain, 2) == 0.22
 
 
 @pytest.mark.parametrize("side", [5, 9, 13])
@@ -240,7 +243,7 @@ def errors(algorithm, K, S, m, C, F, side):
     ("im2col", 3, 1, 0, 384, 384, 13, (4e-7, 4e-7, 4e-7)),
     ("winograd", 11, 4, (4, 4), 3, 96, 227, (1.0e-6, 1.3e-6, 2.5e-6)),
     ("winograd", 3, 1, (4, 4), 384, 384, 12, (2.6e-6, 2.6e-6, 8e-7)),
-    ("winograd", 3, 1, (5, 5), 384, 384, 13, (4.0e-6, 4.0e-6, 1.4e-6)),
+    ("winograd", 3, 1, (5, 4), 384, 384, 13, (3.1e-6, 3.1e-6, 1.0e-6)),
     ("winograd", 5, 1, (4, 4), 96, 256, 27, (3.6e-6, 5.6e-6, 3.6e-6)),
 ])  # fmt: skip
 def test_float32_errors_are_as_documented(algorithm, K, S, m, C, F, side, documented):
