@@ -25,7 +25,7 @@ The point t = 1 has a row of ones in A.  What is added to M at the position of (
 added to every output: that is where the bias goes, and where its gradient is read.
 
 An axis has tiles of two sizes, such as 5 + 4 + 4 for 13 outputs: `winograd_tiles.py` says why, and
-which rows of V and M each position has.  Over AlexNet's five layers 0.22 of im2col's products are
+which rows of V and M each position has.  Over AlexNet's five layers 0.23 of im2col's products are
 left.
 
 **Price.**  Digits.  Root mean square of the errors in float32, relative to that of the result, for
@@ -50,26 +50,29 @@ Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Network
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from minialex.fast.scratch import scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.fast.threads import products
 from minialex.fast.winograd_matrices import ONE, transforms
-from minialex.fast.winograd_tiles import BLOCK, CHUNK_TILES, Pair, Plan, Region
+from minialex.fast.winograd_tiles import CHUNK_TILES, Pair, Plan, Region
 from minialex.params import Params
 from minialex.xp import Array
 
+BLOCK = 16384  # numbers of each position that are transformed together: the cache holds them
 SUM_TILES = 80  # that the weight gradient of kernels above 3x3 sums in a row: more round more
 Matrices = tuple[Array, Array]  # for the rows and for the columns of a tile
 
 
-def matrices(region: Region, r: int, dtype: Any) -> tuple[Matrices, Matrices]:
-    """A and B, each for the two axes of a region's tiles."""
-    (A, _, B), (A2, _, B2) = (transforms(m, r) for m in region.m)
+@lru_cache
+def matrices(m: Pair, r: int, dtype: Any) -> tuple[Matrices, Matrices]:
+    """A and B, each for the two axes of tiles of m outputs."""
+    (A, _, B), (A2, _, B2) = (transforms(size, r) for size in m)
     return (A.astype(dtype), A2.astype(dtype)), (B.astype(dtype), B2.astype(dtype))
 
 
@@ -89,20 +92,21 @@ def both_axes(matrices: Matrices, d: Array, out: Array) -> Array:
     return out
 
 
-def parts(V: Array, plan: Plan, N: int) -> Iterator[tuple[slice, list[tuple[Region, Array]]]]:
-    """Some of the N images at a time, and each region with their part of V.
+def parts(V: Array, plan: Plan, N: int) -> Iterator[tuple[Region, slice, Array]]:
+    """Each region, from below and right, with as many of the N images as the cache holds.
 
-    That is (*region.n, L), with all numbers of a position in a row: L = images * th * tw * C.
+    And their part of V, (*region.n, L), with all numbers of a position in a row:
+    L = images * th * tw * C.
     """
     (nh, nw, _, C), rows = V.shape, plan.rows(N)
     flat = V.reshape(nh, nw, -1)
-    for images in plan.blocks(N, C):
-        found = []
-        for region, own in rows.items():
-            first, each = own.start * C, region.th * region.tw * C
-            some = slice(first + images.start * each, first + images.stop * each)
-            found.append((region, flat[: region.n[0], : region.n[1], some]))
-        yield images, found
+    for region in sorted(rows, key=lambda region: region.at, reverse=True):
+        first, each = rows[region].start * C, region.th * region.tw * C
+        step = max(1, BLOCK // each)
+        for i in range(0, N, step):
+            j = min(N, i + step)
+            part = flat[: region.n[0], : region.n[1], first + i * each : first + j * each]
+            yield region, slice(i, j), part
 
 
 def outputs_of(y: Array, region: Region) -> Array:
@@ -114,31 +118,29 @@ def outputs_of(y: Array, region: Region) -> Array:
 
 def inputs_of(canvas: Array, region: Region) -> Array:
     """A view (*n, N, th, tw, C) of canvas (N, ., ., C): the inputs of a region's tiles."""
-    (top, left), (mh, mw), (nh, nw) = region.at, region.m, region.n
-    part = canvas[:, top : top + region.th * mh + nh - mh, left : left + region.tw * mw + nw - mw]
-    view = sliding_window_view(part, region.n, axis=(1, 2))[:, ::mh, ::mw]
-    return view.transpose(4, 5, 0, 1, 2, 3)
+    (top, left), (mh, mw) = region.at, region.m
+    part, (n, h, w, c) = canvas[:, top:, left:], canvas.strides
+    shape = (*region.n, len(canvas), region.th, region.tw, canvas.shape[3])
+    return as_strided(part, shape, (h, w, n, mh * h, mw * w, c), writeable=False)
 
 
 def transform_input(x: Array, plan: Plan) -> Array:
     """V = B^T x d (n, n, R, S*S*C) of x (N, H, W, C), in scratch memory."""
     side, C = (plan.OH + plan.r - 1, plan.OW + plan.r - 1), plan.stride**2 * x.shape[3]
     V = scratch(x, "winograd V", (*plan.n, len(x) * plan.tiles, C))
-    for images, found in parts(V, plan, len(x)):
-        canvas = to_depth(x[images], plan.stride, plan.padding, side)
-        for region, part in found:
-            d = copied(inputs_of(canvas, region))
-            both_axes(transposed(matrices(region, plan.r, x.dtype)[1]), d, out=part)
+    canvas = to_depth(x, plan.stride, plan.padding, side)
+    for region, images, part in parts(V, plan, len(x)):
+        d = copied(inputs_of(canvas[images], region))
+        both_axes(transposed(matrices(region.m, plan.r, x.dtype)[1]), d, out=part)
     return V
 
 
 def transform_output_gradient(dy: Array, plan: Plan) -> Array:
     """dM = A x dy (n, n, R, F) of dy (N, OH, OW, F), in scratch memory."""
     M = scratch(dy, "winograd M", (*plan.n, len(dy) * plan.tiles, dy.shape[3]))
-    for images, found in parts(M, plan, len(dy)):
-        for region, part in found:
-            Y = copied(outputs_of(dy[images], region))
-            both_axes(matrices(region, plan.r, dy.dtype)[0], Y, out=part)
+    for region, images, part in parts(M, plan, len(dy)):
+        Y = copied(outputs_of(dy[images], region))
+        both_axes(matrices(region.m, plan.r, dy.dtype)[0], Y, out=part)
     return M
 
 
@@ -178,12 +180,11 @@ def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array
 
 def tiles_to_image(M: Array, y: Array, plan: Plan) -> None:
     """y (N, OH, OW, F) = A^T x M, tile beside tile."""
-    for images, found in parts(M, plan, len(y)):
-        for region, part in found:
-            Y = scratch(y, "winograd tiles", (*region.m, part.shape[2]))
-            both_axes(transposed(matrices(region, plan.r, y.dtype)[0]), part, out=Y)
-            into = outputs_of(y[images], region)
-            into[...] = Y.reshape(into.shape)
+    for region, images, part in parts(M, plan, len(y)):
+        Y = scratch(y, "winograd tiles", (*region.m, part.shape[2]))
+        both_axes(transposed(matrices(region.m, plan.r, y.dtype)[0]), part, out=Y)
+        into = outputs_of(y[images], region)
+        into[...] = Y.reshape(into.shape)
 
 
 def winograd_backward(
@@ -235,24 +236,22 @@ def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
 
 def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
-    C, OH, OW = dV.shape[3], plan.OH, plan.OW
+    N, C, OH, OW = len(dx), dV.shape[3], plan.OH, plan.OW
     # Tiles begin inside the outputs, and their inputs end at most n further on.
-    for images, found in parts(dV, plan, len(dx)):
-        N = images.stop - images.start
-        canvas = scratch(dx, "canvas", (N, OH + plan.n[0], OW + plan.n[1], C))
-        canvas[:, OH:], canvas[:, :, OW:] = 0, 0
-        # From below and right: the first m x m inputs of the tiles lie side by side, and each place
-        # is written once; the others are those of tiles below and right, which are there by then.
-        for region, part in sorted(found, key=lambda one: one[0].at, reverse=True):
-            (nh, nw), (mh, mw) = region.n, region.m
-            dd = scratch(dx, "winograd tiles", (nh, nw, N, region.th, region.tw, C))
-            both_axes(matrices(region, plan.r, dx.dtype)[1], part, out=dd.reshape(nh, nw, -1))
-            for a, b in itertools.product(range(0, nh, mh), range(0, nw, mw)):
-                tile = dd[a : a + mh, b : b + mw]
-                into = outputs_of(canvas[:, a:, b:], region)[: len(tile), : tile.shape[1]]
-                if a == b == 0:
-                    into[...] = tile
-                else:
-                    into += tile
-        inside = canvas[:, : OH + plan.r - 1, : OW + plan.r - 1]
-        to_space(inside, dx[images], plan.stride, plan.padding)
+    canvas = scratch(dx, "canvas", (N, OH + plan.n[0], OW + plan.n[1], C))
+    canvas[:, OH:], canvas[:, :, OW:] = 0, 0
+    for region, images, part in parts(dV, plan, N):
+        (nh, nw), (mh, mw), here = region.n, region.m, canvas[images]
+        dd = scratch(dx, "winograd tiles", (nh, nw, len(here), region.th, region.tw, C))
+        both_axes(matrices(region.m, plan.r, dx.dtype)[1], part, out=dd.reshape(nh, nw, -1))
+        # The first m x m inputs of the tiles lie side by side, and each place is written once; the
+        # others are those of tiles below and to the right, which are there by then.
+        for a, b in itertools.product(range(0, nh, mh), range(0, nw, mw)):
+            tile = dd[a : a + mh, b : b + mw]
+            into = outputs_of(here[:, a:, b:], region)[: len(tile), : tile.shape[1]]
+            if a == b == 0:
+                into[...] = tile
+            else:
+                into += tile
+    inside = canvas[:, : OH + plan.r - 1, : OW + plan.r - 1]
+    to_space(inside, dx, plan.stride, plan.padding)

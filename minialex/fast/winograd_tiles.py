@@ -30,7 +30,6 @@ from minialex.fast.winograd_matrices import POINTS
 from minialex.params import Shape
 
 CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough for memory
-BLOCK = 16384  # numbers of each position that are transformed together: the cache holds them
 WORTH = 0.91  # tiles of 5 err more than those of 4: they have to save 9 % of an axis' positions
 
 Pair = tuple[int, int]
@@ -88,11 +87,6 @@ class Plan(NamedTuple):
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""
         return pieces(N, max(1, -(-N // max(1, CHUNK_TILES // self.tiles))))
-
-    def blocks(self, N: int, channels: int) -> list[slice]:
-        """Slices of the batch, of as many images at once as the cache holds."""
-        step = max(1, BLOCK // (self.tiles * channels))
-        return [slice(i, min(N, i + step)) for i in range(0, N, step)]
 
 
 def axis(r: int, outputs: int, m: int, five: bool = False) -> list[tuple[int, int, int]]:
