@@ -95,13 +95,17 @@ def chain(layer: Layer, name: str = "") -> Iterator[tuple[str, Any]]:
 
     A block that does something else with the layers inside it counts as one layer.
     """
-    page: Any = page_of(layer)
-    in_order = page.backward is Sequential.backward and page.forward in IN_ORDER
-    children = layer.children() if in_order else {}
+    children = layer.children() if is_chain(layer) else {}
     if not children:
         yield name, layer
     for key, child in children.items():
         yield from chain(child, f"{name}.{key}" if name else key)
+
+
+def is_chain(layer: Layer) -> bool:
+    """Whether its layers run one after the other, and nothing else; AlexNet is one, too."""
+    page: Any = page_of(layer)
+    return page.backward is Sequential.backward and page.forward in IN_ORDER
 
 
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:

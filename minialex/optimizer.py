@@ -36,9 +36,9 @@ class Optimizer:
     `params` afterwards: the optimizer follows.
 
     `lr` and `weight_decay` are numbers, or dictionaries of patterns of names, of which the first
-    that fits counts.  `self.lr` is then the largest rate; where you change it, or a step gets
-    another one, the others change in proportion.  `freeze` is a pattern or a list of patterns, and
-    `frozen` the set of the names that fit.
+    that fits counts.  `self.lr` and `self.weight_decay` are then the largest; where you change
+    them, or a step gets another rate, the others change in proportion.  `freeze` is a pattern or a
+    list of patterns, and `frozen` the set of the names that fit.
     Raises ConfigError for a negative lr or weight decay, for a pattern that fits no name, and where
     nothing is left to train, TypeError for anything but a model.
     """
@@ -53,20 +53,23 @@ class Optimizer:
         given = {"lr": lr, "weight_decay": weight_decay, "freeze": freeze or None}
         self._patterns = {key: value for key, value in given.items() if type(value) in (dict, list)}
         self._given = lr, weight_decay, freeze
-        self.find_runs(*self._given)
+        self.lr, self.weight_decay = self.find_runs(*self._given)
         self.state = {name: self.zeros() for name in state}
         self.g, self._grad, self._views = None, {}, []  # made when they are asked for
 
     def scale(self, factors):
-        """From now on, rates are those given at first times the factor of their name's pattern.
+        """Take each rate times the factor of its name's pattern, in place of one before.
 
-        The first pattern that fits counts, and 1 where none does; a rate of 0 lets its parameters
+        The first pattern that fits counts, and 1 where none does; a factor of 0 lets its parameters
         rest.  Raises ConfigError for a pattern that fits no name, and a factor that is no number.
         """
         self.find_runs(*self._given, factors)
 
     def find_runs(self, lr, weight_decay, freeze, factors=None):
-        """The runs of theta that train: their slices, rates in parts of self.lr, and decays."""
+        """Find the runs of theta that train: slices, and rates and decays in parts of the largest.
+
+        Returns the largest rate and the largest decay.
+        """
         sizes = {"": self.theta.size}  # a vector of your own has no names
         if isinstance(self.model, Layer):
             arrays = named_arrays(self.model.params)
@@ -77,16 +80,18 @@ class Optimizer:
             raise ConfigError("freeze leaves no parameter to train; leave a pattern out")
         rates = by_pattern("lr", lr, trained)
         decays = by_pattern("weight_decay", weight_decay, trained)
-        self.lr, self.weight_decay = max(rates.values()), max(decays.values())
-        factors = by_pattern("a factor", {**(factors or {}), "*": 1}, sizes)
-        rates = {name: rate / (self.lr or 1) * factors[name] for name, rate in rates.items()}
-        numbers = {name: (rates[name], decays[name]) for name in trained}
+        most, most_decay = max(rates.values()), max(decays.values())
+        factors = factors or {}
+        factors = by_pattern("a factor", {**factors, "*": factors.get("*", 1)}, sizes)
+        numbers = {name: (part(rates[name], most) * factors[name], part(decays[name], most_decay))
+                   for name in trained}  # fmt: skip
         self._runs, end = list[tuple](), 0
         for pair, names in itertools.groupby(sizes, key=numbers.get):
             start, end = end, end + sum(sizes[name] for name in names)
             if pair is not None:
                 self._runs.append((slice(start, end), *pair))
         self._size = sum(sizes[name] for name in trained)
+        return most, most_decay
 
     def zeros(self):
         """A vector like g."""
@@ -151,19 +156,19 @@ class Optimizer:
 
     def update_runs(self, g, lr):
         """`update` of each run of theta, at its own rate and weight decay."""
-        if len(self._runs) == 1 and not self.frozen:
+        if self._runs == [(slice(0, self.theta.size), 1, 1)]:
             self.update(g, lr)
             return
         start = 0
         for run, rate, decay in self._runs:
             own = slice(start, start + run.stop - run.start)
             start = own.stop
-            if rate == 0 < self.lr:
+            if rate == 0:
                 continue
-            part = copy.copy(self)  # of the same settings, and of one run alone
-            part.theta, part.weight_decay = self.theta[run], decay
-            part.state = {name: vector[own] for name, vector in self.state.items()}
-            part.update(g[own], lr * rate)
+            one = copy.copy(self)  # of the same settings, and of one run alone
+            one.theta, one.weight_decay = self.theta[run], self.weight_decay * decay
+            one.state = {name: vector[own] for name, vector in self.state.items()}
+            one.update(g[own], lr * rate)
 
     def update(self, g, lr):
         """The formula of the page: theta, and the vectors in `state`, after one more step."""
@@ -200,6 +205,11 @@ def by_pattern(what, given, names):
         if what != "freeze" and name not in found:
             raise ConfigError(f"{what} has no pattern for {name}; add '*' for all others")
     return found
+
+
+def part(number, most):
+    """`number` in parts of the largest; 1 where all are 0, and somebody may set another."""
+    return number / most if most else 1
 
 
 def like(theta, vector):

@@ -122,6 +122,8 @@ def run_main(main: Callable[[], int]) -> None:
     line = " ".join(line.splitlines())  # a value that was typed may have several
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    if line and HERE.index and not HERE.agreed:
+        line = f"{HERE.names[HERE.index]}: {line}"
     try:
         if line and HERE.speaks() and sys.stderr:
             print(line, file=sys.stderr)

@@ -54,7 +54,8 @@ def main(options: argparse.Namespace) -> int:
     """
     config, folder, finished = start(options)
     if finished:
-        say_finished(folder, config)
+        if HERE.index == 0:
+            say_finished(folder, config)
         return 0
     try:
         return train(config, folder)
@@ -143,7 +144,8 @@ def train(config: Config, folder: RunFolder) -> int:
     with locked(folder.path) if is_first else contextlib.nullcontext():
         if photos is not None and is_first:
             photos.write(folder.path)
-        folder.result.unlink(missing_ok=True)  # of a run that goes on
+        if is_first:
+            folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
         training.train()
     except KeyboardInterrupt:

@@ -154,8 +154,6 @@ class DataLoader:
             raise ConfigError(f"cannot start at batch {start}: an epoch has {len(self)} batches")
         order, n = self.order(epoch), self.batch_size
         parts = [order[k * n : (k + 1) * n] for k in range(start, len(self))]
-        if self.ranks:
-            parts = [part[self.ranks.own(len(part))] for part in parts]
         stop = threading.Event()
         load = functools.partial(self._load, epoch, stop)
         return ahead(load, parts, self.workers, self.prefetch, "data", stop)
@@ -166,16 +164,18 @@ class DataLoader:
                 finish = self.finishing if images.dtype == np.uint8 else None
                 yield images if finish is None else finish(images, colours), labels
 
-    def _load(self, epoch: int, stop: threading.Event, indices: np.ndarray) -> RawBatch:
-        N = len(indices)
+    def _load(self, epoch: int, stop: threading.Event, batch: np.ndarray) -> RawBatch:
+        own = self.ranks.own(len(batch)) if self.ranks else slice(0, len(batch))
+        N = len(batch[own])
         labels, images, colours = np.empty(N, dtype=np.int64), np.empty(0), None
-        for k, i in enumerate(indices.tolist()):
+        for k, i in enumerate(batch[own].tolist()):
             if stop.is_set():
                 break  # nobody will look at this batch
             image, labels[k] = self.item(i)
             rng, shared = np.random.default_rng([self.seed, epoch, i]), None
             if self.same_crop > 1:
-                first = int(indices[k - k % self.same_crop])
+                place = own.start + k
+                first = int(batch[place - place % self.same_crop])
                 shared = np.random.default_rng([self.seed, epoch, first, _SHARED])
             sample, colour = self._sample(image, rng, shared)
             if k == 0:

@@ -11,11 +11,30 @@ import copy
 from typing import Any
 
 from minialex.data import ColourShift, Compose, DataLoader
+from minialex.errors import check, is_number
 
 
-def name_of(schedule: Any) -> str:
-    """The schedule from step to step: a table has none beside its own."""
-    return schedule if isinstance(schedule, str) else "constant"
+def name_of(run: Any) -> str:
+    """The schedule of `run`, a Training, from step to step: a table has none beside its own.
+
+    Raises ConfigError for a table that cannot work, and for what is no schedule.
+    """
+    if isinstance(run.schedule, str):
+        return run.schedule
+    rule = "a schedule is a name, a function or a table of rows (share, factors, colours)"
+    check(isinstance(run.schedule, list | tuple), rule, run.schedule)
+    for row in run.schedule:
+        is_row = isinstance(row, list | tuple) and len(row) == 3
+        check(is_row and is_number(row[0]) and isinstance(row[1], dict), rule, row)
+        run.optimizer.scale(row[1])
+    end(run)
+    return "constant"
+
+
+def end(run: Any) -> None:
+    """Let the optimizer have its own rates, as before the table of `run`, if it has one."""
+    if not (isinstance(run.schedule, str) or callable(run.schedule)):
+        run.optimizer.scale({})
 
 
 def begin_epoch(run: Any) -> DataLoader:
@@ -30,7 +49,8 @@ def begin_epoch(run: Any) -> DataLoader:
     run.optimizer.scale(factors)
     steps = run.loader.transform.transforms
     kept = [step for step in steps if not isinstance(step, ColourShift)]
+    loader = run.loader
     if not colours and len(kept) < len(steps):
-        run.loader = copy.copy(run.loader)
-        run.loader.read_from(run.loader.dataset, Compose(kept))
-    return run.loader
+        loader = copy.copy(loader)  # the run's own has them, for rows in which they come back
+        loader.read_from(loader.dataset, Compose(kept))
+    return loader

@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
-from minialex.attach import mixers
+from minialex.attach import is_chain, mixers
 from minialex.errors import ConfigError
 from minialex.fast.sequential import divided, groups_of, parts_of, share, sharing
 from minialex.fast.threads import GROUP, cpu_count, map_threads
@@ -23,18 +24,20 @@ from minialex.params import Params, count_parameters, dict_like, named_arrays
 from minialex.train.ranks import HERE, join
 from minialex.train.saving import told
 from minialex.train.screen import Silent
-from minialex.twin import page_of
 from minialex.xp import Array, get_xp, to_cpu, where_is
 
 
 def prepare(run: Any) -> None:
     """Let `run`, a Training, load this rank's images; and show and write on rank 0 only.
 
-    Raises ConfigError where it cannot be dealt out.
+    Raises ConfigError where it cannot be dealt out, or ranks were told, or have, different things.
     """
     if join().size == 1:
         return
     HERE.together(lambda: check(run))
+    loaders = {"training": run.loader, "validation": run.val}
+    images = {f"{part} images": digest(one.dataset) for part, one in loaders.items() if one}
+    HERE.check({**versions(), **told(run), **images})
     if HERE.index:
         run.run, run.screen = None, Silent()
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
@@ -51,20 +54,14 @@ def check(run: Any) -> None:
 
 
 def begin(run: Any) -> None:
-    """Begin where rank 0 does, which may resume a run; deal out the groups of `run.net`.
-
-    Raises ConfigError where ranks were told, or have, different things.
-    """
+    """Begin where rank 0 does, which may resume a run; deal out the groups of `run.net`."""
     if HERE.size == 1:
         return
-    loaders = {"training": run.loader, "validation": run.val}
-    images = {f"{part} images": digest(one.dataset) for part, one in loaders.items() if one}
-    HERE.check({**versions(), **told(run), **images})
     found = HERE.together(lambda: (run.progress, run.optimizer.t), first=True)
     run.progress, run.optimizer.t = found
     HERE.share([run.optimizer.theta, *run.optimizer.state.values()])
     layer: Any = run.net
-    while not getattr(layer, "head", 0) and is_chain(layer):
+    while not getattr(layer, "head", 0) and is_chain(layer) and layer.children():
         layer = next(iter(layer.children().values()))
     HERE.dealt = getattr(layer, "head", 0) > 0
     if HERE.dealt:
@@ -73,15 +70,13 @@ def begin(run: Any) -> None:
     run.screen.line(f"{HERE.size} ranks, {threads}: {'; '.join(HERE.names)}")
 
 
-def is_chain(layer: Any) -> bool:
-    """Whether its first layer gets the images; AlexNet is one, too."""
-    page: Any = page_of(layer)
-    return page.backward is Sequential.backward and bool(layer.children())
-
-
 def digest(dataset: Any) -> str:
-    """What tells datasets apart without a look at the images: labels, and names of files."""
-    found = [list(getattr(dataset, name, ())) for name in ("names", "labels")]
+    """What tells datasets apart: labels, and names of files; of lists of pairs, three arrays."""
+    found: list[Any] = [list(getattr(dataset, name, ())) for name in ("names", "labels")]
+    if isinstance(dataset, list | tuple) and not hasattr(dataset, "labels"):
+        images, found[1] = zip(*dataset, strict=True)
+        few = (images[k] for k in (0, len(images) // 2, -1))
+        found += [zlib.crc32(one.tobytes()) for one in few if isinstance(one, np.ndarray)]
     return f"{len(dataset)} ({zlib.crc32(repr(found).encode()):08x})"
 
 

@@ -37,6 +37,7 @@ from minialex.layers import Layer, Linear, ReLU
 from minialex.losses import check, check_labels, log_softmax
 from minialex.params import dict_like, family, named_arrays
 from minialex.train.prefetch import device_batches
+from minialex.train.ranks import HERE
 from minialex.train.screen import Silent
 from minialex.twin import page_of
 from minialex.xp import Array, to_cpu
@@ -189,7 +190,8 @@ def advice(run: Any) -> list[str]:
     if now != "by heart":
         lines = [f"the loss is {loss:.3f}, where guessing costs {guessing(t, smoothing):.3f}"]
         with contextlib.suppress(Exception):  # a layer that cannot be looked at must not end a run
-            lines += [f"- {line}" for line in seen(run, t, now == "wild")]
+            if HERE.size == 1:  # else each has its own images only
+                lines += [f"- {line}" for line in seen(run, t, now == "wild")]
     wrap = textwrap.TextWrapper(80, "  ", "    ", break_on_hyphens=False)
     return [row for line in lines for row in wrap.wrap(line)]
 

@@ -10,9 +10,8 @@ run needs stands beside it, in small objects:
     Screen      bars, and a line per epoch; in a notebook also curves         screen.py, curves.py
     Stop        Ctrl-C                                                        progress.py
 
-Several processes make one run where MPI has started them (ranks.py).  All random draws are
-functions of (seed, epoch, step).  So a run that goes on from its files makes the same steps, to the
-bit, as one that was never stopped.
+MPI may start several processes for one run (ranks.py).  Random draws are functions of (seed, epoch,
+step); so a run that goes on from its files makes the same steps, to the bit, as one never stopped.
 """
 
 import contextlib
@@ -116,7 +115,8 @@ class Training:
         dealt.prepare(self)
         classes = getattr(self.loader.dataset, "classes", None)
         self.classes = None if classes is None else list(map(str, classes))
-        self.device, chosen = choose_device(self.device)
+        self.device, chosen = HERE.together(lambda: choose_device(self.device))
+        HERE.check({"device": chosen if self.device == "gpu" else "cpu"})
         if self.settings is None:  # else the command has said so
             self.screen.line(chosen)
         spare_memory(self.memory_limit is not None)
@@ -179,7 +179,7 @@ class Training:
         if callable(self.schedule):
             return warm_up(self.schedule, self.warm_up)
         total = self.epochs * len(self.loader)
-        return make_schedule(changes.name_of(self.schedule), total, min(self.warm_up, total // 10),
+        return make_schedule(changes.name_of(self), total, min(self.warm_up, total // 10),
             errors=lambda: [1 - row["val_acc"] for row in self.history],
             patience=self.plateau)  # fmt: skip
 
@@ -200,6 +200,7 @@ class Training:
             raise
         finally:
             self.saved.write_waiting()  # whatever ended it
+            changes.end(self)
             self.take_forms(input_grad=True)
 
     @property
@@ -302,9 +303,8 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     plain             compute by the pages alone, without their fast twins
     algorithm         of convolutions: see `accelerate`
     log_interval      steps between readings of the loss from a GPU
-    cache             decode images once, and keep them while the run lasts; by default those of
-                      ImageFolder and Drawings, which never change.  They go to the GPU's memory if
-                      they fit into a quarter of what is free there, else to the folder
+    cache             decode images once, to a quarter of the GPU's free memory or else the folder;
+                      by default those of ImageFolder and Drawings, which never change
     keep_last         keep last.safetensors, which it takes to resume to the bit, after the end
     settings, screen  what config.json holds, and what shows the progress (see screen.py)
 

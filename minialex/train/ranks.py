@@ -32,7 +32,8 @@ What can go wrong.  MPI waits for a rank that is gone, for ever.  So all agree i
 to go on: a photo that one cannot read, or Ctrl-C that one has heard, ends them all at the same
 step, with a checkpoint.  A rank that fails by itself aborts the others.  And a thread of each tells
 the others every second that it is there: where one is silent for SILENCE seconds, the run ends.
-Only rank 0 writes files and shows anything.
+Only rank 0 writes files and shows anything.  (What ranks of one run tell each other goes by
+mpi4py's serializer.)
 """
 
 import atexit
@@ -41,7 +42,6 @@ import faulthandler
 import importlib
 import itertools
 import os
-import pickle
 import socket
 import sys
 import threading
@@ -77,7 +77,7 @@ class Ranks:
 
     def join(self, MPI: Any) -> None:
         """Take part in the ranks that MPI has started."""
-        self.MPI, self.comm, self.over = MPI, MPI.COMM_WORLD, threading.Event()
+        self.MPI, self.comm, self.over = MPI, MPI.COMM_WORLD.Dup(), threading.Event()
         self.index, self.size = self.comm.Get_rank(), self.comm.Get_size()
         host, knows = socket.gethostname(), hasattr(os, "sched_getaffinity")
         cores = os.sched_getaffinity(0) if knows else set(range(cpu_count()))
@@ -87,7 +87,7 @@ class Ranks:
         here = [own for own, one in zip(all_cores, self.hosts, strict=True) if one == host]
         limit_threads(max(1, len(set().union(*here)) // len(here)))
         if self.index:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            sys.stdout = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115
         sys.excepthook = self.failed
         self.heard = dict.fromkeys({*range(self.size)} - {self.index}, time.monotonic())
         self.beats, self.watcher = self.comm.Dup(), threading.Thread(target=self.watch, daemon=True)
@@ -99,12 +99,15 @@ class Ranks:
 
     def agree(self, thing: Any) -> list[Any]:
         """What each rank called `agree` with."""
-        own, counts = np.frombuffer(pickle.dumps(thing), np.uint8), np.empty(self.size, np.int64)
+        if self.size == 1:
+            return [thing]
+        dumps, loads = self.MPI.pickle.dumps, self.MPI.pickle.loads
+        own, counts = np.frombuffer(dumps(thing), np.uint8), np.empty(self.size, np.int64)
         self.wait(self.comm.Iallgather(np.array([own.size]), counts))
         found = np.empty(counts.sum(), np.uint8)
         self.wait(self.comm.Iallgatherv(own, [found, counts]))
         self.received += found.size - own.size
-        return [pickle.loads(part.tobytes()) for part in np.split(found, counts.cumsum()[:-1])]
+        return [loads(part.tobytes()) for part in np.split(found, counts.cumsum()[:-1])]
 
     def together(self, do: Callable[[], Any], first: bool = False) -> Any:
         """do(), or with `first` what it gives on rank 0.
@@ -136,7 +139,7 @@ class Ranks:
 
     def check(self, mine: dict[str, Any]) -> None:
         """Raise ConfigError where a rank has another value than rank 0 under one of these names."""
-        first, *others = self.agree(mine) if self.size > 1 else [mine]
+        first, *others = self.agree(mine)
         for rank, other in enumerate(others, start=1):
             for name in sorted(first.keys() | other.keys()):
                 one, two = repr(first.get(name)), repr(other.get(name))
@@ -274,10 +277,11 @@ HERE = Ranks()
 def join() -> Ranks:
     """The ranks that this process belongs to: itself alone, unless MPI has started several.
 
+    MINIALEX_RANKS=0 says that it is alone, as programs are that a rank starts.
     Raises ConfigError where these cannot work together.
     """
     names = [name for name in STARTED if int(os.environ.get(name) or 1) > 1]
-    if not names or HERE.size > 1:
+    if not names or HERE.size > 1 or os.environ.get("MINIALEX_RANKS") == "0":
         return HERE
     count, index = (int(os.environ.get(name) or 0) for name in (names[0], STARTED[names[0]]))
     # MPI waits for ranks that do not start, and lets Python do nothing meanwhile.
@@ -288,11 +292,12 @@ def join() -> Ranks:
         lacks = f"mpi4py belongs to another MPI than the program that started them ({size})"
     except (ImportError, RuntimeError) as error:
         size, lacks = 0, f"they need mpi4py: pip install 'minialex[mpi]' ({error})"
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    if size == count:
+        HERE.join(MPI)
+        os.environ["MINIALEX_RANKS"] = "0"
+    faulthandler.cancel_dump_traceback_later()
     if size != count:
         if index:
             sys.exit(2)  # rank 0 says it
         raise ConfigError(f"{count} processes were started to train together, but {lacks}")
-    HERE.join(MPI)
     return HERE

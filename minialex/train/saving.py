@@ -238,7 +238,7 @@ def told(run: Any) -> dict[str, Any]:
         "model": re.sub(r"  # .*", "", repr(run.model)),  # without the forms that run
         "optimizer": run.optimizer.settings(), "edition": getattr(loader.dataset, "edition", None),
         "images": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": loader.shuffle,
-        "seed": loader.seed, "drop_last": loader.drop_last,
+        "seed": loader.seed, "drop_last": loader.drop_last, "same_crop": loader.same_crop,
         "transform": without_address(loader.transform),
         # The best epoch is chosen on these: two sets of images have no common best.
         "val": None if val is None else [len(val.dataset), without_address(val.transform)],
@@ -259,6 +259,7 @@ def check_same(path: Path, found: Any, now: dict[str, Any]) -> None:
     before = found.get("fit") if isinstance(found, dict) else None
     if not isinstance(before, dict):
         raise CheckpointError(f"{str(path)!r} is of `minialex train`: resume it with --resume")
+    before = {"same_crop": 1, **before}  # which older folders do not tell
     for key in now:
         if key not in MAY_CHANGE and before.get(key) != now[key]:
             what = f"{key} {before.get(key)!r}, and now it is {now[key]!r}"

@@ -13,9 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minialex as mx
+from minialex.train.dealt import digest
 from minialex.train.ranks import HERE, STARTED, Ranks, join
 
 PROGRAM = Path(__file__).with_name("noise_run.py")
@@ -116,6 +118,7 @@ def test_ranks_that_were_told_different_things_refuse_to_start(tmp_path):
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 2
     assert "differs from rank 0 in optimizer: " in done.stderr
+    assert not (tmp_path / "run").exists()  # nothing has begun
 
 
 @needs_mpi
@@ -178,10 +181,27 @@ def test_a_batch_is_dealt_out_in_whole_groups_of_which_the_first_rank_has_some()
             assert parts == [*range(N)]
 
 
+def test_a_process_may_say_that_it_is_alone(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "4")
+    monkeypatch.setenv("MINIALEX_RANKS", "0")
+    assert join() is HERE
+    assert HERE.size == 1
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_pairs_are_told_apart_by_labels_and_some_images(kind):
+    one = kind((np.full((2, 2), i), i % 3) for i in range(9))
+    assert digest(one) == digest(kind((x.copy(), label) for x, label in one))
+    assert digest(one) != digest(kind((x, 0) for x, _ in one))
+    assert digest(one) != digest(kind((x + 1, label) for x, label in one))
+    digest([("anything", 0)])
+
+
 def test_one_process_has_nothing_to_agree_on():
     assert join() is HERE
     assert (HERE.index, HERE.size) == (0, 1)
     assert HERE.any(True) and not HERE.any(False)
     HERE.check({"anything": object()})
+    assert HERE.agree(3) == [3]
     with pytest.raises(mx.MinialexError, match="as it is"):
         HERE.together(lambda: (_ for _ in ()).throw(mx.MinialexError("as it is")))

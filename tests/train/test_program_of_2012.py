@@ -15,15 +15,17 @@ from minialex.data import CenterCrop, DataLoader, RandomCrop, RandomHorizontalFl
 from minialex.data.colour import ColourNoise, deviations
 from minialex.data.compose import Compose
 from minialex.data.mean_image import MeanImage, mean_image
-from minialex.errors import ConfigError
+from minialex.errors import CheckpointError, ConfigError
 from minialex.params import named_arrays
 from minialex.train.changes import begin_epoch
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.config import Config, configure
+from minialex.train.ranks import Ranks
 from minialex.train.recipes import KRIZHEVSKY, RECIPES, make_optimizer
 from minialex.train.run import RunFolder
 from minialex.train.setup import evaluation_transform, square, training_transform
 from minialex.use.predict import Predictor
+from minialex.xp import to_device, where_is
 from tiny_run import OPTIONS, training
 
 TINY = {name: OPTIONS[name] for name in ("width", "workers", "device", "log_interval")}
@@ -98,6 +100,19 @@ def test_images_in_a_row_share_a_crop_and_a_mirror_but_no_colour(floats):
     assert len(set(x[:, 0, 0, 0].tolist())) == 4 and (x[1:, ..., 1] == x[0, ..., 1]).all()
 
 
+def test_ranks_share_crops_as_the_whole_batch_does():
+    photos = [(Image.fromarray(random_pixels(3, 40)), i % 2) for i in range(70)]
+    steps = Compose((RandomCrop(8), RandomHorizontalFlip(), ToArray()))
+    loader = DataLoader(photos, 70, steps, shuffle=True, same_crop=32)
+    (whole, labels), parts = next(loader.epoch(0)), []
+    for index in range(4):
+        loader.ranks = Ranks()
+        loader.ranks.index, loader.ranks.size = index, 4
+        parts.append(next(loader.epoch(0)))
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in parts]), whole)
+    np.testing.assert_array_equal(np.concatenate([own for _, own in parts]), labels)
+
+
 def test_the_program_in_numbers():
     config = configure({"recipe": "krizhevsky"})
     assert (config.batch_size, config.lr, config.bias_rate, config.epochs) == (128, 0.01, 2.0, 91)
@@ -155,16 +170,95 @@ def test_rates_are_scaled_by_name_and_a_rate_of_0_lets_rest(kind):
         optimizer.scale({"x": 1})
 
 
+def two_layers():
+    return mx.Sequential(*(mx.Linear(2, 2, rng=np.random.default_rng(i)) for i in range(2)))
+
+
+def after_a_step(optimizer):
+    before = on_host(optimizer.theta).copy()
+    optimizer.step(to_device(np.ones(12, np.float32), where_is(optimizer.theta)))
+    return before - on_host(optimizer.theta)
+
+
+@pytest.mark.parametrize("factors, left", [
+    ({"*.weight": 0.1, "*.bias": 0.1}, 0.1), ({"*.weight": 0, "*.bias": 0}, 0),
+    ({"*": 0.1}, 0.1), ({"*": 0.1, "0.*": 3}, 0.1), ({}, 1),
+])  # fmt: skip
+def test_one_factor_for_all_counts_as_well(factors, left):
+    optimizer = mx.SGD(two_layers(), lr=0.5)
+    optimizer.scale(factors)
+    np.testing.assert_allclose(after_a_step(optimizer), 0.5 * left, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_set_by_hand_stays_when_rates_are_scaled():
+    optimizer = mx.SGD(two_layers(), lr=0.5, weight_decay=0.25)
+    optimizer.lr, optimizer.weight_decay = 0.125, 0.0
+    optimizer.scale({"0.*": 0.5})
+    assert (optimizer.lr, optimizer.weight_decay) == (0.125, 0.0)
+    moved = after_a_step(optimizer)
+    np.testing.assert_allclose(moved, np.repeat([0.0625, 0.125], 6), rtol=1e-4, atol=1e-6)
+
+
+def numbers(**options):
+    rng = np.random.default_rng(0)
+    data = [(rng.standard_normal(2).astype(np.float32), i % 2) for i in range(4)]
+    return DataLoader(data, 4, lambda x, rng: x, **options)
+
+
+def test_a_table_leaves_no_factor_behind():
+    model = two_layers()
+    optimizer = mx.SGD(model, lr=0.5)
+    mx.fit(model, numbers(), optimizer, epochs=1, schedule=[(0, {"*": 0}, True)], device=DEVICE)
+    np.testing.assert_allclose(after_a_step(optimizer), 0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule, words", [
+    (None, "a schedule is a name, a function or a table of rows (share, factors, colours), got"),
+    (3, "a schedule is a name"), ([(0.5, {})], "a schedule is a name"), ([7], "got 7"),
+    ([(0, {}, True), ("half", {}, True)], "a schedule is a name"), ([(0, 2, True)], "got (0, 2,"),
+    ([(0, {}, True), (0.9, {"conv": 1}, True)], "a factor: the pattern 'conv' fits no parameter"),
+    ([(0.9, {"*": -1}, True)], "a factor must be a number"),
+])  # fmt: skip
+def test_a_table_that_cannot_work_is_refused_before_the_first_epoch(tmp_path, schedule, words):
+    model, run = two_layers(), tmp_path / "run"
+    with refused(ConfigError, words):
+        mx.fit(model, numbers(), mx.SGD(model, lr=0.1), epochs=9, schedule=schedule, run=run)
+    assert not run.exists()
+
+
+def test_another_same_crop_is_another_run(tmp_path):
+    def train(same_crop):
+        model, run = two_layers(), tmp_path / "run"
+        loader = numbers(same_crop=same_crop)
+        mx.fit(model, loader, mx.SGD(model, lr=0.1), epochs=1, run=run, device=DEVICE)
+
+    train(1)
+    with refused(CheckpointError, "a run with same_crop 1, and now it is 2"):
+        train(2)
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text("utf-8").replace('"same_crop": 1,', ""), "utf-8")
+    train(1)  # as a folder of before
+
+
+def test_colours_that_end_in_one_row_may_come_back_in_another(tmp_path):
+    run = training(tmp_path, **{**OF_PROGRAM, "epochs": 3})
+    run.schedule, seen = [(0, {}, False), (0.5, {}, True)], []
+    for run.progress.epoch in range(3):
+        steps = begin_epoch(run).transform.transforms
+        seen.append(any(isinstance(step, ColourNoise) for step in steps))
+    assert seen == [False, False, True]
+
+
 def test_the_table_of_the_run_is_scaled_to_its_epochs(tmp_path):
     run = training(tmp_path, **{**OF_PROGRAM, "epochs": 182})
     rate_of, seen = {}, []
     for epoch in range(182):
         run.progress.epoch = epoch
-        begin_epoch(run)
+        steps = begin_epoch(run).transform.transforms
         runs = run.optimizer._runs
         rate_of = {(part.start, round(rate * 0.0002 / 1e-4, 9)) for part, rate, _ in runs}
         weights = {rate for start, rate in rate_of if rate not in (0.0, 2.0)}
-        colours = any(isinstance(s, ColourNoise) for s in run.loader.transform.transforms)
+        colours = any(isinstance(step, ColourNoise) for step in steps)
         row = sorted(weights), any(rate == 0 for _, rate in rate_of), colours
         if not seen or seen[-1][1:] != row:
             seen.append((epoch, *row))
