@@ -210,7 +210,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def products(a: Array, b: Array, out: Array) -> Array:
     """out[i] (.., M, N) = a[i] (.., M, K) b[i] (.., K, N) for all i."""
-    count = cpu_count() if a.size * b.shape[-1] >= LEAST_WORK else 1
+    # Each is one BLAS call, so that fewer are done before another thread is awake.
+    count = cpu_count() if a.size * b.shape[-1] >= 8 * LEAST_WORK else 1
     map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), pieces(len(a), count))
     return out
 
