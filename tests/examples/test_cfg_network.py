@@ -176,7 +176,7 @@ def test_a_mean_over_the_edge_is_of_what_is_there(side):
     ("padding=2", "sharedBiases=0", "layer 'c1': minialex has no sharedBiases=0"),
     ("padding=2", "sharedBiases=False", "layer 'c1': minialex has no sharedBiases=False"),
     ("padding=2", "randSparse=1", "layer 'c1': minialex has no randSparse=1"),
-    ("pow=.75", "blocked=true", "layer 'r1': minialex has no blocked=true"),
+    ("pow=.75", "pow=.75\nblocked=true", "layer 'r1': minialex has no blocked=true"),
     ("outputsX=0", "outputsX=5", "layer 'p2': minialex has no outputsX=5"),
 ])  # fmt: skip
 def test_what_minialex_has_not_is_refused_by_name(old, new, words, read):
