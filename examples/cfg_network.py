@@ -13,7 +13,7 @@ trains three epochs on drawings, at the rates of the files.
 
 A layer that two GPUs share stands there twice, as conv2a and conv2b.  Here both are one layer: of
 two groups, where conv2a reads pool1a alone and conv2b pool1b, and of one where both read both.
-Types of layers that minialex has not, such as "local", are refused by name.
+Types of layers and options that minialex has not, such as "local", are refused by name.
 """
 
 import argparse
@@ -31,6 +31,9 @@ from minialex.transforms import Compose, Normalize, ToArray
 NEURONS = {"relu": mx.ReLU, "tanh": mx.layers.Tanh, "logistic": mx.layers.Sigmoid}
 DROPOUT = {"hs": "keep", "dropout": "keep", "dropout2": "keep"}
 ENDS = ("softmax", "cost.logreg")
+YES, NO = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+# The only values that minialex has of these; outputsX = 0 is as many as there is room for.
+USUAL = {"sharedBiases": YES, "randSparse": NO, "blocked": NO, "outputsX": {"0"}}
 Stage = list[tuple[str, dict[str, str]]]  # the columns of a layer: their names and options
 
 
@@ -115,6 +118,18 @@ def groups_of(stage: Stage, before: int) -> int:
     raise ConfigError(f"layer {stage[0][0]!r}: its columns read {reads} of {before} columns")
 
 
+def check_options(stage: Stage, groups: int) -> None:
+    """Raise ConfigError for an option that would make it another layer than is built."""
+    for name, own in stage:
+        for key in USUAL.keys() & own.keys():
+            if not {value.strip().lower() for value in own[key].split(",")} <= USUAL[key]:
+                raise ConfigError(f"layer {name!r}: minialex has no {key}={own[key]}")
+        one_column = groups == len(stage) and len(names(own)) == 1
+        if number(name, own, "groups", 1) > 1 and not one_column:
+            text = "needs a column of its own to read, and no other"
+            raise ConfigError(f"layer {name!r}: groups={own['groups']} {text}")
+
+
 def make_layer(stage: Stage, groups: int, shape: tuple[int, ...], rng: Any) -> list[mx.Layer]:
     """What a stage computes of images of `shape`.  Raises ConfigError for an unknown type."""
     (name, own), columns = stage[0], len(stage)
@@ -172,7 +187,9 @@ def build(layers: dict[str, dict[str, str]], side: int = 224) -> tuple[mx.Sequen
         raise ConfigError("there is no layer that reads the data")
     shape: tuple[int, ...] = (side, side, int(number(*found[0][0], "channels")))
     for stage in found:
-        new = make_layer(stage, groups_of(stage, before), shape, rng)
+        groups = groups_of(stage, before)
+        check_options(stage, groups)
+        new = make_layer(stage, groups, shape, rng)
         weighted += [stage for layer in new if layer.params]
         for layer in new:
             shape = layer.output_shape(shape)

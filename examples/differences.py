@@ -80,12 +80,11 @@ def lrn_across_towers(layers: list[Any]) -> list[Any]:
 
 def one_tower(layers: list[Any]) -> list[Any]:
     """Convolutions and LRN in one tower, with the filters of both."""
-    rng = np.random.default_rng(1)
     for at, layer in enumerate(lrn_across_towers(layers)):
         if isinstance(layer, mx.Conv2d) and layer.groups > 1:
             sizes = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride
             std = 0.03 if layer.kernel_size == 3 else 0.01
-            layers[at] = mx.Conv2d(*sizes, layer.padding, rng=rng, std=std)
+            layers[at] = mx.Conv2d(*sizes, layer.padding, std=std)
             layers[at].params["bias"][...] = layer.params["bias"]
     return layers
 
@@ -139,6 +138,7 @@ def make_network(arm: str, config: Config) -> mx.AlexNet:
     three colours at any width: so signals and gradients are as large as in the whole network.
     """
     model = make_model(config, 2)
+    mx.seed(1000 + config.seed)  # of layers that an arm makes: no weights that others have
     model.features.layers = ARMS[arm].layers(model.features.layers)
     _, *others = (layer for _, layer in model.leaves() if layer.params)
     for layer in others:

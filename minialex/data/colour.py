@@ -76,8 +76,11 @@ class ColourShift:
 class ColourNoise(ColourShift):
     """What the program of 2012 does: (x + colour) / (1 + std), for x with a mean of 0.
 
-    The division keeps the scale of what the network is tested on, which has no such noise
-    (convdata.py).  `components` are rows sqrt(lambda_i) p_i, in units of x.
+    The program divides so that the scale stays near that of test images, which have no such noise
+    (convdata.py).  As variances add, sqrt(1 + std^2) would do: with 1.1, training images have
+    sqrt(1.01) / 1.1 = 0.914 times the deviation of test images.
+
+    `components` are rows sqrt(lambda_i) p_i, in units of x.
     """
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ Shapes     N images | H x W pixels | C channels in | F filters, channels out | K
 With `ceil_mode` a last window that has not enough pixels left exists as well, and sees zeros beyond
 the edge, as if R = min(S, K) - 1 rows and columns more were padded below and on the right.  So the
 11 x 11 windows of the program that won in 2012 have 55 places at stride 4 in 224 pixels, not 54.
+With padding it may see zeros alone, as the program's do; pool.py leaves those out, as PyTorch does.
 
 K, S and P may each be a pair, (down, across): then those of the rows go with i, p, h and H, those
 of the columns with j, q, w and W.  A kernel of 1 x 7 looks along a row.

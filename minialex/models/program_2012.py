@@ -23,6 +23,9 @@ and then the dense layers that the paper has.  What is behind that, and where it
                 NormLayerParser); k is "minDiv" = 2.  Within a map: 0.001 / 25, and k = 1.
     init        `init="program"`: N(0, 0.01^2), but N(0, 0.03^2) in conv3, conv4, conv5; biases as
                 in the paper (initW and initB in layers-145.cfg).
+    dropout     multiplies by 0 or 1 in training and by 1/2 in evaluation (layer.cu,
+                HiddenSexLayer).  Here it is ours, 0 or 2, and 1 (layers/dropout.py), so that fc7
+                and fc8 see twice as much in both; train/recipes.py tells what that changes.
 
 A ReLU after a maximum gives what a ReLU before it gives, on a quarter of the numbers.  After LRN it
 gives something else: a response far below 0 quietens its neighbours as well.

@@ -177,8 +177,9 @@ class Config:
                 raise ConfigError(f"{name} must be {limits[0]}, got {value}")
         if self.plain and self.memory_limit is not None:
             raise ConfigError("--plain pages keep to no --memory-limit; leave one of them out")
-        if self.colour_form == "program" and self.normalize == "imagenet":
-            raise ConfigError("--colour-form program needs --normalize mean or mean-image")
+        if self.colour_shift and (self.colour_form, self.normalize) == ("program", "imagenet"):
+            text = "--colour-form program needs --normalize mean or mean-image"
+            raise ConfigError(f"{text}; with imagenet, --colour-form paper")
 
 
 def options() -> list[dataclasses.Field]:

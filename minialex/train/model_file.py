@@ -35,13 +35,7 @@ from minialex.twin import page_of
 
 TABLE: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__
                          if name not in ("Layer", "Sequential")}  # fmt: skip
-FIXED = (
-    Resize,
-    CenterCrop,
-    ToArray,
-    Normalize,
-    MeanImage,
-)  # transforms that give a photo one form only
+FIXED = (Resize, CenterCrop, ToArray, Normalize, MeanImage)  # they give a photo one form only
 DRAWN = ("rng", "std")  # arguments that only choose the initial weights
 
 

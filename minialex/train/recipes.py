@@ -26,19 +26,24 @@ The paper's recipe, with the section of Krizhevsky, Sutskever, Hinton (2012) for
     schedule "plateau"   lr 0.01, divided by 10 when the validation error has stopped
                          improving, three times; 90 epochs                                 5
 
-Ours differs in three respects.  The paper subtracts a mean image, pixel by pixel; we subtract its
+Ours differs in four respects.  The paper subtracts a mean image, pixel by pixel; we subtract its
 mean colour, since random crops move every pixel of it anyway.  "Stopped improving" was judged by
 eye; here it means `plateau_patience` epochs without a new best, 10 so that 90 epochs have room for
-all three divisions.  And our weight decay acts on the biases too.
+all three divisions.  Our weight decay acts on the biases too.  And our dropout multiplies by 0 or 2
+in training, so that evaluation is left as it is; the paper, and its program, multiply by 0 or 1,
+and by 1/2 in evaluation.  With the same first weights and rates that is another training: what fc7
+and fc8 see is twice as large, as if their weights began twice as large and, weight decay aside,
+their rate were four times theirs.
 
 Two of these numbers belong to the rest of the paper, and surprise you elsewhere.  The weights of
 N(0, 0.01^2) suit pixels in 0..255: with pixels in 0..1 the signals of the first layer would be 255
 times weaker.  The learning rate suits 1,000 classes.  fc7's 4,096 biases of 1 give the last layer
 an input h of |h|^2 = 7,000 or so.  With K classes, all as likely at first, the curvature of the
 loss along h is |h|^2 / K, and SGD with momentum 0.9 is stable for rates below
-2 (1 + 0.9) K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  With two classes and a rate of 0.01,
-all ReLUs of fc7 were dead after three epochs, and the network learned nothing.  With
-`--recipe paper --lr 0.0005` it learns.
+2 (1 + 0.9) K / |h|^2: 0.5 for 1,000 classes, 0.001 for two.  (That is h in the mean over its masks,
+as a batch sees it.  With the program's dropout |h|^2 is about 1,200: 3 for 1,000 classes, 0.006 for
+two.)  With two classes and a rate of 0.01, all ReLUs of fc7 were dead after three epochs, and the
+network learned nothing.  With `--recipe paper --lr 0.0005` it learns.
 
 What the program did (github.com/computerhistory/AlexNet-Source-Code, run 145), where that differs:
 
@@ -50,10 +55,12 @@ What the program did (github.com/computerhistory/AlexNet-Source-Code, run 145), 
                              and then all is divided by 1.1         Thread and get_next_batch
     init "program"           N(0, 0.03^2) in conv3, conv4, conv5    layers-145.cfg, initW
     bias_rate 2              the biases' rate is 0.02, to the end   layer-params-145.cfg, epsB
+                             but in conv1, at rest from 72 on
     no bias_decay            biases have no weight decay            src/layer.cu, _biases
     schedule "program"       KRIZHEVSKY below, epoch by epoch       notes in layer-params-145.cfg
 
-It reuses 1,024 draws of the colours for a while, where ours are all new.  Its notes end at epoch 91
+It reuses 1,024 draws of the colours for a while, where ours are all new; and its dropout is the
+paper's (src/layer.cu, HiddenSexLayer), which ours is not, as said above.  Its notes end at epoch 91
 with 40.7 % top-1 and 18.2 % top-5 error: the paper's single network.
 
 The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), down to a
@@ -64,12 +71,14 @@ is short, so there are sixty: with so much randomness in each photo, the network
 The README's results on photos come from these numbers.
 """
 
+import fnmatch
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from minialex.errors import choose
 from minialex.optim import SGD, Adam, Optimizer
+from minialex.params import named_arrays
 
 RECIPES: dict[str, dict[str, Any]] = {
     "drawings": dict(variant="ungrouped", augment="none",
@@ -109,11 +118,15 @@ def make_optimizer(name: str, model: Any, lr: float, weight_decay: float,
     """The optimizer "adam", "adamw" or "sgd" of a model, or of a vector theta.
 
     The rate of the biases is `bias_rate` times `lr`; with `bias_decay`, they have weight decay.
-    `freeze` holds patterns of names with commas between.  Raises ConfigError for another name, and
-    for patterns that fit nothing.
+    Where all biases are frozen, neither has a meaning.  `freeze` holds patterns of names with
+    commas between.  Raises ConfigError for another name, and for patterns that fit nothing.
     """
     make = choose("optimizer", name, OPTIMIZERS)
     patterns = [pattern.strip() for pattern in (freeze or "").split(",") if pattern.strip()]
+    names = [name for *_, name in named_arrays(getattr(model, "params", {}))]
+    biases = fnmatch.filter(names, "*.bias")
+    if biases and not set(biases).difference(*(fnmatch.filter(names, one) for one in patterns)):
+        bias_rate, bias_decay = 1.0, True
     rates: Any = lr if bias_rate == 1 else {"*.bias": lr * bias_rate, "*": lr}
     decays: Any = weight_decay if bias_decay else {"*.bias": 0, "*": weight_decay}
     return make(model, lr=rates, weight_decay=decays, freeze=patterns)

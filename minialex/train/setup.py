@@ -130,9 +130,11 @@ def training_transform(side: int, config: Config) -> Compose:
 def square(side: int, config: Config | None = None) -> tuple[steps.Resize, steps.CenterCrop]:
     """Steps that scale a photo's shorter side to `square_side(side)` and cut the middle square.
 
-    The programs of 2012 and 2014 have 256 pixels for 224, and so 33 x 33 places for a crop.
+    The programs of 2012 and 2014 have 256 pixels for 224, and so 33 x 33 places for a crop; so do
+    their variants where `config.augment` is "crop".
     """
-    of_program = config is not None and config.variant in program_2012.VARIANTS
+    variant = config.variant if config and config.augment == "crop" else None
+    of_program = variant in program_2012.VARIANTS
     size = round(side * 256 / 224) if of_program else square_side(side)
     return steps.Resize(size), steps.CenterCrop(size)
 

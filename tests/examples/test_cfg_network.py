@@ -173,6 +173,11 @@ def test_a_mean_over_the_edge_is_of_what_is_there(side):
     ("filters=8", "filters=eight", "layer 'c1': filters must be one number, not 'eight'"),
     ("inputs=r1", "inputs=p1", "are no chain"),
     ("[data]", "[data", "is no file of layers"),
+    ("padding=2", "sharedBiases=0", "layer 'c1': minialex has no sharedBiases=0"),
+    ("padding=2", "sharedBiases=False", "layer 'c1': minialex has no sharedBiases=False"),
+    ("padding=2", "randSparse=1", "layer 'c1': minialex has no randSparse=1"),
+    ("pow=.75", "pow=.75\nblocked=true", "layer 'r1': minialex has no blocked=true"),
+    ("outputsX=0", "outputsX=5", "layer 'p2': minialex has no outputsX=5"),
 ])  # fmt: skip
 def test_what_minialex_has_not_is_refused_by_name(old, new, words, read):
     with refused(ConfigError, words):
@@ -187,6 +192,21 @@ def test_files_and_columns_that_do_not_fit_are_refused(tmp_path, read):
         cfg.build(read(text))
     with refused(ConfigError, "there is no layer that reads the data"):
         cfg.build(read(section("data", "data"), ""))
+
+
+def test_groups_are_of_one_column_that_nobody_else_reads(read):
+    usual = {"sharedBiases": "true", "randSparse": "0", "groups": 2}
+    conv = {"filterSize": 3, "filters": 4, "initW": 0.01, **usual}
+    text = section("data", "data") + "".join(
+        section(f"c{c}", "conv", inputs="data", channels=3, **{**conv, "groups": 1}) for c in "ab"
+    )
+    apart = "".join(section(f"d{c}", "conv", inputs=f"c{c}", **conv) for c in "ab")
+    model, _ = cfg.build(read(text + apart), side=9)
+    assert (model[1].groups, model[1].out_channels) == (4, 16)
+    both = "".join(section(f"d{c}", "conv", inputs="ca,cb", **conv) for c in "ab")
+    for more in (both, section("d", "conv", inputs="ca,cb", **conv)):
+        with refused(ConfigError, "groups=2 needs a column of its own to read"):
+            cfg.build(read(text + more), side=9)
 
 
 def test_rates_of_later_versions_have_a_base():

@@ -1,6 +1,7 @@
 """The experiment on the program's differences: each arm has one; the table by hand."""
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -44,6 +45,11 @@ def test_each_arm_changes_one_thing():
     tower = changed["one tower"].features
     assert [tower[i].groups for i in (1, 4, 6, 11, 13)] == [1] * 5
     assert set(tower[4].params["bias"].tolist()) == {1.0}
+    config = own.config_of("one tower", SMALL, 0.001)
+    towers = [own.make_network("one tower", dataclasses.replace(config, seed=seed)).features[4]
+              for seed in (0, 0, 1)]  # fmt: skip
+    first, again, other = (layer.params["weight"] for layer in towers)
+    assert (first == again).all() and (first != other).mean() > 0.9
     wide = changed["3 pixels more, no overhang"]
     shapes = [m.features[0].output_shape(m.input_shape) for m in (usual, wide)]
     assert shapes[0] == shapes[1] and (wide.image_size - 11) % 4 == 0 < (usual.image_size - 11) % 4

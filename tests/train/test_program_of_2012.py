@@ -15,6 +15,7 @@ from minialex.data import CenterCrop, DataLoader, RandomCrop, RandomHorizontalFl
 from minialex.data.colour import ColourNoise, deviations
 from minialex.data.compose import Compose
 from minialex.data.mean_image import MeanImage, mean_image
+from minialex.data.pixels import needed_side
 from minialex.errors import CheckpointError, ConfigError
 from minialex.params import named_arrays
 from minialex.train.changes import begin_epoch
@@ -53,7 +54,8 @@ def test_the_mean_image_is_subtracted_place_by_place():
     step, x = MeanImage(found), random_pixels(9)
     y = step(ToArray()(Image.fromarray(x)))
     assert y.dtype == np.float32 and abs(y - (x - mean)).max() < 0.51  # whole grey levels
-    assert len(repr(step)) < 20
+    assert len(repr(step)) < 20 and repr(step) == repr(MeanImage(found))
+    assert repr(step) != repr(MeanImage(png(x)))  # or a run would go on with another image
     assert Compose.from_config(Compose((ToArray(), step)).to_config()).transforms[1] == step
     with refused(ConfigError, "expected an image of (8, 8, 3)"):
         step(np.zeros((4, 4, 3), np.float32))
@@ -127,8 +129,20 @@ def test_the_program_in_numbers():
     middle = evaluation_transform(224, config).transforms
     assert [type(s) for s in middle] == [Resize, CenterCrop, CenterCrop, ToArray, MeanImage]
     assert Config(variant="owt2014").normalize == "imagenet"
-    with refused(ConfigError, "--colour-form program needs --normalize mean or mean-image"):
-        Config(colour_form="program")
+    words = "needs --normalize mean or mean-image; with imagenet, --colour-form paper"
+    with refused(ConfigError, words):
+        Config(colour_form="program", colour_shift=0.1)
+    assert Config(colour_form="program").colour_shift == 0
+
+
+@pytest.mark.parametrize("variant", ["2012-program", "owt2014"])
+def test_training_and_validation_photos_of_any_augmentation_have_one_size(variant):
+    sides = {}
+    for augment in ("none", "crop", "full"):
+        config = Config(variant=variant, augment=augment)
+        both = training_transform(224, config), evaluation_transform(224, config)
+        sides[augment] = {needed_side(transform) for transform in both}
+    assert sides == {"none": {253}, "crop": {256}, "full": {253}}
 
 
 # ------------------------------------------------------------------------------------- the rates
@@ -143,6 +157,17 @@ def test_the_biases_have_twice_the_rate_and_no_decay():
     made.step()
     np.testing.assert_allclose(model[0].params["weight"], weight - 0.1 * (1 + 0.5 * weight), 1e-5)
     np.testing.assert_allclose(model[0].params["bias"], bias - 0.2, 1e-5)
+
+
+def test_frozen_biases_have_no_rate_of_their_own():
+    model = mx.Sequential(mx.Linear(2, 3), mx.Linear(3, 2))
+    for freeze in ("*.bias", "0.*, 1.bias"):
+        made = make_optimizer("sgd", model, 0.1, 0.5, freeze, bias_rate=2.0, bias_decay=False)
+        assert (made.lr, made.weight_decay) == (0.1, 0.5)
+    one_left = make_optimizer("sgd", model, 0.1, 0.5, "0.bias", bias_rate=2.0)
+    assert one_left.lr == 0.2
+    with refused(ConfigError, "freeze: the pattern '9' fits no parameter"):
+        make_optimizer("sgd", model, 0.1, 0.5, "*.bias,9", bias_rate=2.0)
 
 
 @pytest.mark.parametrize("kind", [mx.SGD, mx.Adam])
