@@ -61,7 +61,7 @@ PHOTO_MUTATIONS = [
         "$taps.append(xp.empty($$rest))", "$taps.append(np.empty($$rest))", (VIEWS,),
     ),
     Mutation(
-        "train/prefetch.py", "device_batches", "the batch of a view: taps are counted in the next",
+        "train/prefetch.py", "own_batches", "the batch of a view: taps are counted in the next",
         "$noted.popleft()", "$noted.pop()", (CUT,),
     ),
     Mutation(
