@@ -87,6 +87,6 @@ def main(options: argparse.Namespace) -> int:
         write_whole(options.csv, [as_csv(known.images)])
     if (count := int(known.counts.sum())) and not options.json:
         print(f"{count:,} photos in folders named like classes:")
-        of_folders = tables(known) * any(map(Path.is_dir, options.photos))
-        print("\n".join(headlines({"": known}) + of_folders))
+        in_folders = any(path.is_dir() for path in options.photos)
+        print("\n".join([*headlines({"": known}), *(tables(known) if in_folders else ())]))
     return 2 if len(known.images) < len(photos) else 0

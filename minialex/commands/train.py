@@ -128,7 +128,8 @@ def train(config: Config, folder: RunFolder) -> int:
     # A new folder is not ours yet: another program may have taken it.
     run = None if folder.new else folder.path
     source, photos = HERE.together(lambda: open_images(config, run, screen))
-    HERE.check({f"photo {name}": about for name, about in photos.files.items()} if photos else {})
+    if photos and HERE.size > 1:
+        HERE.check({f"photo {name}": about for name, about in photos.files.items()})
     for line in (source.description, *source.messages):
         say(line)
     model = setup.make_model(config, len(source.classes))

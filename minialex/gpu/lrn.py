@@ -24,36 +24,37 @@ BACKWARD_2D = Kernel("lrn.cu", "lrn_2d_backward",
     "dx = lrn_2d_backward(dy, x, s, Index(i), H, W, C, half, alpha, beta)")  # fmt: skip
 
 
+def forward(layer: Any, kernel: Kernel, shape: tuple[int, ...], x: Array) -> tuple[Array, Any]:
+    """y and the cache; `shape` are the sizes that the kernel asks for."""
+    check_input(layer, x, ("N", "H", "W", "C"))
+    s, y = (get_xp(x).empty(x.shape, dtype=x.dtype) for _ in range(2))
+    kernel(x, *shape, layer.size // 2, layer.alpha, layer.beta, layer.k, s, y)
+    return y, (x, s)
+
+
+def backward(layer: Any, kernel: Kernel, shape: tuple[int, ...], dy: Array, cache: Any) -> Array:
+    """dx."""
+    x, s = cache
+    dx = get_xp(x).empty(x.shape, dtype=x.dtype)
+    kernel(dy, x, s, *shape, layer.size // 2, layer.alpha, layer.beta, dx)
+    return dx
+
+
 class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
     form = "gpu: one kernel a direction"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        check_input(self, x, ("N", "H", "W", "C"))
-        xp, numbers = get_xp(x), (self.alpha, self.beta, self.k)
-        s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-        FORWARD(x, x.shape[-1] // self.groups, self.size // 2, *numbers, s, y)
-        return y, (x, s)
+        return forward(self, FORWARD, (x.shape[-1] // self.groups,), x)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        x, s = cache
-        dx = get_xp(x).empty(x.shape, dtype=x.dtype)
-        C = x.shape[-1] // self.groups
-        BACKWARD(dy, x, s, C, self.size // 2, self.alpha, self.beta, dx)
-        return dx
+        return backward(self, BACKWARD, (dy.shape[-1] // self.groups,), dy, cache)
 
 
 class LocalResponseNorm2d(Twin, page_2d.LocalResponseNorm2d, device="gpu"):
     form = "gpu: one kernel a direction"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        check_input(self, x, ("N", "H", "W", "C"))
-        xp, numbers = get_xp(x), (self.alpha, self.beta, self.k)
-        s, y = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-        FORWARD_2D(x, *x.shape[1:], self.size // 2, *numbers, s, y)
-        return y, (x, s)
+        return forward(self, FORWARD_2D, x.shape[1:], x)
 
     def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        x, s = cache
-        dx = get_xp(x).empty(x.shape, dtype=x.dtype)
-        BACKWARD_2D(dy, x, s, *x.shape[1:], self.size // 2, self.alpha, self.beta, dx)
-        return dx
+        return backward(self, BACKWARD_2D, dy.shape[1:], dy, cache)

@@ -37,9 +37,7 @@ over the same window as forward.
 Reference: Krizhevsky, Sutskever, Hinton (2012), section 3.3.
 """
 
-import math
-
-from minialex.errors import check_sizes, is_number
+from minialex.errors import check_response, check_sizes
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -56,12 +54,8 @@ class LocalResponseNorm(Layer):
 
     def __init__(self, size=5, alpha=1e-4, beta=0.75, k=2.0, *, groups=1):
         super().__init__()
-        check_sizes("LocalResponseNorm", size=size, groups=groups)
-        if size % 2 == 0:
-            raise ValueError(f"LocalResponseNorm: size must be odd, got {size}")
-        if not (is_number(k) and k > 0 and is_number(alpha) and is_number(beta, -math.inf)):
-            found = f"k={k}, alpha={alpha}, beta={beta}"
-            raise ValueError(f"LocalResponseNorm: k must be positive, alpha not negative: {found}")
+        check_sizes("LocalResponseNorm", groups=groups)
+        check_response("LocalResponseNorm", size, alpha, beta, k)
         self.size, self.alpha, self.beta, self.k, self.groups = size, alpha, beta, k, groups
 
     def forward(self, x):

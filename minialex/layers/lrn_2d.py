@@ -28,9 +28,7 @@ in place of n^2.
 Reference: github.com/computerhistory/AlexNet-Source-Code (Krizhevsky 2012, public since 2025).
 """
 
-import math
-
-from minialex.errors import check_sizes, is_number
+from minialex.errors import check_response
 from minialex.layers.layer import Layer, check_gradient, check_input
 from minialex.xp import get_xp
 
@@ -46,13 +44,7 @@ class LocalResponseNorm2d(Layer):
 
     def __init__(self, size=5, alpha=4e-5, beta=0.75, k=1.0):
         super().__init__()
-        check_sizes("LocalResponseNorm2d", size=size)
-        if size % 2 == 0:
-            raise ValueError(f"LocalResponseNorm2d: size must be odd, got {size}")
-        if not (is_number(k) and k > 0 and is_number(alpha) and is_number(beta, -math.inf)):
-            found = f"k={k}, alpha={alpha}, beta={beta}"
-            text = f"LocalResponseNorm2d: k must be positive, alpha not negative: {found}"
-            raise ValueError(text)
+        check_response("LocalResponseNorm2d", size, alpha, beta, k)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x):

@@ -44,8 +44,8 @@ def begin_epoch(run: Any) -> DataLoader:
     """
     if isinstance(run.schedule, str) or callable(run.schedule):
         return run.loader
-    rows = [row for row in run.schedule if row[0] * run.epochs <= run.progress.epoch + 1e-6]
-    _, factors, colours = rows[-1] if rows else (0, {}, True)
+    begun = [row for row in run.schedule if row[0] * run.epochs <= run.progress.epoch + 1e-6]
+    _, factors, colours = max(begun, key=lambda row: row[0], default=(0, {}, True))
     run.optimizer.scale(factors)
     steps = run.loader.transform.transforms
     kept = [step for step in steps if not isinstance(step, ColourShift)]

@@ -6,6 +6,7 @@ loop, knows that there are ranks.  Where there is no such head, as in a network 
 by --plain, every rank gets all images and computes everything.
 """
 
+import contextlib
 import copy
 import sys
 import zlib
@@ -74,9 +75,10 @@ def digest(dataset: Any) -> str:
     """What tells datasets apart: labels, and names of files; of lists of pairs, three arrays."""
     found: list[Any] = [list(getattr(dataset, name, ())) for name in ("names", "labels")]
     if isinstance(dataset, list | tuple) and not hasattr(dataset, "labels"):
-        images, found[1] = zip(*dataset, strict=True)
-        few = (images[k] for k in (0, len(images) // 2, -1))
-        found += [zlib.crc32(one.tobytes()) for one in few if isinstance(one, np.ndarray)]
+        with contextlib.suppress(TypeError, ValueError):  # no pairs, as the loader will say
+            images, found[1] = zip(*dataset, strict=True)
+            few = (images[k] for k in (0, len(images) // 2, -1))
+            found += [zlib.crc32(one.tobytes()) for one in few if isinstance(one, np.ndarray)]
     return f"{len(dataset)} ({zlib.crc32(repr(found).encode()):08x})"
 
 

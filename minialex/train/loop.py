@@ -33,9 +33,9 @@ from minialex.layers import Layer
 from minialex.optimizer import Optimizer
 from minialex.schedules import Schedule, make_schedule, warm_up
 from minialex.seeds import number_streams
-from minialex.train import changes, dealt, memory
+from minialex.train import advice, changes, dealt, memory
 from minialex.train.curves import History, choose_screen
-from minialex.train.evaluation import advice, evaluate, evaluating
+from minialex.train.evaluation import evaluate, evaluating
 from minialex.train.frozen import upper_part
 from minialex.train.memory import Chunks
 from minialex.train.prefetch import device_batches
@@ -282,7 +282,7 @@ class Training:
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))
         if self.learning_rate() < rate and self.schedule == "plateau":
             self.screen.line(f"  lr {self.learning_rate():g} from now on: no new best for a while")
-        for line in advice(self):
+        for line in advice.advice(self):
             self.screen.line(line)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import minialex as mx
 from device import DEVICE
-from minialex.train.evaluation import guessing, state
+from minialex.train.advice import guessing, state
 from minialex.train.recipes import make_optimizer
 from minialex.train.screen import Silent
 
@@ -183,7 +183,7 @@ def test_a_look_changes_nothing():
         )  # fmt: skip
         with monkeypatch.context() as patch:
             if not looks:
-                patch.setattr("minialex.train.loop.advice", lambda run: [])
+                patch.setattr("minialex.train.advice.advice", lambda run: [])
             text = said(model, dots(48), mx.SGD(model, lr=1e-7), epochs=4)
         assert bool(text) == looks and "forward" not in vars(model[0])
         return model, [array for part in model.leaves() for array in part[1].params.values()]
