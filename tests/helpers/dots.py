@@ -1,4 +1,4 @@
-"""A dataset in memory, and a network of five layers, that several files of tests use."""
+"""Datasets in memory and networks of a few layers, that several files of tests use."""
 
 import numpy as np
 
@@ -31,3 +31,13 @@ class Dots:
         pixels = np.random.default_rng(self.start + i).uniform(0, 0.5, (self.side, self.side, 3))
         pixels[..., i % 3] *= 2
         return pixels.astype(np.float32), i % 3
+
+
+def two_layers():
+    return mx.Sequential(*(mx.Linear(2, 2, rng=np.random.default_rng(i)) for i in range(2)))
+
+
+def numbers(**options):
+    rng = np.random.default_rng(0)
+    data = [(rng.standard_normal(2).astype(np.float32), i % 2) for i in range(4)]
+    return mx.DataLoader(data, 4, lambda x, rng: x, **options)

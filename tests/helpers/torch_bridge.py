@@ -2,8 +2,15 @@
 
 import numpy as np
 import torch
+from torch import nn
 
+from minialex.layers import Linear
 from minialex.train.checkpoint import torch_axes
+
+
+def linear(*size, **options):
+    """A Linear of ours, and one of theirs."""
+    return Linear(*size, rng=np.random.default_rng(0), **options), nn.Linear(*size, **options)
 
 
 def to_torch(x):

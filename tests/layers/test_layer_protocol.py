@@ -5,7 +5,8 @@ import pytest
 
 from bad_input import refused
 from device import DEVICE, assert_on_device, on_device, on_host
-from layer_cases import CASES, KINDS, Wrapper, make, to_form
+from drawn_layers import Wrapper
+from layer_cases import CASES, KINDS, make, to_form
 from minialex.attach import accelerate
 from minialex.layers import (
     AdaptiveAvgPool2d,

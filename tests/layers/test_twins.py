@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from device import DEVICE, on_device, on_host
-from layer_cases import KINDS, Kind, Strided, draw, to_form
+from drawn_layers import Strided
+from layer_cases import KINDS, Kind, draw, to_form
 from minialex.attach import family
 from minialex.layers import (
     Conv2d,

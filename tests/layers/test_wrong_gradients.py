@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from device import DEVICE, on_device, on_host
-from layer_cases import CrossEntropy, Wrapper
+from drawn_layers import CrossEntropy, Wrapper
 from minialex import gradcheck
 from minialex.attach import accelerate
 from minialex.layers import (
