@@ -11,7 +11,6 @@ examples:
 # line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
@@ -141,10 +140,10 @@ def train(config: Config, folder: RunFolder) -> int:
         settings=dataclasses.asdict(config), **setup.fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
     is_first = HERE.index == 0
-    with locked(folder.path) if is_first else contextlib.nullcontext():
-        if photos is not None and is_first:
-            photos.write(folder.path)
-        if is_first:
+    if is_first:
+        with locked(folder.path):
+            if photos is not None:
+                photos.write(folder.path)
             folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
         training.train()

@@ -61,8 +61,8 @@ PHOTO_MUTATIONS = [
         "$taps.append(xp.empty($$rest))", "$taps.append(np.empty($$rest))", (VIEWS,),
     ),
     Mutation(
-        "train/prefetch.py", "own_batches", "the batch of a view: taps are counted in the next",
-        "$noted.popleft()", "$noted.pop()", (CUT,),
+        "train/prefetch.py", "on_gpu", "the batch of a view: taps are counted in the next",
+        "sent.on_host sent.release()", "batch; sent.release()", (CUT,),
     ),
     Mutation(
         "data/pixels.py", "ToBytes.view", "the shifted rows: the part is not shifted with them",
