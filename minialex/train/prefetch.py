@@ -129,7 +129,8 @@ class Slot:
         self.copy.wait_event(self.free)
         self.memory[:size].set(self.pinned[:size], stream=self.copy)
         self.sent.record(self.copy)
-        self.on_host, self.batch = batch, unpack(self.memory, batch)
+        self.on_host = batch
+        self.batch = unpack(self.memory, batch)
 
     def receive(self) -> RawBatch:
         """The batch on the GPU, for what the compute stream is ordered from now on.
