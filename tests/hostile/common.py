@@ -50,7 +50,6 @@ def start(text: str, count: int, forms: str) -> tuple[argparse.Namespace, random
     print(f"seed {options.seed}, {options.count} {forms}", flush=True)
     for name in PRELOADED:
         importlib.import_module(name)
-    os.environ["MPLBACKEND"] = "agg"
     return options, random.Random(options.seed)
 
 
