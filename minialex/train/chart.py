@@ -13,7 +13,7 @@ Histories = dict[str, list[dict[str, float]]]  # by the name of a run, the rows 
 LEFT, RIGHT, TOP, BOTTOM = 44, 440, 28, 208  # the frame that holds the curves, in pixels
 WIDTH, MARGIN = 460, 16
 LEGEND, ROW = 268, 20  # where the first row of the legend stands, and how high a row is
-COLUMNS = {"training": 0, "validation": 140, "name": 292}  # of the legend
+COLUMNS = {"training": 0, "validation": 142, "name": 300}  # of the legend
 PARTS = {"training": "train", "validation": "val"}
 KINDS = {  # column, unit, forms of a value and of a number at the axis, what the axis has to show
     "loss": ("loss", 1, "{:.4g}", "{:g}", (0, 1e-3)),
@@ -96,6 +96,6 @@ def line(path: str, kind: str) -> Html:
 
 
 def shorter(name: str) -> str:
-    """A name of 24 letters at most, all of which XML allows."""
+    """A name of 22 letters at most, all of which XML allows."""
     name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return name if len(name) <= 24 else f"{name[:9]}…{name[-14:]}"
+    return name if len(name) <= 22 else f"{name[:9]}…{name[-12:]}"
