@@ -6,6 +6,7 @@
 which the chapters quote.  Needs matplotlib.
 """
 
+import json
 import re
 import sys
 
@@ -13,6 +14,7 @@ import numpy as np
 from alexnet_figures import draw_alexnet, draw_layers, draw_views
 from drawing import BLUE, FOLDER, GREEN, GREY, HERE, ORANGE, new, note, save
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from tables import experiment  # examples/differences.py
 
 import minialex as mx
 from minialex.transforms import (
@@ -219,9 +221,18 @@ def draw_curves(folder, epochs=30, most=3000):
     return seen
 
 
+# ------------------------------------------------------ chapter 10: what each difference is worth
+
+
+def draw_differences(folder):
+    """The differences between AlexNet's program and its paper, as they came out."""
+    results = json.loads((HERE / "differences.json").read_text("utf-8"))["results"]
+    experiment.picture(results, folder / "differences.png")
+
+
 FAST = {
     "loss": draw_loss, "activations": draw_activations, "convolution": draw_convolution,
-    "alexnet": draw_alexnet, "views": draw_views,
+    "alexnet": draw_alexnet, "views": draw_views, "differences": draw_differences,
 }  # fmt: skip
 SLOW = {"curves": draw_curves, "layers": draw_layers}
 
