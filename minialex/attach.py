@@ -27,8 +27,8 @@ from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import where_is
 
-# What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
+# What twins and optimizers are told beside their class.
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept", "own")
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.

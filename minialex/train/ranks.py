@@ -197,11 +197,11 @@ class Ranks:
         self.received += total.nbytes * ((self.index > 0) + (not is_last))
         return to_device(total, where_is(rows))
 
-    def share(self, vectors: list[Array]) -> None:
-        """Let all have what rank 0 has in these vectors."""
+    def share(self, vectors: list[Array], rank: int = 0) -> None:
+        """Let all have what rank 0, or another, has in these vectors."""
         for vector in vectors if self.size > 1 else []:
             host = to_cpu(vector)
-            self.wait(self.comm.Ibcast(host, 0))
+            self.wait(self.comm.Ibcast(host, rank))
             vector[...] = to_device(host, where_is(vector))
 
     # ------------------------------------------------------------------------------ how they end

@@ -2,7 +2,7 @@
 
 Trains a tiny AlexNet on 70 images of noise, with crops, mirror images, Dropout and validation, and
 prints a digest of its weights, and its losses.  FAULT="what rank" lets something happen to a rank
-when it loads its 8th image.
+when it loads its 8th image; FAULT=poison makes each forget the weights that others own.
 """
 
 import hashlib
@@ -18,10 +18,13 @@ from device import DEVICE  # of tests/helpers; emulated where it is lacking
 from minialex import transforms as steps
 from minialex.commands.main import run_main
 from minialex.data import PhotoError
+from minialex.fast import linear
 from minialex.fast.threads import limit_threads
+from minialex.train import slices
 from minialex.train.ranks import HERE, join
 from minialex.xp import to_cpu
 
+linear.LEAST = 8  # so that tiny layers are cut into slices, on one rank as on several
 SIDE = 67
 END = (steps.ToArray(), steps.Normalize((0.5,) * 3, (0.25,) * 3))
 CROPS = (steps.RandomResizedCrop(SIDE), steps.RandomHorizontalFlip(), *END)
@@ -36,7 +39,7 @@ class Faulty(list):
     def __getitem__(self, index):
         self.seen += 1
         what, _, rank = os.environ.get("FAULT", "").partition(" ")
-        if what and self.seen == 8 and int(rank) == HERE.index:
+        if rank and self.seen == 8 and int(rank) == HERE.index:
             if what == "photo":
                 raise PhotoError("cat.jpg", "it is cut short")
             if what == "bug":
@@ -59,9 +62,23 @@ def network(variant):
     return mx.AlexNet(3, variant, width=1 / 16, image_size=SIDE, seed=1)
 
 
+def poison(run, begin=slices.begin):
+    """Let a rank know nothing of the weights that others own, and of their momenta."""
+    begin(run)
+    states = map(run.optimizer.views, run.optimizer.state.values())
+    for params in (run.model.params, *states):
+        arrays = list(slices.weights(run, params))
+        for array in arrays:
+            rows = slices.rows_of(array, HERE.index)
+            array[: rows.start] = array[rows.stop :] = float("nan")
+    print(f"{len(arrays)} layers in slices")
+
+
 def main(run, threads, variant, optimizer, epochs="2"):
     join()
     limit_threads(int(threads))
+    if os.environ.get("FAULT") == "poison":
+        slices.begin = poison
     rng = np.random.default_rng(0)
     images = map(Image.fromarray, rng.integers(0, 256, (70, 80, 90, 3), dtype=np.uint8))
     data = Faulty(zip(images, rng.integers(0, 3, 70).tolist(), strict=True))
