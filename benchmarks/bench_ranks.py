@@ -12,9 +12,9 @@ Each rank prints the median over the steps of
     others     waiting for other ranks, and for what they send
     received   MB that came from other ranks
 
-docs/ranks.md makes a model of them.  With --repeat, every rank computes and updates all of the dense
-layers.  With --dense, their gradients are added over the ranks as well, after each step: what they
-would cost if they had to travel.
+docs/ranks.md makes a model of them.  With --repeat, every rank computes and updates all of the
+dense layers.  With --dense, their gradients are added over the ranks as well, after each step: what
+they would cost if they had to travel.
 """
 
 import argparse

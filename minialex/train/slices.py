@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.attach import is_chain
+from minialex.attach import is_chain, is_large
 from minialex.fast import linear as fast
 from minialex.fast.linear import gradients, slices, terms
 from minialex.layers import Linear
@@ -88,9 +88,9 @@ def after_head(layer: Any) -> Iterator[Any]:
 def begin(run: Any) -> None:
     """Deal out the large dense layers of `run`, a Training whose ranks have the same weights."""
     layers = list(family(run.net))
-    chain = [layer for layer in after_head(getattr(run.net, "above", run.net))
-             if layers.count(layer) == 1 and type(layer) is fast.Linear]  # fmt: skip
-    large: list[Any] = [layer for layer in chain if slices(layer.params["weight"])]
+    chain: list[Any] = [layer for layer in after_head(getattr(run.net, "above", run.net))
+                        if layers.count(layer) == 1]  # fmt: skip
+    large = [layer for layer in chain if type(layer) is fast.Linear and is_large(layer)]
     for layer in large:
         layer.__class__ = Sliced
     run.optimizer.own = list(own_parts(run)) if large else None

@@ -88,9 +88,16 @@ def main(run, threads, variant, optimizer, epochs="2"):
     val = mx.DataLoader(list(data)[:20], 40, middle)
     model = network(variant)
     freeze = ["features.0.*", "features.3.*"] if variant == "frozen" else []
-    moves = {"sgd": mx.SGD, "adam": mx.Adam}[optimizer](model, lr=1e-3, freeze=freeze)
+    how = {"lr": 1e-3}
+    if optimizer == "named":  # AdamW with rates and decays by name, of which a table changes some
+        rates, decays = {"*.bias": 2e-3, "*6.*": 5e-4, "*": 1e-3}, {"*.bias": 0, "*": 0.01}
+        how = {"lr": rates, "weight_decay": decays, "decoupled": True}
+        freeze = ["features.4.*", "classifier.0.weight"]
+    moves = {"sgd": mx.SGD}.get(optimizer, mx.Adam)(model, freeze=freeze, **how)
     algorithm = "im2col" if DEVICE == "gpu" else "auto"  # others are slow where it is emulated
     how = {"device": DEVICE, "algorithm": algorithm, "plain": variant == "plain"}
+    if optimizer == "named":
+        how["schedule"] = [(0, {}, True), (0.5, {"classifier.*": 0.1}, True)]
     rows = mx.fit(model, loader, moves, epochs=int(epochs), val=val, run=run, **how)
     losses = [row[name] for row in rows for name in ("train_loss", "val_loss")]
     print("weights", hashlib.sha256(to_cpu(moves.theta).tobytes()).hexdigest(), losses)
