@@ -25,7 +25,7 @@ from minialex.train.ranks import HERE, join
 from minialex.xp import to_cpu
 
 linear.LEAST = 8  # so that tiny layers are cut into slices, on one rank as on several
-SIDE = 67
+SIDE, POISON = 67, 1e30
 END = (steps.ToArray(), steps.Normalize((0.5,) * 3, (0.25,) * 3))
 CROPS = (steps.RandomResizedCrop(SIDE), steps.RandomHorizontalFlip(), *END)
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "ask": signal.SIGTERM}
@@ -62,16 +62,28 @@ def network(variant):
     return mx.AlexNet(3, variant, width=1 / 16, image_size=SIDE, seed=1)
 
 
-def poison(run, begin=slices.begin):
-    """Let a rank know nothing of the weights that others own, and of their momenta."""
-    begin(run)
+def not_ours(run):
+    """The rows that others own, of weights that are dealt out and of what the optimizer keeps."""
     states = map(run.optimizer.views, run.optimizer.state.values())
     for params in (run.model.params, *states):
-        arrays = list(slices.weights(run, params))
-        for array in arrays:
+        for array in slices.weights(run, params):
             rows = slices.rows_of(array, HERE.index)
-            array[: rows.start] = array[rows.stop :] = float("nan")
-    print(f"{len(arrays)} layers in slices")
+            yield from (array[: rows.start], array[rows.stop :])
+
+
+def poison(run, begin=slices.begin, collect=slices.collect):
+    """Let a rank know nothing of the weights that others own, and see that it leaves them alone."""
+    begin(run)
+    for rows in not_ours(run):
+        rows[...] = POISON
+    print(f"{len(list(slices.weights(run, run.model.params)))} layers in slices")
+
+    def look(run, state=True):
+        assert all((rows == POISON).all() for rows in not_ours(run))
+        slices.collect = collect
+        collect(run, state)
+
+    slices.collect = look
 
 
 def main(run, threads, variant, optimizer, epochs="2"):
