@@ -2,8 +2,9 @@
 
 `Dealt` stands in for Sequential's twin in the network: it takes the images of this rank through the
 head, and gives the outputs of the whole batch.  So nothing else in the network, and nothing in the
-loop, knows that there are ranks.  Where there is no such head, as in a network of dense layers or
-by --plain, every rank gets all images and computes everything.
+loop, knows that there are ranks.  Where there is no such head, as in a network of dense layers,
+every rank gets all images.  Large dense layers are dealt out in another way, see slices.py; all
+else, and by --plain everything, every rank computes alike.
 """
 
 import contextlib

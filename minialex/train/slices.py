@@ -20,9 +20,9 @@ Between two steps a rank knows its own slices, and of the others what they were.
 are shown to anybody, or saved, `collect` gives them to all, with the vectors of the optimizer.
 
 Reference: Krizhevsky (2014), "One weird trick for parallelizing convolutional neural networks",
-arXiv 1404.5997, sections 3 and 4: data parallelism in convolutional layers, "model parallelism" in
-dense ones.  (His scheme (a), each worker's own outputs: he cuts by F, and adds dx.  Cut by D, the
-slices of W are whole rows, which lie side by side in theta.)
+arXiv 1404.5997, section 4, scheme (a): data parallelism in convolutional layers, "model
+parallelism" in dense ones.  (Cut by inputs, a slice of W is whole rows, which lie side by side in
+theta; and of AlexNet's first dense layer, y is smaller than x, so that less has to be added.)
 """
 
 from collections.abc import Iterator
@@ -87,10 +87,9 @@ def after_head(layer: Any) -> Iterator[Any]:
 
 def begin(run: Any) -> None:
     """Deal out the large dense layers of `run`, a Training whose ranks have the same weights."""
-    layers = list(family(run.net))
-    chain: list[Any] = [layer for layer in after_head(getattr(run.net, "above", run.net))
-                        if layers.count(layer) == 1]  # fmt: skip
-    large = [layer for layer in chain if type(layer) is fast.Linear and is_large(layer)]
+    layers, chain = list(family(run.net)), after_head(getattr(run.net, "above", run.net))
+    once = (layer for layer in chain if layers.count(layer) == 1)
+    large: list[Any] = [one for one in once if type(one) is fast.Linear and is_large(one)]
     for layer in large:
         layer.__class__ = Sliced
     run.optimizer.own = list(own_parts(run)) if large else None
