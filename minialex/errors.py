@@ -79,8 +79,7 @@ def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list
 def check_response(name: str, size: Any, alpha: Any, beta: Any, k: Any) -> None:
     """Raise ValueError for an even size, and for numbers that would let k + alpha * ... be 0."""
     check_sizes(name, size=size)
-    if size % 2 == 0:
-        raise ValueError(f"{name}: size must be odd, got {size}")
+    check(size % 2, f"{name}: size must be odd", size, ValueError)
     if not (is_number(k) and k > 0 and is_number(alpha) and is_number(beta, -math.inf)):
         found = f"k={k}, alpha={alpha}, beta={beta}"
         raise ValueError(f"{name}: k must be positive, alpha not negative: {found}")

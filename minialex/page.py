@@ -28,7 +28,8 @@ class Html(str):
     """Text that is HTML; every other text is escaped before it comes into a page."""
 
 
-STYLE = Html(Path(__file__).with_name("page.css").read_text("utf-8"))
+CHART_STYLE = Html(Path(__file__).with_name("chart.css").read_text("utf-8"))
+STYLE = Html(Path(__file__).with_name("page.css").read_text("utf-8") + CHART_STYLE)
 
 
 def element(name: str, /, *inside: Any, **attributes: Any) -> Html:

@@ -17,7 +17,7 @@ References: Krizhevsky, Sutskever, Hinton (2012), section 5: the plateau rule.  
 import math
 from collections.abc import Callable, Sequence
 
-from minialex.errors import ConfigError, choose
+from minialex.errors import check, choose
 
 Schedule = Callable[[int], float]  # training step (0 for the first) -> factor on the learning rate
 
@@ -32,8 +32,7 @@ def step_decay(every: int, factor: float = 0.1) -> Schedule:
 
     The paper divided the rate by 10, three times.
     """
-    if every < 1:
-        raise ConfigError(f"a step schedule needs at least one step between decays, got {every}")
+    check(every >= 1, "a step schedule needs at least one step between decays", every)
     return lambda step: factor ** (step // every)
 
 
@@ -42,8 +41,7 @@ def cosine(total: int, final: float = 0.0) -> Schedule:
 
     Raises ConfigError for a `total` below 1.
     """
-    if total < 1:
-        raise ConfigError(f"a cosine schedule needs at least one step, got {total}")
+    check(total >= 1, "a cosine schedule needs at least one step", total)
     return lambda step: final + (1 - final) * (1 + math.cos(math.pi * min(step / total, 1))) / 2
 
 
@@ -57,8 +55,7 @@ def plateau(
     remembered between calls, so a run that is resumed needs its history alone.
     Raises ConfigError for a `patience` below 1.
     """
-    if patience < 1:
-        raise ConfigError(f"a plateau schedule needs a patience of at least 1, got {patience}")
+    check(patience >= 1, "a plateau schedule needs a patience of at least 1", patience)
 
     def schedule(step: int) -> float:
         best, waited, drops = math.inf, 0, 0

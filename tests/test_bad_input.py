@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bad_input import snapshot
-from minialex.commands import train as training
 from photo_runs import PHOTOS, as_root, check, make, move, nothing, stub_cupy, train
 
 PROGRAM = [sys.executable, "-m", "minialex", "train"]
@@ -28,9 +27,6 @@ def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
     move(template, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        training, "draw_curves", lambda *_: None
-    )  # matplotlib takes a second to load
     return tmp_path
 
 

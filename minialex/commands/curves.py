@@ -1,9 +1,9 @@
 """Loss and accuracy over the epochs, of one run or of several in one picture.
 
-It needs matplotlib.
+The picture is an SVG file, which any browser shows.
 
 example:
-  %(prog)s runs/first runs/second --out both.png
+  %(prog)s runs/first runs/second --out both.svg
 """
 
 import argparse
@@ -11,17 +11,17 @@ import os
 from pathlib import Path
 
 from minialex.commands.main import Formatter
-from minialex.errors import ConfigError, MinialexError
-from minialex.files import reason
+from minialex.errors import ConfigError
+from minialex.files import write_text
+from minialex.train.chart import picture
 from minialex.train.run import RunFolder
-from minialex.use.pictures import plot_curves
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of this command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the folders of runs")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="default curves.png")
+    parser.add_argument("--out", type=Path, default=Path("curves.svg"), help="default curves.svg")
     return parser
 
 
@@ -39,11 +39,9 @@ def main(options: argparse.Namespace) -> int:
     """Draw the picture; returns 0."""
     runs = names(options.runs)
     histories = {name: RunFolder(path).read_history() for name, path in runs.items()}
-    try:
-        plot_curves(histories, options.out)
-    except ImportError:
-        raise MinialexError("curves need matplotlib: pip install 'minialex[plot]'") from None
-    except ValueError as error:  # such as "curves.xyz"
-        raise ConfigError(f"cannot write {str(options.out)!r}: {reason(error)}") from None
+    if options.out.suffix.lower() != ".svg":
+        line = f"cannot write {str(options.out)!r}: curves are SVG; let the name end with .svg"
+        raise ConfigError(line)
+    write_text(options.out, picture(histories))
     print(options.out)
     return 0

@@ -37,7 +37,7 @@ from minialex.train.memory import system_bytes, system_value
 from minialex.train.ranks import HERE, join
 from minialex.train.screen import Silent
 
-LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm", "matplotlib")
+LIBRARIES = ("minialex", "numpy", "pillow", "safetensors", "threadpoolctl", "tqdm")
 # How far the losses of three steps may differ between two devices, which add in another order.
 TOLERANCE = 1e-3
 

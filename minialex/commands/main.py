@@ -21,7 +21,6 @@ example:
 
 import argparse
 import importlib
-import os
 import shlex
 import signal
 import sys
@@ -48,7 +47,6 @@ def run() -> None:
     """The program."""
     if startup.WAITS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ["MPLBACKEND"] = "agg"  # draw into files, without a notebook's window, say
     run_main(lambda: main(sys.argv[1:]))
 
 

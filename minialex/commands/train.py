@@ -11,12 +11,10 @@ examples:
 # line are made from Config; from the same, docs/options_page.py makes the page docs/options.md.
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 from minialex.commands.main import Formatter, command_line
@@ -24,10 +22,11 @@ from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
 from minialex.errors import ConfigError, DataError
 from minialex.fast.threads import cpu_count, limit_threads
-from minialex.files import locked, read_json, reason
+from minialex.files import locked, read_json, write_text
 from minialex.gpu.devices import allow_tf32, choose_device
 from minialex.train import config as settings
 from minialex.train import setup
+from minialex.train.chart import picture
 from minialex.train.config import GROUPS, Config, change, configure, flag, value_type
 from minialex.train.loop import Training
 from minialex.train.photos import note_damaged, open_images
@@ -36,7 +35,6 @@ from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
 from minialex.train.screen import Screen, duration
 from minialex.train.weights import NEEDS, torchvision_file, torchvision_options
-from minialex.use.pictures import plot_curves
 from minialex.use.predict import find_checkpoint, run_settings
 
 say = Screen().line
@@ -142,10 +140,10 @@ def train(config: Config, folder: RunFolder) -> int:
         settings=dataclasses.asdict(config), **setup.fit_options(config))  # fmt: skip
     say(f"run folder: {folder.path}")
     is_first = HERE.index == 0
-    with locked(folder.path) if is_first else contextlib.nullcontext():
-        if photos is not None and is_first:
-            photos.write(folder.path)
-        if is_first:
+    if is_first:
+        with locked(folder.path):
+            if photos is not None:
+                photos.write(folder.path)
             folder.result.unlink(missing_ok=True)  # of a run that goes on
     try:
         training.train()
@@ -159,7 +157,7 @@ def train(config: Config, folder: RunFolder) -> int:
     with locked(folder.path):
         # Before result.json, which marks a run as finished: else a crash could leave it without
         # curves.
-        draw_curves(training.history, folder.curves)
+        write_text(folder.curves, picture({"": training.history}))
         finish(config, folder, training, test)
     return 0
 
@@ -190,14 +188,6 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
         say("by ten crops: accuracy {ten_crop_acc:.1%}, loss {ten_crop_loss:.4f}".format(**scores))
     say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
     say(f"what it confuses: {command_line('evaluate', folder.path)}")
-
-
-def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """curves.png, where matplotlib is installed.  Whatever goes wrong there, the result counts."""
-    try:
-        plot_curves({"": history}, path)
-    except Exception as error:
-        say(f"no curves.png: {reason(error)} (it needs pip install 'minialex[plot]')")
 
 
 # ---------------------------------------------------------------------------------- the options

@@ -23,10 +23,8 @@ from minialex.errors import ConfigError, check, short
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip
-_STEPS: tuple[type, ...] = (
-    *CROPS, steps.ToArray, ColourShift, ColourNoise, steps.Normalize, MeanImage
-)  # fmt: skip
-_BY_NAME = {step.__name__: step for step in _STEPS}
+_OTHERS = (steps.ToArray, ColourShift, ColourNoise, steps.Normalize, MeanImage)
+_BY_NAME: dict[str, type] = {step.__name__: step for step in (*CROPS, *_OTHERS)}
 
 
 @dataclass(frozen=True)

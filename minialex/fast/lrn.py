@@ -10,7 +10,6 @@ s^(-3/4) is 1 / (sqrt(s) * sqrt(sqrt(s))), several times faster than a power; it
 backward, since reading it again is faster still.  The page's dy y / s is then dy x s^(-3/4) / s.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,18 +23,6 @@ from minialex.twin import Twin
 from minialex.xp import Array
 
 
-def window_sum(v: Array, n: int, groups: int = 1) -> Array:
-    """Sum of v (N, H, W, C) over the n channels of a group centred on each (n odd)."""
-    shape, C, half = v.shape, v.shape[-1] // groups, n // 2
-    wide = np.zeros((*shape[:-1], groups, C + 2 * half), dtype=v.dtype)
-    wide[..., half : half + C] = v.reshape(*shape[:-1], groups, C)
-    row = wide.reshape(-1)
-    total = row.copy()
-    for j in range(1, n):
-        total[: row.size - j] += row[j:]
-    return total.reshape(wide.shape)[..., :C].reshape(shape)
-
-
 def inverse_power(s: Array, beta: float) -> Array:
     """s^(-beta)."""
     if beta != 0.75:
@@ -46,47 +33,47 @@ def inverse_power(s: Array, beta: float) -> Array:
     return np.divide(1, result, out=result)
 
 
-def forward(layer: Any, sums: Callable[[Array], Array], x: Array) -> tuple[Array, Any]:
-    """y and the cache; `sums` adds up what is around each number."""
-    check_input(layer, x, ("N", "H", "W", "C"))
+def forward_by_roots(self: Any, x: Array) -> tuple[Array, Any]:
+    """`forward` of both."""
+    check_input(self, x, ("N", "H", "W", "C"))
     s, power, y = np.empty_like(x), np.empty_like(x), np.empty_like(x)
     for images in batch_slices(x):
-        np.multiply(sums(x[images] ** 2), layer.alpha, out=s[images])
-        s[images] += layer.k
-        power[images] = inverse_power(s[images], layer.beta)
+        np.multiply(self.window_sum(x[images] ** 2), self.alpha, out=s[images])
+        s[images] += self.k
+        power[images] = inverse_power(s[images], self.beta)
         np.multiply(power[images], x[images], out=y[images])
     return y, (x, s, power)
 
 
-def backward(layer: Any, sums: Callable[[Array], Array], dy: Array, cache: Any) -> Array:
-    """dx; it sums over what `forward` sums over."""
+def backward_by_roots(self: Any, dy: Array, cache: Any, grad: Params) -> Array:
+    """`backward` of both."""
     x, s, power = cache
     dx = np.empty_like(x)
     for images in batch_slices(x):
         own = dy[images] * power[images]  # dy s^(-beta)
         terms = own * x[images]
         terms /= s[images]  # dy x s^(-beta-1)
-        np.multiply(sums(terms), x[images], out=dx[images])
-        dx[images] *= -2 * layer.alpha * layer.beta
+        np.multiply(self.window_sum(terms), x[images], out=dx[images])
+        dx[images] *= -2 * self.alpha * self.beta
         dx[images] += own
     return dx
 
 
 class LocalResponseNorm(Twin, page.LocalResponseNorm, device="cpu"):
     form = "fast: one long row, two roots"
+    forward, backward = forward_by_roots, backward_by_roots
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        return forward(self, lambda v: window_sum(v, self.size, self.groups), x)
-
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        return backward(self, lambda v: window_sum(v, self.size, self.groups), dy, cache)
+    def window_sum(self, v: Array) -> Array:
+        shape, C, half = v.shape, v.shape[-1] // self.groups, self.size // 2
+        wide = np.zeros((*shape[:-1], self.groups, C + 2 * half), dtype=v.dtype)
+        wide[..., half : half + C] = v.reshape(*shape[:-1], self.groups, C)
+        row = wide.reshape(-1)
+        total = row.copy()
+        for j in range(1, self.size):
+            total[: row.size - j] += row[j:]
+        return total.reshape(wide.shape)[..., :C].reshape(shape)
 
 
 class LocalResponseNorm2d(Twin, page_2d.LocalResponseNorm2d, device="cpu"):
     form = "fast: two roots"
-
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        return forward(self, self.window_sum, x)
-
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
-        return backward(self, self.window_sum, dy, cache)
+    forward, backward = forward_by_roots, backward_by_roots

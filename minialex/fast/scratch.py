@@ -1,5 +1,6 @@
 """Scratch memory, and batches in pieces that the processor's cache holds."""
 
+import math
 import threading
 from collections.abc import Iterator
 
@@ -18,7 +19,7 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     Large NumPy arrays come from the operating system page by page, which costs more than filling
     them; so each thread keeps its buffers.
     """
-    size = like.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    size = like.dtype.itemsize * math.prod(shape)
     buffer = _buffers.__dict__.get(name)
     if buffer is None or buffer.size < size:
         buffer = _buffers.__dict__[name] = np.empty(size, dtype=np.uint8)

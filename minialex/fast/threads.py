@@ -8,7 +8,7 @@ product depends on their number, and with it the last bit.
 
     map_threads(function, items)    the items dealt out to the threads
     product(a, b)                   a matrix product, the larger matrix dealt out in pieces of rows
-    products(a, b, out)             many small ones, dealt out one by one
+    products(triples)               many small ones, dealt out one by one
 
 The pieces do not depend on the number of threads.  So all give the same bits for any number of
 cores, whatever the timing.
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from minialex.fast.scratch import scratch
 from minialex.xp import Array
 
 GROUP = 16  # images of a micro-batch, see sequential.py
@@ -208,12 +209,26 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
-def products(a: Array, b: Array, out: Array) -> Array:
-    """out[i] (.., M, N) = a[i] (.., M, K) b[i] (.., K, N) for all i."""
-    # Each is one BLAS call, so that fewer are done before another thread is awake.
-    count = cpu_count() if a.size * b.shape[-1] >= 8 * LEAST_WORK else 1
-    map_threads(lambda i: np.matmul(a[i], b[i], out=out[i]), pieces(len(a), count))
-    return out
+def products(triples: list[tuple[Array, Array, Array]], step: int = 0, add: bool = False) -> None:
+    """out (.., M, N) = a (.., M, K) b (.., K, N) for each (a, b, out), with `add` added to out.
+
+    With a `step`, so many of the K are summed in a row, and what comes out is added up.
+    """
+
+    def run(worker: int) -> None:
+        for a, b, out in triples[worker::count]:
+            K = max(1, a.shape[-1])
+            for i in range(0, K, step or K):
+                some, more = slice(i, i + (step or K)), add or i > 0
+                into = scratch(out, "product", out.shape) if more else out
+                np.matmul(a[..., some], b[..., some, :], out=into)
+                if more:
+                    out += into
+
+    work = sum(a.size * b.shape[-1] for a, b, _ in triples)
+    # Less is done before another thread is awake.
+    count = cpu_count() if work >= 8 * LEAST_WORK else 1
+    map_threads(run, range(count))
 
 
 def pieces(length: int, count: int) -> list[slice]:

@@ -169,10 +169,7 @@ def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array
     for images in plan.chunks(len(x)):
         V = transform_input(x[images], plan)
         M = scratch(x, "winograd M", (*V.shape[:3], U.shape[3]))
-        for down, across, rows in plan.spans(images.stop - images.start):
-            for channels, filters in plan.groups:
-                products(V[down, across, rows, channels], U[down, across, :, filters],
-                         out=M[down, across, rows, filters])  # fmt: skip
+        products([(V[v], U[u], M[m]) for v, u, m in plan.products(images.stop - images.start)])
         M[ONE, ONE] += bias
         tiles_to_image(M, y[images], plan)
     return y
@@ -191,47 +188,27 @@ def winograd_backward(
     dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
 ) -> Array | None:
     """dx from dy (N, OH, OW, F), or None without a U; fills `grad`, with a bias or without."""
-    dU, dbias = None, np.zeros(dy.shape[3], dtype=x.dtype)
+    C, F, dbias = x.shape[3], dy.shape[3], np.zeros(dy.shape[3], dtype=x.dtype)
+    dU = scratch(x, "winograd dU", (*plan.n, plan.stride**2 * C // len(plan.groups), F))
     dx = None if U is None else np.empty(x.shape, dtype=x.dtype)
     for images in plan.chunks(len(x)):
         dM, V = transform_output_gradient(dy[images], plan), transform_input(x[images], plan)
         dbias += dM[ONE, ONE].sum(axis=0)
-        dU = add_products(dU, V, dM, plan)
+        several = list(plan.products(images.stop - images.start))
+        each = [(V[v].swapaxes(1, 2), dM[m], dU[u]) for v, u, m in several]
+        products(each, SUM_TILES if plan.r > 3 else CHUNK_TILES, add=images.start > 0)
         if dx is not None and U is not None:
             dV = V  # V is done with: its memory serves again
-            for down, across, rows in plan.spans(images.stop - images.start):
-                for channels, filters in plan.groups:
-                    Ut = U[down, across, :, filters].swapaxes(2, 3)
-                    products(dM[down, across, rows, filters], Ut,
-                             out=dV[down, across, rows, channels])  # fmt: skip
+            products([(dM[m], U[u].swapaxes(1, 2), dV[v]) for v, u, m in several])
             tiles_to_input(dV, dx[images], plan)
-    assert dU is not None
-    (*n, C, F), r = dU.shape, plan.r
+    r = plan.r
     G, G2 = (transforms(m, r)[1].astype(x.dtype) for m in plan.m)
-    dw = scratch(x, "winograd dw", (r, r, C * F))
-    both_axes((G.T, G2.T), dU.reshape(*n, C * F), out=dw)
-    weight_to_space(dw.reshape(r, r, C, F), grad["weight"], plan.stride)
+    dw = scratch(x, "winograd dw", (r, r, *dU.shape[2:]))
+    both_axes((G.T, G2.T), dU.reshape(*plan.n, -1), out=dw.reshape(r, r, -1))
+    weight_to_space(dw, grad["weight"], plan.stride)
     if "bias" in grad:
         grad["bias"][...] = dbias
     return dx
-
-
-def add_products(dU: Array | None, V: Array, dM: Array, plan: Plan) -> Array:
-    """dU (n, n, C/groups, F) + V^T dM, in scratch memory; dU is None at first."""
-    shape = (*plan.n, V.shape[3] // len(plan.groups), dM.shape[3])
-    total = scratch(V, "winograd dU", shape) if dU is None else dU
-    step = SUM_TILES if plan.r > 3 else CHUNK_TILES
-    for down, across, rows in plan.spans(V.shape[2] // plan.tiles):
-        into = total[down, across]
-        for i in range(rows.start, max(rows.start + 1, rows.stop), step):
-            some, first = slice(i, min(i + step, rows.stop)), dU is None and i == rows.start
-            part = into if first else scratch(V, "winograd dU part", into.shape)
-            for channels, filters in plan.groups:
-                Vt = V[down, across, some, channels].swapaxes(2, 3)
-                products(Vt, dM[down, across, some, filters], out=part[..., filters])
-            if not first:
-                into += part
-    return total
 
 
 def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:

@@ -7,7 +7,7 @@ however many points a tile has; so tiles of all sizes share one U, and their row
 below the other in the same products.  Only at the last point of an axis the larger ones are alone.
 
 In two dimensions up to four regions have tiles of one shape each.  With their rows in this order,
-those that take part in a position are neighbours (`Plan.spans`):
+those that take part in a position are neighbours (`Plan.products`):
 
     down x across      5 x 3    5 x 4    4 x 4    4 x 3      products for each channel and filter
     tiles an image     3        1        2        6          of 13 x 13 outputs
@@ -33,7 +33,7 @@ CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few e
 WORTH = 0.91  # tiles of 5 err more than those of 4: they have to save 9 % of an axis' positions
 
 Pair = tuple[int, int]
-Span = tuple[slice, slice, slice]  # positions down, positions across, rows of V and M
+Index = tuple[int, slice, slice, slice]  # a position down, some across, rows, channels
 
 
 class Region(NamedTuple):
@@ -75,14 +75,17 @@ class Plan(NamedTuple):
         parts = (slice(a, b) for a, b in itertools.pairwise(ends))
         return dict(zip(self.regions, parts, strict=True))
 
-    def spans(self, N: int) -> Iterator[Span]:
-        """Which rows of V and M take part, at which positions; see the head of this page."""
+    def products(self, N: int) -> Iterator[tuple[Index, Index, Index]]:
+        """(v, u, m) of each product V[v] U[u] = M[m]; see the head of this page."""
         rows = self.rows(N)
         ends = [sorted({0, *(R.n[axis] for R in self.regions)}) for axis in (0, 1)]
         axes = ([slice(a, b) for a, b in itertools.pairwise(several)] for several in ends)
         for down, across in itertools.product(*axes):
             part = [rows[R] for R in rows if R.n[0] >= down.stop and R.n[1] >= across.stop]
-            yield down, across, slice(part[0].start, part[-1].stop)
+            some = slice(part[0].start, part[-1].stop)
+            for k in range(down.start, down.stop):
+                for c, f in self.groups:
+                    yield (k, across, some, c), (k, across, slice(None), f), (k, across, some, f)
 
     def chunks(self, N: int) -> list[slice]:
         """Slices of the batch, of about CHUNK_TILES tiles each."""

@@ -47,9 +47,8 @@ def begin_epoch(run: Any) -> DataLoader:
     begun = [row for row in run.schedule if row[0] * run.epochs <= run.progress.epoch + 1e-6]
     _, factors, colours = max(begun, key=lambda row: row[0], default=(0, {}, True))
     run.optimizer.scale(factors)
-    steps = run.loader.transform.transforms
+    loader, steps = run.loader, run.loader.transform.transforms
     kept = [step for step in steps if not isinstance(step, ColourShift)]
-    loader = run.loader
     if not colours and len(kept) < len(steps):
         loader = copy.copy(loader)  # the run's own has them, for rows in which they come back
         loader.read_from(loader.dataset, Compose(kept))

@@ -1,10 +1,10 @@
-"""The curves of a run: in a report, in the history that `fit` returns, and live in a notebook."""
+"""The curves of a run in a notebook: in the history that `fit` returns, and live."""
 
-import math
 import sys
 from typing import Any
 
-from minialex.page import Html, element, inlay, table
+from minialex.page import element, inlay, table
+from minialex.train.chart import charts
 from minialex.train.screen import Bar, Screen, TerminalBar
 
 FORMS = {"epoch": "d", "loss": ".4f", "acc": ".1%", "s": ",.0f"}  # by a column's last word
@@ -17,7 +17,7 @@ class History(list[dict[str, float]]):
         some = self[-20:]
         rows = [[f"{row[key]:{FORMS[key.rpartition('_')[2]]}}" for key in row] for row in some]
         below = table(f"The last {len(some)} epochs", next(iter(some), ()), rows, "history")
-        return inlay(chart("loss", self), chart("accuracy", self), below)
+        return inlay(*charts({"": self}), below)
 
 
 class Notebook(Screen):
@@ -43,7 +43,7 @@ class Notebook(Screen):
 
     def curves(self, history: list[dict[str, float]]) -> None:
         """Show the curves up to now, in place of those that are there."""
-        self.places[0].update(self.html(inlay(chart("loss", history), chart("accuracy", history))))
+        self.places[0].update(self.html(inlay(*charts({"": history}))))
 
 
 def choose_screen(interval: int) -> Screen:
@@ -52,26 +52,3 @@ def choose_screen(interval: int) -> Screen:
     if ipython and hasattr(ipython.get_ipython(), "kernel"):
         return Notebook(interval, sys.modules["IPython.display"])
     return Screen(interval)
-
-
-def chart(what: str, history: list[dict[str, float]]) -> Html:
-    """The curves of "loss" or "accuracy", of training and validation, as SVG.
-
-    Its axes begin with 0 and end with the last epoch, and with the largest loss or 100 %.
-    """
-    kind, form = what[:4].replace("accu", "acc"), ".4f" if what == "loss" else ".1%"
-    lines = dict[str, list[tuple[float, float]]]()
-    for part, key in (("training", f"train_{kind}"), ("validation", f"val_{kind}")):
-        points = [(row["epoch"], row.get(key, math.nan)) for row in history]
-        lines[part] = [point for point in points if math.isfinite(point[1])]
-    most = max((y for line in lines.values() for _, y in line), default=1) if kind == "loss" else 1
-    top = element("span", f"{what} {most:{form}}", class_="top")
-    drawn, texts = [], [element("span", f"epoch {len(history):,}:")]
-    for part, line in lines.items():
-        # The last point, twice, is a dot where it is the only one.
-        places = " ".join(f"{x:g},{most - y:g}" for x, y in line + line[-1:])
-        drawn.append(element("polyline", points=places, class_=part))
-        texts += [element("span", f"{part} {y:{form}}", class_=part) for _, y in line[-1:]]
-    box = {"viewBox": f"0 0 {len(history)} {most:g}", "preserveAspectRatio": "none"}
-    picture = element("svg", *drawn, **box, role="img", aria_label=f"{what} by epoch")
-    return element("figure", top, picture, element("figcaption", *texts), class_="chart")

@@ -32,8 +32,7 @@ On a CPU there is nothing to copy, and batches come straight from the loader.
 """
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -68,16 +67,10 @@ def own_batches(loader: DataLoader, device: str, epoch: int, start: int,
     if device == "cpu":
         yield from loader.epoch(epoch, start)
         return
-    raw_batches, noted = loader.raw_epoch(epoch, start), deque[RawBatch]()
-
-    def noting() -> Iterator[RawBatch]:
-        for batch in raw_batches:
-            noted.append(batch)
-            yield batch
-
-    with contextlib.closing(raw_batches), contextlib.closing(on_gpu(noting())) as batches:
-        for batch in batches:
-            x, on_host = batch.images, noted.popleft()
+    raw_batches = loader.raw_epoch(epoch, start)
+    with contextlib.closing(raw_batches), contextlib.closing(on_gpu(raw_batches)) as batches:
+        for batch, on_host in batches:
+            x = batch.images
             if isinstance(loader.dataset, GpuPhotos):
                 x = loader.dataset.cut(x, on_host.images)
             if loader.finishing is not None and x.dtype == np.uint8:
@@ -87,10 +80,10 @@ def own_batches(loader: DataLoader, device: str, epoch: int, start: int,
                 check_labels(on_host.labels, classes())
 
 
-def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:
-    """The batches in the memory of the GPU, with the next one under way.
+def on_gpu(batches: Iterable[RawBatch]) -> Generator[tuple[RawBatch, RawBatch]]:
+    """Each batch in the memory of the GPU, with the next one under way; and as it was loaded.
 
-    Each is valid until you ask for the next.
+    The first is valid until you ask for the next.
     """
     import cupy
 
@@ -102,11 +95,11 @@ def on_gpu(batches: Iterable[RawBatch]) -> Generator[RawBatch]:
             slot = slots[k % SLOTS]
             slot.send(batch)
             if sent is not None:
-                yield sent.receive()
+                yield sent.receive(), sent.on_host
                 sent.release()
             sent = slot
         if sent is not None:
-            yield sent.receive()
+            yield sent.receive(), sent.on_host
     finally:
         for slot in slots:  # the memory must not go to others while a copy reads or writes it
             slot.wait_until_sent()
@@ -121,7 +114,8 @@ class Slot:
         self.compute, self.copy = compute, copy
         self.pinned, self.memory = np.empty(0, np.uint8), cupy.empty((0,), np.uint8)  # bytes
         self.sent, self.free = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
-        self.batch: RawBatch  # the one that was sent last, on the GPU
+        self.on_host: RawBatch  # the one that was sent last
+        self.batch: RawBatch  # the same on the GPU
 
     def send(self, batch: RawBatch) -> None:
         """Pack a batch, and order its copy to the GPU for when the memory there is free."""
@@ -135,6 +129,7 @@ class Slot:
         self.copy.wait_event(self.free)
         self.memory[:size].set(self.pinned[:size], stream=self.copy)
         self.sent.record(self.copy)
+        self.on_host = batch
         self.batch = unpack(self.memory, batch)
 
     def receive(self) -> RawBatch:

@@ -13,7 +13,7 @@ What the folder holds:
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;
                         with ten_crop also ten_crop_loss, ten_crop_acc
-    curves.png          the history as a picture, where matplotlib is installed
+    curves.svg          at the end: the history as a picture
 """
 
 import csv
@@ -32,7 +32,7 @@ from minialex.train.ranks import HERE
 COLUMNS = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s")
 NAMES = {"config": "config.json", "history": "history.csv", "last": "last.safetensors",
          "before": "last-1.safetensors", "best": "best.safetensors", "result": "result.json",
-         "curves": "curves.png", "photos": "photos.json"}  # fmt: skip
+         "curves": "curves.svg", "photos": "photos.json"}  # fmt: skip
 
 
 def free_paths(config: Config) -> Iterator[Path]:

@@ -44,12 +44,9 @@ def fit_options(config: Config) -> dict[str, Any]:
     """What the options tell `fit`."""
     same = ("epochs", "device", "warm_up", "label_smoothing", "memory_limit",
             "patience", "plain", "algorithm", "log_interval", "keep_last", "cache")  # fmt: skip
+    how = {name: getattr(config, name) for name in same}
     schedule = TABLES.get(config.schedule, config.schedule)
-    return {
-        "plateau": config.plateau_patience,
-        "schedule": schedule,
-        **{name: getattr(config, name) for name in same},
-    }
+    return {**how, "schedule": schedule, "plateau": config.plateau_patience}
 
 
 def final_scores(config: Config, model: Any, loader: DataLoader,

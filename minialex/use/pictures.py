@@ -1,45 +1,9 @@
-"""Pictures: learning curves, by matplotlib; filters, and maps as colours over a photo."""
-
-import io
-from pathlib import Path
+"""Pictures: filters, and maps as colours over a photo."""
 
 import numpy as np
 from PIL import Image
 
-from minialex.files import write_whole
 from minialex.xp import Array, to_cpu
-
-
-def plot_curves(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
-    """Draw loss and accuracy over the epochs into a PNG file.
-
-    `histories` are the rows of history.csv of one run or several, by name; a run without validation
-    has no line for it.  Of several runs, each has a colour, and training is dashed.  Raises
-    ImportError where matplotlib is not installed (pip install 'minialex[plot]'), CheckpointError
-    where the file cannot be written, ValueError for a name whose ending is no kind of picture.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
-        for i, (name, history) in enumerate(histories.items()):
-            epochs = [row["epoch"] for row in history]
-            for k, (part, key) in enumerate((("training", "train"), ("validation", "val"))):
-                values = [row[f"{key}_{what}"] for row in history if f"{key}_{what}" in row]
-                several = f"C{i}{('--', '-')[k]}", f"{name}, {part}"
-                style, label = several if len(histories) > 1 else (f"C{k}-", part)
-                if values:
-                    axes.plot(epochs, values, style, label=label, marker=".")
-        axes.set(xlabel="epoch", ylabel="accuracy" if what == "acc" else "loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-        if what == "acc":
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format=Path(path).suffix[1:] or "png")
-    write_whole(path, [picture.getvalue()])
 
 
 def filter_pictures(weight: Array) -> list[Image.Image]:

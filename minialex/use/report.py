@@ -15,7 +15,7 @@ from minialex.data import Dataset
 from minialex.data.pixels import decoded_for
 from minialex.errors import CheckpointError, ConfigError
 from minialex.page import Html, element, embedded, section, table
-from minialex.train.curves import chart
+from minialex.train.chart import charts
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answer, Answers, headlines
 from minialex.use.explain import grad_cam
@@ -37,7 +37,7 @@ def report(predictor: Predictor, dataset: Dataset, found: dict[str, Answers], wh
     yield section("", *(element("p", line) for line in (what, *headlines(found))))
     try:
         history = RunFolder(checkpoint.parent).read_history()
-        yield section("Training", *(chart(what, history) for what in ("loss", "accuracy")))
+        yield section("Training", *charts({"": history}))
     except CheckpointError as error:
         yield section("Training", element("p", f"No curves: {error}."))
     yield section("Accuracy by class", by_class(answers))

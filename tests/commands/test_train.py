@@ -14,7 +14,9 @@ import minialex as mx
 from device import DEVICE
 from minialex.commands import main as program
 from minialex.commands import train as command
+from minialex.errors import CheckpointError
 from minialex.train import saving
+from minialex.train.chart import picture
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.loop import Training
 from minialex.train.run import RunFolder
@@ -25,14 +27,12 @@ TINY = (
     "--width=0.02", "--image-size=67", "--batch-size=4", "--limit=12", "--workers=1",
     "--log-interval=1", "--device", DEVICE,
 )  # fmt: skip
-DRAW_CURVES = command.draw_curves
 NEW = (*TINY, "--data=drawings", "--out=run")
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "draw_curves", lambda *_: None)  # matplotlib loads slowly
 
 
 def error_of(capsys):
@@ -86,7 +86,7 @@ def test_a_run_says_what_it_does_and_writes_what_it_promises(capsys):
     assert "Grad-CAM" in Path("report.html").read_text()
     folder = Path("runs/drawings-ungrouped-1")
     assert {path.name for path in folder.iterdir()} == {
-        "best.safetensors", "config.json", "history.csv", "result.json",
+        "best.safetensors", "config.json", "curves.svg", "history.csv", "result.json",
     }  # fmt: skip
     assert len(RunFolder(folder).read_history()) == 2
     settings = json.loads((folder / "config.json").read_text())
@@ -208,16 +208,21 @@ def test_a_run_killed_before_its_test_is_tested_when_it_is_resumed(monkeypatch):
     assert result()["best_epoch"] == 1 and result()["seconds"] > 0
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("odd"), KeyError("x")])
-def test_curves_that_fail_never_cost_a_result(monkeypatch, capsys, error):
-    def fail(*_):
-        raise error
+def test_a_finished_run_has_curves_which_are_its_history():
+    assert train([*NEW, "--epochs=2"]) == 0
+    rows = RunFolder(Path("run")).read_history()
+    assert Path("run/curves.svg").read_text() == picture({"": rows})
 
-    monkeypatch.setattr(command, "draw_curves", DRAW_CURVES)
-    monkeypatch.setattr(command, "plot_curves", fail)
-    assert train([*NEW, "--epochs=1"]) == 0
-    assert "no curves.png: " in capsys.readouterr().out
-    assert "test_acc" in result()
+
+def test_curves_that_cannot_be_written_are_a_line_and_the_run_goes_on(monkeypatch, capsys):
+    def full(*_):
+        raise CheckpointError("cannot write 'run/curves.svg': No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_text", full)
+        assert train([*NEW, "--epochs=1"]) == 2
+    assert error_of(capsys).endswith("No space left on device")
+    assert train(["--resume=run"]) == 0 and "test_acc" in result()
 
 
 # ------------------------------------------------------------------------------------- refused

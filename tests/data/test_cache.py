@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import tiny_run
-from minialex.commands import train as command
 from minialex.data import (
     CenterCrop,
     Compose,
@@ -198,7 +197,6 @@ def test_a_disk_that_is_full_or_read_only_is_left_alone(tmp_path, loaders, monke
 
 
 def test_training_gives_the_same_bits_with_and_without(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "draw_curves", lambda *_: None)
     for name in ("cache", "no-cache"):
         assert tiny_run.main(["--out", str(tmp_path / name), f"--{name}"]) == 0
     assert capsys.readouterr().out.count("decoded images are kept") == 1

@@ -187,9 +187,22 @@ def test_products_have_the_same_bits_for_any_number_of_threads(monkeypatch, shap
     for count in (1, 2, 3, 4):
         monkeypatch.setattr(threads, "_limit", count)
         out = np.empty((9, 50, 50), dtype=np.float32)
-        products(many, many.transpose(0, 2, 1), out=out)
+        products(list(zip(many, many.transpose(0, 2, 1), out, strict=True)), step=17)
         found.append((product(a, b).tobytes(), out.tobytes()))
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("step", [0, 1, 7, 23, 40])
+def test_products_add_pieces_and_what_is_there(step):
+    rng = np.random.default_rng(1)
+    a, b, out = (
+        rng.standard_normal(shape) for shape in ((5, 2, 6, 23), (5, 2, 23, 4), (5, 2, 6, 4))
+    )
+    was = out.copy()
+    products(list(zip(a, b, out, strict=True)), step, add=True)
+    np.testing.assert_allclose(out, was + a @ b, rtol=1e-12, atol=1e-12)
+    products(list(zip(a, b, out, strict=True)), step)
+    np.testing.assert_allclose(out, a @ b, rtol=1e-12, atol=1e-12)
 
 
 def test_a_process_can_be_held_to_fewer_threads(monkeypatch):

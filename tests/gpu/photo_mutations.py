@@ -61,8 +61,8 @@ PHOTO_MUTATIONS = [
         "$taps.append(xp.empty($$rest))", "$taps.append(np.empty($$rest))", (VIEWS,),
     ),
     Mutation(
-        "train/prefetch.py", "own_batches", "the batch of a view: taps are counted in the next",
-        "$noted.popleft()", "$noted.pop()", (CUT,),
+        "train/prefetch.py", "Slot.send", "the batch of a view: taps are counted in the first",
+        "self.on_host = batch", "self.on_host = vars(self).get('on_host', batch)", (CUT,),
     ),
     Mutation(
         "data/pixels.py", "ToBytes.view", "the shifted rows: the part is not shifted with them",

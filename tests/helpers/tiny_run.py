@@ -103,10 +103,7 @@ def main(arguments):
     options = OPTIONS if "--out" in arguments else {}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     flags += ["--keep-last"] if "--out" in arguments else []
-    with (
-        mock.patch.object(command, "open_images", lambda *_: (source(), None)),
-        mock.patch.object(command, "draw_curves", lambda *_: None),  # matplotlib loads slowly
-    ):
+    with mock.patch.object(command, "open_images", lambda *_: (source(), None)):
         return command.main(command.parser().parse_args(flags + arguments))
 
 

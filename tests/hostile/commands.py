@@ -46,7 +46,7 @@ def make_scene(folder: Path) -> None:
     how = ("train", *HARMLESS, "--data=photos", "--keep-last")
     assert call(*how, "--out=run").status == 0
     shutil.copytree("run", "stopped")
-    for name in ("result.json", "curves.png"):
+    for name in ("result.json", "curves.svg"):
         Path("stopped", name).unlink()
     Path("file").write_text("a file")
     Path("one.txt").write_text("a text")
@@ -127,7 +127,7 @@ def may_change(words: list[str]) -> tuple[str, ...]:
         for word in words:
             if word.partition("=")[0] and name.startswith(word.partition("=")[0]):
                 asked.append(os.path.normpath(word.partition("=")[2]))
-    return (*asked, "curves.png", "pictures", "runs")
+    return (*asked, "curves.svg", "pictures", "runs")
 
 
 def main() -> None:

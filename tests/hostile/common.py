@@ -28,11 +28,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the package beside these programs
 
 from minialex.commands import main as program
-from minialex.commands import train as training
 from minialex.train.checkpoint import load_checkpoint
 
 PRELOADED = [f"minialex.commands.{name}" for name in program.COMMANDS]
-PRELOADED += ["fcntl", "matplotlib.backends.backend_agg", "matplotlib.figure", "multiprocessing"]
+PRELOADED += ["fcntl", "multiprocessing"]
 TINY = ("--device=cpu", "--width=0.02", "--image-size=67", "--batch-size=4", "--workers=0")
 LONGEST = 500  # letters of an error's line
 CRASHED, HUNG = 70, "hung"
@@ -51,7 +50,6 @@ def start(text: str, count: int, forms: str) -> tuple[argparse.Namespace, random
     print(f"seed {options.seed}, {options.count} {forms}", flush=True)
     for name in PRELOADED:
         importlib.import_module(name)
-    os.environ["MPLBACKEND"] = "agg"
     return options, random.Random(options.seed)
 
 
@@ -155,11 +153,6 @@ def _as_child(arguments: list[str], before: Callable[[], None], out: int, err: i
     os._exit(status if isinstance(status, int) else 0 if status is None else 1)
 
 
-def no_curves() -> None:
-    """Draw no curves at the end of a run, which would take half of a tiny run's time."""
-    training.draw_curves = lambda *_: None
-
-
 # ---------------------------------------------------------------------------- runs and their files
 
 
@@ -197,7 +190,7 @@ def outcome(run: Path) -> dict[str, object]:
     found["result"] = {k: v for k, v in result.items() if k not in ("seconds", "images_per_s")}
     with open(run / "history.csv", newline="") as file:
         found["history"] = [row[:-1] for row in csv.reader(file)]
-    for name in ("config.json", "photos.json"):
+    for name in ("config.json", "photos.json", "curves.svg"):
         found[name] = (run / name).read_text()
     return found
 

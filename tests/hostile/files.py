@@ -20,7 +20,6 @@ from common import (
     call,
     difference,
     make_photos,
-    no_curves,
     outcome,
     scratch,
     snapshot,
@@ -34,7 +33,7 @@ COMMANDS = {  # {run}: the folder; what it draws comes into the folder out
     "predict": ("predict", "{run}", "photos/test", "--json"),
     "evaluate": ("evaluate", "{run}"),
     "pictures": ("pictures", "{run}", "photos/test/cat/0.png", "--out", "out"),
-    "curves": ("curves", "{run}", "--out", "out/curves.png"),
+    "curves": ("curves", "{run}", "--out", "out/curves.svg"),
 }
 SHARES = {"resume": 6, "predict": 5, "evaluate": 4, "pictures": 1, "curves": 2}
 RUNS = ("done", "stopped")
@@ -47,7 +46,6 @@ def make_runs() -> None:
     assert call(*how, "--out", "done").status == 0
 
     def stop() -> None:
-        no_curves()
         real = Training.step
 
         def step(self: Training, *batch: object) -> object:
@@ -101,12 +99,11 @@ def tried(command: str, run: Path) -> tuple[Ended, dict[str, object]]:
     without(Path("out")).mkdir()
     finished = (run / "result.json").is_file()
     arguments = [word.format(run=run) for word in COMMANDS[command]]
-    ended = call(*arguments, before=no_curves)
+    ended = call(*arguments)
     if ended.status != 0:
         return ended, {}
     if command == "resume" and not finished:
-        found = outcome(run)
-        return ended, {**found, "files": [name for name in found["files"] if name[-4:] != ".png"]}
+        return ended, outcome(run)
     printed = re.sub(r"'\S*photos'", "'photos'", ended.out)  # with their folder or without
     return ended, {"printed": printed, **snapshot(Path("out"))}
 

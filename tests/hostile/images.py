@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common import TINY, Ended, Report, call, make_photos, no_curves, scratch, snapshot, start
+from common import TINY, Ended, Report, call, make_photos, scratch, snapshot, start
 from minialex.data import files
 
 MOST = 600e6  # bytes above the memory that whole images take
@@ -122,7 +122,6 @@ def memory(peak: bool) -> int:
 
 def measured() -> None:
     """From now on the peak of this process counts; at its end it comes into the file `peak`."""
-    no_curves()
     files.THREADS = 1  # what one file takes, is the question
     Path("/proc/self/clear_refs").write_text("5")
     real = os._exit

@@ -13,7 +13,6 @@ from common import (
     call,
     difference,
     make_photos,
-    no_curves,
     outcome,
     resume,
     scratch,
@@ -35,7 +34,6 @@ def dying_at(moment: int, log: str):
     """
 
     def begin() -> None:
-        no_curves()
         names = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         count = 0
 
@@ -86,7 +84,7 @@ def main() -> None:
             if died.status != -signal.SIGKILL:
                 report.case(name, "", [f"not killed: {died.status} {died.err}"])
                 continue
-            check(name, resume(run, *how, before=no_curves))
+            check(name, resume(run, *how))
 
         how = (*HOW, "--workers=1")
         done = len(moments)
@@ -95,12 +93,12 @@ def main() -> None:
             kills = 0
             for _ in range(min(TIMES, options.count - done)):
                 moment = rng.uniform(0.03, 1.0) * whole.seconds
-                ended = resume(run, *how, before=no_curves, kill_after=moment)
+                ended = resume(run, *how, kill_after=moment)
                 if ended.status == 0:
                     break
                 kills += 1
             done += kills
-            check(f"{kills} random kills", resume(run, *how, before=no_curves))
+            check(f"{kills} random kills", resume(run, *how))
         report.counts["kills at file calls"] = len(moments)
         report.counts["kills at random moments"] = done - len(moments)
     report.end()

@@ -21,7 +21,6 @@ from common import (
     call,
     difference,
     make_photos,
-    no_curves,
     outcome,
     resume,
     scratch,
@@ -39,7 +38,6 @@ def recording(log: str):
     """A function that records all file calls of its process in the file `log`, a line each."""
 
     def begin() -> None:
-        no_curves()
         lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
         def note(one: FileCall) -> None:
@@ -145,7 +143,7 @@ def main() -> None:
             without(run).mkdir()
             for file, content in files.items():
                 (run / file).write_bytes(content)
-            ended = resume(run, *HOW, before=no_curves)
+            ended = resume(run, *HOW)
             faults = ended.faults(statuses=(0,), lines=0)
             if not faults and (differ := difference(outcome(run), expected)):
                 faults = [f"another outcome: {differ}"]

@@ -21,7 +21,6 @@ from common import (
     call,
     difference,
     make_photos,
-    no_curves,
     outcome,
     resume,
     scratch,
@@ -57,7 +56,6 @@ def small(disk: Path, size: int, way: str, mounted: bool, step: int) -> Callable
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def begin() -> None:
-        no_curves()
         if not mounted:
             watch(note)
         if way != "said" or not mounted:
@@ -95,7 +93,7 @@ def main() -> None:
     report = Report(options.verbose)
     with scratch() as folder:
         how = (*TINY, f"--data={make_photos(folder / 'photos')}", "--epochs=3", "--keep-last")
-        assert call("train", *how, "--out", "whole", before=no_curves).status == 0
+        assert call("train", *how, "--out", "whole").status == 0
         expected, disk = outcome(folder / "whole"), folder / "disk"
         disk.mkdir()
         run = disk / "run"
@@ -132,7 +130,7 @@ def main() -> None:
 def goes_on(ended: Ended, run: Path, how: tuple[str, ...], expected: dict) -> list[str]:
     """What is wrong with how a run goes on that may have been stopped."""
     if ended.status != 0:
-        again = resume(run, *how, before=no_curves)
+        again = resume(run, *how)
         if faults := again.faults(statuses=(0,), lines=0):
             return [f"resumed: {fault}" for fault in faults]
     differ = difference(outcome(run), expected)

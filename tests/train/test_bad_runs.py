@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from minialex.commands import train as command
 from photo_runs import PHOTOS, as_root, check, make, move, nothing
 
 RESUME = ("--resume", "{w}/run")
@@ -24,9 +23,6 @@ def w(template, tmp_path, monkeypatch):
     """A copy of `template` to spoil; the current folder."""
     move(template, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        command, "draw_curves", lambda *_: None
-    )  # matplotlib takes a second to load
     return tmp_path
 
 

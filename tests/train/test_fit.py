@@ -45,7 +45,6 @@ def test_chunks_of_a_batch_give_the_same_losses_and_resume_to_the_same_bits(name
 
 
 def test_the_memory_that_training_took_is_enough_for_the_test(tmp_path, monkeypatch):
-    monkeypatch.setattr("minialex.commands.train.draw_curves", lambda *_: None)
     model = tiny_run.training(tmp_path / "first").model
     limit = step_bytes(model, model.input_shape, 4, 1)  # with an image at a time
     assert tiny_run.main(["--out", str(tmp_path / "run"), f"--memory-limit={limit}"]) == 0

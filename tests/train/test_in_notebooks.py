@@ -106,8 +106,8 @@ def test_fit_shows_a_bar_and_curves_that_grow(cell, capsys):
     history = fit(epochs=3)
     curves, bars = cell
     assert len(cell) == 2 and len(curves) == 1 + 3  # none at first, then one an epoch
-    points = [re.findall('points="([^"]*)" class="training"', page)[0] for page in curves[1:]]
-    assert [len(set(line.split())) for line in points] == [1, 2, 3]
+    lines = [re.findall('d="([^"]*)" class="training run0"', page)[0] for page in curves[1:]]
+    assert [len(line.split("L")) for line in lines] == [1, 2, 3]
     shown = [re.sub("<[^>]*>", "", page) for page in bars]
     assert {f"epoch {n}/3" for n in (1, 2, 3)} <= {text[:9] for text in shown}
     assert any(re.match(r"epoch 1/3  loss \d.*%\|.*\|.*img", text) for text in shown)
@@ -179,7 +179,8 @@ def test_a_history_is_a_list_that_shows_itself():
     cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", text)
     assert cells[:6] == [*ROW]
     assert cells[6:12] == ["1", "0.6931", "51.2%", "0.6911", "53.1%", "1,234"]
-    assert text.count("<svg") == 2 and text.count("<polyline") == 4
+    lines = re.findall('class="(?:training|validation) run0"', text)
+    assert text.count("<svg") == 2 and len(lines) == 2 * 4  # beside each its key
 
 
 @pytest.mark.parametrize("rows", [0, 1, 20, 21, 1000])

@@ -9,7 +9,6 @@ from PIL import Image
 
 from bad_input import refused, snapshot
 from device import DEVICE
-from minialex.commands import train as command
 from minialex.commands.evaluate import open_images
 from minialex.commands.main import main
 from minialex.data import open_source
@@ -44,7 +43,6 @@ def scramble(path):
 def photos(tmp_path, monkeypatch):
     """Sixteen photos in two classes, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "draw_curves", lambda *_: None)
     for k, name in enumerate(("cat", "dog")):
         for i in range(8):
             paint(tmp_path / "photos" / name / f"{i}.png", 100 * k + i)

@@ -9,7 +9,6 @@ import tiny_run
 from bad_input import refused
 from device import DEVICE, assert_allclose
 from minialex import losses
-from minialex.commands import train as program
 from minialex.errors import ConfigError
 from minialex.params import family
 from minialex.train.checkpoint import load_checkpoint
@@ -25,7 +24,6 @@ def forms(run):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs the program on the tiny drawings; its status and the tensors that it leaves."""
-    monkeypatch.setattr(program, "draw_curves", lambda *_: None)
     # Not Adam, whose first steps are as large where the gradient is rounding alone.
     options = {"epochs": 2, "optimizer": "sgd", "lr": 1e-3}
     monkeypatch.setattr(tiny_run, "OPTIONS", tiny_run.OPTIONS | options)

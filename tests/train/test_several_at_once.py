@@ -69,7 +69,7 @@ def test_programs_started_together_get_a_folder_each(tmp_path):
     folders = list((tmp_path / "runs").iterdir())
     seeds = {RunFolder.open(folder)[1].seed for folder in folders}
     assert len(folders) == 3 and seeds == {0, 1, 2}
-    assert all((folder / "curves.png").is_file() for folder in folders)
+    assert all((folder / "curves.svg").is_file() for folder in folders)
 
 
 def test_a_run_that_is_written_is_not_resumed_by_another_program(tmp_path):

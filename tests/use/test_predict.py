@@ -1,4 +1,4 @@
-"""Prediction by a checkpoint of any network; curves and filters as pictures."""
+"""Prediction by a checkpoint of any network; filters as pictures."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from minialex.errors import CheckpointError, DataError
 from minialex.layers import Flatten, Linear, Sequential
 from minialex.models import AlexNet
 from minialex.train.checkpoint import save_checkpoint, state_dict
-from minialex.use.pictures import filter_pictures, plot_curves
+from minialex.use.pictures import filter_pictures
 from minialex.use.predict import Predictor, find_photos, run_settings
 from trained import lenet, make_photos, make_run
 
@@ -214,23 +214,6 @@ def test_folders_say_what_photos_show(tmp_path, monkeypatch):
     assert [truth for _, truth in find_photos(files, names)] == ["cat", None]
     monkeypatch.chdir(tmp_path / "cat" / "all")
     assert [truth for _, truth in find_photos([Path(".")], names)] == names
-
-
-def test_curves_are_drawn(tmp_path):
-    rows = [
-        {"epoch": e, "train_loss": 1 / e, "train_acc": 1 - 0.5 / e}
-        | {"val_loss": 1.2 / e, "val_acc": 1 - 0.6 / e}
-        for e in range(1, 6)
-    ]
-    for histories in ({"": rows}, {"one": rows, "two": rows[:3]}):
-        plot_curves(histories, tmp_path / "curves.png")
-        pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
-        for colour in ((31, 119, 180), (255, 127, 14)):  # both lines, or both runs, are there
-            assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 200
-    no_validation = [{k: v for k, v in row.items() if not k.startswith("val")} for row in rows]
-    plot_curves({"": no_validation}, tmp_path / "curves.png")
-    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
-    assert not (np.abs(pixels.astype(int) - (255, 127, 14)).max(axis=1) < 8).any()
 
 
 def test_filters_are_shown_in_full_brightness():

@@ -14,7 +14,6 @@ from minialex.data import Compose, ImageFolder, ToArray
 from minialex.errors import ConfigError
 from minialex.layers import Flatten, Linear, Sequential
 from minialex.page import Html, element, embedded, table, write_page
-from minialex.train.curves import chart
 from minialex.train.run import RunFolder
 from minialex.use.answers import Answers
 from minialex.use.predict import Predictor
@@ -92,7 +91,7 @@ def test_pictures_captions_and_tables_say_what_they_show(folder):
     assert (
         all(page.opened[i][1]["aria-label"] for i in page.all("svg")) and len(page.all("svg")) == 2
     )
-    figures = len(page.all("figcaption")) - 2
+    figures = len(page.all("figcaption"))
     assert len(page.images) == 2 * figures and figures <= 16  # each beside Grad-CAM
     assert {one.shape for one in page.images} == {(16, 16, 3)}
 
@@ -217,21 +216,6 @@ def test_a_class_without_images_stays_in_the_tables():
     found.note("", 1, np.log([0.25, 0.75]))
     often, matrix = confusions(found)
     assert matrix.count("<td></td>") == 3 and "tbody></tbody" in often
-
-
-def points(drawn):
-    return [re.findall(r"[\d.]+,[\d.]+", line) for line in re.findall("<polyline[^>]*>", drawn)]
-
-
-def test_curves_have_a_point_per_epoch_and_leave_out_what_is_no_number():
-    drawn = chart("accuracy", ROWS)
-    assert points(drawn)[0] == ["1,0.5", "2,0.25", "3,0.166667", "4,0.125", "5,0.1", "5,0.1"]
-    assert "training 90.0%" in drawn and "validation 88.0%" in drawn
-    broken = [dict(row) for row in ROWS]
-    broken[2]["train_loss"] = float("nan")
-    del broken[4]["val_loss"]
-    assert [len(line) for line in points(chart("loss", broken))] == [5, 5]
-    assert points(chart("loss", [{"epoch": 1, "train_loss": float("inf")}])) == [[], []]
 
 
 def test_text_is_escaped_and_html_is_not():
