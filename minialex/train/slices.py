@@ -16,8 +16,9 @@ One process computes the same slices, one after another (fast/linear.py), and an
 number by itself; so the bits are the same.  What is not in such a slice, such as the last layer of
 two classes, each rank computes and moves alike.
 
-Between two steps a rank knows its own slices, and of the others what they were.  So before weights
-are shown to anybody, or saved, `collect` gives them to all, with the vectors of the optimizer.
+Between two steps a rank knows its own slices, with their gradient, and of the others what they
+were.  So before weights are shown to anybody, or saved, `collect` gives them to all, and before a
+save the vectors of the optimizer.
 
 Reference: Krizhevsky (2014), "One weird trick for parallelizing convolutional neural networks",
 arXiv 1404.5997, section 4, scheme (a): data parallelism in convolutional layers, "model
