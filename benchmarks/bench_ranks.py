@@ -7,13 +7,14 @@ Each rank prints the median over the steps of
 
     step       seconds of a training step of full-size AlexNet, from batch to update
     head       of that, the convolutions of this rank's images
-    rest       dense layers and loss, which every rank computes for all images
-    update     Adam's, of all weights
+    rest       dense layers and loss: this rank's slices, for all images
+    update     Adam's, of the weights that this rank owns
     others     waiting for other ranks, and for what they send
     received   MB that came from other ranks
 
-docs/ranks.md makes a model of them.  With --dense, the gradients of the dense layers are added over
-the ranks as well, after each step: what they would cost if they had to travel.
+docs/ranks.md makes a model of them.  With --repeat, every rank computes and updates all of the
+dense layers.  With --dense, their gradients are added over the ranks as well, after each step: what
+they would cost if they had to travel.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import numpy as np
 
 import minialex as mx
 from minialex.fast.threads import limit_threads
+from minialex.train import slices
 from minialex.train.loop import Training
 from minialex.train.ranks import HERE, join
 from minialex.train.screen import Silent
@@ -49,9 +51,12 @@ def main() -> None:
     options.add_argument("--batch-size", type=int, default=128)
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--steps", type=int, default=5)
+    options.add_argument("--repeat", action="store_true")
     options.add_argument("--dense", action="store_true")
     given = options.parse_args()
     join()
+    if given.repeat:
+        vars(slices)["begin"] = lambda run: None
     limit_threads(given.threads)
     image = np.random.default_rng(0).standard_normal((227, 227, 3), dtype=np.float32)
     images = [(image, i % 2) for i in range(given.batch_size * given.steps)]

@@ -17,6 +17,7 @@ from typing import Any
 from minialex import fast, gpu, losses  # noqa: F401 -- fast and gpu register their twins
 from minialex.errors import ConfigError
 from minialex.fast.conv import ALGORITHMS
+from minialex.fast.linear import slices
 from minialex.fast.winograd_matrices import POINTS
 from minialex.gpu.losses import softmax_cross_entropy as gpu_softmax_cross_entropy
 from minialex.layers import Conv2d, Dropout, Layer, Linear, LocalResponseNorm, ReLU, Sequential
@@ -27,8 +28,8 @@ from minialex.params import family, named_arrays
 from minialex.twin import OPTIMIZER_TWINS, TWINS, is_square, page_of
 from minialex.xp import where_is
 
-# What twins are told beside their class.
-SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept")
+# What twins and optimizers are told beside their class.
+SETTINGS = ("inplace", "head", "algorithm", "input_grad", "shared", "kept", "own")
 
 # A ReLU may work in place after a layer that does not keep its output, and before one whose dx is
 # new.
@@ -124,6 +125,8 @@ def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
 def arrange(layer: Any, once: set[int], inside: bool) -> None:
     """Micro-batches for the outermost Sequentials that convolve, ReLUs in place; those inside, too.
 
+    Micro-batches end where large dense layers begin, which would read their weights for each.
+
     `once` holds the ids of the layers that stand at one place in the model only.
     """
     children = list(layer.children().values())
@@ -132,7 +135,8 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
             if page_of(relu) is ReLU and id(relu) in once:
                 keeps_none = page_of(before) in KEEPS_NO_OUTPUT
                 relu.inplace = keeps_none and page_of(after) in MAKES_ITS_DX
-        head = head_length(children)
+        dense = (i for i, child in enumerate(children) if any(map(is_large, family(child))))
+        head = min(head_length(children), next(dense, len(children)))
         convolves = any(isinstance(p, Conv2d) for child in children[:head] for p in family(child))
         if type(layer) is not Sequential and convolves and not inside:
             layer.head, inside = head, True
@@ -140,6 +144,11 @@ def arrange(layer: Any, once: set[int], inside: bool) -> None:
             layer.__class__ = Sequential
     for child in children:
         arrange(child, once, inside)
+
+
+def is_large(layer: Layer) -> bool:
+    """Whether it is a dense layer that is cut into slices, and takes whole batches."""
+    return page_of(layer) is Linear and bool(slices(layer.params["weight"]))
 
 
 def head_length(children: list[Layer]) -> int:

@@ -31,9 +31,10 @@ class Optimizer:
     """Base: `step()` updates the parameters of `model` in place, against the gradient in `grad`.
 
     `theta` and `g` are these as vectors (g once `grad` was asked for), `state` holds the vectors
-    that a checkpoint must keep, `t` is the number of steps made.  In place of a model it takes a
-    vector theta (P,) of your own.  You may move the model, change its dtype or assign to its
-    `params` afterwards: the optimizer follows.
+    that a checkpoint must keep, `t` is the number of steps made.  Where processes share the work,
+    `own` are the parts of theta, as slices, that a step of this one moves.  In place of a model it
+    takes a vector theta (P,) of your own.  You may move the model, change its dtype or assign to
+    its `params` afterwards: the optimizer follows.
 
     `lr` and `weight_decay` are numbers, or dictionaries of patterns of names, of which the first
     that fits counts.  `self.lr` and `self.weight_decay` are then the largest; where you change
@@ -42,6 +43,8 @@ class Optimizer:
     Raises ConfigError for a negative lr or weight decay, for a pattern that fits no name, and where
     nothing is left to train, TypeError for anything but a model.
     """
+
+    own = None  # all of it
 
     def __init__(self, model, lr, weight_decay, state, freeze=()):
         if not (isinstance(model, Layer) or hasattr(model, "dtype")):
@@ -155,20 +158,25 @@ class Optimizer:
         self.update_runs(g, self.lr if lr is None else lr)
 
     def update_runs(self, g, lr):
-        """`update` of each run of theta, at its own rate and weight decay."""
-        if self._runs == [(slice(0, self.theta.size), 1, 1)]:
+        """`update` of each run of theta, at its own rate and weight decay; of those parts alone
+        that are in `own`.
+        """  # fmt: skip
+        own = self.own or [slice(0, self.theta.size)]
+        if self._runs == [(*own, 1, 1)]:
             self.update(g, lr)
             return
-        start = 0
+        end = 0  # of g
         for run, rate, decay in self._runs:
-            own = slice(start, start + run.stop - run.start)
-            start = own.stop
-            if rate == 0:
-                continue
-            one = copy.copy(self)  # of the same settings, and of one run alone
-            one.theta, one.weight_decay = self.theta[run], self.weight_decay * decay
-            one.state = {name: vector[own] for name, vector in self.state.items()}
-            one.update(g[own], lr * rate)
+            shift, end = end - run.start, end + run.stop - run.start
+            for mine in own:
+                first, last = max(run.start, mine.start), min(run.stop, mine.stop)
+                if rate == 0 or first >= last:
+                    continue
+                part = slice(first + shift, last + shift)
+                one = copy.copy(self)  # of the same settings, and of one part alone
+                one.theta, one.weight_decay = self.theta[first:last], self.weight_decay * decay
+                one.state = {name: vector[part] for name, vector in self.state.items()}
+                one.update(g[part], lr * rate)
 
     def update(self, g, lr):
         """The formula of the page: theta, and the vectors in `state`, after one more step."""
@@ -176,7 +184,7 @@ class Optimizer:
 
     def settings(self):
         """What it was made with, by name: "name", "lr", "weight_decay" ..."""
-        hidden = ("model", "theta", "g", "state", "t", "frozen")
+        hidden = ("model", "theta", "g", "state", "t", "frozen", "own")
         own = {k: v for k, v in vars(self).items() if k[0] != "_" and k not in hidden}
         own = {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()}
         return {"name": type(self).__name__, **own, **self._patterns}

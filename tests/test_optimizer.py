@@ -274,3 +274,29 @@ def test_mistakes_have_one_line(make, words):
 def test_a_rate_that_is_no_number_is_one_line(lr):
     with refused(mx.errors.ConfigError, "lr must be a number of 0 or more"):
         mx.SGD(mx.Linear(2, 2), lr=lr)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@each
+def test_a_step_moves_those_parts_alone_that_are_its_own(name, plain):
+    whole, part = network(), network()
+    one, other = OPTIMIZERS[name](whole), OPTIMIZERS[name](part)
+    if not plain:
+        mx.accelerate(whole, one), mx.accelerate(part, other)
+    before = on_host(other.theta).copy()
+    assert other.own is None
+    other.own = [slice(0, 5), slice(5, 40), slice(90, other.theta.size - 3)]
+    for optimizer in (one, other):
+        optimizer.grad  # noqa: B018 -- makes g
+        optimizer.g += 0.5
+        optimizer.step()
+    assert "own" not in other.settings()
+    moved = np.zeros(before.size, bool)
+    for mine in other.own:
+        moved[mine] = True
+    pairs = [(one.theta, other.theta, before)]
+    pairs += [(one.state[key], other.state[key], 0 * before) for key in one.state]
+    for new, found, old in pairs:
+        assert_array_equal(found, np.where(moved, on_host(new), old))
+    mx.plain(part, other)
+    assert other.own is None

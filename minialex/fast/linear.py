@@ -3,14 +3,28 @@
 Each of the page's three products is dealt out by rows of its larger matrix (`threads.product`), so
 that a thread reads its own part of the weights and all of the activations; and it writes where the
 result has to be, where the page makes a new array and copies it.
+
+The weights of a large layer are cut into SLICES of whole rows.  With s the inputs of one slice,
+
+    forward    y = x[:, s1] W[s1] + x[:, s2] W[s2] + ...          added in this order
+    backward   dW[s] = x[:, s]^T dy        dx[:, s] = dy W[s]^T
+
+Each term is a product of its own, and the slices depend on nothing but D.  So it makes no
+difference to a single bit who computes which of them: one thread, several, or processes on several
+machines, of which each has some of the slices (see train/slices.py).
 """
 
-from minialex.fast.threads import product
+import numpy as np
+
+from minialex.fast.threads import map_threads, pieces, product
 from minialex.layers import linear as page
 from minialex.layers.layer import check_input
 from minialex.params import Params
 from minialex.twin import Twin
 from minialex.xp import Array
+
+SLICES = 8
+LEAST = 1000  # inputs, and outputs, of a layer that is cut
 
 
 class Linear(Twin, page.Linear, device="cpu"):
@@ -19,13 +33,59 @@ class Linear(Twin, page.Linear, device="cpu"):
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
-        y = product(x, self.params["weight"])  # (N, F)
+        weight = self.params["weight"]
+        if own := slices(weight):
+            total, *others = terms(x, weight, own)
+            for term in others:
+                total += term
+            y = np.ascontiguousarray(total.T)
+        else:
+            y = product(x, weight)  # (N, F)
         if self.bias:
             y += self.params["bias"]
         return y, x
 
     def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
-        product(x.T, dy, out=grad["weight"])  # (D, F)
+        weight = self.params["weight"]
         if self.bias:
             dy.sum(axis=0, out=grad["bias"])
-        return product(dy, self.params["weight"].T) if self.input_grad else None  # (N, D)
+        if own := slices(weight):
+            dx = gradients(dy, x, weight, grad["weight"], own, self.input_grad)
+            return None if dx is None else np.ascontiguousarray(dx.T)
+        product(x.T, dy, out=grad["weight"])  # (D, F)
+        return product(dy, weight.T) if self.input_grad else None  # (N, D)
+
+
+def slices(weight: Array) -> list[slice]:
+    """The slices of the weights (D, F) of a large layer; none of those of a small one."""
+    return pieces(len(weight), SLICES) if min(weight.shape) >= LEAST else []
+
+
+def terms(x: Array, weight: Array, own: list[slice]) -> Array:
+    """The terms of y that are of the slices `own`, each transposed: (n, F, N)."""
+    found = np.empty((len(own), weight.shape[1], len(x)), x.dtype)
+
+    def run(k: int) -> None:
+        np.matmul(weight[own[k]].T, x.T[own[k]], out=found[k])
+
+    map_threads(run, range(len(own)))
+    return found
+
+
+def gradients(dy: Array, x: Array, weight: Array, dweight: Array, own: list[slice],
+              input_grad: bool = True) -> Array | None:  # fmt: skip
+    """dx of the slices `own`, which lie side by side, transposed: their rows (D', N).
+
+    Writes their rows of dW into `dweight`, and leaves the others as they are.  Without
+    `input_grad` there is no dx.
+    """
+    first, end = (own[0].start, own[-1].stop) if own else (0, 0)
+    dx = np.empty((end - first, len(x)), x.dtype) if input_grad else None
+
+    def run(rows: slice) -> None:
+        np.matmul(x.T[rows], dy, out=dweight[rows])
+        if dx is not None:
+            np.matmul(weight[rows], dy.T, out=dx[rows.start - first : rows.stop - first])
+
+    map_threads(run, own)
+    return dx

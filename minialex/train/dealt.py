@@ -2,8 +2,9 @@
 
 `Dealt` stands in for Sequential's twin in the network: it takes the images of this rank through the
 head, and gives the outputs of the whole batch.  So nothing else in the network, and nothing in the
-loop, knows that there are ranks.  Where there is no such head, as in a network of dense layers or
-by --plain, every rank gets all images and computes everything.
+loop, knows that there are ranks.  Where there is no such head, as in a network of dense layers,
+every rank gets all images.  Large dense layers are dealt out in another way, see slices.py; all
+else, and by --plain everything, every rank computes alike.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from minialex.fast.sequential import divided, groups_of, parts_of, share, sharin
 from minialex.fast.threads import GROUP, cpu_count, map_threads
 from minialex.layers import Sequential
 from minialex.params import Params, count_parameters, dict_like, named_arrays
+from minialex.train import slices
 from minialex.train.ranks import HERE, join
 from minialex.train.saving import told
 from minialex.train.screen import Silent
@@ -67,6 +69,7 @@ def begin(run: Any) -> None:
     HERE.dealt = getattr(layer, "head", 0) > 0
     if HERE.dealt:
         layer.__class__ = Dealt
+    slices.begin(run)
     threads = f"{cpu_count()} thread{'s' * (cpu_count() > 1)} each"
     run.screen.line(f"{HERE.size} ranks, {threads}: {'; '.join(HERE.names)}")
 
@@ -89,10 +92,23 @@ def versions() -> dict[str, str]:
     return {**found, "the library of matrix products": ", ".join(sorted(kernels))}
 
 
-def check_weights(theta: Array) -> None:
-    """Raise ConfigError where ranks have come to different weights, as on two processors."""
+def end_epoch(run: Any) -> bool:
+    """Give the weights to all ranks, and say whether to save, for which they have all there is.
+
+    Raises ConfigError where ranks have come to different weights, as on two processors.
+    """
+    due = HERE.together(run.saved.is_due, first=True)
+    slices.collect(run, state=due)
     if HERE.size > 1:
-        HERE.check({"weights": zlib.crc32(to_cpu(theta).tobytes())})
+        HERE.check({"weights": zlib.crc32(to_cpu(run.optimizer.theta).tobytes())})
+    return due
+
+
+def save(run: Any, collected: bool = False) -> None:
+    """Save all that it takes to go on, which all ranks have or else are given."""
+    if not collected:
+        slices.collect(run)
+    run.saved.last()
 
 
 def finish(run: Any) -> None:

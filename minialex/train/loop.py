@@ -196,7 +196,7 @@ class Training:
                 yield
         except DataError:  # a photo cannot be read: no step until here is lost
             self.meter.read_back(self.progress)
-            self.saved.last()
+            dealt.save(self)
             raise
         finally:
             self.saved.write_waiting()  # whatever ended it
@@ -241,7 +241,7 @@ class Training:
                     self.check_memory()
                 if self.stop.is_asked():
                     self.meter.read_back(progress)
-                    self.saved.last()
+                    dealt.save(self)
                     raise stopped(self)
             self.meter.read_back(progress)
 
@@ -261,8 +261,7 @@ class Training:
 
         Without validation, the weights of the last epoch are the best.
         """
-        progress, rate = self.progress, self.learning_rate()
-        dealt.check_weights(self.optimizer.theta)
+        progress, rate, due = self.progress, self.learning_rate(), dealt.end_epoch(self)
         loss, accuracy = progress.means()
         row = {"epoch": progress.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         if self.val is not None:
@@ -270,12 +269,12 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        due, best = self.saved.is_due(), progress.is_best(row)
+        best = progress.is_best(row)
         if best:
             self.saved.best(to_disk=due)
         progress.end_epoch(row)
         if due or self.seen_enough():
-            self.saved.last()
+            dealt.save(self, collected=due)
         self.check_memory()
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.curves(self.history)

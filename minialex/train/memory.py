@@ -12,7 +12,8 @@ holds
                 a byte more per output (the position of the maximum)
     at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; a GPU that
                 does without columns (`gpu/implicit.py`) has the parts of a weight's gradient first,
-                and then dx; two arrays more of BatchNorm2d and LeakyReLU, which have no twin
+                and then dx; two arrays more of BatchNorm2d and LeakyReLU, which have no twin; the
+                terms of a large dense layer's y (see `fast/linear.py`)
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made
@@ -52,8 +53,9 @@ from pathlib import Path
 from typing import Any
 
 from minialex import layers
-from minialex.attach import mixers
+from minialex.attach import is_large, mixers
 from minialex.errors import ConfigError
+from minialex.fast.linear import SLICES
 from minialex.layers import Conv2d, Dropout, Layer
 from minialex.optimizer import Optimizer
 from minialex.params import Params, Shape, count_parameters
@@ -91,6 +93,8 @@ def work_bytes(layer: Layer, shape: Shape, N: int) -> int:
         dx = max(dx, sums)
     elif isinstance(layer, layers.BatchNorm2d | layers.LeakyReLU):
         columns = 2 * dx
+    elif is_large(layer):
+        columns = SLICES * dy  # the terms of y
     return (dx + dy + columns) * FLOAT
 
 

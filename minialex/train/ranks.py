@@ -8,15 +8,17 @@ together make the steps that one alone would make:
     1. load      each rank loads its own images of the batch: whole groups of GROUP, in order
     2. head      and takes them, group by group, through the convolutions (see fast/sequential.py)
     3. collect   what comes out there is small, and every rank gets that of all images
-    4. the rest  dense layers, loss and the gradient of both are computed for the whole batch, by
-                 every rank alike: so nothing of theirs has to travel
+    4. the rest  dense layers, loss and the gradient of both are computed for the whole batch: large
+                 layers in slices, of which each rank owns some (see slices.py), the rest by every
+                 rank alike; what travels are activations
     5. back      each rank takes its own groups back through the convolutions
     6. add       the groups' gradients are added, and all get the sum
-    7. update    every rank updates its weights, alike
+    7. update    every rank updates its own slices, and alike what has no owner
 
 (Convolutions do 95 % of AlexNet's work and have 6 % of its weights.  So Krizhevsky 2014, "One weird
-trick for parallelizing convolutional neural networks", deals out the images there, and sends
-activations in place of gradients where the weights are: at 128 images, 4.7 MB in place of 218.)
+trick for parallelizing convolutional neural networks", deals out the images there, and the weights
+where these are: two ranks with 128 images send each other 10 MB of activations, in place of 218 of
+gradients.)
 
 Why the bits are the same.  Rounding makes (a + b) + c another number than a + (b + c).  In one
 process the gradients of the groups are added from the first to the last, and so they are here:
@@ -197,11 +199,11 @@ class Ranks:
         self.received += total.nbytes * ((self.index > 0) + (not is_last))
         return to_device(total, where_is(rows))
 
-    def share(self, vectors: list[Array]) -> None:
-        """Let all have what rank 0 has in these vectors."""
+    def share(self, vectors: list[Array], rank: int = 0) -> None:
+        """Let all have what rank 0, or another, has in these vectors."""
         for vector in vectors if self.size > 1 else []:
             host = to_cpu(vector)
-            self.wait(self.comm.Ibcast(host, 0))
+            self.wait(self.comm.Ibcast(host, rank))
             vector[...] = to_device(host, where_is(vector))
 
     # ------------------------------------------------------------------------------ how they end

@@ -2,7 +2,7 @@
 
 Trains a tiny AlexNet on 70 images of noise, with crops, mirror images, Dropout and validation, and
 prints a digest of its weights, and its losses.  FAULT="what rank" lets something happen to a rank
-when it loads its 8th image.
+when it loads its 8th image; FAULT=poison makes each forget the weights that others own.
 """
 
 import hashlib
@@ -18,11 +18,14 @@ from device import DEVICE  # of tests/helpers; emulated where it is lacking
 from minialex import transforms as steps
 from minialex.commands.main import run_main
 from minialex.data import PhotoError
+from minialex.fast import linear
 from minialex.fast.threads import limit_threads
+from minialex.train import slices
 from minialex.train.ranks import HERE, join
 from minialex.xp import to_cpu
 
-SIDE = 67
+linear.LEAST = 8  # so that tiny layers are cut into slices, on one rank as on several
+SIDE, POISON = 67, 1e30
 END = (steps.ToArray(), steps.Normalize((0.5,) * 3, (0.25,) * 3))
 CROPS = (steps.RandomResizedCrop(SIDE), steps.RandomHorizontalFlip(), *END)
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "ask": signal.SIGTERM}
@@ -36,7 +39,7 @@ class Faulty(list):
     def __getitem__(self, index):
         self.seen += 1
         what, _, rank = os.environ.get("FAULT", "").partition(" ")
-        if what and self.seen == 8 and int(rank) == HERE.index:
+        if rank and self.seen == 8 and int(rank) == HERE.index:
             if what == "photo":
                 raise PhotoError("cat.jpg", "it is cut short")
             if what == "bug":
@@ -59,9 +62,35 @@ def network(variant):
     return mx.AlexNet(3, variant, width=1 / 16, image_size=SIDE, seed=1)
 
 
+def not_ours(run):
+    """The rows that others own, of weights that are dealt out and of what the optimizer keeps."""
+    states = map(run.optimizer.views, run.optimizer.state.values())
+    for params in (run.model.params, *states):
+        for array in slices.weights(run, params):
+            rows = slices.rows_of(array, HERE.index)
+            yield from (array[: rows.start], array[rows.stop :])
+
+
+def poison(run, begin=slices.begin, collect=slices.collect):
+    """Let a rank know nothing of the weights that others own, and see that it leaves them alone."""
+    begin(run)
+    for rows in not_ours(run):
+        rows[...] = POISON
+    print(f"{len(list(slices.weights(run, run.model.params)))} layers in slices")
+
+    def look(run, state=True):
+        assert all((rows == POISON).all() for rows in not_ours(run))
+        slices.collect = collect
+        collect(run, state)
+
+    slices.collect = look
+
+
 def main(run, threads, variant, optimizer, epochs="2"):
     join()
     limit_threads(int(threads))
+    if os.environ.get("FAULT") == "poison":
+        slices.begin = poison
     rng = np.random.default_rng(0)
     images = map(Image.fromarray, rng.integers(0, 256, (70, 80, 90, 3), dtype=np.uint8))
     data = Faulty(zip(images, rng.integers(0, 3, 70).tolist(), strict=True))
@@ -71,9 +100,16 @@ def main(run, threads, variant, optimizer, epochs="2"):
     val = mx.DataLoader(list(data)[:20], 40, middle)
     model = network(variant)
     freeze = ["features.0.*", "features.3.*"] if variant == "frozen" else []
-    moves = {"sgd": mx.SGD, "adam": mx.Adam}[optimizer](model, lr=1e-3, freeze=freeze)
+    how = {"lr": 1e-3}
+    if optimizer == "named":  # AdamW with rates and decays by name, of which a table changes some
+        rates, decays = {"*.bias": 2e-3, "*6.*": 5e-4, "*": 1e-3}, {"*.bias": 0, "*": 0.01}
+        how = {"lr": rates, "weight_decay": decays, "decoupled": True}
+        freeze = ["features.4.*", "classifier.0.weight"]
+    moves = {"sgd": mx.SGD}.get(optimizer, mx.Adam)(model, freeze=freeze, **how)
     algorithm = "im2col" if DEVICE == "gpu" else "auto"  # others are slow where it is emulated
     how = {"device": DEVICE, "algorithm": algorithm, "plain": variant == "plain"}
+    if optimizer == "named":
+        how["schedule"] = [(0, {}, True), (0.5, {"classifier.*": 0.1}, True)]
     rows = mx.fit(model, loader, moves, epochs=int(epochs), val=val, run=run, **how)
     losses = [row[name] for row in rows for name in ("train_loss", "val_loss")]
     print("weights", hashlib.sha256(to_cpu(moves.theta).tobytes()).hexdigest(), losses)

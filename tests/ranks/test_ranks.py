@@ -5,6 +5,7 @@ MINIALEX_RANKS=1 says that they have to be there: the tests then fail where they
 
 import functools
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ import numpy as np
 import pytest
 
 import minialex as mx
+from device import DEVICE
+from minialex.fast import linear
+from minialex.train import slices
 from minialex.train.dealt import digest
 from minialex.train.ranks import HERE, STARTED, Ranks, join
 
@@ -60,8 +64,8 @@ def alone(*words):
 @pytest.mark.parametrize("ranks, threads, words", [
     (2, 2, ("ungrouped", "sgd")), (4, 1, ("ungrouped", "sgd")), (2, 1, ("2012", "adam")),
     (3, 1, ("2012", "adam")), (4, 2, ("2012", "adam")), (4, 1, ("owt", "sgd")),
-    # Of these, every rank computes everything.
-    (2, 1, ("dense", "sgd")), (2, 1, ("plain", "sgd")), (3, 1, ("frozen", "sgd")),
+    (2, 2, ("2012", "named")),
+    (2, 1, ("plain", "sgd")),  # every rank computes everything
 ])  # fmt: skip
 def test_several_ranks_train_the_same_network_to_the_bit(tmp_path, ranks, threads, words):
     status, output = train(tmp_path / "run", ranks, *words, threads=threads)
@@ -69,6 +73,28 @@ def test_several_ranks_train_the_same_network_to_the_bit(tmp_path, ranks, thread
     assert f"{ranks} ranks" in output
     assert weights(output) == alone(*words) != []
     assert output.count("epoch 1/2") == 1  # the others show nothing
+
+
+@needs_mpi
+@pytest.mark.skipif(DEVICE == "gpu", reason="slices are for the CPU")
+@pytest.mark.parametrize("ranks, layers, words", [
+    (2, 2, ("2012", "adam")), (3, 2, ("ungrouped", "sgd")), (4, 1, ("2012", "named")),
+    (9, 2, ("2012", "adam")),  # one rank has no slice
+    (2, 1, ("dense", "sgd")), (3, 2, ("frozen", "sgd")),  # in which all else is repeated
+])  # fmt: skip
+def test_a_rank_needs_no_weights_but_its_own_of_large_dense_layers(tmp_path, ranks, layers, words):
+    status, output = train(tmp_path / "run", ranks, *words, fault="poison")
+    assert status == 0, output
+    assert f"{layers} layers in slices" in output
+    assert weights(output) == alone(*words) != []
+
+
+@needs_mpi
+def test_a_run_that_is_stopped_twice_goes_on_on_other_numbers_of_ranks(tmp_path):
+    for ranks in (2, 4):
+        status, output = train(tmp_path / "run", ranks, "2012", "named", fault="ask 0")
+        assert (status, output.count("interrupted")) == (130, 1)
+    assert weights(train(tmp_path / "run", 1, "2012", "named")[1]) == alone("2012", "named")
 
 
 @needs_mpi
@@ -179,6 +205,19 @@ def test_a_batch_is_dealt_out_in_whole_groups_of_which_the_first_rank_has_some()
                 assert index or parts
                 assert ranks.own(N).start % 16 == 0
             assert parts == [*range(N)]
+
+
+def test_a_large_layer_is_dealt_out_in_whole_slices_of_which_the_first_rank_has_some(monkeypatch):
+    for rows in (1000, 1003, 9216):
+        weight = np.empty((rows, 1000))
+        for size in (1, 2, 3, 4, 7, 8, 9, 20):
+            monkeypatch.setattr(HERE, "size", size)
+            parts = [slices.owned(weight, rank) for rank in range(size)]
+            assert [*itertools.chain(*parts)] == linear.slices(weight)
+            assert parts[0]
+            assert max(map(len, parts)) == -(-8 // size)
+            found = [slices.rows_of(weight, rank) for rank in range(size)]
+            assert [*itertools.chain(*(range(rows)[own] for own in found))] == [*range(rows)]
 
 
 def test_a_process_may_say_that_it_is_alone(monkeypatch):
