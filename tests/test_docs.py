@@ -35,7 +35,7 @@ PAGES = [
     "schedules.py", "average.py", "philox.py", "xp.py",
 ]  # fmt: skip
 
-OTHER_OPTIONS = {"--check", "--find-links", "--no-index", "--repeat"}  # of ruff, pip, bench_ranks
+OTHER_OPTIONS = {"--check", "--find-links", "--no-index"} | {"--repeat", "--dense"}  # of bench_ranks
 
 
 def read(path):
