@@ -35,7 +35,8 @@ PAGES = [
     "schedules.py", "average.py", "philox.py", "xp.py",
 ]  # fmt: skip
 
-OTHER_OPTIONS = {"--check", "--find-links", "--no-index"} | {"--repeat", "--dense"}  # of bench_ranks
+# Of ruff, pip and bench_ranks.
+OTHER_OPTIONS = {"--check", "--find-links", "--no-index", "--repeat", "--dense"}
 
 
 def read(path):
