@@ -110,7 +110,8 @@ def test_death_at_any_moment_of_any_write_leaves_no_trace(tmp_path, keep):
         moments = die_at(patch, None)
         assert tiny_run.main(["--out", str(tmp_path / "whole"), *options]) == 0
     whole = outcome(tmp_path / "whole")
-    files = ("config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json")
+    files = ["config.json", "best.safetensors", "last.safetensors", "history.csv", "result.json"]
+    files += ["curves.svg"]
     assert {f".{name}.tmp" for name in files} == {file for _, file in moments if file[0] == "."}
     assert ("renamed", "last.safetensors") in moments  # it became last-1
     assert sorted(name for name in files if keep or name[:4] != "last") == whole[-1]
