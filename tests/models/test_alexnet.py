@@ -228,7 +228,7 @@ def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned()
     model = to_form(AlexNet(4, width=1 / 8, image_size=67, seed=0), "auto")
     theta = flatten(model)
     g = np.zeros_like(theta)
-    grad, adam = dict_like(model.params, g), Adam(theta, lr=3e-4)
+    grad, adam = dict_like(model.params, g), Adam(theta, lr=2e-3)
     x = np.random.default_rng(0).standard_normal((12, 67, 67, 3), dtype=np.float32)
     x, labels = on_device(x), on_device(np.arange(12) % 4)
     losses = []
@@ -239,7 +239,7 @@ def test_first_loss_is_log_of_the_number_of_classes_and_a_small_set_is_learned()
         model.backward(dlogits, cache, grad)
         adam.step(g)
         losses.append(float(loss))
-        if np.mean(losses[-5:]) < 0.1:
+        if np.mean(losses[-5:]) < 0.2:
             break
     assert abs(losses[0] - math.log(4)) < 0.1
     assert np.mean(losses[-5:]) < 0.3
