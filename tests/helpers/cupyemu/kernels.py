@@ -95,7 +95,7 @@ def compile_source(source, options, name_expressions):
     flags = [*FLAGS, f"-I{Path(cupy.__file__).parent / '_core' / 'include'}"]
     # Not those with barriers: they run on fibres, which change stacks.
     if SANITIZER and barriers == "false" and any(name.startswith(OWN) for name in names):
-        flags += [f"-fsanitize={SANITIZER}", "-g"]
+        flags += [f"-fsanitize={SANITIZER}", "-g1"]
     text, libraries = CUPY if "#include <cupy/" in code else HOST, () if SANITIZER else ALONE
     if TENSOR_CORES.search(plain):  # few kernels, which run long: here to optimize more pays
         text, libraries = text + '#include "tensor_cores.h"\n', ()
