@@ -11,9 +11,7 @@ pairs (examples/improvements/paired.py).
 
 A run that is interrupted goes on where it was, when the same command is given again; `--minutes`
 begins no training after that time.  The table, table.md, and the picture, table.png, are made of
-what is there.
-
-All took an hour on two cores.
+what is there.  All took an hour on two cores.
 
 The rate.  The paper's recipe with its rate of 0.01 learns nothing on two classes: fc7's biases of 1
 make the step unstable (minialex/train/recipes.py).  `rates` shows what the program's does; --lr is
@@ -204,11 +202,19 @@ def all_of(jobs: list[tuple[str, int, float]], options: argparse.Namespace) -> l
     return [one for one in found if (one["arm"], one["seed"], one["lr"]) in {*jobs}]
 
 
+def errors_of(results: list[dict[str, Any]], arm: str) -> tuple[list[float], Any]:
+    """The test errors of an arm, and how many points they are above the program's, in pairs."""
+    own, program = (
+        {one["seed"]: one["test_error"] for one in results
+         if one["arm"] == name and "failed" not in one}
+        for name in (arm, PROGRAM)
+    )  # fmt: skip
+    pairs = [100 * (own[seed] - program[seed]) for seed in sorted(own.keys() & program.keys())]
+    return list(own.values()), paired(pairs)
+
+
 def table(results: list[dict[str, Any]], lr: float, options: argparse.Namespace) -> str:
     """The differences in points of the test error; above 0 the program's way is the better one."""
-    errors = {
-        (one["arm"], one["seed"]): one["test_error"] for one in results if "failed" not in one
-    }
     sizes = f"{options.images:,} drawings of {options.side} pixels, width {options.width:g}"
     rows = [
         f"{sizes}, {options.epochs} epochs, rate {lr:g}, seeds {options.seeds}.",
@@ -218,14 +224,8 @@ def table(results: list[dict[str, Any]], lr: float, options: argparse.Namespace)
     ]
     words = {"held": "the program's way is better", "did not hold": "the paper's way is better"}
     for arm in ARMS:
-        own = [error for (name, _), error in errors.items() if name == arm]
-        pairs = [
-            100 * (error - errors[PROGRAM, seed])
-            for (name, seed), error in sorted(errors.items())
-            if name == arm and (PROGRAM, seed) in errors
-        ]
+        own, found = errors_of(results, arm)
         mean = f"{100 * sum(own) / len(own):.1f} %" if own else "-"
-        found = paired(pairs)
         if arm == PROGRAM or found.error is None:
             rows.append(f"| {arm} | {mean} | | |")
             continue
@@ -243,23 +243,18 @@ def picture(results: list[dict[str, Any]], path: Path) -> None:
     except ImportError:
         print("no table.png: pip install 'minialex[plot]'")
         return
-    errors = {
-        (one["arm"], one["seed"]): one["test_error"] for one in results if "failed" not in one
-    }
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for at, arm in enumerate(reversed([name for name in ARMS if name != PROGRAM])):
-        found = paired([
-            100 * (error - errors[PROGRAM, seed]) for (name, seed), error in sorted(errors.items())
-            if name == arm and (PROGRAM, seed) in errors
-        ])  # fmt: skip
+    undone = [name for name in reversed(ARMS) if name != PROGRAM]
+    for at, arm in enumerate(undone):
+        _, found = errors_of(results, arm)
         if found.error is not None:
             half = student(found.n) * found.error
             axes.errorbar(found.mean, at, xerr=half, fmt="o", color="tab:blue", capsize=3)
     axes.axvline(0, color="grey", linewidth=1)
     axes.set_xscale("symlog", linthresh=10, linscale=2)  # even where a network learns nothing
     axes.set_xticks([-10, -5, 0, 5, 10, 50], ["-10", "-5", "0", "5", "10", "50"])
-    axes.set_yticks(range(len(ARMS) - 1), [*reversed([name for name in ARMS if name != PROGRAM])])
+    axes.set_yticks(range(len(undone)), undone)
     axes.set_xlabel("points of test error more than the program's, 95 % interval")
     figure.savefig(path, dpi=100)
 

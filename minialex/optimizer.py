@@ -158,9 +158,7 @@ class Optimizer:
         self.update_runs(g, self.lr if lr is None else lr)
 
     def update_runs(self, g, lr):
-        """`update` of each run of theta, at its own rate and weight decay; of those parts alone
-        that are in `own`.
-        """  # fmt: skip
+        """`update` of each run of theta, or of its parts in `own`, at its rate and weight decay."""
         own = self.own or [slice(0, self.theta.size)]
         if self._runs == [(*own, 1, 1)]:
             self.update(g, lr)
