@@ -44,6 +44,7 @@ import faulthandler
 import importlib
 import itertools
 import os
+import signal
 import socket
 import sys
 import threading
@@ -248,10 +249,14 @@ class Ranks:
         """The end of this process, for which it waits with the others: MPI would hang."""
         self.ends, self.heard = True, dict.fromkeys(self.heard, time.monotonic())
         self.wait(self.comm.Ibarrier())
+        alarm = getattr(signal, "alarm", int)  # from here on nobody watches but the system's clock
+        alarm(SILENCE)
         self.over.set()
         self.watcher.join()
         self.wait(self.comm.Ibarrier())
         self.hear()  # what is left, of which MPI would speak
+        self.MPI.Finalize()
+        alarm(0)
 
     def speaks(self) -> bool:
         """Whether it is for this rank to say why it ends: where all do, rank 0 says it."""

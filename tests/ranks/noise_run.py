@@ -2,7 +2,8 @@
 
 Trains a tiny AlexNet on 70 images of noise, with crops, mirror images, Dropout and validation, and
 prints a digest of its weights, and its losses.  FAULT="what rank" lets something happen to a rank
-when it loads its 8th image; FAULT=poison makes each forget the weights that others own.
+when it loads its 8th image, or, at the "end", stops it when all have said that they have nothing
+more to do; FAULT=poison makes each forget the weights that others own.
 """
 
 import hashlib
@@ -44,7 +45,8 @@ class Faulty(list):
                 raise PhotoError("cat.jpg", "it is cut short")
             if what == "bug":
                 raise ZeroDivisionError("a bug")
-            os.kill(os.getpid(), SIGNALS[what])
+            if what in SIGNALS:
+                os.kill(os.getpid(), SIGNALS[what])
         return super().__getitem__(index)
 
 
@@ -89,6 +91,8 @@ def poison(run, begin=slices.begin, collect=slices.collect):
 def main(run, threads, variant, optimizer, epochs="2"):
     join()
     limit_threads(int(threads))
+    if os.environ.get("FAULT") == f"end {HERE.index}":  # after all have said that they end
+        HERE.watcher.join = lambda: os.kill(os.getpid(), signal.SIGSTOP)
     if os.environ.get("FAULT") == "poison":
         slices.begin = poison
     rng = np.random.default_rng(0)

@@ -126,6 +126,7 @@ def test_one_rank_that_is_asked_to_stop_stops_all_at_the_same_step(tmp_path, ran
 @pytest.mark.parametrize("fault, told", [
     ("bug 1", "ZeroDivisionError: a bug"), ("bug 0", "ZeroDivisionError: a bug"),
     ("kill 1", "Killed"), ("stop 1", "error: rank 1 ("), ("stop 0", "error: rank 0 ("),
+    ("end 1", "Alarm clock"), ("end 0", "Alarm clock"),
 ])  # fmt: skip
 def test_a_rank_that_dies_or_hangs_ends_all(tmp_path, fault, told):
     started = time.monotonic()
