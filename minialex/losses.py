@@ -54,8 +54,8 @@ def softmax_cross_entropy(logits, labels, label_smoothing=0.0, weight=None):
 
     labels (N,) are integers 0..C-1, or probabilities t (N, C); `weight` (C,) is that of the
     classes.  Raises ValueError for shapes that do not fit and for a label out of range, TypeError
-    for other dtypes.  (On a GPU nobody looks at the labels, which would mean to wait for the
-    device; one that is out of range counts as no class.  Training looks at them before they go
+    for other dtypes.  (On a GPU the labels are not checked, since that would have to wait for
+    the device; one that is out of range counts as no class.  Training checks them before they go
     there.)
     """
     check(logits, labels, label_smoothing, weight)

@@ -6,7 +6,8 @@ Without one, two linear layers would be no more than one: (x W1) W2 = x (W1 W2).
     Tanh      y = tanh(x)               dy/dx = 1 - y^2
     Sigmoid   y = 1 / (1 + exp(-x))     dy/dx = y (1 - y)
 
-Shapes     x, y, dx, dy all the same: each number is treated by itself, and dx = dy * (dy/dx).
+Shapes     x, y, dx, dy all the same: each number is treated by itself, and dx = dy * slope,
+           the slope being the dy/dx above.
 
 Where they come from.  Call the sigmoid s(x).  ds/dx = exp(-x) / (1 + exp(-x))^2, which is s times
 exp(-x) / (1 + exp(-x)) = 1 - s.  Tanh is a sigmoid stretched and moved: y = tanh(x) = 2 s(2x) - 1,

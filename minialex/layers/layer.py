@@ -26,15 +26,16 @@ backward pass by the same question: which outputs does this number move, and how
 `grad` is a dictionary of arrays like `layer.params`; backward OVERWRITES grad["weight"] with
 dL/dweight, and so on.  Each derivative has the shape of its variable.
 
-    Activations are channels-last: (N, H, W, C) for N images of H x W pixels with C channels each.
+    Images, and what layers make of them, are channels-last: (N, H, W, C) for N images of H x W
+    pixels with C channels each.
     Everything follows the dtype of the input: float32 to train, float64 to check gradients;
     and its device: get_xp(x) is NumPy, or CuPy for an array on a GPU.  Read it as np.
 
 Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
 What a layer does keep is its parameters and its `training` flag (Dropout acts differently in
-training).  When forward runs, nothing of it changes but its `buffers`, a second dictionary of
-arrays, for what is kept but not learned, such as the running mean of a batch normalization; and
-Dropout's count of steps.  Buffers are saved and moved like parameters, but no optimizer sees them.
+training).  Forward changes nothing in it but its `buffers`, a second dictionary of arrays: what is
+kept but not learned, such as the running mean of a batch normalization.  (Dropout counts its steps,
+too.)  Buffers are saved and moved like parameters, but no optimizer sees them.
 
 `per_image` says that y[n] depends on x[n] alone.  Only then may a batch be taken in parts; a layer
 that mixes its images, such as a batch normalization, leaves it False and gets them all.

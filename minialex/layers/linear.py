@@ -1,6 +1,7 @@
 """Linear -- every output is a weighted sum of every input.
 
-A neuron of the textbooks: it weighs all the evidence there is, and the weights are what it learns.
+One output is what textbooks call a neuron: it weighs all the evidence there is, and the weights are
+what it learns.
 
     forward    y  = x W + b            (N, F) = (N, D) (D, F)
     backward   dW = x^T dy             (D, F) = (D, N) (N, F)
@@ -15,11 +16,11 @@ Where the backward pass comes from.  Write the product with indices,
 
 and ask which outputs one number touches; the chain rule adds up what L feels through each of them.
 
-    W[d,f]  touches y[n,f] of every n, each x[n,d] times:
+    W[d,f]  touches y[n,f] of every n, by x[n,d] each:
             dL/dW[d,f] = sum over n of x[n,d] dy[n,f]            which is (x^T dy)[d,f]
-    b[f]    touches y[n,f] of every n, once:
+    b[f]    touches y[n,f] of every n, by 1 each:
             dL/db[f]   = sum over n of dy[n,f]
-    x[n,d]  touches y[n,f] of every f, each W[d,f] times:
+    x[n,d]  touches y[n,f] of every f, by W[d,f] each:
             dL/dx[n,d] = sum over f of dy[n,f] W[d,f]            which is (dy W^T)[n,d]
 
 All images share W, so their derivatives are added: that is why there is a sum over n.
@@ -71,7 +72,7 @@ class Linear(Layer):
         check_input(self, x, ("N", self.in_features))
         return x @ self.params["weight"] + self.params.get("bias", 0), x  # y (N, F)
 
-    def backward(self, dy, x, grad):  # dy (N, F)
+    def backward(self, dy, x, grad):  # dy (N, F); the cache is x
         check_gradient(self, dy, x.shape, grad)
         grad["weight"][...] = x.T @ dy  # (D, F)
         if self.bias:
