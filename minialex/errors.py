@@ -64,10 +64,15 @@ def check_pair(name: str, least: int = 1, **sizes: Any) -> Any:
     A pair of equal numbers is kept as the number.  Raises ValueError for anything else.
     """
     ((what, size),) = sizes.items()
-    pair = tuple(size) if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
-    for one in pair:
+    both = tuple(size) if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    for one in both:
         check_sizes(name, least, **{what: one})
-    return pair[0] if pair[0] == pair[1] else pair
+    return both[0] if both[0] == both[1] else both
+
+
+def pair(size: Any) -> Any:
+    """(down, across) of a size; a number stands for both."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def check_window(name: str, kernel_size: Any, stride: Any, padding: Any) -> list[Any]:

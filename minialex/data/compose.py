@@ -18,8 +18,8 @@ from PIL import Image
 from minialex.data import transforms as steps
 from minialex.data.colour import ColourNoise, ColourShift
 from minialex.data.mean_image import MeanImage
-from minialex.data.transforms import CenterCrop, Resize, Transform, pair
-from minialex.errors import ConfigError, check, short
+from minialex.data.transforms import CenterCrop, Resize, Transform
+from minialex.errors import ConfigError, check, pair, short
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
     steps.RandomHorizontalFlip)  # fmt: skip

@@ -33,7 +33,8 @@ from minialex.data.colour import ColourShift
 from minialex.data.compose import Compose
 from minialex.data.folder import for_side
 from minialex.data.image import pixels_of
-from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform, pair
+from minialex.data.transforms import CenterCrop, Normalize, Resize, ToArray, Transform
+from minialex.errors import pair
 from minialex.xp import Array, get_xp
 
 CROPS: tuple[list[type], ...] = ([], [steps_of.RandomCrop], [steps_of.RandomResizedCrop])

@@ -23,7 +23,7 @@ from PIL import Image
 
 from minialex.data.convert import MAX_BYTES
 from minialex.data.image import check_floats, pixels_of, refusal
-from minialex.errors import ConfigError, check, is_number
+from minialex.errors import ConfigError, check, is_number, pair
 
 # Per-channel mean and standard deviation (R, G, B, of values in [0, 1]) of the ImageNet training
 # photos, as published with torchvision's pretrained models
@@ -39,11 +39,6 @@ Box = tuple[int, int, int, int]  # (left, top, right, bottom), in pixels of an i
 _ATTEMPTS = 10
 # Up to here we know which axis Pillow scales first, see `rows_to_cut`.
 _KNOWN = tuple(map(int, PIL.__version__.split(".")[:2])) <= (13, 0)
-
-
-def pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size."""
-    return size if isinstance(size, tuple) else (size, size)
 
 
 def rows_to_cut(width: int, height: int, box: Box, size: tuple[int, int]) -> range | None:

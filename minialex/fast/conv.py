@@ -30,23 +30,22 @@ from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
 from minialex.fast.winograd_tiles import Plan, make_plan
 from minialex.layers import conv as page
-from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
 from minialex.params import Params, Shape
 from minialex.twin import Twin, is_square
 from minialex.xp import Array
 
-Size = int | tuple[int, int]  # a pair is (down, across)
+Pair = tuple[int, int]  # down, across
 ALGORITHMS = ("auto", "im2col", "winograd", "implicit")
 MOVE = 50  # multiply-adds that take as long as moving a number
 CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def im2col(x: Array, K: Size, S: Size, P: Size, R: Size = 0) -> Array:
+def im2col(x: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> Array:
     """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
     _, H, W, C = x.shape
-    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = pair(K), pair(S), pair(P), pair(R)
+    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = K, S, P, R
     side = H + 2 * PH + RH, W + 2 * PW + RW  # with P rows and columns of zeros on each side
     x = on_canvas(x, "pad", side, (PH, PW)) if side != (H, W) else x
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
@@ -57,10 +56,10 @@ def im2col(x: Array, K: Size, S: Size, P: Size, R: Size = 0) -> Array:
     return X.reshape(-1, KH * KW * C)
 
 
-def col2im(dX: Array, dx: Array, K: Size, S: Size, P: Size, R: Size = 0) -> None:
+def col2im(dX: Array, dx: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> None:
     """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
     N, H, W, C = dx.shape
-    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = pair(K), pair(S), pair(P), pair(R)
+    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = K, S, P, R
     H2, W2 = H + 2 * PH + RH, W + 2 * PW + RW
     OH, OW = (H2 - KH) // SH + 1, (W2 - KW) // SW + 1
     dX = dX.reshape(N, OH, OW, KH, KW, C)

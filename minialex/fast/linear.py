@@ -35,10 +35,7 @@ class Linear(Twin, page.Linear, device="cpu"):
         check_input(self, x, ("N", self.in_features))
         weight = self.params["weight"]
         if own := slices(weight):
-            total, *others = terms(x, weight, own)
-            for term in others:
-                total += term
-            y = np.ascontiguousarray(total.T)
+            y = np.ascontiguousarray(terms(x, weight, own).sum(axis=0).T)  # added in order
         else:
             y = product(x, weight)  # (N, F)
         if self.bias:

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from minialex.gpu.kernel import LARGEST_INT32, whole, window_sizes
-from minialex.layers.conv import Conv2d, pair
+from minialex.layers.conv import Conv2d
 from minialex.params import Params
 from minialex.xp import Array, get_xp
 
@@ -54,7 +54,7 @@ def can(layer: Conv2d, x: Array) -> bool:
     """Whether these kernels can do the convolution: float32, with indices of 32 bits, in a grid."""
     N, weight = len(x), layer.params["weight"]
     largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), weight.size)
-    grid = layer.groups * math.prod(pair(layer.stride))
+    grid = layer.groups * math.prod(layer.window[1])
     fits = largest <= LARGEST_INT32 and grid <= LARGEST_GRID
     return {x.dtype, weight.dtype} == {np.dtype(np.float32)} and x.size > 0 and fits
 
@@ -115,7 +115,7 @@ def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
 
 def input_gradient(layer: Conv2d, dy: Array, x: Array, masked: bool) -> Array:
     """dx like x, of dy; with `masked` 0 where x, the output of a ReLU, is."""
-    dx, (SH, SW) = get_xp(x).empty(x.shape, dtype=x.dtype), pair(layer.stride)
+    dx, (SH, SW) = get_xp(x).empty(x.shape, dtype=x.dtype), layer.window[1]
     run, (N, H, W, _), parts = Kernels(layer, x), x.shape, layer.groups * SH * SW
     tiles, columns = tiling(N * -(-H // SH) * -(-W // SW), run.channels, parts, run.narrow)
     weight, mask = whole(layer.params["weight"]), whole(x) if masked else NOTHING

@@ -4,7 +4,7 @@ import importlib
 from importlib.resources import files
 from typing import Any
 
-from minialex.layers.conv import pair
+from minialex.errors import pair
 from minialex.params import Shape
 from minialex.xp import Array, get_xp
 

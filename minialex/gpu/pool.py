@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from minialex.errors import pair
 from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, whole, window_sizes
 from minialex.layers import pool as page
-from minialex.layers.conv import pair
 from minialex.layers.layer import check_input
 from minialex.params import Params
 from minialex.twin import Twin

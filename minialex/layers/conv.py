@@ -14,16 +14,16 @@ Shapes     N images | H x W pixels | C channels in | F filters, channels out | K
            S stride | P padding | OH x OW output, OH = (H + 2P - K) // S + 1
            D = K*K*C numbers in a patch | M = N*OH*OW patches
 
-With `ceil_mode` a last window that has not enough pixels left exists as well, and sees zeros beyond
-the edge, as if R = min(S, K) - 1 rows and columns more were padded below and on the right.  So the
-11 x 11 windows of the program that won in 2012 have 55 places at stride 4 in 224 pixels, not 54.
-With padding it may see zeros alone, as the program's do; pool.py leaves those out, as PyTorch does.
+`ceil_mode` rounds OH up: a last window may hang over the edge, and sees zeros there, as if R rows
+and columns more, min(S, K) - 1, were padded below and on the right.  So the 11 x 11 windows of the
+program that won in 2012 have 55 places at stride 4 in 224 pixels, not 54.  With padding such a
+window may see zeros alone, as that program's do; pool.py leaves these out, as PyTorch does.
 
 K, S and P may each be a pair, (down, across): then those of the rows go with i, p, h and H, those
 of the columns with j, q, w and W.  A kernel of 1 x 7 looks along a row.
 
-As one matrix product.  `im2col` copies each patch into one row of a matrix X; then each loop but n,
-p, q is inside one product, and linear.py's derivation is the backward pass:
+As one matrix product.  `im2col` copies each patch into one row of a matrix X; then all seven
+loops are inside one product, and linear.py's derivation is the backward pass:
 
     forward    Y  = X W + b            (M, F) = (M, D) (D, F)
     backward   dW = X^T dY             (D, F) = (D, M) (M, F)
@@ -87,11 +87,6 @@ def seven_loops(x, W, b, S, P):
     return y
 
 
-def pair(size):
-    """(down, across) of a size; a number stands for both."""
-    return size if isinstance(size, tuple) else (size, size)
-
-
 def im2col(x, K, S, P, R=(0, 0)):
     """Copy the patches of x (N, H, W, C) into X (N, OH, OW, K, K, C)."""
     (KH, KW), (SH, SW), (PH, PW) = [n if isinstance(n, tuple) else (n, n) for n in (K, S, P)]
@@ -141,9 +136,9 @@ class Conv2d(Layer):
             raise ValueError(f"Conv2d: {C} and {F} channels cannot be dealt to {groups} groups")
         self.kernel_size, self.stride, self.padding = sizes
         self.groups, self.bias, self.ceil_mode = groups, bool(bias), bool(ceil_mode)
-        K, S, P = map(pair, sizes)
+        K, S, P = [n if isinstance(n, tuple) else (n, n) for n in sizes]
         self.window = K, S, P, tuple((min(n) - 1) * self.ceil_mode for n in zip(K, S, strict=True))
-        shape = (*pair(self.kernel_size), C // groups, F)
+        shape = (*K, C // groups, F)
         weight = generator("Conv2d", rng).standard_normal(shape, dtype=np.float32)
         weight *= math.sqrt(2 / math.prod(shape[:3])) if std is None else std  # D = K*K*C
         zeros = np.zeros(F, dtype=np.float32)

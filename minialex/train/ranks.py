@@ -249,14 +249,13 @@ class Ranks:
         """The end of this process, for which it waits with the others: MPI would hang."""
         self.ends, self.heard = True, dict.fromkeys(self.heard, time.monotonic())
         self.wait(self.comm.Ibarrier())
-        alarm = getattr(signal, "alarm", int)  # from here on nobody watches but the system's clock
-        alarm(SILENCE)
+        getattr(signal, "alarm", int)(SILENCE)  # from here on only the system's clock watches
         self.over.set()
         self.watcher.join()
         self.wait(self.comm.Ibarrier())
         self.hear()  # what is left, of which MPI would speak
         self.MPI.Finalize()
-        alarm(0)
+        getattr(signal, "alarm", int)(0)
 
     def speaks(self) -> bool:
         """Whether it is for this rank to say why it ends: where all do, rank 0 says it."""

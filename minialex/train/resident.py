@@ -16,7 +16,7 @@ from minialex.data import DataLoader, RandomCrop, Resize, keep_decoded
 from minialex.data.ahead import ahead
 from minialex.data.cache import cache_bytes, is_ours
 from minialex.data.pixels import VIEWS, fixed_part, split_transform
-from minialex.data.transforms import pair
+from minialex.errors import pair
 from minialex.gpu.photos import GpuPhotos
 from minialex.train.frozen import keep_outputs
 from minialex.train.ranks import HERE

@@ -27,8 +27,8 @@ from implicit_cases import (
     kinds,
     take_turns,
 )
+from minialex.errors import pair
 from minialex.gpu import implicit
-from minialex.layers.conv import pair
 
 GENERATED = {FLOAT32: 24, TF32: 12, THREE_TF32: 12}  # of each kind
 # The largest whole numbers of a factor that each arithmetic keeps; 3xTF32 leaves out the product of
