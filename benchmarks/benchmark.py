@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--lrn",
         action=argparse.BooleanOptionalAction,
-        help="local response normalisation (default: the variant's)",
+        help="local response normalization (default: the variant's)",
     )
     add("--image-size", type=int, help="side of the image in pixels (default: the variant's)")
     add("--phase", nargs="+", choices=["train", "inference"], default=["train", "inference"])
@@ -126,7 +126,7 @@ def check(options: argparse.Namespace) -> Row:
     if options.png and not options.png.parent.is_dir():
         raise ConfigError(f"--png: there is no folder {str(options.png.parent)!r}")
     if options.variant == "vgg" and options.lrn:
-        raise ConfigError("the vgg network has no local response normalisation; leave out --lrn")
+        raise ConfigError("the vgg network has no local response normalization; leave out --lrn")
     *_, lrn, side = VARIANTS.get(options.variant, (False, 64))
     return {
         "variant": options.variant, "lrn": lrn if options.lrn is None else options.lrn,

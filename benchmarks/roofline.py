@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--lrn",
         action=argparse.BooleanOptionalAction,
-        help="local response normalisation (default: the variant's)",
+        help="local response normalization (default: the variant's)",
     )
     add("--batch-size", type=int, default=128, help="images per step (default 128)")
     add("--classes", type=int, default=2, help="default 2, cats and dogs")

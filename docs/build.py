@@ -20,7 +20,7 @@ import markdown2
 import pdoc.render
 import pdoc.search
 from colours import coloured, dark_code, page_code
-from docstrings import docstring_html, inline
+from docstrings import docstring_html, inline, whole
 from markupsafe import Markup
 from pdoc.render_helpers import markdown_extensions
 
@@ -32,7 +32,7 @@ MODULES = [
     "minialex",
     *(m.name for m in pkgutil.walk_packages(minialex.__path__, "minialex.") if "__" not in m.name),
 ]
-CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（])")
+CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=(?!\d+\. |\* )[\w`*“（\[])")
 FILE = re.compile(r"<code>((?:[\w.-]+/)*[\w-]+\.(?:py|cu|md))(?: [^<]*)?</code>")
 DOCUMENT = re.compile(r"(?<![\w\"/>.-])(docs/[\w/-]+\.md)(?![\w\"])")  # named without `...`
 
@@ -88,7 +88,9 @@ def chapter_html(path, shown):
     parts = re.split(r"^(```.*?^```)$", text, flags=re.MULTILINE | re.DOTALL)
     parts[::2] = [CHINESE_BREAK.sub("", part) for part in parts[::2]]  # not within code
     text = "".join(parts)
-    extras = {k: v for k, v in markdown_extensions.items() if k not in ("link-patterns", "toc")}
+    left_out = "link-patterns", "toc", "cuddled-lists"
+    extras = {k: v for k, v in markdown_extensions.items() if k not in left_out}
+    extras["tag-friendly"] = None  # a title has a space behind its #
     parts = re.split(r"^(</?details>|<summary>.*</summary>)$", text, flags=re.MULTILINE)
     for i in range(0, len(parts), 2):  # between the tags, which Markdown would take for HTML
         if parts[i].strip():
@@ -107,7 +109,7 @@ def chapter_html(path, shown):
     text = text.replace("<pre>", '<pre tabindex="0">')
     text = re.sub(r'<img (src="([^"]*)")', r'<a href="\2"><img loading="lazy" \1', text)
     text = re.sub(r"(<img [^>]*>)", r"\1</a>", text)  # a figure is a link to itself, to enlarge it
-    return link_files(text, page, shown), re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text)
+    return whole(link_files(text, page, shown)), re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text)
 
 
 @cache
@@ -180,6 +182,7 @@ class Site:
         self.env.filters["link_files"] = lambda text, page: Markup(
             link_files(str(text), Path(page), self.shown)
         )
+        self.env.filters["whole"] = lambda text: Markup(whole(str(text)))
         self.env.globals |= {"exercises": self.exercises, "chapter_of": chapter_of_pages()}
         self.env.globals |= {"order": self.order, "names": MODULES, "dark_code": dark_code()}
         self.env.globals["place_of"] = lambda name: f"{name.replace('.', '/')}.html"

@@ -7,6 +7,7 @@ import re
 import textwrap
 
 BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w*])")
+WHOLE = re.compile(r"(?<![\w-])--[a-z][\w-]*|\b\d[\d.]*e-\d+")
 WORDS = re.compile(r"(?<![\w*])\*([A-Za-z][A-Za-z ]*)\*(?![\w*])")  # no formula, no *args
 
 
@@ -25,8 +26,10 @@ def docstring_html(text):
 
 
 def is_laid_out(lines):
-    """Whether a paragraph is indented, in whole or in part, or has columns."""
-    return any(line.startswith("    ") or re.search(r"\S {3,}\S", line) for line in lines)
+    """Whether a paragraph is indented, in whole or in part, has columns, or is an example."""
+    return lines[:1] == ["example:"] or any(
+        line.startswith("    ") or re.search(r"\S {3,}\S", line) for line in lines
+    )
 
 
 def preformatted(lines):
@@ -66,4 +69,13 @@ def inline(text):
         else:
             part = BOLD.sub(r"<strong>\1</strong>", part)
             parts[i] = WORDS.sub(r"<em>\1</em>", part)
+    return "".join(parts)
+
+
+def whole(text):
+    """HTML where no line ends within an option, or between a number and its unit or exponent."""
+    parts = re.split(r"(<pre.*?</pre>|<[^>]*>)", text, flags=re.DOTALL)
+    for i in range(0, len(parts), 2):
+        part = re.sub(r"(?<=\d) (?=%|s\b)", "\u00a0", parts[i])
+        parts[i] = WHOLE.sub(r'<span class="whole">\g<0></span>', part)
     return "".join(parts)

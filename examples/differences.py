@@ -255,7 +255,9 @@ def picture(results: list[dict[str, Any]], path: Path) -> None:
     axes.set_xscale("symlog", linthresh=10, linscale=2)  # even where a network learns nothing
     axes.set_xticks([-10, -5, 0, 5, 10, 50], ["-10", "-5", "0", "5", "10", "50"])
     axes.set_yticks(range(len(undone)), undone)
-    axes.set_xlabel("points of test error more than the program's, 95 % interval")
+    axes.set_xlabel(
+        "points of test error more than the program's, beyond 10 on a logarithmic scale"
+    )
     figure.savefig(path, dpi=100)
 
 

@@ -8,7 +8,7 @@ jump about, so nearly all schedules end with short ones.
     step         factor^(step // every)
     cosine       (1 + cos(pi step / total)) / 2, from 1 down to 0
     plateau      factor^(how often the validation error has stopped improving): the paper's rule
-    warm_up      any of these, times (step + 1) / (steps + 1) during the first `steps` steps
+    warm_up      any of these, times (step + 1) / (steps + 1) while step < steps
 
 References: Krizhevsky, Sutskever, Hinton (2012), section 5: the plateau rule.  Loshchilov, Hutter
 (2017), "SGDR: Stochastic Gradient Descent with Warm Restarts", eq. 5: the cosine.

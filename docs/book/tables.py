@@ -20,6 +20,7 @@ from minialex.layers import Conv2d, Linear  # noqa: E402
 from minialex.models import AlexNet  # noqa: E402
 from paper_numbers import count  # noqa: E402
 
+NUMBER = re.compile(r"([-+]?[\d,.]+( %| ± [\d.]+)?)?")  # or nothing
 CLAIMS = {  # improvement: the starts of its rows in docs/improvements.md
     "ReLU": ("ReLU learns faster than tanh", "ReLU learns faster than sigmoid"),
     "overlapping max pooling": ("max pooling errs", "windows that overlap"),
@@ -33,7 +34,9 @@ CLAIMS = {  # improvement: the starts of its rows in docs/improvements.md
 def rows(cells):
     """A Markdown table of rows, the first of which is its head."""
     head, *rest = ("| " + " | ".join(row) + " |" for row in cells)
-    return "\n".join([head, "|" + " --- |" * len(cells[0]), *rest])
+    columns = zip(*cells[1:], strict=True)
+    sides = ["---:" if all(map(NUMBER.fullmatch, column)) else "---" for column in columns]
+    return "\n".join([head, "| " + " | ".join(sides) + " |", *rest])
 
 
 def shapes():

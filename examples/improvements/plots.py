@@ -13,7 +13,7 @@ COLOURS = ("tab:blue", "tab:orange", "tab:green")
 TITLES = {
     "relu": "ReLU, tanh and sigmoid, as in the paper's Figure 1",
     "pooling": "Pooling",
-    "lrn": "Local response normalisation (LRN)",
+    "lrn": "Local response normalization (LRN)",
     "augmentation": "Augmentation",
     "dropout": "Dropout",
 }

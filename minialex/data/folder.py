@@ -52,7 +52,7 @@ class Photos:
 
     classes   list[str]; the label of a photo is the index of its class in this list
     samples   list[(path, label)]
-    names     list[str]: what each photo is called, whatever the machine, see `share`; their paths,
+    names     list[str]: what each photo is called, whatever the machine, see share; their paths,
               unless you give others
     labels    int64 (len,)
 

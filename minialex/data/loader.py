@@ -41,7 +41,7 @@ class RawBatch(NamedTuple):
     labels    int64 (N,)
     colours   float32 (N, 3), one random colour per image, where the transform has a ColourShift,
               else None
-    images    uint8 (N, H, W, 3); or int32 (N, 9), each a `ToBytes.view` of a photo elsewhere;
+    images    uint8 (N, H, W, 3); or int32 (N, 9), each a ToBytes.view of a photo elsewhere;
               or float32 of any shape, which is the network's input, where the transform does not
               end in ToArray or Normalize, or has no such bytes
     """
@@ -63,7 +63,7 @@ class DataLoader:
     dataset      anything with len(dataset) and dataset[i] -> (image, label), such as a list of
                  pairs; the label is a whole number, the index of a class
     batch_size   samples per batch; where it does not divide the dataset, the last batch of an
-                 epoch is smaller, or is left out with `drop_last`
+                 epoch is smaller, or is left out with drop_last
     transform    transform(image, rng) -> float32 array, the same shape for every sample.  Without
                  one it is ToArray: bytes, of an image or an array, become 0..1, floats stay
     shuffle      a new seeded order each epoch; else the dataset's own

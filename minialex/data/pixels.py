@@ -116,8 +116,8 @@ class ToBytes:
         """What is to be cut out of a photo, int32 (9,); random numbers are drawn as ever.
 
         number                      of the photo
-        first, width, height        its rows from number `first` on, and their size; what
-                                    follows counts from there (see `transforms.rows_to_cut`)
+        first, width, height        its rows from number first on, and their size; what
+                                    follows counts from there (see transforms.rows_to_cut)
         left, top, right, bottom    the part that is scaled to the network's size; where it
                                     reaches beyond the photo it is black
         mirrored                    1 or 0

@@ -73,8 +73,8 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, as many as DRAWN says
-    "pets"       the Oxford-IIIT Pet photos, downloaded into `data_root` the first time (default
-                 `download_root()`)
+    "pets"       the Oxford-IIIT Pet photos, downloaded into data_root the first time (default
+                 download_root())
     a folder     with train/<class>/ and test/<class>/, or else with <class>/, of which about
                  a fifth become the test photos; see above for all forms.  If your folder is
                  itself called drawings or pets, write ./drawings.

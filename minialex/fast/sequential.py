@@ -2,7 +2,7 @@
 
 The convolutional part of a network runs differently from its dense part:
 
-    `head`        the leading layers that treat each image by itself, up to the first large dense
+    head          the leading layers that treat each image by itself, up to the first large dense
                   one: the batch is dealt out in groups of GROUP images; each thread takes whole
                   groups through all of them, and their activations stay in its own cache
     the others    run on the whole batch, their weights dealt out to the threads

@@ -26,10 +26,9 @@ backward pass by the same question: which outputs does this number move, and how
 `grad` is a dictionary of arrays like `layer.params`; backward OVERWRITES grad["weight"] with
 dL/dweight, and so on.  Each derivative has the shape of its variable.
 
-    Images, and what layers make of them, are channels-last: (N, H, W, C) for N images of H x W
-    pixels with C channels each.
-    Everything follows the dtype of the input: float32 to train, float64 to check gradients;
-    and its device: get_xp(x) is NumPy, or CuPy for an array on a GPU.  Read it as np.
+Images, and what layers make of them, are channels-last: (N, H, W, C) for N images of H x W pixels
+with C channels each.  Everything follows the dtype of the input: float32 to train, float64 to check
+gradients; and its device: get_xp(x) is NumPy, or CuPy for an array on a GPU.  Read it as np.
 
 Since the cache is returned and not kept, one layer can work on several parts of a batch at once.
 What a layer does keep is its parameters and its `training` flag (Dropout acts differently in

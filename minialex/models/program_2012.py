@@ -21,7 +21,7 @@ and then the dense layers that the paper has.  What is behind that, and where it
                 last one hangs 3 pixels over the edge and sees zeros (layer.py, "modulesX").
     alpha       is "scale" = 0.0001, divided by the 5 maps, so 2e-5 (layer-params-145.cfg; layer.py,
                 NormLayerParser); k is "minDiv" = 2.  Within a map: 0.001 / 25, and k = 1.
-    init        `init="program"`: N(0, 0.01^2), but N(0, 0.03^2) in conv3, conv4, conv5; biases as
+    init        init="program": N(0, 0.01^2), but N(0, 0.03^2) in conv3, conv4, conv5; biases as
                 in the paper (initW and initB in layers-145.cfg).
     dropout     multiplies by 0 or 1 in training and by 1/2 in evaluation (layer.cu,
                 HiddenSexLayer).  Here it is ours, 0 or 2, and 1 (layers/dropout.py), so that fc7

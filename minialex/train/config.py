@@ -81,7 +81,7 @@ class Config:
     cache: bool = option(True, "data", "keep decoded images on GPU or disk while the run lasts",
         may_change=True)
     variant: str = option("ungrouped", "network", "which AlexNet", choices=VARIANTS)
-    lrn: bool | None = option(None, "network", "local response normalisation",
+    lrn: bool | None = option(None, "network", "local response normalization",
         shown="yes with 2012, 2012-program and owt2014, else no")
     width: float = option(1.0, "network", "scales the number of filters and hidden units", up_to(4))
     image_size: int | None = option(None, "network", "side of the images in pixels", ONE_OR_MORE,

@@ -291,16 +291,16 @@ def fit(model: Layer, loader: DataLoader, optimizer: Optimizer, **options: Any) 
     epochs            passes over the data
     val               a loader of validation images; the best epoch is chosen on it
     run               a folder for checkpoints and history; a run that is there is resumed to the
-                      bit, and one that is finished goes on where `epochs` is larger now
+                      bit, and one that is finished goes on where epochs is larger now
     device            "cpu", "gpu" or "auto"; the model and the optimizer are moved there
     schedule          "constant", "cosine", "step", "plateau", a table as in changes.py, or from the
-                      step, 0 for the first, a function to a factor; `warm_up` steps come first
+                      step, 0 for the first, a function to a factor; warm_up steps come first
     label_smoothing   see losses.py
     memory_limit      bytes that the process may take; the batch is taken in parts that fit
     patience          ends the run after so many epochs without a new best
     plateau           the patience of the schedule "plateau", in epochs
     plain             compute by the pages alone, without their fast twins
-    algorithm         of convolutions: see `accelerate`
+    algorithm         of convolutions: see accelerate
     log_interval      steps between readings of the loss from a GPU
     cache             decode images once, to a quarter of the GPU's free memory or else the folder;
                       by default those of ImageFolder and Drawings, which never change

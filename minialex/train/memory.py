@@ -10,10 +10,10 @@ holds
                 those that overwrite their input; twice for Dropout (its mask), LRN (its sums),
                 BatchNorm2d (its x^) and Flatten (its dy, which AlexNet holds on to); for MaxPool2d
                 a byte more per output (the position of the maximum)
-    at work     dx, dy and the columns (see `layers/conv.py`) of one layer, the largest; a GPU that
-                does without columns (`gpu/implicit.py`) has the parts of a weight's gradient first,
+    at work     dx, dy and the columns (see layers/conv.py) of one layer, the largest; a GPU that
+                does without columns (gpu/implicit.py) has the parts of a weight's gradient first,
                 and then dx; two arrays more of BatchNorm2d and LeakyReLU, which have no twin; the
-                terms of a large dense layer's y (see `fast/linear.py`)
+                terms of a large dense layer's y (see fast/linear.py)
     the rest    labels, losses, sums: at most 64 kB
 
 `kept` and `at work` grow with the images that are at work at the same time.  So a step can be made

@@ -14,7 +14,7 @@ does not name is as in `Config` (config.py).  To tune a recipe, change its numbe
 
 The paper's recipe, with the section of Krizhevsky, Sutskever, Hinton (2012) for each line:
 
-    variant "2012"       two towers, local response normalisation                          3.2, 3.3
+    variant "2012"       two towers, local response normalization                          3.2, 3.3
     augment "crop"       256 pixels for the shorter side, the middle 256 x 256 of that,
                          a random crop of the network's size, mirrored half of the time    2, 4.1
     colour_shift 0.1     see data/colour.py                                                4.1

@@ -2,13 +2,13 @@
 
 What the folder holds:
 
-    config.json         the options, as given; or what `fit` was told in a program of your own
+    config.json         the options, as given; or what fit was told in a program of your own
     photos.json         the photos, file by file, see photos.py
     history.csv         a line per epoch: epoch, train_loss, train_acc, val_loss, val_acc,
                         images_per_s
     last.safetensors    everything needed to resume the run, bit for bit; gone at the end, unless
                         it is to be kept
-    last-1.safetensors  the one before it, for the day when `last` is damaged
+    last-1.safetensors  the one before it, for the day when last is damaged
     best.safetensors    the weights of the epoch with the best validation accuracy, in PyTorch's
                         form
     result.json         at the end: test_loss, test_acc, seconds, images_per_s, val_acc, best_epoch;

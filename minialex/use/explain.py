@@ -43,7 +43,7 @@ class Trace:
 
     The input x is (N, H, W, C), as the network takes it.
 
-    layers, outputs   the layers of `chain(model)`, and the output of each; where a ReLU works in
+    layers, outputs   the layers of chain(model), and the output of each; where a ReLU works in
                       place, the layer before it shows the ReLU's output too
     logits            the last of these, the scores (N, classes)
     """
