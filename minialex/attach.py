@@ -75,8 +75,8 @@ def plain(model: Layer, optimizer: Any = None) -> Layer:
     """Take the fast forms away again; returns `model`."""
     for layer in [*family(model), *([] if optimizer is None else [optimizer])]:
         layer.__class__ = page_of(layer)
-        for name in SETTINGS:
-            vars(layer).pop(name, None)
+        for name in SETTINGS if layer is optimizer or (type(layer), "cpu") in TWINS else ():
+            vars(layer).pop(name, None)  # a layer of one's own may call its parts so
     return model
 
 

@@ -66,6 +66,19 @@ def test_a_handle_to_a_layer_reaches_it_in_any_form():
     assert (model.params["0"]["0"]["weight"] == 0).all() and (model.params["5"]["bias"] == 7).all()
 
 
+@pytest.mark.parametrize("take_off", [True, False])
+def test_layers_of_ones_own_keep_parts_that_are_called_like_settings(take_off):
+    class Own(Sequential):
+        pass
+
+    model = Sequential(Own(Linear(3, 2)))
+    model[0].head = model[0].kept = model[0][0]
+    accelerate(model)
+    if take_off:
+        plain(model)
+    assert model[0].head is model[0].kept is model[0][0]
+
+
 def test_checkpoints_are_the_same_whatever_the_form():
     model = on_device(network())
     plain_state = state_dict(model)

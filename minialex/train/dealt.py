@@ -22,7 +22,7 @@ from minialex.errors import ConfigError
 from minialex.fast.sequential import divided, groups_of, parts_of, share, sharing
 from minialex.fast.threads import GROUP, cpu_count, map_threads
 from minialex.layers import Sequential
-from minialex.params import Params, count_parameters, dict_like, named_arrays
+from minialex.params import Params, count_parameters, dict_like, family, named_arrays
 from minialex.train import slices
 from minialex.train.ranks import HERE, join
 from minialex.train.saving import told
@@ -37,10 +37,12 @@ def prepare(run: Any) -> None:
     """
     if join().size == 1:
         return
+    HERE.agreed = False
     HERE.together(lambda: check(run))
     loaders = {"training": run.loader, "validation": run.val}
     images = {f"{part} images": digest(one.dataset) for part, one in loaders.items() if one}
-    HERE.check({**versions(), **told(run), **images})
+    forms = {"plain": run.plain, "algorithm": run.algorithm}
+    HERE.check({**versions(), **told(run), **forms, **images})
     if HERE.index:
         run.run, run.screen = None, Silent()
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
@@ -60,13 +62,16 @@ def begin(run: Any) -> None:
     """Begin where rank 0 does, which may resume a run; deal out the groups of `run.net`."""
     if HERE.size == 1:
         return
-    found = HERE.together(lambda: (run.progress, run.optimizer.t), first=True)
-    run.progress, run.optimizer.t = found
+    buffers = [layer.buffers for layer in family(run.model)]
+    found = HERE.together(lambda: (run.progress, run.optimizer.t, buffers), first=True)
+    run.progress, run.optimizer.t, found = found
+    for own, values in zip(buffers, found, strict=True):
+        own.update(values)
     HERE.share([run.optimizer.theta, *run.optimizer.state.values()])
     layer: Any = run.net
-    while not getattr(layer, "head", 0) and is_chain(layer) and layer.children():
+    while is_chain(layer) and not getattr(layer, "head", 0) and layer.children():
         layer = next(iter(layer.children().values()))
-    HERE.dealt = getattr(layer, "head", 0) > 0
+    HERE.dealt = is_chain(layer) and getattr(layer, "head", 0) > 0
     if HERE.dealt:
         layer.__class__ = Dealt
     slices.begin(run)
@@ -108,12 +113,12 @@ def save(run: Any, collected: bool = False) -> None:
     """Save all that it takes to go on, which all ranks have or else are given."""
     if not collected:
         slices.collect(run)
-    run.saved.last()
+    HERE.together(run.saved.last)
 
 
 def finish(run: Any) -> None:
     """Give the model of every rank its best weights, which rank 0 may have in a file."""
-    run.saved.finish()
+    HERE.together(run.saved.finish)
     HERE.share([run.optimizer.theta])
 
 

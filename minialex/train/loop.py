@@ -87,6 +87,7 @@ class Training:
                     self.epoch()
                     self.end_epoch()
                     if self.stop.is_asked():  # since the last step
+                        dealt.save(self)
                         raise stopped(self)
             dealt.finish(self)
         return History(self.history)
@@ -271,7 +272,7 @@ class Training:
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
         best = progress.is_best(row)
         if best:
-            self.saved.best(to_disk=due)
+            HERE.together(lambda: self.saved.best(to_disk=due))
         progress.end_epoch(row)
         if due or self.seen_enough():
             dealt.save(self, collected=due)

@@ -248,11 +248,11 @@ class Ranks:
     def end(self) -> None:
         """The end of this process, for which it waits with the others: MPI would hang."""
         self.ends, self.heard = True, dict.fromkeys(self.heard, time.monotonic())
-        self.wait(self.comm.Ibarrier())
+        self.wait(self.beats.Ibarrier())
         getattr(signal, "alarm", int)(SILENCE)  # from here on only the system's clock watches
         self.over.set()
         self.watcher.join()
-        self.wait(self.comm.Ibarrier())
+        self.wait(self.beats.Ibarrier())
         self.hear()  # what is left, of which MPI would speak
         self.MPI.Finalize()
         getattr(signal, "alarm", int)(0)

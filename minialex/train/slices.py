@@ -26,6 +26,7 @@ parallelism" in dense ones.  (Cut by inputs, a slice of W is whole rows, which l
 theta; and of AlexNet's first dense layer, y is smaller than x, so that less has to be added.)
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ from minialex.layers import Linear
 from minialex.layers.layer import check_input
 from minialex.params import Params, family, named_arrays
 from minialex.train.ranks import HERE
+from minialex.twin import OptimizerTwin
 from minialex.xp import Array
 
 
@@ -91,6 +93,8 @@ def begin(run: Any) -> None:
     layers, chain = list(family(run.net)), after_head(getattr(run.net, "above", run.net))
     once = (layer for layer in chain if layers.count(layer) == 1)
     large: list[Any] = [one for one in once if type(one) is fast.Linear and is_large(one)]
+    if not isinstance(run.optimizer, OptimizerTwin):  # one of one's own may look at all of theta
+        large = []
     for layer in large:
         layer.__class__ = Sliced
     run.optimizer.own = list(own_parts(run)) if large else None
@@ -102,8 +106,8 @@ def own_parts(run: Any) -> Iterator[slice]:
     for owner, key, _ in named_arrays(run.model.params):
         array = owner[key]
         start, end = end, end + array.size
-        rows = rows_of(array, HERE.index) if id(array) in dealt else slice(0, len(array))
-        row = array.size // len(array)
+        row = max(1, math.prod(array.shape[1:]))
+        rows = rows_of(array, HERE.index) if id(array) in dealt else slice(0, array.size // row)
         yield slice(start + rows.start * row, start + rows.stop * row)
 
 

@@ -24,7 +24,7 @@ from minialex.train import slices
 from minialex.train.dealt import digest
 from minialex.train.ranks import HERE, STARTED, Ranks, join
 
-PROGRAM = Path(__file__).with_name("noise_run.py")
+PROGRAM, OWN = (Path(__file__).with_name(f"{name}_run.py") for name in ("noise", "own"))
 BESIDE = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 MPIEXEC = shutil.which("mpiexec", path=BESIDE)
 THERE = MPIEXEC is not None and importlib.util.find_spec("mpi4py") is not None
@@ -42,7 +42,12 @@ def environment(fault=""):
 
 def train(run, ranks, *words, threads=1, fault=""):
     """The status, and what was printed to either stream."""
-    program = [sys.executable, str(PROGRAM), str(run), str(threads), *words]
+    return start(ranks, PROGRAM, run, threads, *words, fault=fault)
+
+
+def start(ranks, *words, fault=""):
+    """The same of any program."""
+    program = [sys.executable, *map(str, words)]
     start = [MPIEXEC, "-n", str(ranks)] if ranks > 1 else []
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run([*start, *program], env=environment(fault), timeout=LIMIT, **both)
@@ -135,6 +140,23 @@ def test_a_rank_that_dies_or_hangs_ends_all(tmp_path, fault, told):
     assert output.count(told) == 1
     assert time.monotonic() - started < 10 + 5  # it takes some seconds to begin
     assert weights(train(tmp_path / "run", 2, "2012", "adam")[1]) == alone("2012", "adam")
+
+
+@needs_mpi
+@pytest.mark.parametrize("what, ranks", [("parts", 3), ("optimizer", 2), ("disk", 2)])
+def test_programs_with_parts_of_their_own_come_to_the_same_on_each_rank(what, ranks):
+    status, output = start(ranks, OWN, what)
+    assert status == 0, output
+    assert weights(output) == weights(start(1, OWN, what)[1]) * ranks != []
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "what, told", [("bug", "ZeroDivisionError: a bug"), ("early", "is silent")]
+)
+def test_a_program_that_fails_or_ends_on_one_rank_ends_on_all(what, told):
+    status, output = start(2, OWN, what)
+    assert status != 0 and output.count(told) == 1, output
 
 
 @needs_mpi

@@ -88,6 +88,22 @@ def test_a_stop_saves_the_best_that_was_only_in_memory(tmp_path, monkeypatch, ep
     assert rows(again) == rows(usual) and kept(tmp_path / "run") == kept(tmp_path / "usual")
 
 
+def test_a_stop_while_it_validates_saves_the_epoch(tmp_path, monkeypatch):
+    saved(monkeypatch, seldom=True)
+    run = training(tmp_path / "run", **RUN)
+    validate = run.screen.line
+
+    def line(text):
+        run.stop.asked |= text.startswith("epoch 2/")
+        validate(text)
+
+    monkeypatch.setattr(run.screen, "line", line)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    _, header = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert header["progress"]["epoch"] == 2
+
+
 def test_a_run_that_diverges_keeps_the_best_that_was_only_in_memory(tmp_path, monkeypatch):
     def best_of_one_that_diverges(folder):
         seen = []
