@@ -78,7 +78,6 @@ def same_bits(a: Array, b: Array) -> bool:
 
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
-    input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
     shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
     kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
 
