@@ -283,8 +283,7 @@ class Normalize:
             check(fits, f"Normalize: {name} must be one number for each channel", value)
             object.__setattr__(self, name, tuple(map(float, value)))
         fits = len(self.mean) == len(self.std) and min(self.std) > 0
-        rule = "Normalize: needs as many std as mean, all std positive"
-        check(fits, rule, (self.mean, self.std))
+        check(fits, "Normalize: needs as many std as mean, all std positive", (self.mean, self.std))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         check_floats("Normalize", x, len(self.mean))
