@@ -230,5 +230,4 @@ def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:
                 into[...] = tile
             else:
                 into += tile
-    inside = canvas[:, : OH + plan.r - 1, : OW + plan.r - 1]
-    to_space(inside, dx, plan.stride, plan.padding)
+    to_space(canvas[:, : OH + plan.r - 1, : OW + plan.r - 1], dx, plan.stride, plan.padding)

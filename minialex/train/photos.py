@@ -46,8 +46,7 @@ class RunPhotos:
         """
         path = run / "photos.json"
         try:
-            found = read_json(path)
-            photos = cls(**found)
+            photos = cls(**read_json(path))
             photos.source()
             return photos
         except FileNotFoundError:
