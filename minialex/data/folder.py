@@ -101,8 +101,7 @@ class ImageFolder(Photos):
             raise DataError(f"folder {where} has no class folders; {expected}")
         samples: list[tuple[str, int]] = []
         for label, name in enumerate(folders):
-            paths = photos_below(self.root / name, self.left_out)
-            if not paths:
+            if not (paths := photos_below(self.root / name, self.left_out)):
                 raise DataError(f"class folder {str(self.root / name)!r} has no images")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]

@@ -63,8 +63,7 @@ def scaled(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     The pixels are the same in all versions of Pillow, and on a GPU (gpu/photos.py).
     """
     (left, top, right, bottom), (h, w) = box, size
-    rows = rows_to_cut(*image.size, box, size)
-    if rows is not None:
+    if (rows := rows_to_cut(*image.size, box, size)) is not None:
         image = image.crop((0, rows.start, image.width, rows.stop))
         part = (left, 0, right, len(rows))
         image = image.resize((w, len(rows)), Image.Resampling.BILINEAR, box=part)

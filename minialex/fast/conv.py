@@ -89,8 +89,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         weight, bias = self.params["weight"], self.params.get("bias", 0)
-        plan = self.plan(x.shape)
-        if plan is not None:
+        if (plan := self.plan(x.shape)) is not None:
             with one_blas_thread():
                 y = winograd.winograd_forward(x, self.transformed(plan), bias, plan)
             return y, (x, plan)
