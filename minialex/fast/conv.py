@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast import winograd
-from minialex.fast.scratch import batch_slices, scratch
+from minialex.fast.scratch import batch_slices, packed, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
 from minialex.fast.winograd_tiles import Plan, make_plan
@@ -51,9 +51,7 @@ def im2col(x: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> Array:
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
     patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
     patches = patches.transpose(0, 1, 2, 4, 5, 3)
-    X = scratch(x, "columns", patches.shape)
-    X[...] = patches
-    return X.reshape(-1, KH * KW * C)
+    return packed(patches, "columns").reshape(-1, KH * KW * C)
 
 
 def col2im(dX: Array, dx: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> None:
