@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minialex import fast, gpu, losses  # noqa: F401 -- fast and gpu register their twins
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, choose
 from minialex.fast.conv import ALGORITHMS
 from minialex.fast.linear import slices
 from minialex.fast.winograd_matrices import POINTS
@@ -50,8 +50,7 @@ def accelerate(
     Raises ConfigError, and changes nothing, for an algorithm that does not exist or cannot do a
     convolution of the model.
     """
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(f"unknown algorithm '{algorithm}'; choose {', '.join(ALGORITHMS)}")
+    choose("algorithm", algorithm, ALGORITHMS)
     device, layers = device_of(model), list(family(model))
     convolutions = [layer for layer in layers if page_of(layer) is Conv2d]
     for layer in convolutions:

@@ -1,7 +1,7 @@
 """Errors that a user can fix: each message is one line that says what is wrong and what to do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -38,11 +38,14 @@ def check(holds: object, rule: str, got: object, error: type[Exception] = Config
         raise error(f"{rule}, got {short(got)}")
 
 
-def choose(what: str, name: str, known: Mapping[str, Any]) -> Any:
-    """known[name].  Raises ConfigError, which says what there is, where it is not there."""
+def choose(what: str, name: str, known: Collection[str]) -> Any:
+    """known[name], or of a list the name itself.
+
+    Raises ConfigError, which says what there is, where it is not there.
+    """
     if name not in known:
         raise ConfigError(f"unknown {what} '{name}'; choose {', '.join(known)}")
-    return known[name]
+    return known[name] if isinstance(known, Mapping) else name
 
 
 def check_whole(name: str, n: Any, least: int, error: type[Exception] = ConfigError) -> None:

@@ -44,6 +44,8 @@ class Twin(Layer):
     """Base of all twins: `class Conv2d(Twin, page.Conv2d, device="cpu")`."""
 
     form: Any = "fast"  # what `repr` says; where that depends on settings, a property
+    inplace = False  # what `accelerate` tells a ReLU, see fast/activations.py
+    input_grad = True  # False: backward returns None, in a first layer with nobody to pass dx to
     page: type
     device: str
 
@@ -62,7 +64,7 @@ class Twin(Layer):
 
     def __repr__(self) -> str:
         first, _, rest = super().__repr__().partition("\n")
-        form = self.form + ", in place" * getattr(self, "inplace", False)
+        form = self.form + ", in place" * self.inplace
         return f"{first}  # {form}" + (f"\n{rest}" if rest else "")
 
 

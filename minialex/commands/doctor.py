@@ -44,8 +44,7 @@ TOLERANCE = 1e-3
 
 def processor() -> str:
     """The processor's name."""
-    told = system_value("cpuinfo", "model name")
-    return told or platform.processor() or platform.machine()
+    return system_value("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def blas(threads: bool = False) -> str:

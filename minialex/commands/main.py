@@ -31,7 +31,7 @@ from typing import NoReturn
 
 import minialex
 from minialex import startup
-from minialex.errors import ConfigError, MinialexError
+from minialex.errors import ConfigError, MinialexError, choose
 from minialex.gpu.diagnosis import is_out_of_memory
 from minialex.train.ranks import HERE
 from minialex.train.screen import silence
@@ -62,8 +62,7 @@ def main(arguments: list[str]) -> int:
     if name == "--version":
         print(f"minialex {minialex.__version__}")
         return 0
-    if name not in COMMANDS:
-        raise ConfigError(f"unknown command '{name}'; choose {', '.join(COMMANDS)}")
+    choose("command", name, COMMANDS)
     # Only this one is imported, so that the doctor works where another lacks something.
     command = importlib.import_module(f"minialex.commands.{name}")
     parser = command.parser()

@@ -21,8 +21,7 @@ from minialex.data.mean_image import MeanImage
 from minialex.data.transforms import CenterCrop, Resize, Transform
 from minialex.errors import ConfigError, check, pair, short
 
-CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop,
-    steps.RandomHorizontalFlip)  # fmt: skip
+CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop, steps.RandomHorizontalFlip)
 _OTHERS = (steps.ToArray, ColourShift, ColourNoise, steps.Normalize, MeanImage)
 _BY_NAME: dict[str, type] = {step.__name__: step for step in (*CROPS, *_OTHERS)}
 

@@ -92,11 +92,16 @@ class ImageFolder(Photos):
 
     def __init__(self, root: AnyPath, shorter_side: int | None = None) -> None:
         self.root, self.left_out = Path(root), Counter[str]()
-        folders = class_names(self.root)
+        where, expected = repr(str(self.root)), f"expected {self.root.name}/<class>/<photo>"
+        if not os.path.isdir(self.root):
+            what = f"{where} is a file" if os.path.isfile(self.root) else f"no folder {where}"
+            raise DataError(f"{what}; {expected}")
+        folders, _ = listing(self.root)
+        if not folders:
+            raise DataError(f"folder {where} has no class folders; {expected}")
         samples: list[tuple[str, int]] = []
         for label, name in enumerate(folders):
-            paths = photos_below(self.root / name, self.left_out)
-            if not paths:
+            if not (paths := photos_below(self.root / name, self.left_out)):
                 raise DataError(f"class folder {str(self.root / name)!r} has no images")
             samples += [(path, label) for path in paths]
         names = [plain_name(os.path.relpath(path, self.root)) for path, _ in samples]
@@ -218,18 +223,3 @@ def without(dataset: Any, paths: Container[str]) -> Any:
     """`dataset` less the photos in the files `paths`."""
     kept = [i for i, (path, _) in enumerate(dataset.samples) if path not in paths]
     return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
-
-
-def class_names(root: AnyPath) -> list[str]:
-    """The folders right below `root`, sorted, hidden ones left out.
-
-    Raises DataError where root is missing or not a folder, or has no folders.
-    """
-    expected = f"expected {Path(root).name}/<class>/<photo>"
-    if not os.path.isdir(root):
-        what = f"{str(root)!r} is a file" if os.path.isfile(root) else f"no folder {str(root)!r}"
-        raise DataError(f"{what}; {expected}")
-    names, _ = listing(root)
-    if not names:
-        raise DataError(f"folder {str(root)!r} has no class folders; {expected}")
-    return names

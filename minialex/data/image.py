@@ -130,8 +130,7 @@ def check_floats(owner: str, x: Any, channels: int) -> None:
     is_array = isinstance(x, np.ndarray)
     if not is_array or x.dtype.kind != "f" or x.ndim != 3 or x.shape[2] != channels:
         found = f"{x.dtype} {x.shape}" if is_array else type(x).__name__
-        text = f"{owner}: expected a float array (H, W, {channels})"
-        raise ConfigError(f"{text}, got {found}")
+        raise ConfigError(f"{owner}: expected a float array (H, W, {channels}), got {found}")
 
 
 # ------------------------------------------------------------------------------------------ opening
@@ -191,8 +190,6 @@ def _formats() -> list[str]:
 def _explained(error: Exception) -> tuple[str, bool]:
     """Why a photo could not be read, and whether it is the file's fault."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, DataError):
-        return text, True
     if isinstance(error, FileNotFoundError):
         return "there is no such file", True
     if isinstance(error, Image.UnidentifiedImageError):
@@ -203,7 +200,7 @@ def _explained(error: Exception) -> tuple[str, bool]:
         return error.strerror or text, False
     if isinstance(error, Image.DecompressionBombError):
         return "it has far too many pixels; make it smaller", True
-    if re.search("MAX_TEXT|text chunks|embedded null", text):
+    if isinstance(error, DataError) or re.search("MAX_TEXT|text chunks|embedded null", text):
         return text, True
     # On damaged files Pillow's readers raise nearly anything: SyntaxError, IndexError, ...
     return f"the file is damaged or cut short ({text}); delete it or fetch it again", True

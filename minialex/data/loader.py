@@ -55,6 +55,7 @@ class RawBatch(NamedTuple):
 # words with zeros, so (seed, e) alone would be the very stream of sample 0, which is (seed, e, 0).
 # A crop that several images share comes from the seed (seed, e, the first of them, _SHARED).
 _ORDER, _SHARED = 0x0DE4, 0x54A3
+LEAST = {"batch_size": 1, "seed": 0, "workers": 0, "prefetch": 1, "same_crop": 1}
 
 
 class DataLoader:
@@ -84,11 +85,10 @@ class DataLoader:
     def __init__(self, dataset: Samples, batch_size: int, transform: Transform | None = None, *,
         shuffle: bool = False, drop_last: bool = False, seed: int = 0, workers: int = 0,
         prefetch: int = 4, same_crop: int = 1) -> None:  # fmt: skip
-        check_whole("batch_size", batch_size, 1)
-        check_whole("seed", seed, 0)
-        check_whole("workers", workers, 0)
-        check_whole("prefetch", prefetch, 1)
-        check_whole("same_crop", same_crop, 1)
+        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
+        self.seed, self.workers, self.prefetch, self.same_crop = seed, workers, prefetch, same_crop
+        for name, least in LEAST.items():
+            check_whole(name, getattr(self, name), least)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             text = "expected a dataset with len(dataset) and dataset[i] -> (image, label)"
             raise DataError(f"{text}, got {type(dataset).__name__}; a list of pairs is one")
@@ -97,10 +97,7 @@ class DataLoader:
         if drop_last and len(dataset) < batch_size:
             text = f"batch_size {batch_size} with drop_last leaves no batch of {len(dataset)}"
             raise ConfigError(f"{text} samples; use a smaller one")
-        self.batch_size = batch_size
         self.read_from(dataset, ToArray() if transform is None else transform)
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
-        self.workers, self.prefetch, self.same_crop = workers, prefetch, same_crop
         self._next_epoch = 0
 
     def read_from(self, dataset: Samples, transform: Transform) -> None:

@@ -143,10 +143,8 @@ def download(url: str, path: Path, sha256: str, most: int, progress: Progress | 
 
     Raises DataError where the network, the disk or the checksum fails.
     """
-    part = path.with_name(path.name + ".part")
-    if path.exists():
-        part = path
-    else:
+    part = path if path.exists() else path.with_name(path.name + ".part")
+    if part is not path:
         try:
             _fetch(url, part, most, progress, timeout)
         except urllib.error.HTTPError as error:

@@ -63,8 +63,7 @@ def scaled(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     The pixels are the same in all versions of Pillow, and on a GPU (gpu/photos.py).
     """
     (left, top, right, bottom), (h, w) = box, size
-    rows = rows_to_cut(*image.size, box, size)
-    if rows is not None:
+    if (rows := rows_to_cut(*image.size, box, size)) is not None:
         image = image.crop((0, rows.start, image.width, rows.stop))
         part = (left, 0, right, len(rows))
         image = image.resize((w, len(rows)), Image.Resampling.BILINEAR, box=part)
@@ -283,8 +282,7 @@ class Normalize:
             check(fits, f"Normalize: {name} must be one number for each channel", value)
             object.__setattr__(self, name, tuple(map(float, value)))
         fits = len(self.mean) == len(self.std) and min(self.std) > 0
-        rule = "Normalize: needs as many std as mean, all std positive"
-        check(fits, rule, (self.mean, self.std))
+        check(fits, "Normalize: needs as many std as mean, all std positive", (self.mean, self.std))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         check_floats("Normalize", x, len(self.mean))

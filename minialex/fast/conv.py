@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minialex.fast import winograd
-from minialex.fast.scratch import batch_slices, scratch
+from minialex.fast.scratch import batch_slices, packed, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
 from minialex.fast.winograd_tiles import Plan, make_plan
@@ -51,9 +51,7 @@ def im2col(x: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> Array:
     # patches[n, p, q, i, j, c] = x[n, p*S + i, q*S + j, c]: a view, no number is copied yet
     patches = sliding_window_view(x, (KH, KW), axis=(1, 2))[:, ::SH, ::SW]
     patches = patches.transpose(0, 1, 2, 4, 5, 3)
-    X = scratch(x, "columns", patches.shape)
-    X[...] = patches
-    return X.reshape(-1, KH * KW * C)
+    return packed(patches, "columns").reshape(-1, KH * KW * C)
 
 
 def col2im(dX: Array, dx: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> None:
@@ -78,7 +76,6 @@ def same_bits(a: Array, b: Array) -> bool:
 
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
-    input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
     shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
     kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
 
@@ -90,8 +87,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
     def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         weight, bias = self.params["weight"], self.params.get("bias", 0)
-        plan = self.plan(x.shape)
-        if plan is not None:
+        if (plan := self.plan(x.shape)) is not None:
             with one_blas_thread():
                 y = winograd.winograd_forward(x, self.transformed(plan), bias, plan)
             return y, (x, plan)

@@ -29,7 +29,6 @@ LEAST = 1000  # inputs, and outputs, of a layer that is cut
 
 class Linear(Twin, page.Linear, device="cpu"):
     form = "fast: weights dealt out to threads"
-    input_grad = True  # False: backward returns None, see Conv2d's twin
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))

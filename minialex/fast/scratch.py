@@ -26,6 +26,13 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     return buffer[:size].view(like.dtype).reshape(shape)
 
 
+def packed(view: Array, name: str) -> Array:
+    """A contiguous copy of `view` in scratch memory."""
+    copy = scratch(view, name, view.shape)
+    copy[...] = view
+    return copy
+
+
 def batch_slices(x: Array, image_bytes: int = 0, limit: int = CACHE_BYTES) -> Iterator[slice]:
     """Slices of the batch x (N, ...), each of one image or of as many as take about `limit` bytes.
 

@@ -74,7 +74,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         if x.ndim == 0:
             raise ValueError("Sequential: expected a batch of images, got a number")
         groups = groups_of(len(x))
-        return groups, share(self.layers[: self.head], (len(x[groups[0]]), *x.shape[1:]))
+        return groups, share(parts_of(self)[0], (len(x[groups[0]]), *x.shape[1:]))
 
 
 def parts_of(layer: Any, device: str = "cpu") -> list[page.Sequential]:
@@ -93,17 +93,16 @@ def divided(grad: Params, head: int) -> tuple[Params, Params]:
     return of_head, {str(int(key) - head): part for key, part in grad.items()}
 
 
-def share(layers: list[Layer], shape: Shape) -> list[tuple[Any, Any]]:
-    """(layer, what it shares) of each of these that can share, for groups of `shape`."""
+def share(head: Layer, shape: Shape) -> list[tuple[Any, Any]]:
+    """(layer, what it shares) of each layer inside that can share, for groups of `shape`."""
     wanted: list[tuple[Any, Shape]] = []
-    for part in layers:
-        for _, layer in part.leaves():
-            if hasattr(layer, "share"):
-                wanted.append((layer, shape))
-            try:
-                shape = (shape[0], *layer.output_shape(shape[1:]))
-            except ValueError:  # x is not of its form, as it will say itself
-                return []
+    for _, layer in head.leaves():
+        if hasattr(layer, "share"):
+            wanted.append((layer, shape))
+        try:
+            shape = (shape[0], *layer.output_shape(shape[1:]))
+        except ValueError:  # x is not of its form, as it will say itself
+            return []
     if 0 in shape:
         return []
     return map_threads(lambda pair: (pair[0], pair[0].share(pair[1])), wanted)

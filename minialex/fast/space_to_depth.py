@@ -17,7 +17,7 @@ Reference: rearranging pixels into channels is as old as "polyphase" filters in 
 
 import numpy as np
 
-from minialex.fast.scratch import scratch
+from minialex.fast.scratch import packed, scratch
 from minialex.xp import Array
 
 
@@ -43,9 +43,7 @@ def to_depth(x: Array, stride: int, padding: int, blocks: tuple[int, int]) -> Ar
     if S == 1:
         return pixels
     view = pixels.reshape(N, high, S, wide, S, C).transpose(0, 1, 3, 2, 4, 5)
-    deep = scratch(x, "depth", view.shape)
-    deep[...] = view
-    return deep.reshape(N, high, wide, S * S * C)
+    return packed(view, "depth").reshape(N, high, wide, S * S * C)
 
 
 def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:

@@ -56,7 +56,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minialex.fast.scratch import scratch
+from minialex.fast.scratch import packed, scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.fast.threads import products
 from minialex.fast.winograd_matrices import ONE, transforms
@@ -146,9 +146,7 @@ def transform_output_gradient(dy: Array, plan: Plan) -> Array:
 
 def copied(view: Array) -> Array:
     """A view (q, t, N, th, tw, C) as an array (q, t, L), in scratch memory."""
-    d = scratch(view, "winograd tiles", view.shape)
-    d[...] = view
-    return d.reshape(*view.shape[:2], -1)
+    return packed(view, "winograd tiles").reshape(*view.shape[:2], -1)
 
 
 def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
@@ -230,5 +228,4 @@ def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:
                 into[...] = tile
             else:
                 into += tile
-    inside = canvas[:, : OH + plan.r - 1, : OW + plan.r - 1]
-    to_space(inside, dx, plan.stride, plan.padding)
+    to_space(canvas[:, : OH + plan.r - 1, : OW + plan.r - 1], dx, plan.stride, plan.padding)

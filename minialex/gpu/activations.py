@@ -12,7 +12,6 @@ BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
 
 class ReLU(Twin, page.ReLU, device="gpu"):
     form = "gpu"
-    inplace = False  # `accelerate` sets it, see fast/activations.py
 
     def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
         if done:  # by the layer before, as by the one after in backward: see sequential.py

@@ -34,7 +34,6 @@ def col2im(layer: page.Conv2d, dX: Array, dx: Array) -> None:
 
 class Conv2d(Twin, page.Conv2d, device="gpu"):
     algorithm = "auto"
-    input_grad = True  # False: backward returns None, for a first layer with nobody to pass dx to
 
     @property
     def form(self) -> str:

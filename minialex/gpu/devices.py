@@ -18,8 +18,7 @@ def choose_device(name: str) -> tuple[str, str]:
         return "cpu", "device: cpu"
     if name not in ("gpu", "auto"):
         raise DeviceError(f"unknown device '{name}'; choose cpu, gpu or auto")
-    problem = gpu_problem()
-    if problem is None:
+    if (problem := gpu_problem()) is None:
         cupy = importlib.import_module("cupy")
         model = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
         return "gpu", f"device: gpu ({model}, CuPy {cupy.__version__})"

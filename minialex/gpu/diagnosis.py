@@ -33,8 +33,7 @@ MEANINGS = {  # of words in what CuPy raises
 
 def gpu_problem() -> str | None:
     """None where a GPU works; else one line: what is wrong and the command that fixes it."""
-    wheels = installed_wheels()
-    if len(wheels) > 1:
+    if len(wheels := installed_wheels()) > 1:
         what = f"{' and '.join(wheels)} are installed and overwrite each other"
         return f"{what}; run: pip uninstall -y {' '.join(wheels)} && {INSTALL}"
     try:

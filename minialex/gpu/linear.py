@@ -9,7 +9,6 @@ from minialex.xp import Array, get_xp
 
 class Linear(Twin, page.Linear, device="gpu"):
     form = "gpu: cuBLAS"
-    input_grad = True  # False: backward returns None, see Conv2d's twin
 
     def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
         check_input(self, x, ("N", self.in_features))
@@ -22,5 +21,4 @@ class Linear(Twin, page.Linear, device="gpu"):
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
         if self.bias:
             dy.sum(axis=0, out=grad["bias"])
-        weight = self.params["weight"]
-        return get_xp(x).matmul(dy, weight.T) if self.input_grad else None  # (N, D)
+        return get_xp(x).matmul(dy, self.params["weight"].T) if self.input_grad else None  # (N, D)

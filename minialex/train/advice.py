@@ -134,8 +134,7 @@ def remedies(run: Any, smaller: bool, flat: float) -> Iterator[str]:
     """The rate to try, `smaller` by far or as updates say; `flat` is K / |h|^2, see above."""
     optimizer, rate, ratios = run.optimizer, run.optimizer.lr, updates(run)
     for least, most, end in ((0, 1e-5, max), (0.05, math.inf, min)):
-        odd = {name: ratio for name, ratio in ratios.items() if least <= ratio <= most}
-        if odd:
+        if odd := {name: ratio for name, ratio in ratios.items() if least <= ratio <= most}:
             bound = f"{end(odd.values()):.0e} of its weights or {'less' if end is max else 'more'}"
             yield f"the last update of {', '.join(odd)} is {bound}, where 1e-3 is usual"
     adam, largest = hasattr(optimizer, "betas"), max(ratios.values(), default=1e-3)

@@ -26,6 +26,7 @@ import safetensors
 from safetensors import SafetensorError
 
 from minialex.errors import CheckpointError
+from minialex.fast.scratch import batch_slices
 from minialex.files import reason, write_whole
 from minialex.layers import Conv2d, Layer, Linear
 from minialex.params import Params, named_arrays, own_arrays
@@ -33,7 +34,6 @@ from minialex.train.torch_file import read_pth
 from minialex.xp import Array, to_cpu
 
 FORMAT = 1
-BLOCK = 1 << 20  # bytes of numbers that are written at a time
 DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
 DTYPES |= {f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
@@ -204,7 +204,6 @@ def _checksum(tensors: dict[str, np.ndarray], header: dict[str, Any]) -> str:
 def _blocks(array: np.ndarray) -> Iterator[Any]:
     """The bytes of an array, the lowest of each number first, in blocks that take little memory."""
     rows = np.atleast_1d(array)
-    step = max(1, BLOCK // max(1, rows[:1].nbytes))
-    for start in range(0, len(rows), step):
-        block = np.ascontiguousarray(rows[start : start + step], array.dtype.newbyteorder("<"))
+    for some in batch_slices(rows):
+        block = np.ascontiguousarray(rows[some], array.dtype.newbyteorder("<"))
         yield block.reshape(-1).view(np.uint8).data

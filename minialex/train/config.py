@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minialex.data.drawings import Drawings
-from minialex.errors import ConfigError
+from minialex.errors import ConfigError, choose
 from minialex.fast.conv import ALGORITHMS
 from minialex.models.alexnet import ACTIVATIONS, POOLINGS, VARIANTS
 from minialex.train.memory import parse_bytes
@@ -171,8 +171,8 @@ class Config:
         for field in options():
             name, value = flag(field.name), getattr(self, field.name)
             limits, choices = field.metadata["limits"], field.metadata["choices"]
-            if choices and value not in choices:
-                raise ConfigError(f"unknown {name} '{value}'; choose {', '.join(choices)}")
+            if choices:
+                choose(name, value, choices)
             if limits and value is not None and not limits[1](value):
                 raise ConfigError(f"{name} must be {limits[0]}, got {value}")
         if self.plain and self.memory_limit is not None:

@@ -160,7 +160,7 @@ class Dealt(Sequential):
         if HERE.idle:
             return [], [], []
         groups, length = groups_of(len(x)), GROUP if HERE.index else min(len(x), GROUP)
-        shared = share(self.layers[: self.head], (length, *x.shape[1:]))  # as in one process
+        shared = share(parts_of(self)[0], (length, *x.shape[1:]))  # as in one process
         with sharing(shared):
             return groups, shared, each(x, lambda group: function(x[group]), groups)
 

@@ -270,8 +270,7 @@ class Training:
             row["val_loss"], row["val_acc"] = scores
             check_finite(row["val_loss"], "validation loss", progress)  # before good weights go
         row["images_per_s"] = progress.sums[2] / progress.epoch_seconds
-        best = progress.is_best(row)
-        if best:
+        if best := progress.is_best(row):
             HERE.together(lambda: self.saved.best(to_disk=due))
         progress.end_epoch(row)
         if due or self.seen_enough():

@@ -46,8 +46,7 @@ class RunPhotos:
         """
         path = run / "photos.json"
         try:
-            found = read_json(path)
-            photos = cls(**found)
+            photos = cls(**read_json(path))
             photos.source()
             return photos
         except FileNotFoundError:
@@ -128,8 +127,7 @@ class RunPhotos:
         for file, (part, name, value) in self.files.items():
             places[value].append((part, name, file))
         for k, what in enumerate(("parts", "classes")):
-            pairs = [(a, b) for a, *more in places.values() for b in more if a[k] != b[k]]
-            if pairs:
+            if pairs := [(a, b) for a, *more in places.values() for b in more if a[k] != b[k]]:
                 some = " and ".join(f"{place[2]!r} ({place[k]})" for place in pairs[0])
                 lines.append(f"{len(pairs):,} photos are in two {what}, byte for byte: {some}")
         return lines

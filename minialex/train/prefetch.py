@@ -114,8 +114,6 @@ class Slot:
         self.compute, self.copy = compute, copy
         self.pinned, self.memory = np.empty(0, np.uint8), cupy.empty((0,), np.uint8)  # bytes
         self.sent, self.free = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
-        self.on_host: RawBatch  # the one that was sent last
-        self.batch: RawBatch  # the same on the GPU
 
     def send(self, batch: RawBatch) -> None:
         """Pack a batch, and order its copy to the GPU for when the memory there is free."""
@@ -130,7 +128,7 @@ class Slot:
         self.memory[:size].set(self.pinned[:size], stream=self.copy)
         self.sent.record(self.copy)
         self.on_host = batch
-        self.batch = unpack(self.memory, batch)
+        self.batch = unpack(self.memory, batch)  # the same on the GPU
 
     def receive(self) -> RawBatch:
         """The batch on the GPU, for what the compute stream is ordered from now on.

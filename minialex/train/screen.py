@@ -17,7 +17,7 @@ from tqdm import tqdm
 COLUMNS = 80
 
 
-class Bar:
+class Bar(contextlib.AbstractContextManager["Bar"]):
     """The progress through some images; `with screen.bar(...) as bar:` closes it.  Shows nothing.
 
     Base of the bars that do show something.
@@ -31,9 +31,6 @@ class Bar:
 
     def close(self) -> None:
         """Take the bar from the screen."""
-
-    def __enter__(self) -> "Bar":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

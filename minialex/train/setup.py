@@ -23,9 +23,8 @@ from minialex.train.screen import Screen
 
 def make_model(config: Config, classes: int) -> AlexNet:
     """The network, with initial weights."""
-    return AlexNet(classes, config.variant, lrn=config.lrn, dropout=config.dropout,
-        width=config.width, image_size=config.image_size, init=config.init,
-        activation=config.activation, pooling=config.pooling, seed=config.seed)  # fmt: skip
+    same = "lrn", "dropout", "width", "image_size", "init", "activation", "pooling", "seed"
+    return AlexNet(classes, config.variant, **{name: getattr(config, name) for name in same})
 
 
 def make_loaders(config: Config, source: Source, model: AlexNet

@@ -50,8 +50,7 @@ class Trace:
 
     def __init__(self, model: Layer, x: Array):
         self.model, self.layers = model, [layer for _, layer in chain(model)]
-        self.outputs: list[Array] = []
-        self.caches: list[object] = []
+        self.outputs, self.caches = list[Array](), list[object]()
         with evaluating(model):
             for layer in self.layers:
                 x, cache = layer.forward(x)

@@ -36,8 +36,7 @@ def report(predictor: Predictor, dataset: Dataset, found: dict[str, Answers], wh
     images, checkpoint = answers.images, predictor.path
     yield section("", *(element("p", line) for line in (what, *headlines(found))))
     try:
-        history = RunFolder(checkpoint.parent).read_history()
-        yield section("Training", *charts({"": history}))
+        yield section("Training", *charts({"": RunFolder(checkpoint.parent).read_history()}))
     except CheckpointError as error:
         yield section("Training", element("p", f"No curves: {error}."))
     yield section("Accuracy by class", by_class(answers))
