@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from device import on_device, on_host
+from minialex.errors import pair
 from minialex.gpu import kernel
-from minialex.layers.conv import pair
 from minialex.params import zeros_like
 from minialex.twin import TWINS
 

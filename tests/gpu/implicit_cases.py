@@ -12,10 +12,10 @@ import cupy
 import numpy as np
 
 from device import has_gpu, on_device
+from minialex.errors import pair
 from minialex.gpu import implicit
 from minialex.gpu.implicit import FLOAT32, ROWS, TF32, THREE_TF32
 from minialex.layers import Conv2d
-from minialex.layers.conv import pair
 from minialex.params import zeros_like
 
 FOURS = ((4, 4), (4, 1), (1, 4), (1, 1))
