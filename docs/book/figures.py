@@ -17,11 +17,8 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from tables import experiment  # examples/differences.py
 
 import minialex as mx
-from minialex.transforms import (
-    Compose,
-    RandomHorizontalFlip,
-    ToArray,
-)
+from minialex.train.recipes import KRIZHEVSKY
+from minialex.transforms import Compose, RandomHorizontalFlip, ToArray
 
 # -------------------------------------------------------------------- chapter 0: what learning is
 
@@ -221,7 +218,24 @@ def draw_curves(folder, epochs=30, most=3000):
     return seen
 
 
-# ------------------------------------------------------ chapter 10: what each difference is worth
+# ------------------------------------- chapter 10: as it was run, and what each difference is worth
+
+
+def draw_on_photos(folder):
+    """Right answers by epoch of the program's network and of the paper's, on photos."""
+    seen = json.loads((HERE / "on_photos.json").read_text("utf-8"))
+    figure, axes = new(8, 3.6)
+    for part, style, colour in (("train", "-", BLUE), ("val", "--", ORANGE)):
+        shares = seen["program"][part]
+        name = {"train": "training", "val": "validation"}[part]
+        axes.plot(range(1, len(shares) + 1), shares, style, color=colour, label=f"program, {name}")
+    axes.plot(*zip(*seen["paper"], strict=True), "o:", ms=4, color=GREY, label="paper, validation")
+    for at, *_ in KRIZHEVSKY:
+        axes.axvline(91 * at, color=GREY, lw=0.6)
+    axes.set(xlabel="epoch", ylabel="right answers", xlim=(0, 92))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    save(figure, folder, "on_photos")
 
 
 def draw_differences(folder):
@@ -232,7 +246,8 @@ def draw_differences(folder):
 
 FAST = {
     "loss": draw_loss, "activations": draw_activations, "convolution": draw_convolution,
-    "alexnet": draw_alexnet, "views": draw_views, "differences": draw_differences,
+    "alexnet": draw_alexnet, "views": draw_views, "on_photos": draw_on_photos,
+    "differences": draw_differences,
 }  # fmt: skip
 SLOW = {"curves": draw_curves, "layers": draw_layers}
 

@@ -63,6 +63,7 @@ It reuses 1,024 draws of the colours for a while, where ours are all new; and it
 paper's (src/layer.cu, HiddenSexLayer), which ours is not, as said above.  Its notes end at epoch 91
 with 40.7 % top-1 and 18.2 % top-5 error: the paper's single network.  With two classes its rate of
 0.01, and of 0.02 for biases, is too high as well: on photos the loss was NaN after 20 steps.
+With `--recipe krizhevsky --lr 0.001` it learns.
 
 The modern recipe: crops of random size and shape (Szegedy et al. 2014, section 6), down to a
 quarter of the photo, and the paper's colour shift; weights by He et al. (2015); label smoothing
