@@ -108,6 +108,11 @@ def is_chain(layer: Layer) -> bool:
     return page.backward is Sequential.backward and page.forward in IN_ORDER
 
 
+def head_of(layer: Any) -> int:
+    """How many of its layers are the head of a Sequential, see fast/sequential.py."""
+    return getattr(layer, "head", 0) if page_of(layer) is Sequential else 0
+
+
 def check_algorithm(layer: Conv2d, algorithm: str, device: str) -> None:
     """Raise ConfigError where `algorithm` cannot compute this convolution."""
     if algorithm == "winograd" and device == "gpu":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minialex.attach import is_chain, mixers
+from minialex.attach import head_of, is_chain, mixers
 from minialex.errors import ConfigError
 from minialex.fast.sequential import divided, groups_of, parts_of, share, sharing
 from minialex.fast.threads import GROUP, cpu_count, map_threads
@@ -41,8 +41,7 @@ def prepare(run: Any) -> None:
     HERE.together(lambda: check(run))
     loaders = {"training": run.loader, "validation": run.val}
     images = {f"{part} images": digest(one.dataset) for part, one in loaders.items() if one}
-    forms = {"plain": run.plain, "algorithm": run.algorithm}
-    HERE.check({**versions(), **told(run), **forms, **images})
+    HERE.check({**versions(), **told(run), **images, "forms": (run.plain, run.algorithm)})
     if HERE.index:
         run.run, run.screen = None, Silent()
     run.loader, run.val = copy.copy(run.loader), copy.copy(run.val)
@@ -69,9 +68,9 @@ def begin(run: Any) -> None:
         own.update(values)
     HERE.share([run.optimizer.theta, *run.optimizer.state.values()])
     layer: Any = run.net
-    while is_chain(layer) and not getattr(layer, "head", 0) and layer.children():
+    while not head_of(layer) and is_chain(layer) and layer.children():
         layer = next(iter(layer.children().values()))
-    HERE.dealt = is_chain(layer) and getattr(layer, "head", 0) > 0
+    HERE.dealt = head_of(layer) > 0
     if HERE.dealt:
         layer.__class__ = Dealt
     slices.begin(run)

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.attach import is_chain, is_large
+from minialex.attach import head_of, is_chain, is_large
 from minialex.fast import linear as fast
 from minialex.fast.linear import gradients, slices, terms
 from minialex.layers import Linear
@@ -84,7 +84,7 @@ def after_head(layer: Any) -> Iterator[Any]:
     if not (is_chain(layer) and layer.children()):
         yield layer
         return
-    for child in list(layer.children().values())[getattr(layer, "head", 0) :]:
+    for child in list(layer.children().values())[head_of(layer) :]:
         yield from after_head(child)
 
 
@@ -92,9 +92,8 @@ def begin(run: Any) -> None:
     """Deal out the large dense layers of `run`, a Training whose ranks have the same weights."""
     layers, chain = list(family(run.net)), after_head(getattr(run.net, "above", run.net))
     once = (layer for layer in chain if layers.count(layer) == 1)
-    large: list[Any] = [one for one in once if type(one) is fast.Linear and is_large(one)]
-    if not isinstance(run.optimizer, OptimizerTwin):  # one of one's own may look at all of theta
-        large = []
+    ours = isinstance(run.optimizer, OptimizerTwin)  # another may look at all of theta
+    large: list[Any] = [one for one in once if ours and type(one) is fast.Linear and is_large(one)]
     for layer in large:
         layer.__class__ = Sliced
     run.optimizer.own = list(own_parts(run)) if large else None
