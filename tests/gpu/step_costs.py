@@ -95,7 +95,7 @@ def minus(after, before):
 
 
 def rows(steps):
-    """{what is counted: its number in one step}."""
+    """{what is counted: its number in one step}; the second one reads the losses back."""
     found, names = steps.counts[0], steps.by_name()
     pinned = found["copies_h2d"] - found["copies_h2d_pageable"]
     return {
@@ -118,20 +118,20 @@ def rows(steps):
 
 
 def main():
-    all_steps = {variant: Steps(variant, 20, log_interval=WARM_UP + 1) for variant in VARIANTS}
+    all_steps = {variant: Steps(variant, 20, log_interval=WARM_UP + 2) for variant in VARIANTS}
     columns = {variant: rows(steps) for variant, steps in all_steps.items()}
-    print(f"{'in a step':32}" + "".join(f"{variant:>12}" for variant in columns))
+    print(f"{'in a step':32}" + "".join(f"{variant:>14}" for variant in columns))
     for name in next(iter(columns.values())):
-        print(f"{name:32}" + "".join(f"{column[name]:12,}" for column in columns.values()))
+        print(f"{name:32}" + "".join(f"{column[name]:14,}" for column in columns.values()))
     for name, of in (("peak of memory", "peak"), ("  by the formula", "formula")):
         values = (getattr(steps, of) for steps in all_steps.values())
         print(
-            f"{name:32}" + "".join(f"{show_bytes(v() if callable(v) else v):>12}" for v in values)
+            f"{name:32}" + "".join(f"{show_bytes(v() if callable(v) else v):>14}" for v in values)
         )
     names = {variant: steps.by_name() for variant, steps in all_steps.items()}
-    print(f"\n{'kernel':32}" + "".join(f"{variant:>12}" for variant in names))
+    print(f"\n{'kernel':32}" + "".join(f"{variant:>14}" for variant in names))
     for name in sorted(set().union(*names.values())):
-        print(f"{name:32}" + "".join(f"{found[name]:12}" for found in names.values()))
+        print(f"{name:32}" + "".join(f"{found[name]:14}" for found in names.values()))
 
 
 if __name__ == "__main__":
