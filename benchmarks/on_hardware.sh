@@ -6,7 +6,7 @@
 # PHOTOS is a folder with train/<class>/ and test/<class>/. OUT gets two files: summary.txt, a line
 # for each part, and all.tgz, what each part printed. The most important parts come first, and each
 # has a limit of its own. It needs CuPy and pytest; PyTorch (in the same Python) to compare with and
-# to see kernels; compute-sanitizer (of the CUDA toolkit) to look for races. What is missing is
+# to see kernels; compute-sanitizer (of the CUDA toolkit) to look for faults of memory. What is missing is
 # said, and its part does not count as passed. The status is 1 where a part failed.
 #
 # PYTHON names the Python (default python3). For the tests of this script, TINY=1 makes everything
@@ -74,12 +74,13 @@ if [ -n "${TINY:-}" ]; then
     small=(--width 0.05 --image-size 67)
     step=("${small[@]}" --batch-size 2 --rounds 1) large=("${step[@]}") kernels=("${small[@]}")
     training=("${small[@]}" --batch-size 4 --limit 12 --epochs 1) pictures=("${training[@]}")
-    tested=(tests/gpu/test_kernels.py)
+    tested=(tests/gpu/test_kernels.py) watched='lrn and float32 or tf32'
 else
     step=() large=(--batch-size 512) kernels=()
     training=(--batch-size 128 --epochs 3) pictures=(--epochs 2 --workers 8)
     tested=(tests/gpu tests/layers tests/test_optim.py tests/test_losses.py
         tests/train/test_training.py)
+    watched='float32 or tf32'
 fi
 benchmark=(benchmarks/benchmark.py --device gpu --against torch --quick)
 versions='
@@ -88,6 +89,15 @@ print(platform.platform(), "Python", platform.python_version(), os.cpu_count(), 
 names = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "pytest", "pytest-xdist")
 found = {d.metadata["Name"]: d.version for d in m.distributions()}
 print(", ".join(f"{name} {found[name]}" for name in names if name in found))
+'
+
+poolless='
+import pytest, sys
+class Poolless:
+    def pytest_collection_finish(self):
+        import cupy
+        cupy.cuda.set_allocator(None)
+sys.exit(pytest.main(sys.argv[1:], plugins=[Poolless()]))
 '
 
 part machine 15 '' 'MiB$|numpy' sh -c "(nvidia-smi; lscpu | head -n 20) 2>&1
@@ -109,9 +119,15 @@ part photos 60 "$no_photos" '^test accuracy' \
     --out "$work/photos"
 part large 60 "${torch:+half: $torch}" 'minialex / |^minialex  ' \
     "${run[@]}" "${benchmark[@]}" "${large[@]}" --json "$work/large.json"
-part races 60 "$sanitizer" 'SUMMARY' \
+# Threads of a block share memory in the kernels of convolution alone.
+part races 60 "$sanitizer" 'SUMMARY| passed' \
     compute-sanitizer --tool racecheck --error-exitcode 9 "$python" "${tests[@]}" -x \
-    tests/gpu/test_kernels.py -k 'conv or pool or lrn'
+    "tests/gpu/test_implicit.py::"{test_tf32'[1-128-4-4]',test_three_tf32'[3-96-4-4]'}
+# Without CuPy's pool, in which an array may lie where another one ends.
+part memory 60 "$sanitizer" 'SUMMARY| passed' \
+    compute-sanitizer --tool memcheck --error-exitcode 9 "$python" -c "$poolless" "${tests[@]:2}" \
+    -x \
+    "tests/gpu/test_implicit.py::test_tf32[1-64-1-1]" tests/gpu/test_forms.py -k "$watched"
 say "$passed of $parts parts passed, $failed failed, $SECONDS s"
 pack
 [ $failed -eq 0 ]

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from minialex.gpu.kernel import LARGEST_INT32, whole, window_sizes
+from minialex.gpu.kernel import whole, window_sizes
 from minialex.layers.conv import Conv2d
 from minialex.params import Params
 from minialex.xp import Array, get_xp
@@ -47,6 +47,8 @@ FOR_DATA_CENTERS = (80, 90, 100, 103)  # A100, H100, B200, B300
 ROUNDS = 2
 LARGEST_GRID = 65535  # CUDA's limit of a grid in its second direction
 FLOAT32, TF32, THREE_TF32 = 0, 1, 3  # MATH in tiles.cu
+# Numbers of an array that indices of 32 bits can reach, and as far again beyond its edges.
+LARGEST = 2**30
 NOTHING = np.uintp(0)  # a pointer to no array
 
 
@@ -55,7 +57,7 @@ def can(layer: Conv2d, x: Array) -> bool:
     N, weight = len(x), layer.params["weight"]
     largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), weight.size)
     grid = layer.groups * math.prod(layer.window[1])
-    fits = largest <= LARGEST_INT32 and grid <= LARGEST_GRID
+    fits = largest <= LARGEST and grid <= LARGEST_GRID
     return {x.dtype, weight.dtype} == {np.dtype(np.float32)} and x.size > 0 and fits
 
 

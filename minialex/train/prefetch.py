@@ -101,8 +101,7 @@ def on_gpu(batches: Iterable[RawBatch]) -> Generator[tuple[RawBatch, RawBatch]]:
         if sent is not None:
             yield sent.receive(), sent.on_host
     finally:
-        for slot in slots:  # the memory must not go to others while a copy reads or writes it
-            slot.wait_until_sent()
+        copy.synchronize()  # the memory must not go to others while a copy reads or writes it
 
 
 class Slot:

@@ -52,11 +52,13 @@ class Case(NamedTuple):
     P: int | tuple[int, int]
     G: int
     bias: bool = True
+    ceil_mode: bool = False
 
     def layer(self):
         """The page's, with some weights."""
-        C, F, *sizes, bias = self[3:]
-        return Conv2d(C, F, *sizes, bias=bias, rng=np.random.default_rng(0))
+        C, F, *sizes, bias, ceil_mode = self[3:]
+        how = {"bias": bias, "ceil_mode": ceil_mode, "rng": np.random.default_rng(0)}
+        return Conv2d(C, F, *sizes, **how)
 
     def cost(self, columns):
         """How many steps of 16 products its three passes make, in tiles of 128 columns."""
@@ -73,7 +75,8 @@ class Case(NamedTuple):
     def places(self):
         """OH, OW."""
         axes = zip((self.H, self.W), *map(pair, (self.K, self.S, self.P)), strict=True)
-        return [(size + 2 * P - K) // S + 1 for size, K, S, P in axes]
+        more = [(size + (min(K, S) - 1) * self.ceil_mode, K, S, P) for size, K, S, P in axes]
+        return [(size + 2 * P - K) // S + 1 for size, K, S, P in more]
 
 
 BY_HAND = [Case(*sizes) for sizes in [
@@ -82,6 +85,9 @@ BY_HAND = [Case(*sizes) for sizes in [
     (128, 1, 1, 64, 96, 1, 1, 0, 1), (129, 1, 1, 15, 17, 1, 1, 0, 1), (2, 6, 7, 5, 8, 1, 3, 0, 1),
     (1, 8, 9, 8, 2, 2, 4, 3, 1), (1, 3, 2, 4, 5, 1, 1, 3, 1), (1, 2, 2, 3, 4, 6, 1, 3, 1),
     (1, 30, 1, 7, 3, 1, 1, 0, 1), (1, 1, 40, 4, 130, 1, 2, 0, 1), (2, 4, 5, 16, 16, 3, 1, 1, 8),
+    # windows that hang over the edge, of which some see zeros alone
+    (2, 6, 7, 4, 8, 3, 2, 0, 1, True, True), (1, 9, 6, 8, 4, (2, 5), (3, 4), (0, 1), 2, False, True),
+    (1, 38, 38, 3, 16, 11, 4, 0, 1, True, True), (3, 5, 8, 4, 4, 2, (4, 3), (1, 0), 1, True, True),
     # AlexNet's five layers, in one tower and in two, with fewer pixels and filters
     (1, 39, 39, 3, 24, 11, 4, 0, 1), (1, 32, 32, 3, 16, 11, 4, 2, 1), (1, 9, 9, 24, 64, 5, 1, 2, 1),
     (1, 9, 9, 24, 64, 5, 1, 2, 2), (2, 6, 6, 64, 96, 3, 1, 1, 1), (2, 6, 6, 96, 96, 3, 1, 1, 2),

@@ -19,7 +19,7 @@ ROUNDING, POSITIVE, NAN, RELU, WHO, GRIDS, LARGE, ASKED = (
         "a_relu_beside_a_convolution_treats_every_number_as_the_page",
         "who_computes_a_convolution",
         "a_grid_of_too_many_groups_and_parts_is_left_to_im2col",
-        "arrays_above_two_billion_numbers_are_left_to_im2col", "the_arithmetic_of_a_gpu",
+        "arrays_above_a_billion_numbers_are_left_to_im2col", "the_arithmetic_of_a_gpu",
     )
 )  # fmt: skip
 JOINED = "tests/gpu/test_joined_relu.py::test_the_model_is_that_of_the_pages"
@@ -177,7 +177,7 @@ IMPLICIT_MUTATIONS = [
     ),
     Mutation(
         PY, "can", "an index type: 32 bits for arrays of any size",
-        "largest <= LARGEST_INT32 and", "", (LARGE,),
+        "largest <= LARGEST and", "", (LARGE,),
     ),
     Mutation(
         PY, "can", "a grid: more groups than it holds",

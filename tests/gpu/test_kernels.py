@@ -11,7 +11,7 @@ import pytest
 
 from forms import index  # noqa: F401 -- a fixture
 from minialex import gpu
-from minialex.gpu.kernel import Kernel
+from minialex.gpu.kernel import Kernel, whole
 
 FOLDER = Path(gpu.__file__).parent
 MODULES = [
@@ -52,6 +52,14 @@ def test_a_kernel_of_raw_arrays_runs_on_as_many_threads_as_it_is_told(index):  #
     y = cupy.zeros(5, dtype=np.float32)
     first(cupy.ones(5, dtype=np.float32), y, size=3)
     assert y.tolist() == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("behind", [1, 2, 3, 4])
+def test_what_is_read_four_numbers_at_a_time_lies_on_a_multiple_of_four(behind):
+    array = cupy.arange(8 + behind, dtype=np.float64)[behind:]
+    found = whole(array)
+    assert found.data.ptr % 32 == 0 and (found.data.ptr == array.data.ptr) == (behind == 4)
+    assert found.tolist() == array.tolist()
 
 
 # What the emulated device cannot show, read off the sources: a float64 that rounds to the same

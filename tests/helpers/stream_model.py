@@ -40,6 +40,10 @@ class Stream:
     def wait_event(self, event):
         self.tell(after=event.mark)
 
+    def synchronize(self):
+        while self.queue:
+            self.world.carry_out(self.queue[0])
+
     def is_ready(self):
         return bool(self.queue) and (self.queue[0].after is None or self.queue[0].after.done)
 

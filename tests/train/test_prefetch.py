@@ -18,7 +18,7 @@ from noise_pictures import (  # noqa: F401 -- a fixture
     loading_threads,
     no_thread_is_left,
 )
-from stream_model import BUGS, SCHEDULES, Memory, World
+from stream_model import BUGS, SCHEDULES, Event, Memory, World
 
 
 def floats(image, rng):
@@ -107,6 +107,22 @@ def test_right_under_every_schedule(schedule, monkeypatch):
 def test_each_missing_wait_is_found(bug, monkeypatch):
     monkeypatch.setattr(*BUGS[bug])
     assert any(wrong_batches(schedule, monkeypatch) for schedule in SCHEDULES.values())
+
+
+def test_an_interrupt_between_a_copy_and_its_mark_frees_no_memory_under_way(monkeypatch):
+    world = World(SCHEDULES["as late as possible"])
+    for name, module in world.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+    def interrupt(self, stream):
+        if stream is not world.compute:
+            raise KeyboardInterrupt
+        self.mark = stream.tell()
+
+    monkeypatch.setattr(Event, "record", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch.on_gpu(BATCHES))
+    assert len(world.streams) == 2 and world.streams[1].queue == []
 
 
 def test_the_next_batch_is_under_way_while_one_is_used(monkeypatch):
