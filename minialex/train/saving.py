@@ -246,7 +246,11 @@ def told(run: Any) -> dict[str, Any]:
         "warm_up": run.warm_up, "label_smoothing": run.label_smoothing, "plateau": run.plateau,
         "epochs": run.epochs, "patience": run.patience,
     }  # fmt: skip
-    return json.loads(json.dumps(settings, default=checkpoint.plain_number))
+    try:
+        return json.loads(json.dumps(settings, default=checkpoint.plain_number))
+    except TypeError as error:  # of an optimizer of one's own
+        line = f"{error}: let the name of such an attribute of the optimizer begin with _"
+        raise ConfigError(line) from None
 
 
 def without_address(thing: Any) -> str:

@@ -47,6 +47,21 @@ def test_the_optimizer_of_another_model_is_refused():
             training("lenet", optimizer=lambda model, optimizer=optimizer: optimizer)
 
 
+class Scheduled(mx.SGD):
+    """An optimizer that keeps something which no file can."""
+
+    def __init__(self, model, name):
+        super().__init__(model, lr=0.01)
+        setattr(self, name, lambda step: 1.0)
+
+
+def test_an_optimizer_of_ones_own_says_what_is_no_setting_of_it(tmp_path):
+    with refused(ConfigError, "JSON cannot hold function: let the name of such", "begin with _"):
+        training("lenet", tmp_path / "run", optimizer=lambda model: Scheduled(model, "factor"))
+    assert not (tmp_path / "run").exists()
+    training("lenet", tmp_path / "run", optimizer=lambda model: Scheduled(model, "_factor"))
+
+
 def test_numbers_may_be_those_of_numpy(tmp_path):
     def run(**options):
         model = mx.Sequential(
