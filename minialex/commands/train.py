@@ -17,6 +17,8 @@ import math
 import re
 from typing import Any
 
+from tqdm import tqdm
+
 from minialex.commands.main import Formatter, command_line
 from minialex.data import DataLoader, PhotoError
 from minialex.data.sources import default_data
@@ -33,7 +35,7 @@ from minialex.train.photos import note_damaged, open_images
 from minialex.train.ranks import HERE, join
 from minialex.train.recipes import RECIPES, make_optimizer
 from minialex.train.run import RunFolder, free_paths
-from minialex.train.screen import Screen, duration
+from minialex.train.screen import Screen
 from minialex.train.weights import NEEDS, torchvision_file, torchvision_options
 from minialex.use.predict import find_checkpoint, run_settings
 
@@ -186,7 +188,7 @@ def finish(config: Config, folder: RunFolder, training: Training, test: DataLoad
     say(f"test accuracy {scores['test_acc']:.1%}, loss {scores['test_loss']:.4f} {epoch}")
     if config.ten_crop:
         say("by ten crops: accuracy {ten_crop_acc:.1%}, loss {ten_crop_loss:.4f}".format(**scores))
-    say(f"trained in {duration(progress.seconds)}, {speed:.1f} images/s")
+    say(f"trained in {tqdm.format_interval(progress.seconds)}, {speed:.1f} images/s")
     say(f"what it confuses: {command_line('evaluate', folder.path)}")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from minialex.page import element, inlay, table
 from minialex.train.chart import charts
-from minialex.train.screen import Bar, Screen, TerminalBar
+from minialex.train.screen import Bar, ImageBar, Screen
 
 FORMS = {"epoch": "d", "loss": ".4f", "acc": ".1%", "s": ",.0f"}  # by a column's last word
 
@@ -35,7 +35,7 @@ class Notebook(Screen):
 
     def bar(self, name: str, images: int, done: int = 0) -> Bar:
         """A bar for `images` images, `done` of which are done already."""
-        return TerminalBar(name, images, done, self)
+        return ImageBar(name, images, done, file=self)
 
     def write(self, text: str) -> None:
         """Show a bar, in place of the one that is there."""

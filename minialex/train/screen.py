@@ -5,16 +5,18 @@ here is wider: where there is too much to say, the least important goes.
 """
 
 import contextlib
-import math
+import io
 import os
+import shutil
 import sys
 import textwrap
-import time
 from typing import Any
 
 from tqdm import tqdm
 
 COLUMNS = 80
+ON_A_TERMINAL = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
+IN_A_LOG = "  {desc}  {n_fmt}/{total_fmt}  {rate_fmt}  {remaining} left"
 
 
 class Bar(contextlib.AbstractContextManager["Bar"]):
@@ -74,57 +76,42 @@ class Screen(Silent):
 
     def bar(self, name: str, images: int, done: int = 0) -> Bar:
         """A bar for `images` images, `done` of which are done already."""
-        if on_terminal(sys.stderr):
-            return TerminalBar(name, images, done)
-        return LogBar(self, name, images, done)
+        return ImageBar(name, images, done, log=None if on_terminal(sys.stderr) else self)
 
 
-class TerminalBar(Bar):
-    """A tqdm bar that never wraps, and vanishes when it is closed; `file` None is stderr."""
+class ImageBar(Bar):
+    """A tqdm bar that never wraps, and vanishes when it is closed; `file` None is stderr.
 
-    def __init__(self, name: str, images: int, done: int, file: Any = None):
+    With a `log` it is a line there every so many updates, if it has values.
+    """
+
+    def __init__(self, name: str, images: int, done: int, log: Screen | None = None,
+        file: Any = None):  # fmt: skip
         # One less, since some terminals wrap in the last one.
-        columns = min(terminal_columns(), COLUMNS) - 1
+        columns = min(shutil.get_terminal_size().columns, COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
-        self.name = shorten(name, self.most // 2)
-        form = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left"
+        self.name, self.log, self.updates = shorten(name, self.most // 2), log, 0
+        how = {"ncols": columns, "bar_format": ON_A_TERMINAL, "file": file}
+        if log:  # tqdm counts and does not draw: not before the delay is over, and to nowhere
+            how = {"bar_format": IN_A_LOG, "delay": 1e9, "file": io.StringIO()}
         self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
-            ncols=columns, miniters=1, bar_format=form, file=file)  # fmt: skip
+            miniters=1, **how)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
         first = values and self.tqdm.desc == self.name
         if values:
-            self.tqdm.desc = shorten(f"{self.name}  {in_words(values)}", self.most)
+            words = "  ".join(f"{name} {value}" for name, value in values.items())
+            self.tqdm.desc = shorten(f"{self.name}  {words}", self.most)
+        self.updates += 1
         self.tqdm.update(n)
-        if first:  # tqdm waits a tenth of a second before it draws anything new
+        if self.log:
+            if self.tqdm.desc != self.name and self.updates % self.log.interval == 0:
+                self.log.line(shorten(str(self.tqdm), COLUMNS))
+        elif first:  # tqdm waits a tenth of a second before it draws anything new
             self.tqdm.refresh()
 
     def close(self) -> None:
         self.tqdm.close()
-
-
-class LogBar(Bar):
-    """What a bar shows, as lines for a log file: one every so many updates, if it has values."""
-
-    def __init__(self, screen: Screen, name: str, images: int, done: int):
-        self.screen, self.name, self.images = screen, name, images
-        self.first, self.done, self.updates = done, done, 0
-        self.started = time.perf_counter()
-        self.values: dict[str, str] = {}
-
-    def update(self, n: int, **values: str) -> None:
-        self.done, self.updates = self.done + n, self.updates + 1
-        self.values = values or self.values
-        if self.values and self.updates % self.screen.interval == 0:
-            rate = (self.done - self.first) / max(1e-9, time.perf_counter() - self.started)
-            left = duration((self.images - self.done) / max(1e-9, rate))
-            line = f"  {self.name}: {self.done:,}/{self.images:,}  {in_words(self.values)}"
-            self.screen.line(shorten(f"{line}  {_speed(rate)}  {left} left", COLUMNS))
-
-
-def in_words(values: dict[str, str]) -> str:
-    """Values with their names, such as "loss 0.6931  acc 51.2%"."""
-    return "  ".join(f"{name} {value}" for name, value in values.items())
 
 
 def on_terminal(stream: Any) -> bool:
@@ -155,34 +142,16 @@ def epoch_line(row: dict[str, Any], epochs: int, left_seconds: float | None = No
             line += f"  {part} {_loss(row[f'{part}_loss'])} {row[f'{part}_acc']:.1%}"
     if "val_loss" in row:
         line += " best" if best else "     "
-    left = f"{duration(left_seconds)} left" if left_seconds else ""
-    for part in (_speed(row["images_per_s"]), left):
-        if len(line) + 2 + len(part) <= COLUMNS:
+    left = f"{tqdm.format_interval(left_seconds)} left" if left_seconds else ""
+    for part in (left, _speed(row["images_per_s"])):
+        if part and len(line) + 2 + len(part) <= COLUMNS:
             line += f"  {part}"
     return line.rstrip()
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a reader, rounded: "45 s", "12 min", "1 h 05"."""
-    if not math.isfinite(seconds):
-        return "?"
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02}"
 
 
 def shorten(text: str, most: int) -> str:
     """`text`, or where it is longer than `most` characters, its beginning and three dots."""
     return text if len(text) <= most else f"{text[: max(0, most - 3)]}..."[:most]
-
-
-def terminal_columns() -> int:
-    """How wide the terminal of stderr is; 80 where it does not say."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
-    except (OSError, ValueError, AttributeError):
-        return COLUMNS
 
 
 def _loss(value: float) -> str:
