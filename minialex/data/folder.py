@@ -12,7 +12,7 @@ import copy
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -217,9 +217,3 @@ def at_most(limit: int | None, dataset: Any, seed: int, least: int = 0) -> Any:
         turn[order] = np.arange(count) / max(1, count)
         turn[order[:least]] = -1
     return Subset(dataset, np.sort(np.argsort(turn, kind="stable")[:limit]))
-
-
-def without(dataset: Any, paths: Container[str]) -> Any:
-    """`dataset` less the photos in the files `paths`."""
-    kept = [i for i, (path, _) in enumerate(dataset.samples) if path not in paths]
-    return dataset if len(kept) == len(dataset) else Subset(dataset, kept)

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from minialex.data.drawings import Drawings
 from minialex.data.files import has_photos, left_out_line, listing, plain_name
-from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split, without
+from minialex.data.folder import Dataset, ImageFolder, Photos, at_most, split
 from minialex.data.image import AnyPath
 from minialex.data.pets import Progress, download_pets, has_pets
 from minialex.errors import DataError, check_whole
@@ -69,7 +69,7 @@ class Source:
 
 def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     data_root: AnyPath | None = None, progress: Progress | None = tqdm,
-    report: Callable[[str], None] = print, leave_out: Container[str] = ()) -> Source:  # fmt: skip
+    report: Callable[[str], None] = print) -> Source:  # fmt: skip
     """The training, validation and test images that `spec` names.
 
     "drawings"   synthetic images of cats and dogs, as many as DRAWN says
@@ -82,9 +82,8 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
     For photos, validation is about a tenth of the training photos, class by class, unless there is
     a folder for it; which ones, the seed and their names decide (`folder.share`).  `limit` is the
     most images to keep, of drawings of each of the three, of photos of each folder before parts
-    are split off.  The photos in the files `leave_out` count as not there.  Before a download,
-    `report` is called with a line that says where to and how large; `progress`, of the download,
-    is tqdm or None.
+    are split off.  Before a download, `report` is called with a line that says where to and how
+    large; `progress`, of the download, is tqdm or None.
 
     Raises ConfigError for an option that cannot work, and DataError for data that is missing or of
     another form.
@@ -104,7 +103,7 @@ def open_source(spec: AnyPath, *, seed: int, limit: int | None = None,
         folder, what = download_pets(root, progress=progress), "Oxford-IIIT Pet photos"
     elif not os.fspath(spec) or not folder.is_dir():
         raise DataError(f"no folder {os.fspath(spec)!r}; choose drawings, pets or a folder")
-    return _photos(folder, what, seed, limit, leave_out)
+    return _photos(folder, what, seed, limit)
 
 
 def default_data() -> tuple[str, str]:
@@ -132,11 +131,9 @@ def download_root() -> Path:
     return Path(os.environ.get(variable) or Path.home() / folder) / "minialex"
 
 
-def _photos(
-    folder: Path, what: str, seed: int, limit: int | None, leave_out: Container[str]
-) -> Source:
+def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
     found, messages = find_parts(folder)
-    parts: dict[str, Any] = {name: without(part, leave_out) for name, part in found.items()}
+    parts: dict[str, Any] = {**found}
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
         raise DataError(f"{str(folder)!r} has one class only, {classes[0]!r}; add a second class")

@@ -5,13 +5,13 @@ A network must never be tested on photos that it was trained on.  So a run keeps
     folder     where its photos are
     files      {file: [part, class, fingerprint]}; the part is "train", "val" or "test"
     left_out   {file: why}: those that cannot be read, and those beyond --limit
-    damaged    files whose damage showed only when they were decoded, in training or in the test
 
 When it goes on, these decide.  Photos that are new are left out; it refuses to go on where one is
 gone, or is another one now.
 
 To look at a photo is to read its header and its end, which shows nearly all damage.  What only
-decoding shows ends a run in its midst; with --skip-damaged all photos are decoded beforehand.
+decoding shows ends a run in its midst, and the fingerprint is then "damaged"; with --skip-damaged
+all photos are decoded beforehand.
 """
 
 import dataclasses
@@ -28,6 +28,8 @@ from minialex.files import locked, read_json, write_json
 from minialex.train.config import Config
 from minialex.train.screen import Silent
 
+NEW, DAMAGED = "", "damaged"  # fingerprints of photos that may be what they are now
+
 
 @dataclasses.dataclass
 class RunPhotos:
@@ -36,7 +38,6 @@ class RunPhotos:
     folder: str
     files: dict[str, list[str]]
     left_out: dict[str, str]
-    damaged: list[str]
 
     @classmethod
     def read(cls, run: Path) -> "RunPhotos | None":
@@ -46,7 +47,10 @@ class RunPhotos:
         """
         path = run / "photos.json"
         try:
-            photos = cls(**read_json(path))
+            found = read_json(path)
+            for file in found.pop("damaged", ()):  # as version 0.8.1 noted it
+                found["files"][file][2] = DAMAGED
+            photos = cls(**found)
             photos.source()
             return photos
         except FileNotFoundError:
@@ -77,39 +81,43 @@ class RunPhotos:
         return Source(**parts, classes=classes, what=what, folder=Path(self.folder))
 
     def check(self, screen: Any, skip: bool = False, part: str | None = None) -> None:
-        """Look at all photos, or those of a part, again: they must be those of the run.
+        """Look at all photos, or those of a part: they must be those of the run.
 
-        Raises DataError where one is gone or has changed, but for the damaged, which may be mended;
-        and where one cannot be read, unless `skip`.
+        Raises DataError where one is gone or has changed, but for those that are new or damaged,
+        which may be mended; and where one cannot be read, unless `skip`.
         """
         if not os.path.isdir(self.folder):
             raise DataError(f"{self.folder!r} does not exist; correct it in photos.json of the run")
-        kept = [file for file, (own, *_) in self.files.items() if part in (None, own)]
+        known = {file: own for file, (of, _, own) in self.files.items() if part in (None, of)}
         # Where decoding showed damage, there may be more of it: all of it is to be said at once.
-        found = look_at(map(self.path, kept), screen, decode=skip or bool(self.damaged))
+        decode = skip or DAMAGED in known.values()
+        found = look_at(map(self.path, known), screen, decode)
         wrong, bad = [], {}
-        for file, now in zip(kept, found.values(), strict=True):
-            there, known = os.path.exists(self.path(file)), file in self.damaged
-            if isinstance(now, PhotoError) and (there or known):
+        for (file, own), now in zip(known.items(), found.values(), strict=True):
+            there, any_will_do = os.path.exists(self.path(file)), own in (NEW, DAMAGED)
+            if isinstance(now, PhotoError) and (there or any_will_do):
                 bad[file] = str(now)
-            elif known and isinstance(now, str):  # it has been mended
-                self.files[file][2] = now
-            elif now != self.files[file][2]:
+            elif any_will_do:
+                self.files[file][2] = str(now)
+            elif now != own:
                 wrong.append(f"{file!r} is {'another one' if there else 'gone'}")
         if wrong:
             text = f"{len(wrong):,} photos in {self.folder!r} are not those of the run"
             some = ", ".join(wrong[:3]) + " ..." * (len(wrong) > 3)
             raise DataError(f"{text}: {some}; put them back, or start anew")
-        report(bad, len(kept), skip, screen)
-        self.damaged = [file for file in self.damaged if file not in kept]
+        report(bad, len(known), skip, screen)
         self.leave_out(bad)
 
     def leave_out(self, bad: dict[str, str]) -> None:
-        """Go on without some files.  Raises DataError where a part or a class has none left."""
-        lost = {(k, name) for file in bad for k, name in enumerate(self.files.pop(file)[:2])}
-        left = {(k, name) for place in self.files.values() for k, name in enumerate(place[:2])}
-        for _, name in lost - left:
-            raise DataError(f"{name} has no photo left that can be read")
+        """Go on without some files.
+
+        Raises DataError where a part has none left, or a class none to learn from.
+        """
+        lost = {tuple(self.files.pop(file)[:2]) for file in bad}
+        left = {tuple(place[:2]) for place in self.files.values()}
+        for part, name in lost - left:
+            if part == "train" or part not in {other for other, _ in left}:
+                raise DataError(f"{part} has no photo of {name!r} left that can be read")
         self.left_out |= bad
 
     def others(self) -> set[str]:
@@ -149,27 +157,20 @@ def open_images(config: Config, run: Path | None, screen: Any
     drawn, others = config.data == "drawings", config.edition != Config.edition
     if run is not None and (others if drawn else any(run.glob("*.safetensors"))):
         raise lost(run, config.data, "begin a new one from its weights: --weights")
-    seen, bad = dict[str, Any](), dict[str, str]()
-    new: Any = True
-    while new:  # with a limit, others take the places of those that cannot be read
-        source = open_source(config.data, seed=config.seed, limit=config.limit, leave_out=bad)
-        if source.folder is None:
-            return source, None
-        samples = [(part, *one) for part in PARTS for one in getattr(source, part).samples]
-        found = look_at([p for _, p, _ in samples if p not in seen], screen, config.skip_damaged)
-        new = {path: str(why) for path, why in found.items() if isinstance(why, PhotoError)}
-        report(new, len(samples), config.skip_damaged, screen)
-        seen |= found
-        bad |= new
-    photos = RunPhotos(os.path.abspath(str(source.folder)), {}, {}, [])
-    for part, path, label in samples:
-        photos.files[photos.file(path)] = [part, source.classes[label], seen[path]]
-    photos.left_out = {photos.file(path): why for path, why in bad.items()}
+    source = open_source(config.data, seed=config.seed, limit=config.limit)
+    if source.folder is None:
+        return source, None
+    photos = RunPhotos(os.path.abspath(source.folder), {}, {})
+    for part in PARTS:
+        for path, label in getattr(source, part).samples:
+            photos.files[photos.file(path)] = [part, source.classes[label], NEW]
+    photos.check(screen, config.skip_damaged)
     if config.limit:
         photos.left_out |= dict.fromkeys(sorted(photos.others()), "beyond --limit")
     for line in photos.twins():
         screen.line(line)
-    return source, photos
+    found = photos.source()
+    return dataclasses.replace(found, what=source.what, messages=source.messages), photos
 
 
 def run_source(
@@ -227,6 +228,6 @@ def note_damaged(run: Path, error: PhotoError) -> None:
     """Note in photos.json of a run, if there is one, that a file could not be decoded."""
     photos = RunPhotos.read(run)
     if photos is not None and error.damaged and (file := photos.file(error.path)) in photos.files:
-        photos.damaged = sorted({*photos.damaged, file})
+        photos.files[file][2] = DAMAGED
         with locked(run):
             photos.write(run)

@@ -13,7 +13,7 @@ from minialex.commands.evaluate import open_images
 from minialex.commands.main import main
 from minialex.data import open_source
 from minialex.errors import CheckpointError, DataError
-from minialex.train.photos import RunPhotos
+from minialex.train.photos import DAMAGED, RunPhotos
 from minialex.train.run import RunFolder
 
 TINY = (
@@ -22,7 +22,7 @@ TINY = (
 )  # fmt: skip
 
 
-PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}, "damaged": []}'
+PART = '{"folder": "x", "files": {"a.png": ["tra8n", "cat", "1-2"]}, "left_out": {}}'
 
 
 def paint(path, number, end=None):
@@ -123,6 +123,11 @@ def test_all_bad_photos_are_listed_before_the_first_step(photos, capsys):
     assert "new since" not in capsys.readouterr().out
 
 
+def noted(run):
+    """The files of which a run knows that they are damaged."""
+    return [file for file, place in RunPhotos.read(run).files.items() if place[2] == DAMAGED]
+
+
 def in_part(run_photos, part):
     return next(file for file, (own, *_) in run_photos.files.items() if own == part)
 
@@ -138,14 +143,14 @@ def test_damage_that_only_decoding_shows(photos, capsys, part, cache):
     with refused(DataError, bad, "damaged", "--resume run --skip-damaged"):
         train("--epochs=2", "--limit=14", cache)
     kept = RunPhotos.read(run)
-    assert kept.damaged == [bad]
+    assert noted(run) == [bad]
     history = (run / "history.csv").read_text() if (run / "history.csv").exists() else ""
     with refused(DataError, bad, "--skip-damaged"):
         resume()
     assert resume("--skip-damaged") == 0
     after = RunPhotos.read(run)
     assert bad in after.left_out and after.files.keys() == kept.files.keys() - {bad}
-    assert not after.damaged and (run / "history.csv").read_text().startswith(history)
+    assert not noted(run) and (run / "history.csv").read_text().startswith(history)
     assert (run / "result.json").exists()
 
 
@@ -157,7 +162,7 @@ def test_one_that_was_mended_goes_on(photos, capsys):
         train("--epochs=1")
     (photos / "cat" / "0.png").write_bytes(whole)
     assert resume() == 0
-    assert "cat/0.png" in RunPhotos.read(run).files and not RunPhotos.read(run).damaged
+    assert "cat/0.png" in RunPhotos.read(run).files and not noted(run)
 
 
 def test_one_that_is_gone_is_no_damaged_one(photos):
@@ -191,7 +196,37 @@ def test_a_photos_json_of_an_earlier_version(photos):
     assert train("--epochs=1", "--keep-last") == 0
     file = photos.parent / "run" / "photos.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "damaged": ["cat/0.png"]}))
+    paint(photos / "cat" / "0.png", 999)  # mended
     assert resume("--epochs=2") == 0
+    assert "damaged" not in json.loads(file.read_text()) and not noted(photos.parent / "run")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "damaged": ["cat/9.png"]}))
+    with refused(CheckpointError, "photos.json' is damaged"):
+        resume("--epochs=3")
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_class_without_photos_to_learn_from_is_no_class(photos, tmp_path, part):
+    for name in ("cat", "dog"):
+        for i in range(3):
+            (photos / name / f"{i}.png").unlink()
+    for folder in ("train", "val", "test"):
+        shutil.copytree(photos, tmp_path / "all" / folder)
+    for i in range(3, 8):
+        (tmp_path / "all" / part / "cat" / f"{i}.png").write_bytes(b"")
+    if part == "train":
+        with refused(DataError, "train has no photo of 'cat' left that can be read"):
+            train("--data=all", "--epochs=1", "--skip-damaged")
+    else:
+        assert train("--data=all", "--epochs=1", "--skip-damaged", "--keep-last") == 0
+        for i in range(3, 8):
+            (tmp_path / "all" / part / "dog" / f"{i}.png").unlink()
+        file = tmp_path / "run" / "photos.json"
+        text = json.loads(file.read_text())
+        for i in range(3, 8):
+            text["files"][f"val/dog/{i}.png"][2] = DAMAGED
+        file.write_text(json.dumps(text))
+        with refused(DataError, "val has no photo of 'dog' left that can be read"):
+            resume("--epochs=2", "--skip-damaged")
 
 
 def test_a_limit_holds_for_the_whole_run(photos, capsys):
@@ -201,6 +236,16 @@ def test_a_limit_holds_for_the_whole_run(photos, capsys):
     assert resume("--epochs=2") == 0
     assert RunPhotos.read(photos.parent / "run") == kept
     assert "new since" not in capsys.readouterr().out
+
+
+def test_a_limit_counts_the_photos_that_cannot_be_read(photos):
+    assert train("--epochs=1", "--limit=8") == 0
+    bad = sorted(parts(photos.parent / "run")["train"])[0]
+    shutil.rmtree(photos.parent / "run")
+    (photos / bad).write_bytes(b"")
+    assert train("--epochs=1", "--limit=8", "--skip-damaged") == 0
+    kept = RunPhotos.read(photos.parent / "run")
+    assert len(kept.files) == 7 and kept.left_out[bad] != "beyond --limit"
 
 
 def test_equal_photos_are_told(photos, capsys):
