@@ -41,10 +41,11 @@ from minialex.use.pictures import different, filter_pictures, heat, overlay
 from minialex.use.predict import Predictor, find_photos, run_settings
 from minialex.xp import Array, to_cpu, to_device
 
-# What the network sees of an image, as an image and as its input (H, W, C); and its true class,
-# where that is known.  The whole image is not kept: it may be large.
+# What the network sees of an image, as an image and as its input (H, W, C); its answer, the
+# probability of each class (C,); and the true class, where that is known.  The whole image is not
+# kept: it may be large.
 Row = tuple[str, list[tuple[Image.Image, str]]]  # a heading; pictures, each with the text below it
-Images = list[tuple[Image.Image, np.ndarray, str | None]]
+Images = list[tuple[Image.Image, np.ndarray, np.ndarray, str | None]]
 MOST = 8  # images in a picture
 
 
@@ -69,7 +70,8 @@ def find_source(options: argparse.Namespace, checkpoint: Path) -> Source:
 
 def seen(predictor: Predictor, image: Image.Image, truth: str | None) -> Any:
     """An image of `Images`."""
-    return predictor.crop(image), predictor.transform(image, None), truth
+    x, p = predictor.transform(image, None), predictor.probabilities(image)
+    return predictor.crop(image), x, p, truth
 
 
 def some_photos(paths: list[Path], predictor: Predictor) -> Images:
@@ -91,7 +93,7 @@ def some_test_images(source: Source, predictor: Predictor) -> Images:
 
 def stacked(predictor: Predictor, images: Images) -> Array:
     """The input of all images, (N, H, W, C), on the device."""
-    return predictor.stack([x for _, x, _ in images])
+    return predictor.stack([x for _, x, *_ in images])
 
 
 def activations(predictor: Predictor, images: Images) -> Iterator[Row]:
@@ -116,12 +118,10 @@ def verdict(answer: str, truth: str | None) -> str:
 
 def attention(predictor: Predictor, images: Images) -> Iterator[Row]:
     """Each image with the network's answer, the pixels that matter to it, and where it sees it."""
-    x = stacked(predictor, images)
-    p = predictor.batch_probabilities(x)
-    best = p.argmax(axis=1)
+    x, best = stacked(predictor, images), np.array([p.argmax() for _, _, p, _ in images])
     answers = [
-        (photo, f"{predictor.classes[c]}\n{row[c]:.1%}{verdict(predictor.classes[c], truth)}")
-        for c, row, (photo, _, truth) in zip(best, p, images, strict=True)]  # fmt: skip
+        (photo, f"{predictor.classes[c]}\n{p[c]:.1%}{verdict(predictor.classes[c], truth)}")
+        for c, (photo, _, p, truth) in zip(best, images, strict=True)]  # fmt: skip
     yield "what the network sees, and its answer", answers
     heading = "saliency: the brighter a pixel, the more its change would move the score"
     yield f"{heading} of this answer", [(heat(m), "") for m in saliency(predictor.model, x, best)]
@@ -144,7 +144,7 @@ def neighbours(predictor: Predictor, images: Images, source: Source) -> Iterator
     points = last_hidden(predictor.model, batches())
     P, D = points.shape
     heading = f"the nearest of {P:,} training images, by the {D:,} units of the last hidden layer"
-    for (photo, _, truth), found, far in zip(images, *nearest(queries, points, 6), strict=True):
+    for (photo, *_, truth), found, far in zip(images, *nearest(queries, points, 6), strict=True):
         row = [(photo, "looked for" + (f":\n{truth}" if truth else ""))]
         for i, distance in zip(found.tolist(), far, strict=True):
             image, label = loader.dataset[i]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from minialex.attach import device_of
-from minialex.data import DataLoader, Dataset, Transform
+from minialex.data import DataLoader, Transform
+from minialex.data.folder import Samples
 from minialex.data.pixels import decoded_for
 from minialex.data.ten_crops import MIDDLE_CROP, ten_crops
 from minialex.layers import Layer
@@ -83,7 +84,7 @@ def watching(model: Layer, note: Callable[[str, Layer, Array, Array], None]) -> 
             vars(leaf).pop("forward", None)
 
 
-def images_to_test(dataset: Dataset, batch_size: int, transform: Transform, ten_crop: bool,
+def images_to_test(dataset: Samples, batch_size: int, transform: Transform, ten_crop: bool,
                    **options: Any) -> DataLoader:  # fmt: skip
     """Batches of a dataset's images, or of the ten crops of each, (N, 10, H, W, 3)."""
 

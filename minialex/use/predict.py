@@ -10,21 +10,19 @@ import numpy as np
 from PIL import Image
 
 from minialex.attach import accelerate
-from minialex.data import Compose, Dataset, Transform, open_rgb
+from minialex.data import Compose, Transform, open_rgb
 from minialex.data.compose import CROPS
 from minialex.data.files import photos_below, plain_name
-from minialex.data.folder import Subset
+from minialex.data.folder import Samples, Subset
 from minialex.data.pixels import needed_side
-from minialex.data.ten_crops import ten_crops
 from minialex.errors import CheckpointError, ConfigError, DataError, MinialexError
 from minialex.layers import Layer
-from minialex.losses import log_softmax
 from minialex.page import LARGEST, element, embedded, inlay, table
 from minialex.train.evaluation import images_to_test, log_probabilities
 from minialex.train.model_file import read_model
 from minialex.train.run import RunFolder
 from minialex.use.answers import TOP
-from minialex.xp import Array, to_cpu, to_device
+from minialex.xp import Array, to_device
 
 
 class Prediction(dict[str, Any]):
@@ -74,10 +72,13 @@ class Predictor:
         """The probability of each class, (C,), for an RGB image.
 
         With `ten_crop`, the mean over the four corners, the middle, and their mirror images: ten
-        looks err less often than one (Krizhevsky, Sutskever, Hinton 2012, section 4.1).
+        looks err less often than one (Krizhevsky, Sutskever, Hinton 2012, section 4.1).  Raises
+        DataError for an image that cannot be prepared, or is of a size that does not fit.
         """
-        x = self.stack(ten_crops(image, self.transform)) if ten_crop else self.batch([image])
-        return self.batch_probabilities(x).mean(axis=0)
+        (answer,) = self.answers([(image, 0)], ten_crop, size=1)
+        if isinstance(answer, Exception):
+            raise DataError(f"the network cannot take this image: {answer}")
+        return np.exp(answer[-1])
 
     def batch(self, images: list[Image.Image]) -> Array:
         """RGB images as the network gets them, (N, H, W, C), on its device; see `stack`."""
@@ -92,30 +93,18 @@ class Predictor:
             raise DataError("the photos differ in size, and the preprocessing crops none of them")
         return to_device(np.stack(arrays), self.device)
 
-    def batch_probabilities(self, x: Array) -> np.ndarray:
-        """The probability of each class, (N, C), for x (N, H, W, C).
-
-        Raises DataError for images of a size that the network cannot take.
-        """
-        try:
-            p = np.exp(to_cpu(log_softmax(self.model(x))))
-        except ValueError as error:
-            raise DataError(f"the network cannot take images {x.shape[1:]}: {error}") from None
-        self._name_classes(p.shape[1])
-        return p
-
     def _name_classes(self, count: int) -> None:
         self.classes = self.classes or [str(c) for c in range(count)]
         if count != len(self.classes):
             raise CheckpointError(f"{self.path}: {len(self.classes)} names of {count} classes")
 
-    def answers(self, images: Dataset, ten_crop: bool = False, size: int = 0
+    def answers(self, images: Samples, ten_crop: bool = False, size: int = 0
     ) -> Iterator[list[Any] | Exception]:  # fmt: skip
         """[label, log p] of each image of a dataset: its probabilities' logarithms, float64 (C,).
 
         With `ten_crop` [label, log p of the middle crop, log p of the mean over ten].  For an image
-        that cannot be read, it is the error that says why.  As many images are computed at a time
-        as is fast, or `size`.
+        that cannot be read, or does not fit the network, it is the error that says why.  As many
+        images are computed at a time as is fast, or `size`.
         """
         size, done = size or (4 if ten_crop else 32), 0
         loader = images_to_test(images, size, self.transform, ten_crop, workers=2)

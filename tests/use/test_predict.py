@@ -177,8 +177,9 @@ def test_without_a_preprocessing_one_can_be_given(folder, tmp_path):
     image = Image.open(photo)
     bare = Predictor(tmp_path, DEVICE, transform=ToArray())
     assert bare.crop(image) is image
-    with refused(DataError, "the network cannot take images (100, 100, 3)"):
-        bare.predict(photo)
+    for ask in (bare.predict, lambda photo: bare.probabilities(Image.open(photo))):
+        with refused(DataError, "the network cannot take this image: Linear: "):
+            ask(photo)
     with refused(DataError, "differ in size"):
         bare.batch([image, image.resize((50, 50))])
     with refused(CheckpointError, "need a preprocessing with a CenterCrop"):
