@@ -235,8 +235,6 @@ def from_settings(settings: Any) -> Config:
     """
     if not isinstance(settings, dict):
         raise TypeError("it is no dictionary")
-    if "patience" in settings and "plateau_patience" not in settings:  # before version 0.3.0
-        settings = {**settings, "plateau_patience": settings["patience"], "patience": None}
     settings = {"edition": 1, **settings}  # before version 0.6.0
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     for name, value in settings.items():

@@ -184,8 +184,6 @@ class Saved:
         if problem:
             run.screen.line(f"{problem}: the run goes on from {path.name}")
         name, own = repr(str(path)), self.header()
-        if isinstance(header.get("model"), dict):  # version 0.1.0 named no layer but AlexNet
-            header["model"] = {"layer": "AlexNet", **header["model"]}
         if any(header.get(key) != own[key] for key in ("model", "classes")):
             raise CheckpointError(f"{name} belongs to another model or other classes")
         progress = Progress.of(header.get("progress"), name)

@@ -143,15 +143,6 @@ def test_a_resumed_run_may_change_some_options():
             change(Config(), {name: getattr(Config(), name)})
 
 
-def test_patience_of_earlier_versions_was_that_of_the_plateau():
-    old = dataclasses.asdict(Config(plateau_patience=7))
-    old["patience"] = old.pop("plateau_patience")
-    config = from_settings(old)
-    assert (config.plateau_patience, config.patience) == (7, None)
-    new = Config(plateau_patience=7, patience=3)
-    assert from_settings(dataclasses.asdict(new)) == new
-
-
 def test_settings_of_wrong_types_are_refused():
     for settings, words in (
         ([1], "no dictionary"), ({"epochs": "3"}, "epochs is '3'"), ({"data": 7}, "data is 7"),

@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote can be read: its weights predict, its runs go on, but on drawings.
+"""What version 0.1.0 wrote can be read: its weights predict; its runs say that they cannot go on.
 
 The files are made here by hand, from what 0.1.0 wrote for a small network after its first epoch.
 """
@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import minialex as mx
 from bad_input import refused
-from device import DEVICE, on_host
+from device import DEVICE
 from minialex.data import CenterCrop, Compose, Normalize, Resize, ToArray
 from minialex.errors import CheckpointError
 from minialex.models import AlexNet
@@ -22,7 +22,7 @@ from minialex.train.photos import open_images, run_source
 from minialex.train.run import RunFolder
 from minialex.train.screen import Silent
 from minialex.use.predict import Predictor
-from tiny_run import source, training
+from tiny_run import source
 
 SHAPES = {  # of the weights, in PyTorch's axis order
     "features.0": (6, 3, 11, 11), "features.3": (16, 6, 5, 5), "features.6": (24, 16, 3, 3),
@@ -119,15 +119,6 @@ def test_weights_predict(run, weights):
     p = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(predictor.probabilities(image), p, rtol=1e-5)
     assert predictor.classes == ["cat", "dog"] and predictor.transform == transform
-
-
-def test_a_run_goes_on(run, weights):
-    _, config = RunFolder.open(run)
-    again = training(run, **dataclasses.asdict(config))
-    assert (again.progress.epoch, again.optimizer.t, again.history) == (1, 3, [ROW])
-    theta = np.concatenate([ours(array).ravel() for array in weights.values()])
-    np.testing.assert_array_equal(on_host(again.optimizer.theta), theta)
-    assert len(again.train()) == 2
 
 
 def test_a_run_whose_drawings_are_no_longer_drawn_is_not_shown_others(run):
