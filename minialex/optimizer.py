@@ -81,9 +81,9 @@ class Optimizer:
         trained = [name for name in sizes if name not in self.frozen]
         if not trained:
             raise ConfigError("freeze leaves no parameter to train; leave a pattern out")
-        rates = by_pattern("lr", lr, trained)
-        decays = by_pattern("weight_decay", weight_decay, trained)
-        most, most_decay = max(rates.values()), max(decays.values())
+        rates = by_pattern("lr", lr, sizes, trained)
+        decays = by_pattern("weight_decay", weight_decay, sizes, trained)
+        most, most_decay = max(map(rates.get, trained)), max(map(decays.get, trained))
         factors = factors or {}
         factors = by_pattern("a factor", {**factors, "*": factors.get("*", 1)}, sizes)
         numbers = {name: (part(rates[name], most) * factors[name], part(decays[name], most_decay))
@@ -193,11 +193,11 @@ class Optimizer:
         return f"{name[5:]}({', '.join(settings)}: {size}, {self.t:,} steps made)"
 
 
-def by_pattern(what, given, names):
+def by_pattern(what, given, names, needed=()):
     """{name: number}, by the first pattern that fits the name.
 
     `given` is {pattern: number}, or a number for all.  Raises ConfigError for no such number, for a
-    pattern that fits no name, and for a name without a number, which only what is frozen may lack.
+    pattern that fits no name, and for one of the names `needed` that gets no number.
     """
     found = dict[str, float]()
     for pattern, value in (given if isinstance(given, dict) else {"*": given}).items():
@@ -207,8 +207,8 @@ def by_pattern(what, given, names):
             text = f"{what}: the pattern {pattern!r} fits no parameter"
             raise ConfigError(f"{text}; names are such as {min(names)}")
         found = {**dict.fromkeys(fitting, value), **found}
-    for name in names:
-        if what != "freeze" and name not in found:
+    for name in needed:
+        if name not in found:
             raise ConfigError(f"{what} has no pattern for {name}; add '*' for all others")
     return found
 

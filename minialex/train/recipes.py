@@ -73,14 +73,12 @@ is short, so there are sixty: with so much randomness in each photo, the network
 The README's results on photos come from these numbers.
 """
 
-import fnmatch
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from minialex.errors import choose
 from minialex.optim import SGD, Adam, Optimizer
-from minialex.params import named_arrays
 
 RECIPES: dict[str, dict[str, Any]] = {
     "drawings": dict(variant="ungrouped", augment="none",
@@ -125,10 +123,6 @@ def make_optimizer(name: str, model: Any, lr: float, weight_decay: float,
     """
     make = choose("optimizer", name, OPTIMIZERS)
     patterns = [pattern.strip() for pattern in (freeze or "").split(",") if pattern.strip()]
-    names = [name for *_, name in named_arrays(getattr(model, "params", {}))]
-    biases = fnmatch.filter(names, "*.bias")
-    if biases and not set(biases).difference(*(fnmatch.filter(names, one) for one in patterns)):
-        bias_rate, bias_decay = 1.0, True
     rates: Any = lr if bias_rate == 1 else {"*.bias": lr * bias_rate, "*": lr}
     decays: Any = weight_decay if bias_decay else {"*.bias": 0, "*": weight_decay}
     return make(model, lr=rates, weight_decay=decays, freeze=patterns)
