@@ -7,7 +7,6 @@ here is wider: where there is too much to say, the least important goes.
 import contextlib
 import io
 import os
-import shutil
 import sys
 import textwrap
 from typing import Any
@@ -88,7 +87,7 @@ class ImageBar(Bar):
     def __init__(self, name: str, images: int, done: int, log: Screen | None = None,
         file: Any = None):  # fmt: skip
         # One less, since some terminals wrap in the last one.
-        columns = min(shutil.get_terminal_size().columns, COLUMNS) - 1
+        columns = min(terminal_columns(), COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
         self.name, self.log, self.updates = shorten(name, self.most // 2), log, 0
         how = {"ncols": columns, "bar_format": ON_A_TERMINAL, "file": file}
@@ -152,6 +151,14 @@ def epoch_line(row: dict[str, Any], epochs: int, left_seconds: float | None = No
 def shorten(text: str, most: int) -> str:
     """`text`, or where it is longer than `most` characters, its beginning and three dots."""
     return text if len(text) <= most else f"{text[: max(0, most - 3)]}..."[:most]
+
+
+def terminal_columns() -> int:
+    """How wide the terminal of stderr is; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return COLUMNS
 
 
 def _loss(value: float) -> str:
