@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from minialex.train import screen
 from minialex.train.screen import Screen, Silent, epoch_line
 
 ROW = {
@@ -100,8 +101,7 @@ def on_a_terminal(arguments, columns=80):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-c", PROGRAM, repr(arguments)]
-    env = {**os.environ, "COLUMNS": ""}  # else it goes before what the terminal says
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown, until = b"", time.monotonic() + 60
     while time.monotonic() < until and select.select([master], [], [], 60)[0]:
@@ -144,3 +144,8 @@ def test_a_bar_never_wraps(columns, arguments):
 def test_a_bar_shows_values_from_the_first_update_on():
     shown = on_a_terminal(("epoch 1/60", "0.6931", 100, 100, 0))
     assert "epoch 1/60  loss 0.6931  acc 51.2% 100%|" in shown
+
+
+def test_a_terminal_that_does_not_say_how_wide_it_is(monkeypatch):
+    monkeypatch.setattr(screen.sys, "stderr", object())
+    assert screen.terminal_columns() == 80
