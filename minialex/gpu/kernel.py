@@ -22,12 +22,9 @@ def window_sizes(layer: Any, shape: Shape) -> tuple[int, ...]:
 
 
 def whole(array: Array) -> Array:
-    """`array`, contiguous and on a multiple of 32 bytes: a copy, where it is not.
-
-    So four numbers can be read at once, of float64 as well.
-    """
+    """`array`, contiguous, to be read four numbers at a time: a copy, where it does not lie so."""
     array = get_xp(array).ascontiguousarray(array)
-    return array if array.data.ptr % 32 == 0 else array.copy()
+    return array if array.data.ptr % (4 * array.itemsize) == 0 else array.copy()
 
 
 class Kernel:

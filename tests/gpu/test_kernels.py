@@ -54,11 +54,13 @@ def test_a_kernel_of_raw_arrays_runs_on_as_many_threads_as_it_is_told(index):  #
     assert y.tolist() == [1, 1, 1, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("behind", [1, 2, 3, 4])
-def test_what_is_read_four_numbers_at_a_time_lies_on_a_multiple_of_four(behind):
-    array = cupy.arange(8 + behind, dtype=np.float64)[behind:]
+def test_what_is_read_four_numbers_at_a_time_lies_on_a_multiple_of_four(behind, dtype):
+    array = cupy.arange(8 + behind, dtype=dtype)[behind:]
     found = whole(array)
-    assert found.data.ptr % 32 == 0 and (found.data.ptr == array.data.ptr) == (behind == 4)
+    assert found.data.ptr % (4 * array.itemsize) == 0
+    assert (found.data.ptr == array.data.ptr) == (behind == 4)
     assert found.tolist() == array.tolist()
 
 
