@@ -11,17 +11,15 @@ and one that makes its own dx: forward then overwrites x and backward dy, and sa
 import numpy as np
 
 from minialex.layers import activations as page
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array
 
 
 class ReLU(Twin, page.ReLU, device="cpu"):
-    def forward(self, x: Array) -> tuple[Array, Array]:
+    def forward(self, x):
         y = np.maximum(x, np.zeros(x.shape[-2:], x.dtype), out=x if self.inplace else None)
         return y, y
 
-    def backward(self, dy: Array, y: Array, grad: Params) -> Array:
+    def backward(self, dy, y, grad):
         bits = dy.view(f"i{dy.itemsize}")
         dx = np.multiply(bits, ~(y <= 0), out=bits if self.inplace else None)
         return dy if self.inplace else dx.view(dy.dtype)

@@ -18,9 +18,6 @@ N is that of the batch, or GROUP, whichever is less: so the choice, and with it 
 image's outputs, does not depend on how large a large batch is.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -28,22 +25,22 @@ from minialex.fast import winograd
 from minialex.fast.scratch import batch_slices, packed, scratch
 from minialex.fast.space_to_depth import on_canvas
 from minialex.fast.threads import GROUP, one_blas_thread, product
-from minialex.fast.winograd_tiles import Plan, make_plan
+from minialex.fast.winograd_tiles import make_plan
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
-from minialex.params import Params, Shape
 from minialex.twin import Twin, is_square
-from minialex.xp import Array
 
-Pair = tuple[int, int]  # down, across
 ALGORITHMS = ("auto", "im2col", "winograd", "implicit")
 MOVE = 50  # multiply-adds that take as long as moving a number
 CALLS = 5_000_000  # and as long as the calls of NumPy that Winograd's method makes more
 COLUMN_BYTES = 8 << 20  # im2col works on as many images at once as keep X about this large
 
 
-def im2col(x: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> Array:
-    """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C)."""
+def im2col(x, K, S, P, R):
+    """Copy the patches of x (N, H, W, C) into the rows of X (N*OH*OW, K*K*C).
+
+    K, S, P and R are pairs, (down, across).
+    """
     _, H, W, C = x.shape
     (KH, KW), (SH, SW), (PH, PW), (RH, RW) = K, S, P, R
     side = H + 2 * PH + RH, W + 2 * PW + RW  # with P rows and columns of zeros on each side
@@ -54,7 +51,7 @@ def im2col(x: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> Array:
     return packed(patches, "columns").reshape(-1, KH * KW * C)
 
 
-def col2im(dX: Array, dx: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> None:
+def col2im(dX, dx, K, S, P, R):
     """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
     N, H, W, C = dx.shape
     (KH, KW), (SH, SW), (PH, PW), (RH, RW) = K, S, P, R
@@ -69,22 +66,22 @@ def col2im(dX: Array, dx: Array, K: Pair, S: Pair, P: Pair, R: Pair) -> None:
     dx[...] = padded[:, PH : PH + H, PW : PW + W]
 
 
-def same_bits(a: Array, b: Array) -> bool:
+def same_bits(a, b):
     """Whether two arrays of one type hold the same numbers to the bit, NaN included."""
     return np.array_equal(a.view(f"i{a.itemsize}"), b.view(f"i{b.itemsize}"))
 
 
 class Conv2d(Twin, page.Conv2d, device="cpu"):
     algorithm = "auto"  # or "im2col", "winograd"
-    shared: Any = None  # Winograd's U of the weights for each m, while micro-batches run
-    kept: Any = None  # in evaluation mode: (m, dtype), the weights, and their U
+    shared = None  # Winograd's U of the weights for each m, while micro-batches run
+    kept = None  # in evaluation mode: (m, dtype), the weights, and their U
 
     @property
-    def form(self) -> str:
+    def form(self):
         """What `repr` says."""
         return f"fast: {'Winograd or im2col' if self.algorithm == 'auto' else self.algorithm}"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:  # x (N, H, W, C)
+    def forward(self, x):  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         weight, bias = self.params["weight"], self.params.get("bias", 0)
         if (plan := self.plan(x.shape)) is not None:
@@ -102,7 +99,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 Y += bias
         return y, (x, None)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:  # dy (N, OH, OW, F)
+    def backward(self, dy, cache, grad):  # dy (N, OH, OW, F)
         (x, plan), F = cache, self.out_channels
         if plan is not None:
             with one_blas_thread():
@@ -128,7 +125,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             dy.sum(axis=(0, 1, 2), out=grad["bias"])
         return dx
 
-    def plan(self, shape: Shape) -> Plan | None:
+    def plan(self, shape):
         """Winograd's tiles for x of `shape` (N, H, W, C), or None where im2col is to be used."""
         K, S, P, G = self.kernel_size, self.stride, self.padding, self.groups
         asked = self.algorithm == "winograd"
@@ -141,7 +138,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         plan = make_plan(shape, self.params["weight"].shape, P, S, G, sides=sides)
         return plan if asked or self.winograd_is_faster(shape, plan) else None
 
-    def winograd_is_faster(self, shape: Shape, plan: Plan) -> bool:
+    def winograd_is_faster(self, shape, plan):
         """By the count at the head of this page."""
         N, C, F, G = min(shape[0], GROUP), self.in_channels, self.out_channels, self.groups
         columns = plan.OH * plan.OW * self.kernel_size**2 * C
@@ -150,7 +147,7 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
         moved = plan.positions * (C + F) + plan.n[0] * plan.n[1] * C * F // G // N
         return plan.positions * C * F // G + MOVE * moved + CALLS // N < im2col
 
-    def transformed(self, plan: Plan) -> Array:
+    def transformed(self, plan):
         """Winograd's U of the weights, for a plan; that of a trained network is made once."""
         if self.shared and plan.m in self.shared:
             return self.shared[plan.m]
@@ -164,12 +161,12 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
             self.kept = (plan.m, weight.dtype), weight.copy(), U
         return U
 
-    def share(self, shape: Shape) -> dict[Any, Array]:
+    def share(self, shape):
         """{m: Winograd's U of the weights}, where inputs of `shape` (N, H, W, C) need it."""
         plan = self.plan(shape)
         return {} if plan is None else {plan.m: self.transformed(plan)}
 
-    def _pieces(self, x: Array) -> Iterator[slice]:
+    def _pieces(self, x):
         """Slices of the batch, of as many images as have about COLUMN_BYTES of columns."""
         OH, OW, _ = self.output_shape(x.shape[1:])
         D = self.params["weight"][..., 0].size

@@ -19,9 +19,7 @@ import numpy as np
 from minialex.fast.threads import map_threads, pieces, product
 from minialex.layers import linear as page
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array
 
 SLICES = 8
 LEAST = 1000  # inputs, and outputs, of a layer that is cut
@@ -30,7 +28,7 @@ LEAST = 1000  # inputs, and outputs, of a layer that is cut
 class Linear(Twin, page.Linear, device="cpu"):
     form = "fast: weights dealt out to threads"
 
-    def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
+    def forward(self, x):  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         weight = self.params["weight"]
         if own := slices(weight):
@@ -41,7 +39,7 @@ class Linear(Twin, page.Linear, device="cpu"):
             y += self.params["bias"]
         return y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
+    def backward(self, dy, x, grad):  # dy (N, F)
         weight = self.params["weight"]
         if self.bias:
             dy.sum(axis=0, out=grad["bias"])
@@ -52,24 +50,23 @@ class Linear(Twin, page.Linear, device="cpu"):
         return product(dy, weight.T) if self.input_grad else None  # (N, D)
 
 
-def slices(weight: Array) -> list[slice]:
+def slices(weight):
     """The slices of the weights (D, F) of a large layer; none of those of a small one."""
     return pieces(len(weight), SLICES) if min(weight.shape) >= LEAST else []
 
 
-def terms(x: Array, weight: Array, own: list[slice]) -> Array:
+def terms(x, weight, own):
     """The terms of y that are of the slices `own`, each transposed: (n, F, N)."""
     found = np.empty((len(own), weight.shape[1], len(x)), x.dtype)
 
-    def run(k: int) -> None:
+    def run(k):
         np.matmul(weight[own[k]].T, x.T[own[k]], out=found[k])
 
     map_threads(run, range(len(own)))
     return found
 
 
-def gradients(dy: Array, x: Array, weight: Array, dweight: Array, own: list[slice],
-              input_grad: bool = True) -> Array | None:  # fmt: skip
+def gradients(dy, x, weight, dweight, own, input_grad=True):
     """dx of the slices `own`, which lie side by side, transposed: their rows (D', N).
 
     Writes their rows of dW into `dweight`, and leaves the others as they are.  Without
@@ -78,7 +75,7 @@ def gradients(dy: Array, x: Array, weight: Array, dweight: Array, own: list[slic
     first, end = (own[0].start, own[-1].stop) if own else (0, 0)
     dx = np.empty((end - first, len(x)), x.dtype) if input_grad else None
 
-    def run(rows: slice) -> None:
+    def run(rows):
         np.matmul(x.T[rows], dy, out=dweight[rows])
         if dx is not None:
             np.matmul(weight[rows], dy.T, out=dx[rows.start - first : rows.stop - first])

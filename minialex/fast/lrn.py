@@ -10,20 +10,16 @@ s^(-3/4) is 1 / (sqrt(s) * sqrt(sqrt(s))), several times faster than a power; it
 backward, since reading it again is faster still.  The page's dy y / s is then dy x s^(-3/4) / s.
 """
 
-from typing import Any
-
 import numpy as np
 
 from minialex.fast.scratch import batch_slices
 from minialex.layers import lrn as page
 from minialex.layers import lrn_2d as page_2d
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array
 
 
-def inverse_power(s: Array, beta: float) -> Array:
+def inverse_power(s, beta):
     """s^(-beta)."""
     if beta != 0.75:
         return s**-beta
@@ -33,7 +29,7 @@ def inverse_power(s: Array, beta: float) -> Array:
     return np.divide(1, result, out=result)
 
 
-def forward_by_roots(self: Any, x: Array) -> tuple[Array, Any]:
+def forward_by_roots(self, x):
     """`forward` of both."""
     check_input(self, x, ("N", "H", "W", "C"))
     s, power, y = np.empty_like(x), np.empty_like(x), np.empty_like(x)
@@ -45,7 +41,7 @@ def forward_by_roots(self: Any, x: Array) -> tuple[Array, Any]:
     return y, (x, s, power)
 
 
-def backward_by_roots(self: Any, dy: Array, cache: Any, grad: Params) -> Array:
+def backward_by_roots(self, dy, cache, grad):
     """`backward` of both."""
     x, s, power = cache
     dx = np.empty_like(x)
@@ -63,7 +59,7 @@ class LocalResponseNorm(Twin, page.LocalResponseNorm, device="cpu"):
     form = "fast: one long row, two roots"
     forward, backward = forward_by_roots, backward_by_roots
 
-    def window_sum(self, v: Array) -> Array:
+    def window_sum(self, v):
         shape, C, half = v.shape, v.shape[-1] // self.groups, self.size // 2
         wide = np.zeros((*shape[:-1], self.groups, C + 2 * half), dtype=v.dtype)
         wide[..., half : half + C] = v.reshape(*shape[:-1], self.groups, C)

@@ -14,7 +14,6 @@ Adam's last line has its constants gathered, so that fewer passes do.  With c = 
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -22,22 +21,20 @@ from minialex import optim as page
 from minialex.fast.scratch import scratch
 from minialex.fast.threads import map_threads
 from minialex.twin import OptimizerTwin
-from minialex.xp import Array
 
 BLOCK = 1 << 17  # numbers: 512 kB in float32; smaller ones cost more in Python than they save
 
 
-class _Blocked:
-    """`update` of the page, for one block after the other."""
-
-    def update(self: Any, g: Array, lr: float) -> None:
-        """The formula."""
-        blocks = [slice(start, start + BLOCK) for start in range(0, g.size, BLOCK)]
-        map_threads(lambda block: self.update_block(block, g[block], lr), blocks)
+def update_by_blocks(self, g, lr):
+    """`update` of both: the formula, for one block after the other."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, g.size, BLOCK)]
+    map_threads(lambda block: self.update_block(block, g[block], lr), blocks)
 
 
-class SGD(OptimizerTwin, _Blocked, page.SGD, device="cpu"):
-    def update_block(self, block: slice, g: Array, lr: float) -> None:
+class SGD(OptimizerTwin, page.SGD, device="cpu"):
+    update = update_by_blocks
+
+    def update_block(self, block, g, lr):
         """The formula, for the part `block` of theta with its gradient g."""
         theta, v = self.theta[block], self.state["v"][block]
         work = scratch(g, "optimizer", g.shape)
@@ -52,8 +49,10 @@ class SGD(OptimizerTwin, _Blocked, page.SGD, device="cpu"):
         theta -= np.multiply(v, lr, out=work)
 
 
-class Adam(OptimizerTwin, _Blocked, page.Adam, device="cpu"):
-    def update_block(self, block: slice, g: Array, lr: float) -> None:
+class Adam(OptimizerTwin, page.Adam, device="cpu"):
+    update = update_by_blocks
+
+    def update_block(self, block, g, lr):
         """The formula, for the part `block` of theta with its gradient g."""
         theta, m, v = self.theta[block], self.state["m"][block], self.state["v"][block]
         work = scratch(g, "optimizer", g.shape)

@@ -8,19 +8,16 @@ way.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
 from minialex.fast.scratch import batch_slices, scratch
 from minialex.layers import pool as page
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array
 
 
-def maxima(parts: list[Array], out: Array) -> None:
+def maxima(parts, out):
     """out = the maximum of all `parts`, element-wise."""
     if len(parts) == 1:
         out[...] = parts[0]
@@ -31,7 +28,7 @@ def maxima(parts: list[Array], out: Array) -> None:
 class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
     form = "fast: separable maxima"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x):
         check_input(self, x, ("N", "H", "W", "C"))
         ((KH, SH), (top, below)), ((KW, SW), (left, right)) = self.axes()
         _, H, W, C = x.shape
@@ -46,7 +43,7 @@ class MaxPool2d(Twin, page.MaxPool2d, device="cpu"):
             maxima([rows[:, :, j : j + SW * OW : SW] for j in range(KW)], out=y[images])
         return y, (x, y, np.s_[:, top : top + H, left : left + W])
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def backward(self, dy, cache, grad):
         x, y, inside = cache  # x is padded already
         dx = np.zeros_like(x)
         padded = x[inside].shape != x.shape

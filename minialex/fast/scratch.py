@@ -2,18 +2,15 @@
 
 import math
 import threading
-from collections.abc import Iterator
 
 import numpy as np
-
-from minialex.xp import Array
 
 _buffers = threading.local()
 
 CACHE_BYTES = 1 << 20  # what passes over so much of a batch several times finds it in the cache
 
 
-def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
+def scratch(like, name, shape):
     """Uninitialized memory of `like`'s dtype, valid until the same thread asks for `name` again.
 
     Large NumPy arrays come from the operating system page by page, which costs more than filling
@@ -26,14 +23,14 @@ def scratch(like: Array, name: str, shape: tuple[int, ...]) -> Array:
     return buffer[:size].view(like.dtype).reshape(shape)
 
 
-def packed(view: Array, name: str) -> Array:
+def packed(view, name):
     """A contiguous copy of `view` in scratch memory."""
     copy = scratch(view, name, view.shape)
     copy[...] = view
     return copy
 
 
-def batch_slices(x: Array, image_bytes: int = 0, limit: int = CACHE_BYTES) -> Iterator[slice]:
+def batch_slices(x, image_bytes=0, limit=CACHE_BYTES):
     """Slices of the batch x (N, ...), each of one image or of as many as take about `limit` bytes.
 
     `image_bytes` is what an image takes; 0: what it takes in x itself.

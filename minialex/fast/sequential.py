@@ -17,28 +17,25 @@ groups.  Neither depends on the threads: 1, 2 or 4 of them give the same bits.
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from minialex.fast.threads import GROUP, map_threads
 from minialex.layers import sequential as page
-from minialex.layers.layer import Layer, check_input
-from minialex.params import Params, Shape, named_arrays, zeros_like
+from minialex.layers.layer import check_input
+from minialex.params import named_arrays, zeros_like
 from minialex.twin import TWINS, Twin
-from minialex.xp import Array
 
 
 class Sequential(Twin, page.Sequential, device="cpu"):
     head = 0  # how many of the layers run in micro-batches: `accelerate` sets it
 
     @property
-    def form(self) -> str:
+    def form(self):
         """What `repr` says."""
         return f"fast: layers 0 to {self.head - 1} in micro-batches"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x):
         head, rest = parts_of(self)
         groups, shared = self._groups(x)
         with sharing(shared):
@@ -46,14 +43,14 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         y, last = rest.forward(np.concatenate([y for y, _ in results]))
         return y, (groups, [cache for _, cache in results], shared, last)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array | None:
+    def backward(self, dy, cache, grad):
         (head, rest), (groups, caches, shared, last) = parts_of(self), cache
         of_head, of_rest = divided(grad, self.head)
         # Contiguous, as the layer below runs over the channels innermost.
         dy = np.ascontiguousarray(rest.backward(dy, last, of_rest))
         total = InOrder(of_head)
 
-        def run(k: int) -> Array | None:
+        def run(k):
             with total.part(k) as own:
                 return head.backward(dy[groups[k]], caches[k], own)
 
@@ -61,14 +58,14 @@ class Sequential(Twin, page.Sequential, device="cpu"):
             dx = map_threads(run, range(len(groups)))
         return None if dx[0] is None else np.concatenate(dx)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x):
         head, rest = parts_of(self)
         groups, shared = self._groups(x)
         with sharing(shared):
             y = np.concatenate(map_threads(lambda group: head(x[group]), groups))
         return rest(y)
 
-    def _groups(self, x: Array) -> tuple[list[slice], list[tuple[Any, Any]]]:
+    def _groups(self, x):
         """The groups of the batch, and what the layers share while these run."""
         check_input(self, x)  # __call__ comes here past the seal
         if x.ndim == 0:
@@ -77,7 +74,7 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         return groups, share(parts_of(self)[0], (len(x[groups[0]]), *x.shape[1:]))
 
 
-def parts_of(layer: Any, device: str = "cpu") -> list[page.Sequential]:
+def parts_of(layer, device="cpu"):
     """The head and the others, as chains; made of no layers, so that none is numbered anew."""
     parts = [page.Sequential(), page.Sequential()]
     parts[0].layers, parts[1].layers = layer.layers[: layer.head], layer.layers[layer.head :]
@@ -87,15 +84,15 @@ def parts_of(layer: Any, device: str = "cpu") -> list[page.Sequential]:
     return parts
 
 
-def divided(grad: Params, head: int) -> tuple[Params, Params]:
+def divided(grad, head):
     """The `grad` of the head, and that of the others."""
     of_head = {key: part for key, part in grad.items() if int(key) < head}
     return of_head, {str(int(key) - head): part for key, part in grad.items()}
 
 
-def share(head: Layer, shape: Shape) -> list[tuple[Any, Any]]:
+def share(head, shape):
     """(layer, what it shares) of each layer inside that can share, for groups of `shape`."""
-    wanted: list[tuple[Any, Shape]] = []
+    wanted = []
     for _, layer in head.leaves():
         if hasattr(layer, "share"):
             wanted.append((layer, shape))
@@ -108,7 +105,7 @@ def share(head: Layer, shape: Shape) -> list[tuple[Any, Any]]:
     return map_threads(lambda pair: (pair[0], pair[0].share(pair[1])), wanted)
 
 
-def groups_of(N: int) -> list[slice]:
+def groups_of(N):
     """The groups of a batch of N images."""
     return [slice(start, min(N, start + GROUP)) for start in range(0, max(1, N), GROUP)]
 
@@ -116,12 +113,12 @@ def groups_of(N: int) -> list[slice]:
 class InOrder:
     """Adds the gradients of the groups to `total`, group 0 first, whoever is ready first."""
 
-    def __init__(self, total: Params):
-        self.total, self.spare = total, list[Params]()
+    def __init__(self, total):
+        self.total, self.spare = total, []
         self.next, self.failed, self.turn = 0, False, threading.Condition()
 
     @contextlib.contextmanager
-    def part(self, k: int) -> Iterator[Params]:
+    def part(self, k):
         """A grad for group k to write to, which is added to the total in its turn."""
         own = self.total
         if k > 0:
@@ -141,15 +138,15 @@ class InOrder:
                 self.turn.notify_all()
 
 
-def add(total: Params, part: Params) -> None:
+def add(total, part):
     """total += part, array by array."""
     for (into, key, _), (other, _, _) in zip(named_arrays(total), named_arrays(part), strict=True):
         into[key] += other[key]
 
 
 @contextlib.contextmanager
-def sharing(shared: list[tuple[Any, Any]]) -> Iterator[None]:
-    """Let each layer find what it shares in `layer.shared`; one that stands twice, both."""
+def sharing(shared):
+    """Let layers find what `share` gave in `layer.shared`; one that stands twice, both."""
     for layer, values in shared:
         layer.shared = {**(layer.shared or {}), **values}
     try:

@@ -18,10 +18,9 @@ Reference: rearranging pixels into channels is as old as "polyphase" filters in 
 import numpy as np
 
 from minialex.fast.scratch import packed, scratch
-from minialex.xp import Array
 
 
-def on_canvas(image: Array, name: str, side: tuple[int, int], at: tuple[int, int]) -> Array:
+def on_canvas(image, name, side, at):
     """`image` (N, H, W, C) from row and column `at` on in zeros (N, *side, C), cut off there."""
     (N, H, W, C), (row, column) = image.shape, at
     H, W = min(H, side[0] - row), min(W, side[1] - column)
@@ -32,7 +31,7 @@ def on_canvas(image: Array, name: str, side: tuple[int, int], at: tuple[int, int
     return canvas
 
 
-def to_depth(x: Array, stride: int, padding: int, blocks: tuple[int, int]) -> Array:
+def to_depth(x, stride, padding, blocks):
     """x (N, H, W, C) in `padding` zeros as x' (N, *blocks, S*S*C).
 
     What overhangs is cut off, what lacks is 0.
@@ -46,7 +45,7 @@ def to_depth(x: Array, stride: int, padding: int, blocks: tuple[int, int]) -> Ar
     return packed(view, "depth").reshape(N, high, wide, S * S * C)
 
 
-def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
+def to_space(deep, x, stride, padding):
     """The transpose of `to_depth`: fills x (N, H, W, C) from x' (N, high, wide, S*S*C).
 
     Pixels that x' lacks become 0.
@@ -60,7 +59,7 @@ def to_space(deep: Array, x: Array, stride: int, padding: int) -> None:
     x[:, h:], x[:, :, w:] = 0, 0
 
 
-def weight_to_depth(weight: Array, stride: int) -> Array:
+def weight_to_depth(weight, stride):
     """W (K, K, C, F) as W' (K', K', S*S*C, F)."""
     K, _, C, F = weight.shape
     S, small = stride, -(-K // stride)
@@ -72,7 +71,7 @@ def weight_to_depth(weight: Array, stride: int) -> Array:
     return blocks.reshape(small, small, S * S * C, F)
 
 
-def weight_to_space(deep: Array, weight: Array, stride: int) -> None:
+def weight_to_space(deep, weight, stride):
     """W (K, K, C, F) back from W' (K', K', S*S*C, F)."""
     K, _, C, F = weight.shape
     S, small = stride, len(deep)

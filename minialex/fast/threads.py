@@ -19,16 +19,13 @@ import ctypes
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from minialex.fast.scratch import scratch
-from minialex.xp import Array
 
 GROUP = 16  # images of a micro-batch, see sequential.py
 LEAST_WORK = 1 << 18  # multiply-adds at and above which a product is worth being dealt out
@@ -38,17 +35,17 @@ _limit: int | None = None  # see `limit_threads`
 _spare = False  # see `spare_memory`
 _lock = threading.Lock()
 _depth = 0  # how many are inside `one_blas_thread`
-_before: dict[Any, int] = {}  # the threads of each library before the first came in
+_before: dict[object, int] = {}  # the threads of each library before the first came in
 
 
-def cpu_count() -> int:
+def cpu_count():
     """The threads that this process may use: its cores, or what `limit_threads` said."""
     if _limit:
         return _limit
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def limit_threads(count: int | None) -> None:
+def limit_threads(count):
     """Let this process use `count` threads from now on, such as fewer than the machine has cores.
 
     None: as many as it has.
@@ -59,14 +56,14 @@ def limit_threads(count: int | None) -> None:
 
 
 @cache
-def blas_libraries() -> tuple[Any, ...]:
+def blas_libraries():
     """The libraries that multiply NumPy's matrices."""
     found = ThreadpoolController().lib_controllers
     return tuple(library for library in found if library.user_api == "blas")
 
 
-def set_blas_threads(counts: dict[Any, int]) -> None:
-    """Let each library multiply on so many threads, for the whole process."""
+def set_blas_threads(counts):
+    """Let each library of {library: count} multiply on so many threads, for the whole process."""
     for library, count in counts.items():
         # From 3.8 on, threadpoolctl obeys the first thread that asks alone, until that is cleared.
         clear = getattr(library, "clear_controlling_thread", lambda **_: None)
@@ -76,7 +73,7 @@ def set_blas_threads(counts: dict[Any, int]) -> None:
 
 
 @contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread():
     """Matrix products inside run on the thread that asks for them; also for several at a time."""
     global _depth, _before
     with _lock:
@@ -93,7 +90,7 @@ def one_blas_thread() -> Iterator[None]:
                 set_blas_threads(_before)
 
 
-def _forget_threads() -> None:
+def _forget_threads():
     """In the child of a fork, which has none of its parent's threads."""
     global _lock, _depth
     if _depth:  # another thread of the parent's was at work
@@ -107,7 +104,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor | None:
+def _pool(workers):
     """The threads, warmed up; None where the system allows no more.
 
     OpenBLAS takes a memory block for each product that runs at once.
@@ -121,7 +118,7 @@ def _pool(workers: int) -> ThreadPoolExecutor | None:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="minialex")
     together = threading.Barrier(workers)
 
-    def warm_up(_: int) -> None:
+    def warm_up(_):
         _this_thread.is_worker = True
         together.wait()  # all products at once, each in a block of its own
         warm_up_products()
@@ -135,14 +132,14 @@ def _pool(workers: int) -> ThreadPoolExecutor | None:
     return pool
 
 
-def warm_up_products() -> None:
+def warm_up_products():
     """Let this thread's matrix products touch their memory; see `_pool`."""
     matrix = np.ones((512, 512), dtype=np.float32)
     for _ in range(3):
         matrix @ matrix
 
 
-def spare_memory(spare: bool = True) -> None:
+def spare_memory(spare=True):
     """Let the C library give freed memory back at once, or else keep it for the next array.
 
     By default glibc (Linux; others are left alone) gives large arrays back to the operating system
@@ -162,7 +159,7 @@ def spare_memory(spare: bool = True) -> None:
         mallopt(M_TRIM_THRESHOLD, 1 << 20 if spare else -1)
 
 
-def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def map_threads(function, items):
     """[function(item) for item in items], thread t computing items t, t + threads, ...
 
     `function` sees single-threaded matrix products.  With one thread, inside another `map_threads`,
@@ -171,9 +168,9 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
     items = list(items)
     count = min(cpu_count(), len(items))
     pool = None if count <= 1 or getattr(_this_thread, "is_worker", False) else _pool(count)
-    results: list[Any] = [None] * len(items)
+    results = [None] * len(items)
 
-    def run(worker: int) -> None:
+    def run(worker):
         results[worker::count] = [function(item) for item in items[worker::count]]
 
     with one_blas_thread():
@@ -185,7 +182,7 @@ def map_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[An
     return results
 
 
-def product(a: Array, b: Array, out: Array | None = None) -> Array:
+def product(a, b, out=None):
     """a (M, K) b (K, N) -> (M, N), into `out` where it is given.
 
     The matrix with more rows than the other has columns stands left, by (a b)^T = b^T a^T, and its
@@ -209,13 +206,13 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
-def products(triples: list[tuple[Array, Array, Array]], step: int = 0, add: bool = False) -> None:
+def products(triples, step=0, add=False):
     """out (.., M, N) = a (.., M, K) b (.., K, N) for each (a, b, out), with `add` added to out.
 
     With a `step`, so many of the K are summed in a row, and what comes out is added up.
     """
 
-    def run(worker: int) -> None:
+    def run(worker):
         for a, b, out in triples[worker::count]:
             K = max(1, a.shape[-1])
             for i in range(0, K, step or K):
@@ -231,7 +228,7 @@ def products(triples: list[tuple[Array, Array, Array]], step: int = 0, add: bool
     map_threads(run, range(count))
 
 
-def pieces(length: int, count: int) -> list[slice]:
+def pieces(length, count):
     """`length` rows in `count` pieces, as even as can be."""
     edges = [length * i // count for i in range(count + 1)]
     return [slice(i, j) for i, j in itertools.pairwise(edges)]

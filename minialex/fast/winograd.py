@@ -49,9 +49,7 @@ Reference: Lavin, Gray (2016), "Fast Algorithms for Convolutional Neural Network
 """
 
 import itertools
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -60,28 +58,25 @@ from minialex.fast.scratch import packed, scratch
 from minialex.fast.space_to_depth import to_depth, to_space, weight_to_depth, weight_to_space
 from minialex.fast.threads import products
 from minialex.fast.winograd_matrices import ONE, transforms
-from minialex.fast.winograd_tiles import CHUNK_TILES, Pair, Plan, Region
-from minialex.params import Params
-from minialex.xp import Array
+from minialex.fast.winograd_tiles import CHUNK_TILES
 
 BLOCK = 16384  # numbers of each position that are transformed together: the cache holds them
 SUM_TILES = 80  # that the weight gradient of kernels above 3x3 sums in a row: more round more
-Matrices = tuple[Array, Array]  # for the rows and for the columns of a tile
 
 
 @lru_cache
-def matrices(m: Pair, r: int, dtype: Any) -> tuple[Matrices, Matrices]:
-    """A and B, each for the two axes of tiles of m outputs."""
+def matrices(m, r, dtype):
+    """A and B, each for the two axes of tiles of m outputs, a pair."""
     (A, _, B), (A2, _, B2) = (transforms(size, r) for size in m)
     return (A.astype(dtype), A2.astype(dtype)), (B.astype(dtype), B2.astype(dtype))
 
 
-def transposed(matrices: Matrices) -> Matrices:
+def transposed(matrices):
     """Each of them transposed."""
     return matrices[0].T, matrices[1].T
 
 
-def both_axes(matrices: Matrices, d: Array, out: Array) -> Array:
+def both_axes(matrices, d, out):
     """out (p, s, L) = matrices (p, q) and (s, t) on the first and second axis of d (q, t, L)."""
     first, second = matrices
     for a in range(0, d.shape[2], BLOCK):
@@ -92,7 +87,7 @@ def both_axes(matrices: Matrices, d: Array, out: Array) -> Array:
     return out
 
 
-def parts(V: Array, plan: Plan, N: int) -> Iterator[tuple[Region, slice, Array]]:
+def parts(V, plan, N):
     """Each region, from below and right, with as many of the N images as the cache holds.
 
     And their part of V, (*region.n, L), with all numbers of a position in a row:
@@ -109,14 +104,14 @@ def parts(V: Array, plan: Plan, N: int) -> Iterator[tuple[Region, slice, Array]]
             yield region, slice(i, j), part
 
 
-def outputs_of(y: Array, region: Region) -> Array:
+def outputs_of(y, region):
     """A view (*m, N, th, tw, F) of y (N, ., ., F): the outputs of a region's tiles."""
     (top, left), (mh, mw), th, tw = region.at, region.m, region.th, region.tw
     part = y[:, top : top + th * mh, left : left + tw * mw]
     return part.reshape(len(y), th, mh, tw, mw, -1).transpose(2, 4, 0, 1, 3, 5)
 
 
-def inputs_of(canvas: Array, region: Region) -> Array:
+def inputs_of(canvas, region):
     """A view (*n, N, th, tw, C) of canvas (N, ., ., C): the inputs of a region's tiles."""
     (top, left), (mh, mw) = region.at, region.m
     part, (n, h, w, c) = canvas[:, top:, left:], canvas.strides
@@ -124,7 +119,7 @@ def inputs_of(canvas: Array, region: Region) -> Array:
     return as_strided(part, shape, (h, w, n, mh * h, mw * w, c), writeable=False)
 
 
-def transform_input(x: Array, plan: Plan) -> Array:
+def transform_input(x, plan):
     """V = B^T x d (n, n, R, S*S*C) of x (N, H, W, C), in scratch memory."""
     side, C = (plan.OH + plan.r - 1, plan.OW + plan.r - 1), plan.stride**2 * x.shape[3]
     V = scratch(x, "winograd V", (*plan.n, len(x) * plan.tiles, C))
@@ -135,7 +130,7 @@ def transform_input(x: Array, plan: Plan) -> Array:
     return V
 
 
-def transform_output_gradient(dy: Array, plan: Plan) -> Array:
+def transform_output_gradient(dy, plan):
     """dM = A x dy (n, n, R, F) of dy (N, OH, OW, F), in scratch memory."""
     M = scratch(dy, "winograd M", (*plan.n, len(dy) * plan.tiles, dy.shape[3]))
     for region, images, part in parts(M, plan, len(dy)):
@@ -144,13 +139,13 @@ def transform_output_gradient(dy: Array, plan: Plan) -> Array:
     return M
 
 
-def copied(view: Array) -> Array:
+def copied(view):
     """A view (q, t, N, th, tw, C) as an array (q, t, L), in scratch memory."""
     return packed(view, "winograd tiles").reshape(*view.shape[:2], -1)
 
 
-def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
-    """U = G x w (n, n, C, F) of weight (K, K, C, F): the same for all images."""
+def transform_weight(weight, m, stride=1):
+    """U = G x w (n, n, C, F) of weight (K, K, C, F), for tiles of m outputs of any image."""
     weight = weight_to_depth(weight, stride)
     r, _, C, F = weight.shape
     down, across = (transforms(size, r)[1].astype(weight.dtype) for size in m)
@@ -158,7 +153,7 @@ def transform_weight(weight: Array, m: Pair, stride: int = 1) -> Array:
     return both_axes((down, across), weight.reshape(r, r, C * F), out=U).reshape(*U.shape[:2], C, F)
 
 
-def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array:
+def winograd_forward(x, U, bias, plan):
     """The convolution y (N, OH, OW, F) of x (N, H, W, C) with a transformed weight U.
 
     `bias` is 0 where there is none.
@@ -173,7 +168,7 @@ def winograd_forward(x: Array, U: Array, bias: Array | int, plan: Plan) -> Array
     return y
 
 
-def tiles_to_image(M: Array, y: Array, plan: Plan) -> None:
+def tiles_to_image(M, y, plan):
     """y (N, OH, OW, F) = A^T x M, tile beside tile."""
     for region, images, part in parts(M, plan, len(y)):
         Y = scratch(y, "winograd tiles", (*region.m, part.shape[2]))
@@ -182,9 +177,7 @@ def tiles_to_image(M: Array, y: Array, plan: Plan) -> None:
         into[...] = Y.reshape(into.shape)
 
 
-def winograd_backward(
-    dy: Array, x: Array, U: Array | None, grad: Params, plan: Plan
-) -> Array | None:
+def winograd_backward(dy, x, U, grad, plan):
     """dx from dy (N, OH, OW, F), or None without a U; fills `grad`, with a bias or without."""
     C, F, dbias = x.shape[3], dy.shape[3], np.zeros(dy.shape[3], dtype=x.dtype)
     dU = scratch(x, "winograd dU", (*plan.n, plan.stride**2 * C // len(plan.groups), F))
@@ -209,7 +202,7 @@ def winograd_backward(
     return dx
 
 
-def tiles_to_input(dV: Array, dx: Array, plan: Plan) -> None:
+def tiles_to_input(dV, dx, plan):
     """dx (N, H, W, C): every tile of dd = B x dV ADDED where forward read it."""
     N, C, OH, OW = len(dx), dV.shape[3], plan.OH, plan.OW
     # Tiles begin inside the outputs, and their inputs end at most n further on.

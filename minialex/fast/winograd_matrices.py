@@ -40,12 +40,12 @@ POINTS = (0.0, 1.0, -1.0, 2.0, -0.5, 0.5, -2.0)  # the finite ones
 ONE = 2  # where t = 1 stands among the points, infinity being the first
 
 
-def vandermonde(n: int, k: int) -> np.ndarray:
+def vandermonde(n, k):
     """V_k: the powers 0..k-1 of the first n points, of which the first is infinity."""
     return np.vstack([np.eye(k)[-1], np.vander(POINTS[: n - 1], k, increasing=True)])
 
 
-def interpolation(n: int) -> np.ndarray:
+def interpolation(n):
     """V_n^-1: the coefficients of a polynomial, from its values at the first n points (Lagrange).
 
     Its columns are polynomials that are 1 at one of the points and 0 at all others.  For infinity
@@ -61,7 +61,7 @@ def interpolation(n: int) -> np.ndarray:
 
 
 @lru_cache
-def transforms(m: int, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def transforms(m, r):
     """A (n, m), G (n, r), B (n, n) of F(m, r) in float64.
 
     Raises ValueError where n - 1 finite points are not at hand.

@@ -22,18 +22,15 @@ take 361 products, and err by more than 1e-5.
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from minialex.fast.threads import pieces
 from minialex.fast.winograd_matrices import POINTS
-from minialex.params import Shape
 
 CHUNK_TILES = 400  # tiles at work at once: enough rows for fast products, few enough for memory
 WORTH = 0.91  # tiles of 5 err more than those of 4: they have to save 9 % of an axis' positions
 
 Pair = tuple[int, int]
-Index = tuple[int, slice, slice, slice]  # a position down, some across, rows, channels
 
 
 class Region(NamedTuple):
@@ -60,23 +57,26 @@ class Plan(NamedTuple):
     groups: list[tuple[slice, slice]]  # the channels that each group reads, and those it writes
 
     @property
-    def tiles(self) -> int:
+    def tiles(self):
         """Of an image."""
         return sum(region.th * region.tw for region in self.regions)
 
     @property
-    def positions(self) -> int:
+    def positions(self):
         """Those of all tiles of an image: products for each channel and filter."""
         return sum(R.th * R.tw * R.n[0] * R.n[1] for R in self.regions)
 
-    def rows(self, N: int) -> dict[Region, slice]:
+    def rows(self, N):
         """The rows of each region in V and M, for N images."""
         ends = itertools.accumulate((N * R.th * R.tw for R in self.regions), initial=0)
         parts = (slice(a, b) for a, b in itertools.pairwise(ends))
         return dict(zip(self.regions, parts, strict=True))
 
-    def products(self, N: int) -> Iterator[tuple[Index, Index, Index]]:
-        """(v, u, m) of each product V[v] U[u] = M[m]; see the head of this page."""
+    def products(self, N):
+        """(v, u, m) of each product V[v] U[u] = M[m]; see the head of this page.
+
+        Each is (a position down, some across, rows, channels).
+        """
         rows = self.rows(N)
         ends = [sorted({0, *(R.n[axis] for R in self.regions)}) for axis in (0, 1)]
         axes = ([slice(a, b) for a, b in itertools.pairwise(several)] for several in ends)
@@ -87,12 +87,12 @@ class Plan(NamedTuple):
                 for c, f in self.groups:
                     yield (k, across, some, c), (k, across, slice(None), f), (k, across, some, f)
 
-    def chunks(self, N: int) -> list[slice]:
+    def chunks(self, N):
         """Slices of the batch, of about CHUNK_TILES tiles each."""
         return pieces(N, max(1, -(-N // max(1, CHUNK_TILES // self.tiles))))
 
 
-def axis(r: int, outputs: int, m: int, five: bool = False) -> list[tuple[int, int, int]]:
+def axis(r, outputs, m, five=False):
     """[(first output, m, how many)]: the tiles along one axis, the larger ones first.
 
     As few tiles of at most `m` as make up all `outputs`, and as equal as can be: their sizes differ
@@ -108,13 +108,11 @@ def axis(r: int, outputs: int, m: int, five: bool = False) -> list[tuple[int, in
     return found if larger < count else found[:1]
 
 
-def make_plan(
-    shape: Shape, weight_shape: Shape, padding: int, stride: int = 1, groups: int = 1,
-    m: int | None = None, sides: Pair | None = None) -> Plan:  # fmt: skip
-    """The tiles for x of `shape` (N, H, W, C), of at most m x m outputs where m is given.
+def make_plan(shape, weight_shape, padding, stride=1, groups=1, m=None, sides=None):
+    """The tiles for x of `shape` (N, H, W, C) and a weight of `weight_shape` (K, K, C, F).
 
-    `sides` are OH and OW, where the last windows hang over the edge.  Raises ValueError for other
-    kernels than those of 3 x 3 to 7 x 7.
+    They have at most m x m outputs where m is given.  `sides` are OH and OW, where the last windows
+    hang over the edge.  Raises ValueError for other kernels than those of 3 x 3 to 7 x 7.
     """
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     r, C = -(-K // stride), C * stride**2

@@ -2,9 +2,8 @@
 
 from minialex.gpu.kernel import Kernel
 from minialex.layers import activations as page
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
     "dx = relu_backward(y, dy)")  # fmt: skip
@@ -13,13 +12,13 @@ BACKWARD = Kernel("activations.cu", "relu_backward", "T y, T dy", "T dx",
 class ReLU(Twin, page.ReLU, device="gpu"):
     form = "gpu"
 
-    def forward(self, x: Array, done: bool = False) -> tuple[Array, Array]:
+    def forward(self, x, done=False):
         if done:  # by the layer before, as by the one after in backward: see sequential.py
             return x, None
         y = get_xp(x).maximum(x, 0, out=x if self.inplace else None)
         return y, y
 
-    def backward(self, dy: Array, y: Array, grad: Params, done: bool = False) -> Array:
+    def backward(self, dy, y, grad, done=False):
         if done:
             return dy
         dx = dy if self.inplace else get_xp(dy).empty_like(dy)

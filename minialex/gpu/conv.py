@@ -9,9 +9,8 @@ from minialex.gpu.activations import BACKWARD as RELU_BACKWARD
 from minialex.gpu.kernel import INT_SIZES, SIZES, Kernel, window_sizes
 from minialex.layers import conv as page
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 IM2COL = Kernel("conv.cu", "im2col", f"raw T x, {INT_SIZES}", "T X",
     f"X = im2col<T>(x, Index(i), {SIZES})")  # fmt: skip
@@ -19,7 +18,7 @@ COL2IM = Kernel("conv.cu", "col2im", f"raw T dX, {INT_SIZES}", "T dx",
     f"dx = col2im<T>(dX, Index(i), {SIZES})")  # fmt: skip
 
 
-def im2col(layer: page.Conv2d, x: Array) -> Array:
+def im2col(layer, x):
     """The patches of x (N, H, W, C) as the rows of X (N*OH*OW, K*K*C)."""
     _, _, C, OH, OW, KH, KW, *_ = numbers = window_sizes(layer, x.shape)
     X = get_xp(x).empty((len(x) * OH * OW, KH * KW * C), dtype=x.dtype)
@@ -27,7 +26,7 @@ def im2col(layer: page.Conv2d, x: Array) -> Array:
     return X
 
 
-def col2im(layer: page.Conv2d, dX: Array, dx: Array) -> None:
+def col2im(layer, dX, dx):
     """The transpose of im2col: fills dx (N, H, W, C) from dX (N*OH*OW, K*K*C)."""
     COL2IM(dX, *window_sizes(layer, dx.shape), dx)
 
@@ -36,12 +35,12 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
     algorithm = "auto"
 
     @property
-    def form(self) -> str:
+    def form(self):
         """What `repr` says."""
         return f"gpu: {'implicit' if self._wants_implicit() else 'im2col, cuBLAS'}"
 
     # `relu`, here and in backward: sequential.py says what it is for.
-    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Array]:  # x (N, H, W, C)
+    def forward(self, x, relu=False):  # x (N, H, W, C)
         check_input(self, x, ("N", "H", "W", self.in_channels))
         if self._implicit(x):
             return implicit.forward(self, x, relu), x
@@ -55,7 +54,7 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             Y += self.params["bias"]
         return xp.maximum(y, 0, out=y) if relu else y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params, relu: bool = False) -> Array:
+    def backward(self, dy, x, grad, relu=False):
         if self._implicit(x):
             implicit.weight_gradient(self, x, dy, grad)
             return implicit.input_gradient(self, dy, x, relu) if self.input_grad else None
@@ -80,13 +79,13 @@ class Conv2d(Twin, page.Conv2d, device="gpu"):
             RELU_BACKWARD(x, dx, dx)
         return dx
 
-    def sums(self, places: int) -> int:
+    def sums(self, places):
         """How many numbers backward takes to sum over `places`; 0 with im2col's columns."""
         return implicit.parts(self, places)[1] if self._wants_implicit() else 0
 
-    def _wants_implicit(self) -> bool:
+    def _wants_implicit(self):
         faster = self.algorithm == "auto" and implicit.faster()
         return faster or self.algorithm == "implicit"
 
-    def _implicit(self, x: Array) -> bool:
+    def _implicit(self, x):
         return self._wants_implicit() and implicit.can(self, x)

@@ -4,7 +4,7 @@ from minialex.gpu.kernel import Kernel
 from minialex.layers import dropout as page
 from minialex.philox import LOW
 from minialex.twin import Twin
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 PLACE = "int64 first, uint32 step0, uint32 step1, uint32 stream, uint32 key0, uint32 key1"
 DROPOUT = Kernel("dropout.cu", "dropout", f"T x, {PLACE}, uint32 threshold, T keep", "T y, T m",
@@ -15,7 +15,7 @@ DROPOUT = Kernel("dropout.cu", "dropout", f"T x, {PLACE}, uint32 threshold, T ke
 class Dropout(Twin, page.Dropout, device="gpu"):
     form = "gpu: one kernel"
 
-    def forward(self, x: Array) -> tuple[Array, Array]:
+    def forward(self, x):
         if not self.training or self.p == 0:
             return page.Dropout.forward(self, x)
         y, m = (get_xp(x).empty(x.shape, dtype=x.dtype) for _ in range(2))

@@ -33,14 +33,11 @@ import importlib
 import math
 import os
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
 from minialex.gpu.kernel import whole, window_sizes
-from minialex.layers.conv import Conv2d
-from minialex.params import Params
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 ROWS, AMPERE = 128, 80  # of a tile of the result; the first GPUs with TF32
 FOR_DATA_CENTERS = (80, 90, 100, 103)  # A100, H100, B200, B300
@@ -52,7 +49,7 @@ LARGEST = 2**30
 NOTHING = np.uintp(0)  # a pointer to no array
 
 
-def can(layer: Conv2d, x: Array) -> bool:
+def can(layer, x):
     """Whether these kernels can do the convolution: float32, with indices of 32 bits, in a grid."""
     N, weight = len(x), layer.params["weight"]
     largest = max(x.size, N * math.prod(layer.output_shape(x.shape[1:])), weight.size)
@@ -61,7 +58,7 @@ def can(layer: Conv2d, x: Array) -> bool:
     return {x.dtype, weight.dtype} == {np.dtype(np.float32)} and x.size > 0 and fits
 
 
-def faster() -> bool:
+def faster():
     """Whether these kernels should beat im2col with cuBLAS on this GPU.
 
     They did on an H100.  GPUs that are not for data centers do TF32 at most twice as fast as
@@ -70,7 +67,7 @@ def faster() -> bool:
     return arithmetic() == TF32 or capability() in FOR_DATA_CENTERS
 
 
-def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
+def forward(layer, x, relu):
     """y (N, OH, OW, F) of x (N, H, W, C), through a ReLU if `relu`."""
     y = get_xp(x).empty((len(x), *layer.output_shape(x.shape[1:])), dtype=x.dtype)
     run, G = Kernels(layer, x), layer.groups
@@ -81,7 +78,7 @@ def forward(layer: Conv2d, x: Array, relu: bool) -> Array:
     return y
 
 
-def parts(layer: Conv2d, places: int) -> tuple[int, int]:
+def parts(layer, places):
     """How many parts the sums of a weight gradient over `places` have, and numbers in all.
 
     They make about ROUNDS of tiles, and each part is of 512 places or more.
@@ -92,12 +89,12 @@ def parts(layer: Conv2d, places: int) -> tuple[int, int]:
     return count, count * rows(layer) * F
 
 
-def rows(layer: Conv2d) -> int:
+def rows(layer):
     """Of the gradients of weight and bias, one below the other: D, and 1 where there is a bias."""
     return int(layer.params["weight"].size) // layer.out_channels + layer.bias
 
 
-def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
+def weight_gradient(layer, x, dy, grad):
     """Fills grad["weight"], and grad["bias"] where there is one, from x and dy."""
     xp, run, D1 = get_xp(x), Kernels(layer, x), rows(layer)
     tiles, columns = tiling(D1, run.filters, 4 * processors(), run.narrow)
@@ -115,7 +112,7 @@ def weight_gradient(layer: Conv2d, x: Array, dy: Array, grad: Params) -> None:
             array[...] = found
 
 
-def input_gradient(layer: Conv2d, dy: Array, x: Array, masked: bool) -> Array:
+def input_gradient(layer, dy, x, masked):
     """dx like x, of dy; with `masked` 0 where x, the output of a ReLU, is."""
     dx, (SH, SW) = get_xp(x).empty(x.shape, dtype=x.dtype), layer.window[1]
     run, (N, H, W, _), parts = Kernels(layer, x), x.shape, layer.groups * SH * SW
@@ -128,38 +125,38 @@ def input_gradient(layer: Conv2d, dy: Array, x: Array, masked: bool) -> Array:
 class Kernels:
     """The kernels for a convolution of x."""
 
-    def __init__(self, layer: Conv2d, x: Array):
+    def __init__(self, layer, x):
         F, G = layer.out_channels, layer.groups
         self.geometry = tuple(map(np.int32, (len(x), *window_sizes(layer, x.shape), F, G)))
         self.channels, self.filters = layer.in_channels // G, F // G
         self.narrow = self.filters % 4 > 0  # 96 columns are for threads that copy four at once
 
-    def module(self, columns: int) -> Any:
+    def module(self, columns):
         """The kernels, for tiles of `columns`."""
         widths = (4 if n % 4 == 0 else 1 for n in (self.channels, self.filters))
         return module(arithmetic(), columns, *widths)
 
-    def __call__(self, name: str, columns: int, grid: tuple[int, int], *arguments: Any) -> None:
+    def __call__(self, name, columns, grid, *arguments):
         threads = 256 if arithmetic() == FLOAT32 else 128
         function = self.module(columns).get_function(name)
         function(grid, (threads,), (*arguments, *self.geometry))
 
 
 @functools.cache
-def tiling(rows: int, columns: int, times: int, narrow: bool) -> tuple[int, int]:
+def tiling(rows, columns, times, narrow):
     """How many tiles a result has, and of how many columns: those that take the least time.
 
     There are `times` such results.  `narrow`: not tiles of 96.
     """
-    wide: tuple[int, ...] = (128, 64) if narrow or not arithmetic() else (128, 96, 64)
+    wide = [128, 64] if narrow or not arithmetic() else [128, 96, 64]
     if capability() < AMPERE:
-        wide = (64,)  # it has not the registers for more
+        wide = [64]  # it has not the registers for more
     down, across = -(-rows // ROWS), {n: -(-columns // n) for n in wide}
     best = min(wide, key=lambda n: seconds(down * across[n] * times, n))
     return down * across[best], best
 
 
-def seconds(tiles: int, columns: int) -> float:
+def seconds(tiles, columns):
     """About how long the GPU takes, in a unit of its own.
 
     A multiprocessor has room for two or three tiles at a time, and a round of them takes as long
@@ -173,7 +170,7 @@ def seconds(tiles: int, columns: int) -> float:
 
 
 @functools.cache
-def arithmetic() -> int:
+def arithmetic():
     """MATH of tiles.cu on this GPU; as CuPy does, a process asks once whether it is TF32."""
     if capability() < AMPERE:
         return FLOAT32
@@ -181,20 +178,20 @@ def arithmetic() -> int:
 
 
 @functools.cache
-def capability() -> int:
+def capability():
     """The compute capability of the GPU, such as 90."""
     return int(importlib.import_module("cupy").cuda.Device().compute_capability)
 
 
 @functools.cache
-def processors() -> int:
+def processors():
     """How many multiprocessors the GPU has."""
     cupy = importlib.import_module("cupy")
     return int(cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["multiProcessorCount"])
 
 
 @functools.cache
-def module(math: int, columns: int, vx: int, vf: int) -> Any:
+def module(math, columns, vx, vf):
     """The kernels, compiled for these settings."""
     settings = {"MATH": math, "BN": columns, "VX": vx, "VF": vf}
     settings["STAGES"] = 3 if capability() >= AMPERE else 2

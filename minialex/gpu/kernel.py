@@ -5,8 +5,7 @@ from importlib.resources import files
 from typing import Any
 
 from minialex.errors import pair
-from minialex.params import Shape
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 LARGEST_INT32 = 2**31 - 1
 # Of an image, of what comes out, and of a window, down and across: what `window_sizes` gives.
@@ -14,14 +13,14 @@ SIZES = "H, W, C, OH, OW, KH, KW, SH, SW, PH, PW"
 INT_SIZES = ", ".join(f"int32 {name}" for name in SIZES.split(", "))
 
 
-def window_sizes(layer: Any, shape: Shape) -> tuple[int, ...]:
+def window_sizes(layer, shape):
     """The numbers of SIZES for x of `shape` (N, H, W, C), of a layer with windows."""
     OH, OW, _ = layer.output_shape(shape[1:])
     K, S, P = map(pair, (layer.kernel_size, layer.stride, layer.padding))
     return *shape[1:], OH, OW, *K, *S, *P
 
 
-def whole(array: Array) -> Array:
+def whole(array):
     """`array`, contiguous, to be read four numbers at a time: a copy, where it does not lie so."""
     array = get_xp(array).ascontiguousarray(array)
     return array if array.data.ptr % (4 * array.itemsize) == 0 else array.copy()
@@ -42,12 +41,12 @@ class Kernel:
     owner.
     """
 
-    def __init__(self, file: str, name: str, inputs: str, outputs: str, body: str):
+    def __init__(self, file, name, inputs, outputs, body):
         self.name, self.parameters, self.body = name, (inputs, outputs), body
         self.functions = files(__package__).joinpath(file).read_text("utf-8") if file else ""
         self._compiled: dict[str, Any] = {}
 
-    def __call__(self, *arguments: Any, size: int | None = None) -> None:
+    def __call__(self, *arguments, size=None):
         """Run on arguments in the order of `inputs`, then `outputs`.
 
         `size` is needed where all arrays are raw.

@@ -2,22 +2,21 @@
 
 from minialex.layers import linear as page
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 
 class Linear(Twin, page.Linear, device="gpu"):
     form = "gpu: cuBLAS"
 
-    def forward(self, x: Array) -> tuple[Array, Array]:  # x (N, D)
+    def forward(self, x):  # x (N, D)
         check_input(self, x, ("N", self.in_features))
         y = get_xp(x).matmul(x, self.params["weight"])  # (N, F)
         if self.bias:
             y += self.params["bias"]
         return y, x
 
-    def backward(self, dy: Array, x: Array, grad: Params) -> Array | None:  # dy (N, F)
+    def backward(self, dy, x, grad):  # dy (N, F)
         get_xp(x).matmul(x.T, dy, out=grad["weight"])  # (D, F)
         if self.bias:
             dy.sum(axis=0, out=grad["bias"])

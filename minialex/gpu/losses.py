@@ -6,15 +6,14 @@ Soft targets and class weights go the page's way.
 from minialex import losses as page
 from minialex.gpu.kernel import Kernel
 from minialex.losses import check
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 CROSS_ENTROPY = Kernel("losses.cu", "cross_entropy",
     "raw T z, L label, int32 C, T right, T wrong, T share", "T surprise, raw T dz",
     "surprise = cross_entropy(z, label, Index(i) * C, C, right, wrong, share, dz)")  # fmt: skip
 
 
-def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0,
-    weight: Array | None = None) -> tuple[Array, Array]:  # fmt: skip
+def softmax_cross_entropy(logits, labels, label_smoothing=0.0, weight=None):
     """As losses.softmax_cross_entropy: the mean loss and dL/dlogits (N, C)."""
     check(logits, labels, label_smoothing, weight)
     if labels.ndim == 2 or weight is not None:

@@ -1,14 +1,11 @@
 """LocalResponseNorm's twin on a GPU, and that of the 2d one -- a kernel each way, see lrn.cu."""
 
-from typing import Any
-
 from minialex.gpu.kernel import Kernel
 from minialex.layers import lrn as page
 from minialex.layers import lrn_2d as page_2d
 from minialex.layers.layer import check_input
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 FORWARD = Kernel("lrn.cu", "lrn_forward",
     "raw T x, int32 C, int32 half, T alpha, T beta, T k", "T s, T y",
@@ -24,7 +21,7 @@ BACKWARD_2D = Kernel("lrn.cu", "lrn_2d_backward",
     "dx = lrn_2d_backward(dy, x, s, Index(i), H, W, C, half, alpha, beta)")  # fmt: skip
 
 
-def forward(layer: Any, kernel: Kernel, shape: tuple[int, ...], x: Array) -> tuple[Array, Any]:
+def forward(layer, kernel, shape, x):
     """y and the cache; `shape` are the sizes that the kernel asks for."""
     check_input(layer, x, ("N", "H", "W", "C"))
     s, y = (get_xp(x).empty(x.shape, dtype=x.dtype) for _ in range(2))
@@ -32,7 +29,7 @@ def forward(layer: Any, kernel: Kernel, shape: tuple[int, ...], x: Array) -> tup
     return y, (x, s)
 
 
-def backward(layer: Any, kernel: Kernel, shape: tuple[int, ...], dy: Array, cache: Any) -> Array:
+def backward(layer, kernel, shape, dy, cache):
     """dx."""
     x, s = cache
     dx = get_xp(x).empty(x.shape, dtype=x.dtype)
@@ -43,18 +40,18 @@ def backward(layer: Any, kernel: Kernel, shape: tuple[int, ...], dy: Array, cach
 class LocalResponseNorm(Twin, page.LocalResponseNorm, device="gpu"):
     form = "gpu: one kernel a direction"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x):
         return forward(self, FORWARD, (x.shape[-1] // self.groups,), x)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def backward(self, dy, cache, grad):
         return backward(self, BACKWARD, (dy.shape[-1] // self.groups,), dy, cache)
 
 
 class LocalResponseNorm2d(Twin, page_2d.LocalResponseNorm2d, device="gpu"):
     form = "gpu: one kernel a direction"
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x):
         return forward(self, FORWARD_2D, x.shape[1:], x)
 
-    def backward(self, dy: Array, cache: Any, grad: Params) -> Array:
+    def backward(self, dy, cache, grad):
         return backward(self, BACKWARD_2D, dy.shape[1:], dy, cache)

@@ -5,7 +5,6 @@ import math
 from minialex import optim as page
 from minialex.gpu.kernel import Kernel
 from minialex.twin import OptimizerTwin
-from minialex.xp import Array
 
 SGD_STEP = Kernel("optim.cu", "sgd", "T g, T lr, T mu, T decay, bool nesterov",
     "T theta, T v", "sgd(g, lr, mu, decay, nesterov, theta, v)")  # fmt: skip
@@ -15,13 +14,13 @@ ADAM_STEP = Kernel("optim.cu", "adam",
 
 
 class SGD(OptimizerTwin, page.SGD, device="gpu"):
-    def update(self, g: Array, lr: float) -> None:
+    def update(self, g, lr):
         constants = lr, self.momentum, self.weight_decay, self.nesterov
         SGD_STEP(g, *constants, self.theta, self.state["v"])
 
 
 class Adam(OptimizerTwin, page.Adam, device="gpu"):
-    def update(self, g: Array, lr: float) -> None:
+    def update(self, g, lr):
         b1, b2 = self.betas
         c, w = math.sqrt(1 - b2**self.t), self.weight_decay
         decay, shrink = (0.0, 1 - lr * w) if self.decoupled else (w, 1.0)

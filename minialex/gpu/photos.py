@@ -14,7 +14,7 @@ import numpy as np
 
 from minialex.data.pixels import Elsewhere
 from minialex.gpu.kernel import Kernel
-from minialex.xp import Array, get_xp, to_device
+from minialex.xp import get_xp, to_device
 
 TAPS = Kernel("taps.cu", "find_taps",
     "raw int32 start, raw int32 stop, raw int32 end, int32 size, int32 width", "raw int32 taps",
@@ -35,19 +35,19 @@ class GpuPhotos:
     photos[i] is (Elsewhere(i, W, H), label).  Images of `size`, (h, w), are cut out of them.
     """
 
-    def __init__(self, photos: list[tuple[Array, int]], size: tuple[int, int]):
+    def __init__(self, photos, size):
         self.photos, self.size = photos, size
         self.labels = [label for _, label in photos]
         self.addresses = to_device(np.array([one.data.ptr for one, _ in photos], "i8"), "gpu")
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> tuple[Elsewhere, int]:
+    def __getitem__(self, index):
         pixels, label = self.photos[index]
         return Elsewhere(index, pixels.shape[1], pixels.shape[0]), label
 
-    def cut(self, views: Array, on_host: np.ndarray) -> Array:
+    def cut(self, views, on_host):
         """Images uint8 (N, h, w, 3) of `views`, int32 (N, 9) on the GPU; the host has a copy."""
         xp, N, (h, w) = get_xp(views), len(views), self.size
         _, _, _, _, left, top, right, bottom, _ = on_host.T

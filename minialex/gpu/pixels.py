@@ -2,17 +2,16 @@
 
 import numpy as np
 
-from minialex.data.pixels import Finish
 from minialex.gpu.kernel import Kernel
-from minialex.xp import Array, get_xp
+from minialex.xp import get_xp
 
 NUMBERS = ", ".join(f"float32 {name}{channel}" for name in ("mean", "std") for channel in range(3))
 FINISH = Kernel("pixels.cu", "finish", f"uint8 p, float32 colour, {NUMBERS}", "float32 y",
     "y = finish(p, colour, i % 3, mean0, mean1, mean2, std0, std1, std2)")  # fmt: skip
 
 
-def finish(form: Finish, pixels: Array, colours: Array | None = None) -> Array:
-    """As form(pixels, colours): float32 (N, H, W, 3) of pixels uint8 (N, H, W, 3)."""
+def finish(form, pixels, colours=None):
+    """As form(pixels, colours), a `Finish`: float32 (N, H, W, 3) of pixels uint8 (N, H, W, 3)."""
     y = get_xp(pixels).empty(pixels.shape, dtype=np.float32)
     colours = np.float32(0) if colours is None else colours[:, None, None, :]
     FINISH(pixels, colours, *form.mean, *form.std, y)

@@ -12,9 +12,7 @@ whom: so each layer is told in each call, and by itself it computes what its pag
 
 from minialex.gpu import activations, conv, pool
 from minialex.layers import sequential as page
-from minialex.params import Params
 from minialex.twin import Twin
-from minialex.xp import Array
 
 KNOWS_THE_DERIVATIVE = (conv.Conv2d, pool.MaxPool2d)
 
@@ -22,27 +20,27 @@ KNOWS_THE_DERIVATIVE = (conv.Conv2d, pool.MaxPool2d)
 class Sequential(Twin, page.Sequential, device="gpu"):
     form = "gpu: convolutions with their ReLUs"
 
-    def forward(self, x: Array) -> tuple[Array, list]:
+    def forward(self, x):
         caches, joined = [], self.joined()
         for i, layer in enumerate(self.layers):
             x, cache = layer.forward(x, **told(i, i + 1, joined))
             caches.append(cache)
         return x, caches
 
-    def backward(self, dy: Array, caches: list, grad: Params) -> Array:
+    def backward(self, dy, caches, grad):
         joined = self.joined()
         for i, layer in reversed([*enumerate(self.layers)]):
             dy = layer.backward(dy, caches[i], grad.get(str(i), {}), **told(i, i - 1, joined))
         return dy
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x):
         joined = self.joined()
         for i, layer in enumerate(self.layers):
             how = told(i, i + 1, joined)
             x = layer.forward(x, **how)[0] if how else layer(x)
         return x
 
-    def joined(self) -> set[int]:
+    def joined(self):
         """The numbers of the ReLUs that their neighbours do."""
         kinds = [type(layer) for layer in self.layers]
         trios = enumerate(zip(kinds, kinds[1:], kinds[2:], strict=False), start=1)
@@ -50,6 +48,6 @@ class Sequential(Twin, page.Sequential, device="gpu"):
         return {i for i, trio in trios if trio[:2] == relu and trio[2] in KNOWS_THE_DERIVATIVE}
 
 
-def told(i: int, beside: int, joined: set[int]) -> dict[str, bool]:
+def told(i, beside, joined):
     """What layer i is told of the ReLUs that are `joined`, and of the one `beside` it."""
     return {"done": True} if i in joined else {"relu": True} if beside in joined else {}
