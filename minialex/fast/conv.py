@@ -51,21 +51,6 @@ def im2col(x, K, S, P, R):
     return packed(patches, "columns").reshape(-1, KH * KW * C)
 
 
-def col2im(dX, dx, K, S, P, R):
-    """The transpose of im2col: ADD each row of dX back onto its patch; fills dx (N, H, W, C)."""
-    N, H, W, C = dx.shape
-    (KH, KW), (SH, SW), (PH, PW), (RH, RW) = K, S, P, R
-    H2, W2 = H + 2 * PH + RH, W + 2 * PW + RW
-    OH, OW = (H2 - KH) // SH + 1, (W2 - KW) // SW + 1
-    dX = dX.reshape(N, OH, OW, KH, KW, C)
-    padded = scratch(dx, "pad", (N, H2, W2, C))
-    padded[...] = 0
-    for i in range(KH):  # what weight (i, j) saw, at all positions at once
-        for j in range(KW):
-            padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += dX[:, :, :, i, j]
-    dx[...] = padded[:, PH : PH + H, PW : PW + W]
-
-
 def same_bits(a, b):
     """Whether two arrays of one type hold the same numbers to the bit, NaN included."""
     return np.array_equal(a.view(f"i{a.itemsize}"), b.view(f"i{b.itemsize}"))
@@ -119,7 +104,9 @@ class Conv2d(Twin, page.Conv2d, device="cpu"):
                 del X  # as large as dX
                 if dx is not None:
                     dX = product(dY[:, filters], W[:, filters].T)  # (M, D)
-                    col2im(dX, dx[images][..., channels], *self.window)
+                    dX = dX.reshape(*dy[images].shape[:3], *self.window[0], -1)
+                    shape = x[images][..., channels].shape
+                    dx[images, ..., channels] = page.col2im(dX, shape, *self.window[1:])
         grad["weight"][...] = dW.reshape(grad["weight"].shape)
         if self.bias:
             dy.sum(axis=(0, 1, 2), out=grad["bias"])
