@@ -48,11 +48,21 @@ class Sequential(Twin, page.Sequential, device="cpu"):
         of_head, of_rest = divided(grad, self.head)
         # Contiguous, as the layer below runs over the channels innermost.
         dy = np.ascontiguousarray(rest.backward(dy, last, of_rest))
-        total = InOrder(of_head)
+        added = [threading.Event() for _ in groups]  # of each: whether its gradient is in the sum
 
         def run(k):
-            with total.part(k) as own:
-                return head.backward(dy[groups[k]], caches[k], own)
+            own = of_head if k == 0 else zeros_like(of_head)
+            try:
+                dx = head.backward(dy[groups[k]], caches[k], own)
+                if k > 0:
+                    added[k - 1].wait()
+                    add(of_head, own)
+            except BaseException:
+                for group in added:  # let nobody wait for this one
+                    group.set()
+                raise
+            added[k].set()
+            return dx
 
         with sharing(shared):
             dx = map_threads(run, range(len(groups)))
@@ -108,34 +118,6 @@ def share(head, shape):
 def groups_of(N):
     """The groups of a batch of N images."""
     return [slice(start, min(N, start + GROUP)) for start in range(0, max(1, N), GROUP)]
-
-
-class InOrder:
-    """Adds the gradients of the groups to `total`, group 0 first, whoever is ready first."""
-
-    def __init__(self, total):
-        self.total, self.spare = total, []
-        self.next, self.failed, self.turn = 0, False, threading.Condition()
-
-    @contextlib.contextmanager
-    def part(self, k):
-        """A grad for group k to write to, which is added to the total in its turn."""
-        own = self.total
-        if k > 0:
-            own = self.spare.pop() if self.spare else zeros_like(self.total)
-        try:
-            yield own
-        except BaseException:
-            self.failed = True  # let nobody wait for this group
-            raise
-        finally:
-            with self.turn:
-                self.turn.wait_for(lambda: self.next == k or self.failed)
-                if k > 0 and not self.failed:
-                    add(self.total, own)
-                    self.spare.append(own)
-                self.next += 1
-                self.turn.notify_all()
 
 
 def add(total, part):

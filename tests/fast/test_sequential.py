@@ -8,7 +8,7 @@ import pytest
 
 from minialex.attach import accelerate, plain
 from minialex.fast import threads
-from minialex.fast.sequential import InOrder, groups_of
+from minialex.fast.sequential import add, groups_of
 from minialex.fast.threads import GROUP
 from minialex.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from minialex.layers.layer import check_input
@@ -59,35 +59,56 @@ def test_groups_have_a_fixed_size():
     assert groups_of(GROUP) == [slice(0, GROUP)] and groups_of(0) == [slice(0, 0)]
 
 
+class Asked(Layer):
+    """Calls f(k) in the backward pass of group k, which dy holds."""
+
+    per_image = True
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, dy, cache, grad):
+        self.f(int(dy[0, 0, 0, 0]))
+        return dy
+
+
+def bias_gradient(f, groups=6):
+    """That of a convolution: the sum of all dy, where those of group k are k."""
+    conv = Conv2d(2, 2, 1, rng=np.random.default_rng(0))
+    model = accelerate(Sequential(conv, Asked(f)).to(dtype=np.float64))
+    assert model.head == 2
+    y, cache = model.forward(np.ones((groups * GROUP, 1, 1, 2)))
+    dy, grad = np.empty_like(y), zeros_like(model.params)
+    dy[...] = np.arange(groups).repeat(GROUP).reshape(-1, 1, 1, 1)
+    model.backward(dy, cache, grad)
+    return grad["0"]["bias"]
+
+
 def test_gradients_are_added_in_the_order_of_the_groups(monkeypatch):
     monkeypatch.setattr(threads, "_limit", 3)
-    order, total = [], InOrder({"a": np.zeros(2)})
-    note = lambda total, part: order.append(part["a"][0])  # noqa: E731
+    order = []
+
+    def note(total, part):
+        order.append(part["0"]["bias"][0] / GROUP)
+        add(total, part)
+
     monkeypatch.setattr("minialex.fast.sequential.add", note)
-
-    def work(k):
-        with total.part(k) as own:
-            time.sleep(0.02 / (k + 1))  # the last group is ready first
-            own["a"][...] = k
-
-    threads.map_threads(work, range(6))
-    assert order == [1, 2, 3, 4, 5] and total.total["a"][0] == 0
+    found = bias_gradient(lambda k: time.sleep(0.02 / (k + 1)))  # the last group is ready first
+    assert order == [1, 2, 3, 4, 5] and found.tolist() == [15 * GROUP] * 2
 
 
 @pytest.mark.parametrize("bad", [0, 1, 5])
 def test_an_error_in_one_group_reaches_the_caller_and_lets_nobody_wait(monkeypatch, bad):
     monkeypatch.setattr(threads, "_limit", 3)
-    total = InOrder({"a": np.zeros(2)})
-
-    def work(k):
-        with total.part(k) as own:
-            own["a"][...] = 1 // (k - bad)
-
     done = []
 
     def call():
         with pytest.raises(ZeroDivisionError):
-            threads.map_threads(work, range(6))
+            bias_gradient(lambda k: 1 // (k - bad))
         done.append(True)
 
     caller = threading.Thread(target=call, daemon=True)
