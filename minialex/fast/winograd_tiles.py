@@ -112,12 +112,11 @@ def make_plan(shape, weight_shape, padding, stride=1, groups=1, m=None, sides=No
     """The tiles for x of `shape` (N, H, W, C) and a weight of `weight_shape` (K, K, C, F).
 
     They have at most m x m outputs where m is given.  `sides` are OH and OW, where the last windows
-    hang over the edge.  Raises ValueError for other kernels than those of 3 x 3 to 7 x 7.
+    hang over the edge.  Kernels are of 3 x 3 to 7 x 7 (`Conv2d.plan` asks for no others): below, a
+    tile can be too small for the point 1.
     """
     (_, H, W, C), (K, _, _, F) = shape, weight_shape
     r, C = -(-K // stride), C * stride**2
-    if not 3 <= r <= len(POINTS):  # below, a tile can be too small for the point 1
-        raise ValueError(f"winograd: kernels of 3x3 to 7x7 are possible, got {r}x{r}")
     most, five = m or min(4, len(POINTS) + 2 - r), r == 3 and m is None
     OH, OW = sides or ((side + 2 * padding - K) // stride + 1 for side in (H, W))
     regions = [

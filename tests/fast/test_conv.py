@@ -60,6 +60,9 @@ def test_an_algorithm_can_be_asked_for():
     assert not uses_winograd(twin(96, 256, 5, padding=2, algorithm="im2col"), 16, 27)
     assert uses_winograd(twin(1, 1, 3, algorithm="winograd"), 1, 3)
     assert not uses_winograd(twin(1, 1, 2, algorithm="winograd"), 1, 3)  # there is nothing to save
+    eight = twin(1, 1, 8)
+    eight.algorithm = "winograd"  # past what `accelerate` checks
+    assert not uses_winograd(eight, 1, 9)
     with pytest.raises(ConfigError, match="'fft'; choose auto, im2col, winograd"):
         twin(1, 1, 3, algorithm="fft")
     with pytest.raises(ConfigError, match=r"winograd cannot do Conv2d.*groups=2"):
