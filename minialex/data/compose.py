@@ -5,7 +5,6 @@ own.  Every transform is a dataclass; therefore a pipeline is a list of names an
 JSON can hold.
 """
 
-import dataclasses
 import inspect
 import itertools
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from minialex.data.colour import ColourNoise, ColourShift
 from minialex.data.mean_image import MeanImage
 from minialex.data.transforms import CenterCrop, Resize, Transform
 from minialex.errors import ConfigError, check, pair, short
+from minialex.files import reason
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop, steps.RandomHorizontalFlip)
 _OTHERS = (steps.ToArray, ColourShift, ColourNoise, steps.Normalize, MeanImage)
@@ -75,8 +75,7 @@ class Compose:
 
         Raises ConfigError for an unknown name or argument.
         """
-        is_list = isinstance(config, list) and all(isinstance(entry, dict) for entry in config)
-        check(is_list, "preprocessing: expected a list of transforms", config)
+        check(isinstance(config, list), "preprocessing: expected a list of transforms", config)
         return cls(tuple(_from_entry(entry) for entry in config))
 
 
@@ -106,16 +105,9 @@ def _check_transform(transform: Any) -> None:
 
 
 def _from_entry(entry: dict[str, Any]) -> Transform:
-    name = entry.get("name")
-    kind = _BY_NAME.get(name) if isinstance(name, str) else None
-    if kind is None:
-        text = f"preprocessing: unknown transform {short(name)}"
-        raise ConfigError(f"{text}; known are {', '.join(_BY_NAME)}")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "name"}
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    needed = [name for name, f in known.items() if f.default is dataclasses.MISSING]
-    wrong = [f"unknown argument {short(k)}" for k in given if k not in known]
-    wrong += [f"argument '{k}' is missing" for k in needed if k not in given]
-    if wrong:
-        raise ConfigError(f"preprocessing: {name}: {wrong[0]}")
-    return kind(**given)
+    try:
+        given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+        return _BY_NAME[given.pop("name")](**given)
+    except (AttributeError, KeyError, TypeError) as error:
+        text = f"preprocessing: {short(entry)} makes no transform of minialex.data"
+        raise ConfigError(f"{text}: {reason(error)}") from None
