@@ -31,7 +31,7 @@ from minialex.layers import (
     AvgPool2d, Conv2d, Dropout, Flatten, Layer, Linear, LocalResponseNorm, MaxPool2d, ReLU,
     Sequential, Sigmoid, Tanh)  # fmt: skip
 
-__version__ = "0.8.1"
+__version__ = "0.8.2"
 __all__ = [
     "SGD", "Adam", "AlexNet", "AvgPool2d", "Conv2d", "DataLoader", "Drawings", "Dropout", "Flatten",
     "ImageFolder", "Layer", "Linear", "LocalResponseNorm", "MaxPool2d", "MinialexError",
