@@ -44,6 +44,8 @@ def _product(
 ):
     """result (m, n) = alpha op(A) op(B) + beta result, `count` times; op transposes where ta, tb
     are not 0."""
+    if device.is_idle():
+        return
     a = _transposed(A, *((k, m) if ta else (m, k)), lda, dtype, count, steps[0])
     b = _transposed(B, *((n, k) if tb else (k, n)), ldb, dtype, count, steps[1])
     c = _transposed(result, m, n, ldc, dtype, count, steps[2])

@@ -1,6 +1,7 @@
 """The device of device.c as CuPy's `runtime` and `driver` modules see it, and its counters."""
 
 import collections
+import contextlib
 import ctypes as C
 import importlib
 
@@ -142,3 +143,18 @@ def forgive_overruns():
 def take_turns(backwards):
     """The order in which the threads and blocks of a kernel run; CUDA promises none."""
     C.c_int.in_dll(library, "emu_backwards").value = backwards
+
+
+@contextlib.contextmanager
+def idle():
+    """A block in which kernels and products are ordered and counted, but compute nothing."""
+    flag = C.c_int.in_dll(library, "emu_idle")
+    flag.value = True
+    try:
+        yield
+    finally:
+        flag.value = False
+
+
+def is_idle():
+    return bool(C.c_int.in_dll(library, "emu_idle").value)
