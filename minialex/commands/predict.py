@@ -86,7 +86,7 @@ def main(options: argparse.Namespace) -> int:
     if options.csv:
         write_whole(options.csv, [as_csv(known.images)])
     if (count := int(known.counts.sum())) and not options.json:
-        print(f"{count:,} photos in folders named like classes:")
+        print(f"{count:,} photo{'s' * (count > 1)} in folders named like classes:")
         in_folders = any(path.is_dir() for path in options.photos)
         print("\n".join([*headlines({"": known}), *(tables(known) if in_folders else ())]))
     return 2 if len(known.images) < len(photos) else 0
