@@ -44,7 +44,7 @@ def choose(what: str, name: str, known: Collection[str]) -> Any:
     Raises ConfigError, which says what there is, where it is not there.
     """
     if name not in known:
-        raise ConfigError(f"unknown {what} '{name}'; choose {', '.join(known)}")
+        raise ConfigError(f"unknown {what} {short(name)}; choose {', '.join(known)}")
     return known[name] if isinstance(known, Mapping) else name
 
 

@@ -44,8 +44,8 @@ PAGES = [
     "losses.py", "optim.py", "optimizer.py", "average.py", "schedules.py", "philox.py", "seeds.py",
     "params.py", "numerical_gradient.py", "xp.py", "models/alexnet.py", "models/program_2012.py",
 ]  # fmt: skip
-MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8534  # lines of code; the goal for all is 7,000
-MOST_OF_A_FUNCTION, MOST_OF_A_HEAD, MOST_OF_A_FILE = 25, 60, 320  # lines
+MOST_OF_ALL_PAGES, MOST_OF_ALL = 1200, 8533  # lines of code; the goal for all is 7,000
+MOST_OF_A_FUNCTION, MOST_OF_A_HEAD, MOST_OF_A_FILE = 25, 60, 300  # lines
 
 
 def docstring(node):

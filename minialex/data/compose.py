@@ -18,7 +18,7 @@ from minialex.data import transforms as steps
 from minialex.data.colour import ColourNoise, ColourShift
 from minialex.data.mean_image import MeanImage
 from minialex.data.transforms import CenterCrop, Resize, Transform
-from minialex.errors import ConfigError, check, pair, short
+from minialex.errors import ConfigError, check, choose, pair, short
 from minialex.files import reason
 
 CROPS = (Resize, CenterCrop, steps.RandomCrop, steps.RandomResizedCrop, steps.RandomHorizontalFlip)
@@ -107,7 +107,7 @@ def _check_transform(transform: Any) -> None:
 def _from_entry(entry: dict[str, Any]) -> Transform:
     try:
         given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-        return _BY_NAME[given.pop("name")](**given)
-    except (AttributeError, KeyError, TypeError) as error:
+        return choose("transform", given.pop("name", None), _BY_NAME)(**given)
+    except (AttributeError, TypeError) as error:
         text = f"preprocessing: {short(entry)} makes no transform of minialex.data"
         raise ConfigError(f"{text}: {reason(error)}") from None

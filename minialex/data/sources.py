@@ -132,8 +132,7 @@ def download_root() -> Path:
 
 
 def _photos(folder: Path, what: str, seed: int, limit: int | None) -> Source:
-    found, messages = find_parts(folder)
-    parts: dict[str, Any] = {**found}
+    parts, messages = find_parts(folder)
     classes, missing = parts["train"].classes, [name for name in SHARES if name not in parts]
     if len(classes) < 2:
         raise DataError(f"{str(folder)!r} has one class only, {classes[0]!r}; add a second class")
@@ -161,7 +160,7 @@ def part_of(name: str) -> str | None:
     return PARTS[match.lastindex - 1] if match and match.lastindex else None
 
 
-def find_parts(folder: Path) -> tuple[dict[str, Photos], list[str]]:
+def find_parts(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The photos of the parts that `folder` has, at least of "train"; and lines for the user.
 
     Raises DataError, which says what is expected, for a folder of another form.

@@ -144,7 +144,7 @@ class Training:
 
     def prepare(self) -> None:
         """Make all that stands beside the loop; begin the folder of the run, or resume it."""
-        chunk = self.largest_chunk()
+        chunk, self.spare = memory.chunk_of(self)
         self.chunks = Chunks(self.model, self.optimizer, chunk, self.loader.batch_size)
         if self.memory_limit and self.val is not None and chunk < self.val.batch_size:
             self.val = copy.copy(self.val)
@@ -153,27 +153,6 @@ class Training:
         self.factor = self.make_schedule()
         self.saved, self.net = HERE.together(lambda: Saved(self)), upper_part(self)
         dealt.begin(self)
-
-    def largest_chunk(self) -> int:
-        """How many images are at work at a time: all of a batch, unless memory is limited.
-
-        What that leaves of the limit is `spare`, room for photos in a GPU's memory.
-        """
-        N, limit, self.spare = self.loader.batch_size, self.memory_limit, float("inf")
-        if limit is None:
-            return N
-        x, _ = next(DataLoader(self.loader.dataset, 1, self.loader.transform).epoch(0))
-        shape, states = x.shape[1:], len(self.optimizer.state)
-        outside = memory.outside_bytes(self.model, shape, N, self.device, states=states)
-        chunk = memory.largest_chunk(self.model, shape, N, limit, states=states, outside=outside)
-        self.spare = limit - outside - memory.step_bytes(self.model, shape, N, chunk, states=states)
-        return chunk
-
-    def check_memory(self) -> None:
-        """Say so, once, where the memory limit was not kept."""
-        if (limit := self.memory_limit) and (taken := memory.peak_bytes(self.device)) > limit:
-            self.screen.line(f"--memory-limit is not kept: {memory.show_bytes(taken)} are taken")
-            self.memory_limit = None
 
     def make_schedule(self) -> Schedule:
         """The factor on the learning rate, as a function of the number of the step."""
@@ -239,7 +218,7 @@ class Training:
                 progress.epoch_seconds = time.perf_counter() - started
                 bar.update(len(labels), **self.read_back(progress.batch))
                 if progress.batch == 1:
-                    self.check_memory()
+                    memory.check_limit(self)
                 if self.stop.is_asked():
                     self.meter.read_back(progress)
                     dealt.save(self)
@@ -275,7 +254,7 @@ class Training:
         progress.end_epoch(row)
         if due or self.seen_enough():
             dealt.save(self, collected=due)
-        self.check_memory()
+        memory.check_limit(self)
         left = (self.epochs - progress.epoch) * progress.seconds / progress.epoch
         self.screen.curves(self.history)
         self.screen.line(epoch_line(row, self.epochs, left, best and self.val is not None))

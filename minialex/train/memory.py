@@ -54,6 +54,7 @@ from typing import Any
 
 from minialex import layers
 from minialex.attach import is_large, mixers
+from minialex.data import DataLoader
 from minialex.errors import ConfigError
 from minialex.fast.linear import SLICES
 from minialex.layers import Conv2d, Dropout, Layer
@@ -143,6 +144,27 @@ def outside_bytes(model: Layer, shape: Shape, batch_size: int, device: str = "cp
     vectors = (1 + states) * count_parameters(model.params) * FLOAT
     held = max(0, held_bytes(device) - vectors)
     return held if device == "gpu" else held + WAITING * batch_size * math.prod(shape) + BESIDE
+
+
+def chunk_of(run: Any) -> tuple[int, float]:
+    """How many images of a Training are at work at a time, all of a batch unless memory is limited;
+    and the bytes that this leaves of the limit, room for photos in a GPU's memory.
+    """
+    model, N, limit = run.model, run.loader.batch_size, run.memory_limit
+    if limit is None:
+        return N, math.inf
+    x, _ = next(DataLoader(run.loader.dataset, 1, run.loader.transform).epoch(0))
+    shape, states = x.shape[1:], len(run.optimizer.state)
+    outside = outside_bytes(model, shape, N, run.device, states=states)
+    chunk = largest_chunk(model, shape, N, limit, states=states, outside=outside)
+    return chunk, limit - outside - step_bytes(model, shape, N, chunk, states=states)
+
+
+def check_limit(run: Any) -> None:
+    """Say so, once, where a Training did not keep its memory limit."""
+    if (limit := run.memory_limit) and (taken := peak_bytes(run.device)) > limit:
+        run.screen.line(f"--memory-limit is not kept: {show_bytes(taken)} are taken")
+        run.memory_limit = None
 
 
 class Chunks:

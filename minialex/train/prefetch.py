@@ -41,7 +41,7 @@ from minialex.data.loader import DataLoader, RawBatch
 from minialex.gpu.photos import GpuPhotos
 from minialex.gpu.pixels import finish
 from minialex.losses import check_labels
-from minialex.xp import Array
+from minialex.xp import Array, get_xp
 
 SLOTS = 2
 
@@ -58,7 +58,23 @@ def device_batches(loader: DataLoader, device: str, epoch: int, start: int = 0,
     """
     batches = own_batches(loader, device, epoch, start, classes)
     ranks = getattr(loader, "ranks", None)  # a loader of the user's own has none
-    return ranks.batches(batches) if ranks else batches
+    return of_ranks(ranks, batches) if ranks else batches
+
+
+def of_ranks(ranks: Any, batches: Generator[tuple[Array, Array]]) -> Generator[tuple[Array, Array]]:
+    """Of each batch, of which a rank loads its own images: these, and the labels of all.
+
+    A rank without any gets a blank image, which counts nowhere (see ranks.py).
+    """
+    with contextlib.closing(batches):
+        while True:
+            x, labels = ranks.together(lambda: next(batches, (None, None)))
+            if x is None:
+                return
+            x, labels = x if ranks.dealt else ranks.whole([x], x), ranks.whole([labels], labels)
+            shape, dtype = ranks.agree((x.shape[1:], x.dtype))[0]  # rank 0 always has some
+            ranks.idle = not len(x)
+            yield get_xp(x).zeros((1, *shape), dtype) if ranks.idle else x, labels
 
 
 def own_batches(loader: DataLoader, device: str, epoch: int, start: int,

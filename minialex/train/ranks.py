@@ -39,7 +39,6 @@ mpi4py's serializer.)
 """
 
 import atexit
-import contextlib
 import faulthandler
 import importlib
 import itertools
@@ -49,14 +48,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minialex.errors import ConfigError, MinialexError
 from minialex.fast.threads import GROUP, cpu_count, limit_threads, pieces
-from minialex.xp import Array, get_xp, to_cpu, to_device, where_is
+from minialex.xp import Array, to_cpu, to_device, where_is
 
 # Where MPICH and Intel MPI, Open MPI and Slurm say how many ranks there are, and which this one is.
 STARTED = {"PMI_SIZE": "PMI_RANK", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
@@ -157,21 +156,6 @@ class Ranks:
         groups = -(-N // GROUP)
         first, end = (-(-groups * k // self.size) * GROUP for k in (self.index, self.index + 1))
         return slice(first, min(N, end))
-
-    def batches(self, batches: Generator[tuple[Array, Array]]) -> Generator[tuple[Array, Array]]:
-        """Of each batch, of which this rank loads its own images: these, and the labels of all.
-
-        A rank without any gets a blank image, which counts nowhere.
-        """
-        with contextlib.closing(batches):
-            while True:
-                x, labels = self.together(lambda: next(batches, (None, None)))
-                if x is None:
-                    return
-                x, labels = x if self.dealt else self.whole([x], x), self.whole([labels], labels)
-                shape, dtype = self.agree((x.shape[1:], x.dtype))[0]  # rank 0 always has some
-                self.idle = not len(x)
-                yield get_xp(x).zeros((1, *shape), dtype) if self.idle else x, labels
 
     def whole(self, own: list[Array], like: Array) -> Array:
         """What all ranks have of a batch, such as images or labels, in its order; where `like` is.

@@ -89,22 +89,23 @@ class ImageBar(Bar):
         # One less, since some terminals wrap in the last one.
         columns = min(terminal_columns(), COLUMNS) - 1
         self.most = max(1, columns - 38)  # of name and values: speed and time left find room
-        self.name, self.log, self.updates = shorten(name, self.most // 2), log, 0
+        self.name, self.text, self.log, self.updates = shorten(name, self.most // 2), "", log, 0
         how = {"ncols": columns, "bar_format": ON_A_TERMINAL, "file": file}
         if log:  # tqdm counts and does not draw: not before the delay is over, and to nowhere
-            how = {"bar_format": IN_A_LOG, "delay": 1e9, "file": io.StringIO()}
+            how = {"bar_format": IN_A_LOG, "delay": 1e9, "file": io.StringIO(), "disable": False}
         self.tqdm = tqdm(desc=self.name, total=images, initial=done, unit="img", leave=False,
             miniters=1, **how)  # fmt: skip
 
     def update(self, n: int, **values: str) -> None:
-        first = values and self.tqdm.desc == self.name
+        first = values and not self.text
         if values:
             words = "  ".join(f"{name} {value}" for name, value in values.items())
-            self.tqdm.desc = shorten(f"{self.name}  {words}", self.most)
+            self.text = shorten(f"{self.name}  {words}", self.most)
+            self.tqdm.set_description_str(self.text, refresh=False)
         self.updates += 1
         self.tqdm.update(n)
         if self.log:
-            if self.tqdm.desc != self.name and self.updates % self.log.interval == 0:
+            if self.text and self.updates % self.log.interval == 0:
                 self.log.line(shorten(str(self.tqdm), COLUMNS))
         elif first:  # tqdm waits a tenth of a second before it draws anything new
             self.tqdm.refresh()

@@ -1,8 +1,6 @@
-"""`minialex train`: what it prints, writes and refuses; and the example that does the same."""
+"""`minialex train`: what it prints and writes; and the example that does the same."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,32 +13,14 @@ from device import DEVICE
 from minialex.commands import main as program
 from minialex.commands import train as command
 from minialex.errors import CheckpointError
-from minialex.train import saving
 from minialex.train.chart import picture
 from minialex.train.checkpoint import load_checkpoint
 from minialex.train.loop import Training
 from minialex.train.run import RunFolder
 from photo_runs import train
+from tiny_commands import NEW, TINY, error_of, here, tensors  # noqa: F401 -- a fixture
 
 ROOT = Path(__file__).parents[2]
-TINY = (
-    "--width=0.02", "--image-size=67", "--batch-size=4", "--limit=12", "--workers=1",
-    "--log-interval=1", "--device", DEVICE,
-)  # fmt: skip
-NEW = (*TINY, "--data=drawings", "--out=run")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def error_of(capsys):
-    return capsys.readouterr().err.removeprefix("error: ").strip()
-
-
-def tensors(folder, name="last"):
-    return load_checkpoint(Path(folder) / f"{name}.safetensors")[0]
 
 
 def assert_same_tensors(a, b):
@@ -51,18 +31,6 @@ def assert_same_tensors(a, b):
 
 def result():
     return json.loads(Path("run/result.json").read_text())
-
-
-def stop_after(monkeypatch, epochs):
-    """Let runs end after so many epochs, as by a second Ctrl-C."""
-    real = Training.end_epoch
-
-    def end_epoch(self):
-        real(self)
-        if self.progress.epoch == epochs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Training, "end_epoch", end_epoch)
 
 
 # ---------------------------------------------------------------------------------- a whole run
@@ -223,81 +191,3 @@ def test_curves_that_cannot_be_written_are_a_line_and_the_run_goes_on(monkeypatc
         assert train([*NEW, "--epochs=1"]) == 2
     assert error_of(capsys).endswith("No space left on device")
     assert train(["--resume=run"]) == 0 and "test_acc" in result()
-
-
-# ------------------------------------------------------------------------------------- refused
-
-
-def test_a_result_that_is_a_folder_is_one_line(capsys):
-    Path("run/result.json").mkdir(parents=True)
-    assert train([*NEW]) == 2
-    assert "holds a result.json, which a run would overwrite" in error_of(capsys)
-
-
-def test_settings_that_no_program_writes_are_one_line(capsys):
-    Path("run").mkdir()
-    for text in ("[" * 100_000, '{"a":' * 100_000, "\x00"):
-        Path("run/config.json").write_text(text)
-        assert train(["--resume=run"]) == 2
-        line = error_of(capsys)
-        assert "config.json' is damaged" in line and len(line.splitlines()) == 1
-    if hasattr(os, "mkfifo"):
-        Path("run/config.json").unlink()
-        os.mkfifo("run/config.json")
-        assert train(["--resume=run"]) == 2
-        assert "it is no regular file" in error_of(capsys)
-
-
-def test_a_run_on_a_gpu_resumed_without_one_names_the_cpu(capsys, monkeypatch):
-    if DEVICE == "gpu":
-        pytest.skip("there is a GPU")
-    assert train([*NEW, "--epochs=1", "--keep-last"]) == 0
-    settings = json.loads(Path("run/config.json").read_text()) | {"device": "gpu"}
-    Path("run/config.json").write_text(json.dumps(settings))
-    capsys.readouterr()
-    assert train(["--resume=run", "--epochs=2"]) == 2
-    assert "(or compute by --device cpu)" in error_of(capsys)
-    assert train(["--resume=run", "--epochs=2", "--device=cpu"]) == 0
-
-
-def test_a_run_of_a_program_of_the_users_is_not_resumed_here(capsys):
-    rng = np.random.default_rng(0)
-    data = [(rng.random((4, 4, 3), dtype=np.float32), k % 2) for k in range(4)]
-    model = mx.Sequential(mx.Flatten(), mx.Linear(48, 2))
-    mx.fit(model, mx.DataLoader(data, 2), mx.Adam(model), epochs=1, run="run", device="cpu")
-    capsys.readouterr()
-    assert train(["--resume=run"]) == 2
-    assert "run that again" in error_of(capsys)
-
-
-def test_a_disk_that_is_too_full_is_noticed_before_the_run(monkeypatch, capsys):
-    class Usage:
-        free = 100_000
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage)
-    assert train([*NEW]) == 2
-    line = error_of(capsys)
-    assert "has 0.1 MB free, but the run needs" in line and len(line.splitlines()) == 1
-    assert not Path("run").exists()
-
-
-@pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 1)])
-@pytest.mark.parametrize("keep", [False, True])
-def test_what_a_run_takes_on_the_disk_is_said(optimizer, states, keep, capsys, monkeypatch):
-    monkeypatch.setattr(saving, "SMALL", 0)
-    flag = "--keep-last" if keep else "--no-keep-last"
-    assert train([*NEW, "--epochs=1", "--optimizer", optimizer, flag]) == 0
-    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("disk:"))
-    best = sum(array.nbytes for array in tensors("run", "best").values())
-    after = best * (2 + states) if keep else best
-    sizes = (saving.show_bytes(best * (3 + 2 * states)), saving.show_bytes(after))
-    assert line == "disk: {} while it runs, {} after it".format(*sizes)
-    found = sum(path.stat().st_size for path in Path("run").glob("*.safetensors"))
-    assert found == pytest.approx(after, rel=0.05)
-
-
-def test_a_folder_with_a_run_is_not_overwritten(capsys):
-    assert train([*NEW, "--epochs=1"]) == 0
-    capsys.readouterr()
-    assert train([*NEW]) == 2
-    assert "continue it with --resume run, or choose another --out" in error_of(capsys)

@@ -95,13 +95,14 @@ screen.line("a line after")
 """
 
 
-def on_a_terminal(arguments, columns=80):
+def on_a_terminal(arguments, columns=80, **variables):
     """All that the program prints on a pseudo-terminal of so many columns."""
     fcntl, termios, pty = map(pytest.importorskip, ("fcntl", "termios", "pty"))
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-c", PROGRAM, repr(arguments)]
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    env = {**os.environ, **variables}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
     os.close(slave)
     shown, until = b"", time.monotonic() + 60
     while time.monotonic() < until and select.select([master], [], [], 60)[0]:
@@ -144,6 +145,16 @@ def test_a_bar_never_wraps(columns, arguments):
 def test_a_bar_shows_values_from_the_first_update_on():
     shown = on_a_terminal(("epoch 1/60", "0.6931", 100, 100, 0))
     assert "epoch 1/60  loss 0.6931  acc 51.2% 100%|" in shown
+
+
+def test_without_bars_by_tqdms_own_variable_lines_stay():
+    """As on clusters, where TQDM_DISABLE keeps bars out of logs."""
+    arguments = ("epoch 1/60", "0.6931", 2000, 100, 0)
+    shown = on_a_terminal(arguments, TQDM_DISABLE="1")
+    assert "a line after" in shown and "|" not in shown
+    command, env = [sys.executable, "-c", PROGRAM, repr(arguments)], {**os.environ}
+    done = subprocess.run(command, capture_output=True, text=True, env={**env, "TQDM_DISABLE": "1"})
+    assert done.returncode == 0 and "loss 0.6931  acc 51.2%  2000/2000" in done.stdout, done.stderr
 
 
 def test_a_terminal_that_does_not_say_how_wide_it_is(monkeypatch):
