@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import tqdm
 
 from minialex.train import screen
 from minialex.train.screen import Screen, Silent, epoch_line
@@ -151,7 +152,8 @@ def test_without_bars_by_tqdms_own_variable_lines_stay():
     """As on clusters, where TQDM_DISABLE keeps bars out of logs."""
     arguments = ("epoch 1/60", "0.6931", 2000, 100, 0)
     shown = on_a_terminal(arguments, TQDM_DISABLE="1")
-    assert "a line after" in shown and "|" not in shown
+    knows = hasattr(tqdm.utils, "envwrap")  # from 4.66 on
+    assert "a line after" in shown and ("|" in shown) != knows
     command, env = [sys.executable, "-c", PROGRAM, repr(arguments)], {**os.environ}
     done = subprocess.run(command, capture_output=True, text=True, env={**env, "TQDM_DISABLE": "1"})
     assert done.returncode == 0 and "loss 0.6931  acc 51.2%  2000/2000" in done.stdout, done.stderr
